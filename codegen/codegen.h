@@ -1,0 +1,45 @@
+/* From a KERNEL-level, planned model to one C file and the plan the runtime needs. */
+#ifndef ATTAR_CODEGEN_CODEGEN_H
+#define ATTAR_CODEGEN_CODEGEN_H
+
+#include "ir/ir.h"
+#include "support/plan.h"
+
+/* ---- targets (target.c): sizes of tiles are data ------------------------------------------------------------------------------------ */
+
+typedef struct Target {
+    const char *name;                   /* x86-64-v4, x86-64-v3, generic */
+    int lanes;                          /* floats in one vector: 16, 8, 4 */
+    int registers;                      /* vector registers */
+    const char *const *flags;           /* for clang, NULL-terminated */
+} Target;
+extern const Target targets[];
+extern const int target_count;
+const Target *target_by_name(const char *name);
+const Target *target_native(void);      /* what this CPU can run, by cpuid */
+
+typedef struct EmitOptions {
+    const Target *target;
+    bool taps;                          /* for `attar diff` */
+    bool timing;                        /* for `attar bench` */
+    const char *(*key)(void *state, const char *key);   /* the checkpoint's spelling of a weight key (with {i} kept) */
+    void *key_state;
+} EmitOptions;
+
+typedef struct KernelInfo {             /* in the order of the emitted entry; index = position in SLOT_TIMES and tap value number */
+    const char *function;               /* C name */
+    const char *name;                   /* value name in the model */
+    const Node *node;
+    int64_t times;                      /* runs a call: layers, or 1 */
+} KernelInfo;
+
+typedef struct Emitted {
+    const char *text; size_t length;    /* the C file */
+    Plan plan;
+    KernelInfo *kernels; int n_kernels;
+} Emitted;
+
+/* False and a diagnostic E08xx naming op and value if some op cannot be emitted. Same input, same bytes. */
+bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out);
+
+#endif

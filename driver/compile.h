@@ -1,0 +1,49 @@
+/* The whole way in one call: model file, config and checkpoint to IR, passes, C, machine code, packed weights. Used by attar.c and by every verb. */
+#ifndef ATTAR_DRIVER_COMPILE_H
+#define ATTAR_DRIVER_COMPILE_H
+
+#include "codegen/codegen.h"
+#include "frontend/frontend.h"
+#include "passes/passes.h"
+#include "runtime/checkpoint.h"
+#include "runtime/jit.h"
+#include "runtime/session.h"
+
+typedef struct CompileOptions {
+    const char *model, *weights, *config;       /* paths; weights and config may be NULL */
+    bool allow_extra;
+    PassOptions passes;
+    bool taps, timing;
+    const char *target;                         /* NULL: native */
+    JitOptions jit;
+    int threads;                                /* for packing */
+} CompileOptions;
+
+typedef struct Compilation {
+    Context cx;
+    Arena arena;
+    Names names;
+    Diags diags;
+    Source source;
+    Checkpoint *checkpoint;                     /* NULL without weights */
+    json_t *config;
+    Model model;                                /* model.graph: GRAPH level as loaded */
+    Graph *kernels;                             /* after the passes */
+    Remarks remarks;
+    PassTime *times;
+    Emitted emitted;
+    JitStats jit_stats;
+    Jit *jit;
+    Packed packed;
+    Program program;
+} Compilation;
+
+/* Each stage needs the one before; false if errors were reported (in c->diags). compile_free releases everything in any state. */
+void compile_begin(Compilation *c);
+bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, check against the checkpoint */
+bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
+bool compile_emit(Compilation *c, const CompileOptions *o);
+bool compile_build(Compilation *c, const CompileOptions *o);    /* clang and ORC, or the cache; weights packed */
+void compile_free(Compilation *c);
+
+#endif

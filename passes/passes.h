@@ -1,0 +1,87 @@
+/* Passes: GRAPH -> KERNEL, every decision a remark. The pipeline is the array in pipeline.c. */
+#ifndef ATTAR_PASSES_PASSES_H
+#define ATTAR_PASSES_PASSES_H
+
+#include "ir/ir.h"
+
+typedef enum PassKind { PASS_EXACT, PASS_EXACT_IF, PASS_APPROX } PassKind;
+enum { FACT_USES = 1, FACT_NAMES = 2, FACT_PLACES = 4 };         /* what a pass needs on entry and breaks on exit */
+
+typedef enum PassId {
+#define PASS(id, name, kind, needs, breaks, sentence) PASS_ID_##id,
+#include "passes/passes.def"
+#undef PASS
+    PASS_COUNT
+} PassId;
+
+/* ---- remarks (remark.c): one record per decision, aggregated over repeated layers -------------------------------------------------- */
+
+typedef enum RemarkKind { REMARK_PASSED, REMARK_MISSED, REMARK_ANALYSIS } RemarkKind;
+typedef enum RemarkCode {               /* closed list; each has an `attar explain` page */
+#define REMARK(code, sentence) REMARK_##code,
+#include "passes/remarks.def"
+#undef REMARK
+    REMARK_CODE_COUNT
+} RemarkCode;
+
+typedef struct Remark {
+    RemarkKind kind;
+    RemarkCode code;
+    const char *pass, *op;              /* pass name; name of the node concerned */
+    Span at, evidence;                  /* evidence: what made the first predicate fail; source NULL if none */
+    const char *why, *help;             /* sentences; help may be NULL */
+    int64_t times;                      /* layers it holds for (1 outside a repeat) */
+    double bytes_before, bytes_after, flops;    /* estimates at B = 1, S = min(128, bound), past = 0; 0 if not meant */
+} Remark;
+
+typedef struct Remarks { Remark *items; size_t count, capacity; Arena *arena; } Remarks;
+
+typedef struct PassContext {
+    Context *cx;
+    Remarks *remarks;
+    const char *pass;                   /* the running pass's name */
+} PassContext;
+
+Remark *remark(PassContext *px, RemarkKind kind, RemarkCode code, const Node *n, const char *why, ...) __attribute__((format(printf, 5, 6)));
+void remark_print(const Remark *r, Text *out);                  /* one line for people */
+void remark_json(const Remark *r, const char *model, Text *out);        /* one JSON line (language.md 7.2) */
+const char *remark_code_name(RemarkCode code);
+const char *remark_code_sentence(RemarkCode code);
+
+/* ---- the runner (pipeline.c) ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct PassInfo {
+    const char *name, *sentence;
+    PassKind kind;
+    unsigned needs, breaks;
+    bool (*run)(PassContext *px, Graph *model);                 /* true if it changed anything */
+} PassInfo;
+extern const PassInfo pass_info[PASS_COUNT];
+
+typedef struct PassStep { PassId id; const char *reason; } PassStep;     /* why it stands at this place of the pipeline */
+extern const PassStep pipeline[];
+extern const int pipeline_length;
+
+typedef struct PassTime { const char *pass; double seconds; bool changed; int nodes_after; } PassTime;
+
+typedef struct PassOptions {
+    bool off[PASS_COUNT];               /* --pass NAME=off; `lower` and `plan-memory` cannot be off */
+    const char *stop_after;             /* run up to and including this pass; NULL: all */
+    void (*after)(void *state, const PassInfo *pass, const Graph *model, bool changed);    /* dumps; may be NULL */
+    void *after_state;
+} PassOptions;
+
+/* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass named if the verifier objects. */
+bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times /* [pipeline_length], may be NULL */);
+
+/* One pass alone, for tests and `attar opt`. */
+bool pass_run_one(Context *cx, Graph *model, PassId id, Remarks *remarks);
+bool pass_from_name(const char *name, PassId *out);
+
+/* Estimates used by remarks, reports and bench (cost.c): with concrete run-time sizes. */
+typedef struct Cost { double flops, bytes_read, bytes_written; } Cost;
+Cost node_cost(const Node *n, const int64_t *sizes);            /* one execution of a KERNEL node */
+Cost graph_cost(const Graph *model, const int64_t *sizes);      /* the whole model, repeats counted */
+int64_t plan_arena_bytes(const Graph *model, const int64_t *sizes, int64_t *lower_bound);
+
+#endif

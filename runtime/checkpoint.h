@@ -1,0 +1,36 @@
+/* Checkpoints: safetensors files, single or sharded, opened and wholly checked before a byte of data is used. */
+#ifndef ATTAR_RUNTIME_CHECKPOINT_H
+#define ATTAR_RUNTIME_CHECKPOINT_H
+
+#include "support/context.h"
+#include "support/dtype.h"
+
+typedef struct Checkpoint Checkpoint;
+
+/* `path`: a directory (model.safetensors, or model.safetensors.index.json and its shards), an index, or one .safetensors file.
+ * NULL and E04xx diagnostics naming file, place and reason. Memory from cx->arena; file descriptors until checkpoint_close. */
+Checkpoint *checkpoint_open(Context *cx, const char *path);
+void checkpoint_close(Checkpoint *c);
+
+/* The tensors, sorted by name; `data` is NULL. */
+const HostTensor *checkpoint_tensors(const Checkpoint *c, int64_t *count);
+const HostTensor *checkpoint_find(const Checkpoint *c, const char *name);   /* NULL if absent */
+const char *checkpoint_file(const Checkpoint *c, const char *name);         /* the shard that holds it */
+const char *checkpoint_path(const Checkpoint *c);
+uint64_t checkpoint_bytes(const Checkpoint *c);                             /* of all tensor data */
+
+/* Reads the stored bytes of elements [first, first + count) into `out` (pread: a file that shrank is an E0420 error, never a signal). */
+bool checkpoint_read(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, void *out);
+/* The same, as float or as double. */
+bool checkpoint_read_f32(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, float *out);
+bool checkpoint_read_f64(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, double *out);
+
+/* One safetensors file as host tensors with data (goldens, --input). Writing goes to a temporary name, then rename. */
+HostTensor *safetensors_load(Context *cx, const char *path, int *count);
+bool safetensors_save(Context *cx, const char *path, const HostTensor *tensors, int count);
+
+/* .npy, versions 1-3, C and Fortran order, little-endian numbers and bool. */
+bool npy_load(Context *cx, const char *path, HostTensor *out);
+bool npy_save(Context *cx, const char *path, const HostTensor *tensor);
+
+#endif

@@ -1,0 +1,35 @@
+/* JIT: C text to machine code. clang runs as a child process (posix_spawn, C on stdin, object on a pipe); LLVM's ORC links the object in
+ * memory. jit.c is the only file that names LLVM. */
+#ifndef ATTAR_RUNTIME_JIT_H
+#define ATTAR_RUNTIME_JIT_H
+
+#include "support/context.h"
+
+typedef struct JitOptions {
+    const char *clang;                  /* NULL: $ATTAR_CLANG, clang-19, clang; must be version 19 or later */
+    const char *const *flags;           /* NULL-terminated, from the target */
+    bool no_cache;
+    const char *cache_dir;              /* NULL: $ATTAR_CACHE_DIR, $XDG_CACHE_HOME/attar, ~/.cache/attar */
+} JitOptions;
+
+typedef struct Jit Jit;
+typedef struct JitStats { bool cached; double compile_seconds, link_seconds; size_t object_bytes; } JitStats;
+
+/* NULL and an E08xx diagnostic if clang is absent, too old, fails, is killed, or exceeds 120 s. Cache trouble is a W07xx warning, never an error. */
+Jit *jit_compile(Context *cx, const char *c_text, size_t length, const JitOptions *options, JitStats *stats);
+void *jit_symbol(Context *cx, Jit *jit, const char *name);      /* NULL and E0809 */
+void jit_free(Jit *jit);
+
+/* The compiler and its version line, for `attar doctor`; false and E0801 if none is usable. */
+bool jit_compiler(Context *cx, const char *clang, const char **path, const char **version);
+
+/* ---- the object cache (cache.c): one file per entry, key XXH3-128 of text, flags, compiler identity, CPU ---- */
+
+bool cache_directory(Context *cx, const char *asked, const char **out);         /* created with mode 0700; false: no usable directory (W0701) */
+bool cache_read(Context *cx, const char *dir, const char *key, void **object, size_t *bytes);   /* malloc'd; damaged entry: W0702, renamed aside, false */
+void cache_write(Context *cx, const char *dir, const char *key, const void *object, size_t bytes);      /* failure: W0703 */
+typedef struct CacheEntry { const char *key; size_t bytes; int64_t mtime; bool sound; } CacheEntry;
+CacheEntry *cache_list(Context *cx, const char *dir, int *count);               /* `sound`: header and hash verified */
+int cache_prune(Context *cx, const char *dir, uint64_t keep_bytes);             /* oldest access first; entries removed */
+
+#endif

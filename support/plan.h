@@ -1,0 +1,86 @@
+/* What a compiled model asks of the runtime: how weights are packed, how the entry is called. No compiler types: the runtime reads it. */
+#ifndef ATTAR_SUPPORT_PLAN_H
+#define ATTAR_SUPPORT_PLAN_H
+
+#include "support/dtype.h"
+
+/* ---- weights ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum PackLayout {
+    PACK_PLAIN,                         /* f32, row-major over n then k */
+    PACK_PANELS                         /* f32 [ceil(n / panel)][k][panel], the last panel filled with zeros: what gemm tiles read */
+} PackLayout;
+
+typedef struct PackDim { int64_t size, stride; } PackDim;       /* stride: elements in the stored tensor */
+
+typedef struct PackItem {               /* one weight, or one per layer */
+    const char *key;                    /* in the checkpoint's spelling, {i} for the layer */
+    int64_t layers;                     /* 1 if the key has no {i} */
+    int stored_rank;
+    int64_t stored[MAX_RANK];           /* shape in the checkpoint, already checked */
+    int64_t start;                      /* first element in the stored tensor */
+    int n_rank, k_rank;
+    PackDim n[MAX_RANK], k[MAX_RANK];   /* output columns and contracted axes, outermost first; element (i, j) at start + sum n + sum k */
+    PackLayout layout;
+    int64_t panel;
+    uint64_t offset;                    /* bytes into the packed weights: layer 0 */
+    uint64_t bytes;                     /* of one layer, a multiple of 64 */
+    uint64_t layer_stride;              /* bytes from one layer to the next */
+    const float *data;                  /* table constants: values instead of a key; NULL for checkpoint weights */
+} PackItem;
+
+/* ---- the entry -------------------------------------------------------------------------------------------------------------------- */
+
+/* The emitted file defines `struct NAME_call`, whose members are all 8 bytes wide (pointers and ptrdiff_t) in the order of `slots`, and
+ *     int NAME_run(const struct NAME_call *call, ptrdiff_t thread);          every thread calls it with its own number; 0 = good
+ *     size_t NAME_arena_bytes(const int64_t *sizes, ptrdiff_t threads);      sizes in the order of symbols
+ * The runtime fills an array of 8-byte slots and passes it as the struct. */
+typedef enum SlotKind {
+    SLOT_INPUT, SLOT_OUTPUT,            /* index into inputs, outputs */
+    SLOT_WEIGHTS, SLOT_ARENA,
+    SLOT_CACHE,                         /* index into caches: base of layer 0 */
+    SLOT_SIZE,                          /* index into symbols: ptrdiff_t */
+    SLOT_THREADS,                       /* ptrdiff_t */
+    SLOT_MEET,                          /* pointer to struct { atomic counter, generation } on its own cache lines (128 bytes, zeroed once) */
+    SLOT_FAULT,                         /* int64_t[4], zeroed before the run: code (1 = index out of range), input or value number, the index, its bound */
+    SLOT_TAP,                           /* only with taps: void (*)(void *state, int64_t value, int64_t layer, const void *data), called by thread 0 after each kernel; NULL: none */
+    SLOT_TAP_STATE,
+    SLOT_TIMES,                         /* only with timing: uint64_t[kernels] nanoseconds accumulated by thread 0, see codegen.h */
+    SLOT_CLOCK                          /* only with timing: uint64_t (*)(void), monotonic nanoseconds */
+} SlotKind;
+
+typedef struct Slot { SlotKind kind; int index; } Slot;
+
+typedef struct PlanDim {                /* a size as an affine function of the symbols */
+    const char *name;                   /* axis name */
+    int64_t base;
+    int n;
+    int symbol[3];
+    int64_t factor[3];
+} PlanDim;
+
+typedef struct PlanTensor {             /* an input, output or cache field */
+    const char *name;
+    DType dtype;
+    int rank;
+    PlanDim dims[MAX_RANK];
+    /* caches */
+    int64_t layers;
+    int growing;                        /* position of the growing axis (its PlanDim is the constant capacity), -1 otherwise */
+    uint64_t bytes_per_row;             /* caches: bytes of one layer = bytes_per_row * B if the first axis is symbolic, else bytes_per_row */
+} PlanTensor;
+
+typedef struct PlanSymbol { const char *name; int64_t low, high; bool past; /* the filled length of the caches */ } PlanSymbol;
+
+typedef struct Plan {
+    const char *name;                   /* C prefix: minilm */
+    PlanSymbol *symbols; int n_symbols;
+    PlanTensor *inputs; int n_inputs;
+    PlanTensor *outputs; int n_outputs;
+    PlanTensor *caches; int n_caches;
+    Slot *slots; int n_slots;
+    PackItem *weights; int n_weights;
+    uint64_t weight_bytes;              /* of the packed blob */
+} Plan;
+
+#endif
