@@ -60,14 +60,14 @@ struct Expr {
 typedef struct Annotation { Ident name; Arg *args; int n_args; Span at; } Annotation;
 
 typedef enum StmtKind { STMT_ASSIGN, STMT_REPEAT, STMT_AT, STMT_IF, STMT_ASSERT, STMT_RETURN, STMT_ERROR } StmtKind;
-typedef struct Target { Ident name; TypeExpr *type; } Target;
+typedef struct AssignTarget { Ident name; TypeExpr *type; } AssignTarget;
 typedef struct Body { Stmt **items; int n; Span at; } Body;
 
 struct Stmt {
     StmtKind kind;
     Span at;
     Annotation *annotations; int n_annotations;
-    Target *targets; int n_targets;     /* ASSIGN */
+    AssignTarget *targets; int n_targets;     /* ASSIGN */
     Expr **values; int n_values;        /* ASSIGN: 1; RETURN: 1 or more; REPEAT: the count; IF, ASSERT: the condition */
     Ident index;                        /* REPEAT */
     const char *path; Span path_at;     /* REPEAT and AT: decoded text; NULL if the repeat has no `at` */
