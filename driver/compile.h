@@ -44,6 +44,9 @@ bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, 
 bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
 bool compile_emit(Compilation *c, const CompileOptions *o);
 bool compile_build(Compilation *c, const CompileOptions *o);    /* clang and ORC, or the cache; weights packed */
+bool compile_all(Compilation *c, const CompileOptions *o);      /* the four of them */
 void compile_free(Compilation *c);
+
+bool compile_may_turn_off(PassId id);                           /* `lower` and `plan-memory` have to run */
 
 #endif

@@ -1,0 +1,153 @@
+/* Compilation: the stages from a model file to a Program, in the order in which compile.h names them.
+ *
+ * A Compilation holds pointers into itself (the context), so it must not be moved between compile_begin and compile_free. */
+#include <assert.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "driver/compile.h"
+#include "driver/files.h"
+
+enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 16 << 20 };
+
+void compile_begin(Compilation *c)
+{
+    memset(c, 0, sizeof *c);
+    c->names.map = map_new(&c->arena);
+    c->diags.arena = &c->arena;
+    c->cx = (Context){.arena = &c->arena, .diags = &c->diags, .names = &c->names};
+    c->remarks.arena = &c->arena;
+}
+
+/* config.json in the directory of the weights, or NULL if there is none. */
+static const char *config_beside(Compilation *c, const char *weights)
+{
+    struct stat info;
+    bool directory = stat(weights, &info) == 0 && S_ISDIR(info.st_mode);
+    const char *slash = strrchr(weights, '/');
+    const char *folder = directory ? weights : slash ? arena_copy(&c->arena, weights, (size_t)(slash - weights)) : ".";
+    const char *path = arena_print(&c->arena, "%s/config.json", *folder ? folder : "/");
+    return access(path, F_OK) == 0 ? path : NULL;
+}
+
+bool compile_load(Compilation *c, const CompileOptions *o)
+{
+    if (!file_read(&c->cx, o->model, MODEL_LIMIT, &c->source))
+        return false;
+    ModelOptions options = {.n_checkpoint = -1, .allow_extra = o->allow_extra};
+    options.config_path = o->config ? o->config : o->weights ? config_beside(c, o->weights) : NULL;
+    if (options.config_path) {
+        c->config = json_read_file(&c->diags, "E0590", options.config_path, CONFIG_LIMIT, CONFIG_DEPTH);
+        if (!c->config)
+            return false;
+        options.config = c->config;
+    }
+    if (o->weights) {
+        c->checkpoint = checkpoint_open(&c->cx, o->weights);
+        if (!c->checkpoint)
+            return false;
+        options.checkpoint = checkpoint_tensors(c->checkpoint, &options.n_checkpoint);
+        options.checkpoint_path = checkpoint_path(c->checkpoint);
+    }
+    return model_load(&c->cx, &c->source, &options, &c->model);
+}
+
+bool compile_may_turn_off(PassId id)
+{
+    return id != PASS_ID_lower && id != PASS_ID_plan_memory;
+}
+
+bool compile_passes(Compilation *c, const CompileOptions *o)
+{
+    assert(c->model.graph);
+    c->kernels = graph_copy(&c->cx, c->model.graph);
+    c->times = arena_array(&c->arena, (size_t)pipeline_length, sizeof *c->times);
+    return passes_run(&c->cx, c->kernels, &o->passes, &c->remarks, c->times);
+}
+
+static const char *checkpoint_key(void *state, const char *key)
+{
+    Compilation *c = state;
+    return model_key(&c->cx, &c->model, key, -1);
+}
+
+static const Target *choose_target(Compilation *c, const CompileOptions *o)
+{
+    if (!o->target || !strcmp(o->target, "native"))
+        return target_native();
+    const Target *t = target_by_name(o->target);
+    if (t)
+        return t;
+    Diag *d = diag_file_error(&c->diags, "E0850", NULL, NULL, "no target is called `%s`", o->target);
+    for (int i = 0; i < target_count; i++)
+        diag_note(d, "known target: %s", targets[i].name);
+    return NULL;
+}
+
+bool compile_emit(Compilation *c, const CompileOptions *o)
+{
+    assert(c->kernels);
+    const Target *target = choose_target(c, o);
+    if (!target)
+        return false;
+    EmitOptions options = {.target = target, .taps = o->taps, .timing = o->timing, .key = checkpoint_key, .key_state = c};
+    return codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
+}
+
+static bool needs_checkpoint(const Plan *plan)
+{
+    for (int i = 0; i < plan->n_weights; i++)
+        if (!plan->weights[i].data)
+            return true;
+    return false;
+}
+
+/* ISO C has no conversion from an object pointer to a function pointer; POSIX promises that the bits are the same. */
+static bool find_function(Compilation *c, const char *suffix, void *out)
+{
+    void *address = jit_symbol(&c->cx, c->jit, arena_print(&c->arena, "%s_%s", c->emitted.plan.name, suffix));
+    memcpy(out, &address, sizeof address);
+    return address != NULL;
+}
+
+bool compile_build(Compilation *c, const CompileOptions *o)
+{
+    assert(c->emitted.text);
+    const Plan *plan = &c->emitted.plan;
+    if (!c->checkpoint && needs_checkpoint(plan)) {
+        diag_file_error(&c->diags, "E0651", o->model, NULL, "the model has weights, but no checkpoint was given");
+        return false;
+    }
+    JitOptions jit = o->jit;
+    jit.flags = choose_target(c, o)->flags;
+    c->jit = jit_compile(&c->cx, c->emitted.text, c->emitted.length, &jit, &c->jit_stats);
+    if (!c->jit)
+        return false;
+    c->program.plan = plan;
+    if (!find_function(c, "run", &c->program.run) || !find_function(c, "arena_bytes", &c->program.arena_bytes))
+        return false;
+    if (!pack_weights(&c->cx, c->checkpoint, plan, o->threads > 0 ? o->threads : pool_cpus(), &c->packed))
+        return false;
+    c->program.weights = c->packed.data;
+    return true;
+}
+
+bool compile_all(Compilation *c, const CompileOptions *o)
+{
+    return compile_load(c, o) && compile_passes(c, o) && compile_emit(c, o) && compile_build(c, o);
+}
+
+void compile_free(Compilation *c)
+{
+    if (c->packed.data)
+        pack_free(&c->packed);
+    if (c->jit)
+        jit_free(c->jit);
+    if (c->checkpoint)
+        checkpoint_close(c->checkpoint);
+    if (c->config)
+        json_decref(c->config);
+    arena_free(&c->arena);
+    memset(c, 0, sizeof *c);
+}

@@ -1,0 +1,10 @@
+/* Text files, read whole. */
+#ifndef ATTAR_DRIVER_FILES_H
+#define ATTAR_DRIVER_FILES_H
+
+#include "support/context.h"
+
+/* Reads a regular file of at most `limit` bytes into the arena; E0650 names file and reason. */
+bool file_read(Context *cx, const char *path, size_t limit, Source *out);
+
+#endif

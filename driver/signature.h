@@ -1,0 +1,32 @@
+/* What a model's signature says about a call: its symbols' roles, sizes for a call, made-up inputs for `attar diff` and `attar bench`. */
+#ifndef ATTAR_DRIVER_SIGNATURE_H
+#define ATTAR_DRIVER_SIGNATURE_H
+
+#include "ir/ir.h"
+#include "support/plan.h"
+
+/* Indices into plan->symbols, or -1. */
+int signature_past(const Plan *plan);           /* the filled length of the caches */
+int signature_batch(const Plan *plan);          /* the first axis of the caches, or else of the first input, if it is a symbol */
+int signature_step(const Plan *plan);           /* models with caches: how many positions a call adds */
+int64_t signature_capacity(const Plan *plan);   /* positions that the caches hold; 0 without caches */
+
+/* The axis of the tensor whose size is exactly this symbol, or -1. */
+int signature_axis(const PlanTensor *t, int symbol);
+int64_t signature_size(const PlanDim *d, const int64_t *sizes);
+
+typedef struct NamedSize { const char *name; int64_t value; } NamedSize;
+
+/* Sizes for all symbols: those asked for; otherwise batch = `batch`, past = 0 and the rest min(`length`, bound). Symbols that the sizes of the
+ * given inputs fix come from there (inputs may be NULL). False and E0653 for an unknown name or a size out of bounds. */
+bool signature_sizes(Context *cx, const Plan *plan, const NamedSize *asked, int n_asked, const HostTensor *inputs, int n_inputs,
+                     int64_t batch, int64_t length, int64_t *sizes);
+
+/* One tensor an input, filled from `seed`: floats about N(0, 1); ids below the tables that they index in `model` (GRAPH level); bools true but
+ * for one in eight, never in a row's first place. */
+HostTensor *signature_random(Context *cx, const Plan *plan, const Graph *model, const int64_t *sizes, uint64_t seed);
+
+uint64_t random_next(uint64_t *state);          /* splitmix64 */
+double random_unit(uint64_t *state);            /* [0, 1) */
+
+#endif
