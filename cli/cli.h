@@ -1,0 +1,130 @@
+/* The command: what its verbs share. One file per verb; each verb has its own argp parser and returns the exit status.
+ *
+ *     static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+ *     int verb_check(int argc, char **argv)
+ *     {
+ *         Options o = {0};
+ *         options_parse(&argp, argc, argv, &o);          (argp's parser hands &o to its groups with options_to_groups)
+ *         Tool t;
+ *         tool_begin(&t, &o);
+ *         return tool_end(&t, check(&t));
+ *     }
+ *
+ * Results go to stdout, messages to stderr. */
+#ifndef ATTAR_CLI_CLI_H
+#define ATTAR_CLI_CLI_H
+
+#include <argp.h>
+
+#include "driver/compile.h"
+#include "driver/signature.h"
+
+#define ATTAR_VERSION "0.1.0"
+
+enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIRONMENT = 4, EXIT_INTERNAL = 70 };
+
+/* ---- verbs (main.c) -------------------------------------------------------------------------------------------------------------- */
+
+#define VERBS(X) \
+    X(run, "run a model on inputs from files") \
+    X(verify, "compare a model's outputs with a golden file") \
+    X(generate, "continue a text, token by token") \
+    X(check, "types, axes and every weight against the checkpoint; no code") \
+    X(ir, "the model as IR, after any pass") \
+    X(emit, "the C that the model becomes") \
+    X(report, "what was fused, what was not, and why") \
+    X(diff, "machine code against the float64 interpreter, value by value") \
+    X(bench, "time per kernel and its share of this machine's limit") \
+    X(inspect, "what is in a safetensors file") \
+    X(doctor, "the compiler, the processor, the cache directory, versions") \
+    X(cache, "list, verify or prune the compiled objects kept on disk") \
+    X(ops, "the operators of the model language") \
+    X(explain, "the page of an error code or of a reason in a report") \
+    X(passes, "the passes in the order in which they run") \
+    X(help, "this list, or the help of one verb")
+
+#define VERB_PROTOTYPE(name, summary) int verb_##name(int argc, char **argv);
+VERBS(VERB_PROTOTYPE)
+#undef VERB_PROTOTYPE
+
+/* ---- options (options.c) --------------------------------------------------------------------------------------------------------- */
+
+enum { MAX_NAMED = 64 };
+
+typedef struct NamedFile { const char *name, *path; } NamedFile;        /* name NULL: the option had no NAME= */
+
+typedef struct Options {
+    CompileOptions compile;
+    int threads;                        /* 0: as many as the process may use */
+    NamedSize dims[MAX_NAMED]; int n_dims;
+    NamedFile inputs[MAX_NAMED]; int n_inputs;
+    uint64_t seed;
+    bool json_errors, json;
+    enum { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER } colour;
+} Options;
+
+/* Groups of options for argp; their input is an Options. */
+extern const struct argp model_group;   /* MODEL --weights --config --allow-extra */
+extern const struct argp build_group;   /* --pass --target --clang --no-cache --cache-dir */
+extern const struct argp threads_group; /* --threads */
+extern const struct argp dims_group;    /* --dim */
+extern const struct argp inputs_group;  /* --input --seed */
+extern const struct argp output_group;  /* --color --error-format */
+
+/* Parses the words after the verb; on a usage error (with a suggestion for a mistyped option) or --help it does not return. */
+void options_parse(const struct argp *argp, int argc, char **argv, void *input);
+void options_to_groups(struct argp_state *state, Options *o);           /* for ARGP_KEY_INIT */
+
+/* The parser of a verb that has no options of its own; its input is the Options. */
+error_t options_only(int key, char *arg, struct argp_state *state);
+
+/* For the values of options; usage errors if they do not fit. */
+int64_t options_integer(struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high);
+double options_real(struct argp_state *state, const char *option, const char *text, double low, double high);
+NamedFile options_named_file(struct argp_state *state, const char *option, char *text);
+
+/* ---- one command's work (tool.c) ------------------------------------------------------------------------------------------------- */
+
+typedef struct Tool {
+    const Options *o;
+    Compilation c;
+    bool colour;
+} Tool;
+
+void tool_begin(Tool *t, const Options *o);
+void tool_flush(Tool *t);               /* writes the diagnostics so far, so that they stand before what follows */
+int tool_end(Tool *t, bool good);       /* writes diagnostics, frees everything, gives the exit status; not good without an error: 1 */
+const char *tool_paint(const Tool *t, const char *escape);      /* the escape sequence, or "" without colour */
+
+void tool_note(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* one line on stderr */
+double tool_seconds(void);              /* monotonic */
+int tool_threads(const Options *o);
+
+/* "1,234", "2.4 M", "4.8 MB" for people. */
+const char *tool_count(Arena *a, double count);
+const char *tool_bytes(Arena *a, double bytes);
+
+/* ---- tensors (tensors.c) ---------------------------------------------------------------------------------------------------------- */
+
+/* All inputs named on the command line; .safetensors files give all their names, with or without `input.` before them. */
+bool tensors_load(Context *cx, const Options *o, HostTensor **out, int *count);
+
+/* Splits the tensors of a golden file: `input.X` and `output.X`, renamed to X. */
+void tensors_split(Context *cx, const HostTensor *all, int count, HostTensor **inputs, int *n_inputs, HostTensor **outputs, int *n_outputs);
+
+const HostTensor *tensors_find(const HostTensor *tensors, int count, const char *name);
+
+/* Writes outputs as the command line asks: NAME=FILE.npy, FILE.npy (a single output) or FILE.safetensors (all). */
+bool tensors_save(Context *cx, const NamedFile *files, int n_files, const HostTensor *outputs, int count);
+
+/* Positions [first, first + count) along an axis, copied into the arena. */
+HostTensor tensors_slice(Arena *a, const HostTensor *t, int axis, int64_t first, int64_t count);
+
+void tensors_describe(const HostTensor *t, Text *out);          /* f32[2, 13, 97] */
+
+typedef struct Difference { double absolute, relative, largest; int64_t at; bool nan; } Difference;
+
+/* `relative` is to the largest magnitude of `want`; counts must be equal. Takes the worse of what *d holds and what it finds. */
+void tensors_compare(const HostTensor *got, const HostTensor *want, Difference *d);
+
+#endif

@@ -1,0 +1,105 @@
+/* attar: the command. Finds the verb and runs it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+typedef struct Verb { const char *name, *summary; int (*run)(int argc, char **argv); } Verb;
+
+static const Verb verbs[] = {
+#define VERB_ROW(name, summary) {#name, summary, verb_##name},
+    VERBS(VERB_ROW)
+#undef VERB_ROW
+};
+enum { VERB_COUNT = sizeof verbs / sizeof *verbs };
+
+static const Verb *find_verb(const char *name)
+{
+    for (int i = 0; i < VERB_COUNT; i++)
+        if (!strcmp(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
+static void print_help(FILE *to)
+{
+    fputs("Attar compiles transformers: a model file of about forty lines becomes vectorised C, machine code, and output.\n\n"
+          "    attar generate models/llama.attar --weights models/austen --prompt \"It is a truth\" --steps 300\n"
+          "    attar verify models/bert.attar --weights DIR --golden golden.safetensors\n"
+          "    attar emit models/bert.attar --weights DIR\n\n"
+          "usage: attar VERB [OPTION...]          attar VERB --help for its options and examples\n\n", to);
+    for (int i = 0; i < VERB_COUNT; i++)
+        fprintf(to, "    %-10s %s\n", verbs[i].name, verbs[i].summary);
+    fputs("\nexit status: 0 good, 1 the model is wrong or a comparison failed, 2 usage, 3 weights or input file,\n"
+          "4 environment (no compiler, no memory, no space), 70 a fault of attar itself\n", to);
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[VERB_COUNT];
+    for (int i = 0; i < VERB_COUNT; i++)
+        names[i] = verbs[i].name;
+    const char *near = name_nearest(name, names, VERB_COUNT);
+    fprintf(stderr, "attar: no verb is called `%s`", name);
+    if (near)
+        fprintf(stderr, "; did you mean `%s`?", near);
+    fputs("\n`attar help` lists them all\n", stderr);
+    return EXIT_USAGE;
+}
+
+int verb_help(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stdout);
+        return EXIT_GOOD;
+    }
+    const Verb *verb = find_verb(argv[1]);
+    if (!verb || verb->run == verb_help)
+        return verb ? (print_help(stdout), EXIT_GOOD) : unknown_verb(argv[1]);
+    char *words[] = {argv[1], "--help", NULL};
+    return verb->run(2, words);
+}
+
+/* What was written to stdout has to have arrived: a full disk is not a success. */
+static int flush_results(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    if (status)
+        return status;
+    perror("attar: cannot write the results to standard output");
+    return EXIT_ENVIRONMENT;
+}
+
+static void ask_for_report(int argc, char **argv)
+{
+    fputs("\nThis is a fault in attar, not in your model or your files. Please report it with the message above and this command:\n   ", stderr);
+    for (int i = 0; i < argc; i++)
+        fprintf(stderr, strpbrk(argv[i], " \t\n'\"$\\*?&|;()<>") ? " '%s'" : " %s", argv[i]);
+    fputs("\n", stderr);
+}
+
+int main(int argc, char **argv)
+{
+    argp_err_exit_status = EXIT_USAGE;
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+        puts("attar " ATTAR_VERSION);
+        return flush_results(EXIT_GOOD);
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        print_help(stdout);
+        return flush_results(EXIT_GOOD);
+    }
+    const Verb *verb = find_verb(argv[1]);
+    if (!verb)
+        return unknown_verb(argv[1]);
+    int status = flush_results(verb->run(argc - 1, argv + 1));
+    if (status == EXIT_INTERNAL)
+        ask_for_report(argc, argv);
+    return status;
+}

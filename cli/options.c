@@ -1,0 +1,306 @@
+/* Options that several verbs share, as groups for glibc's argp, and what argp lacks: a suggestion for a mistyped option. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+/* ---- values ----------------------------------------------------------------------------------------------------------------------- */
+
+int64_t options_integer(struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || errno)
+        argp_error(state, "%s takes a whole number, not `%s`", option, text);
+    if (value < low || value > high)
+        argp_error(state, "%s takes a number from %lld to %lld, not %s", option, (long long)low, (long long)high, text);
+    return value;
+}
+
+double options_real(struct argp_state *state, const char *option, const char *text, double low, double high)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || isnan(value))
+        argp_error(state, "%s takes a number, not `%s`", option, text);
+    if (value < low || value > high)
+        argp_error(state, "%s takes a number from %g to %g, not %s", option, low, high, text);
+    return value;
+}
+
+NamedFile options_named_file(struct argp_state *state, const char *option, char *text)
+{
+    char *equals = strchr(text, '=');
+    if (!*text || equals == text || (equals && !equals[1]))
+        argp_error(state, "%s takes NAME=FILE or FILE, not `%s`", option, text);
+    if (!equals)
+        return (NamedFile){.path = text};
+    *equals = 0;
+    return (NamedFile){.name = text, .path = equals + 1};
+}
+
+static void add_dim(struct argp_state *state, Options *o, char *text)
+{
+    char *equals = strchr(text, '=');
+    if (!equals || equals == text)
+        argp_error(state, "--dim takes NAME=SIZE, for example B=1, not `%s`", text);
+    if (o->n_dims == MAX_NAMED)
+        argp_error(state, "--dim may be given at most %d times", MAX_NAMED);
+    *equals = 0;
+    o->dims[o->n_dims++] = (NamedSize){text, options_integer(state, "--dim", equals + 1, 0, INT32_MAX)};
+}
+
+static void turn_pass(struct argp_state *state, Options *o, char *text)
+{
+    char *equals = strchr(text, '=');
+    bool off = equals && !strcmp(equals + 1, "off");
+    if (!equals || (!off && strcmp(equals + 1, "on")))
+        argp_error(state, "--pass takes NAME=off or NAME=on, not `%s`", text);
+    *equals = 0;
+    PassId id;
+    if (!pass_from_name(text, &id)) {
+        const char *names[PASS_COUNT];
+        for (int i = 0; i < PASS_COUNT; i++)
+            names[i] = pass_info[i].name;
+        const char *near = name_nearest(text, names, PASS_COUNT);
+        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", text, near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
+        return;
+    }
+    if (off && !compile_may_turn_off(id))
+        argp_error(state, "the pass `%s` has to run", text);
+    o->compile.passes.off[id] = off;
+}
+
+static void choose_colour(struct argp_state *state, Options *o, const char *text)
+{
+    if (!strcmp(text, "auto"))
+        o->colour = COLOUR_AUTO;
+    else if (!strcmp(text, "always"))
+        o->colour = COLOUR_ALWAYS;
+    else if (!strcmp(text, "never"))
+        o->colour = COLOUR_NEVER;
+    else
+        argp_error(state, "--color takes auto, always or never, not `%s`", text);
+}
+
+static void choose_error_format(struct argp_state *state, Options *o, const char *text)
+{
+    if (strcmp(text, "json") && strcmp(text, "text"))
+        argp_error(state, "--error-format takes text or json, not `%s`", text);
+    o->json_errors = !strcmp(text, "json");
+}
+
+/* ---- groups ------------------------------------------------------------------------------------------------------------------------ */
+
+enum { KEY_CONFIG = 1000, KEY_EXTRA, KEY_PASS, KEY_TARGET, KEY_CLANG, KEY_NO_CACHE, KEY_CACHE_DIR, KEY_DIM, KEY_SEED, KEY_COLOUR, KEY_ERRORS };
+
+static void take_model(struct argp_state *state, Options *o, char *arg)
+{
+    if (o->compile.model)
+        argp_error(state, "one model file at a time: `%s` and `%s`", o->compile.model, arg);
+    o->compile.model = arg;
+}
+
+static error_t parse_model(int key, char *arg, struct argp_state *state)
+{
+    Options *o = state->input;
+    switch (key) {
+    case 'w': o->compile.weights = arg; return 0;
+    case KEY_CONFIG: o->compile.config = arg; return 0;
+    case KEY_EXTRA: o->compile.allow_extra = true; return 0;
+    case ARGP_KEY_ARG: take_model(state, o, arg); return 0;
+    case ARGP_KEY_END:
+        if (!o->compile.model)
+            argp_error(state, "which model? name a .attar file");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_build(int key, char *arg, struct argp_state *state)
+{
+    Options *o = state->input;
+    switch (key) {
+    case KEY_PASS: turn_pass(state, o, arg); return 0;
+    case KEY_TARGET: o->compile.target = arg; return 0;
+    case KEY_CLANG: o->compile.jit.clang = arg; return 0;
+    case KEY_NO_CACHE: o->compile.jit.no_cache = true; return 0;
+    case KEY_CACHE_DIR: o->compile.jit.cache_dir = arg; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_threads(int key, char *arg, struct argp_state *state)
+{
+    Options *o = state->input;
+    if (key != 't')
+        return ARGP_ERR_UNKNOWN;
+    o->threads = o->compile.threads = (int)options_integer(state, "--threads", arg, 1, 1024);
+    return 0;
+}
+
+static error_t parse_dims(int key, char *arg, struct argp_state *state)
+{
+    if (key != KEY_DIM)
+        return ARGP_ERR_UNKNOWN;
+    add_dim(state, state->input, arg);
+    return 0;
+}
+
+static error_t parse_inputs(int key, char *arg, struct argp_state *state)
+{
+    Options *o = state->input;
+    switch (key) {
+    case 'i':
+        if (o->n_inputs == MAX_NAMED)
+            argp_error(state, "--input may be given at most %d times", MAX_NAMED);
+        o->inputs[o->n_inputs++] = options_named_file(state, "--input", arg);
+        return 0;
+    case KEY_SEED: o->seed = (uint64_t)options_integer(state, "--seed", arg, 0, INT64_MAX); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_output(int key, char *arg, struct argp_state *state)
+{
+    switch (key) {
+    case KEY_COLOUR: choose_colour(state, state->input, arg); return 0;
+    case KEY_ERRORS: choose_error_format(state, state->input, arg); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option model_options[] = {
+    {"weights", 'w', "PATH", 0, "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file", 0},
+    {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},
+    {"allow-extra", KEY_EXTRA, 0, 0, "tensors that the model does not use are a warning, not an error", 0},
+    {0},
+};
+static const struct argp_option build_options[] = {
+    {"pass", KEY_PASS, "NAME=off", 0, "leave out one pass; `attar passes` lists them", 0},
+    {"target", KEY_TARGET, "NAME", 0, "emit for this kind of processor instead of this machine's", 0},
+    {"clang", KEY_CLANG, "PATH", 0, "the compiler to use (19 or later)", 0},
+    {"no-cache", KEY_NO_CACHE, 0, 0, "neither read nor write compiled objects on disk", 0},
+    {"cache-dir", KEY_CACHE_DIR, "DIR", 0, "where compiled objects are kept", 0},
+    {0},
+};
+static const struct argp_option threads_options[] = {
+    {"threads", 't', "N", 0, "threads to run on; the result has the same bits for any number", 0},
+    {0},
+};
+static const struct argp_option dims_options[] = {
+    {"dim", KEY_DIM, "NAME=SIZE", 0, "size of a free axis, as in --dim B=1 --dim S=128", 0},
+    {0},
+};
+static const struct argp_option inputs_options[] = {
+    {"input", 'i', "NAME=FILE", 0, "an input from a .npy file (repeatable), or one FILE.safetensors with all of them", 0},
+    {"seed", KEY_SEED, "N", 0, "seed of what is drawn at random (0)", 0},
+    {0},
+};
+static const struct argp_option output_options[] = {
+    {"color", KEY_COLOUR, "WHEN", 0, "auto, always or never; NO_COLOR and TERM=dumb are honoured", 0},
+    {"error-format", KEY_ERRORS, "FORMAT", 0, "text or json (one object a line)", 0},
+    {0},
+};
+
+const struct argp model_group = {model_options, parse_model, NULL, NULL, NULL, NULL, NULL};
+const struct argp build_group = {build_options, parse_build, NULL, NULL, NULL, NULL, NULL};
+const struct argp threads_group = {threads_options, parse_threads, NULL, NULL, NULL, NULL, NULL};
+const struct argp dims_group = {dims_options, parse_dims, NULL, NULL, NULL, NULL, NULL};
+const struct argp inputs_group = {inputs_options, parse_inputs, NULL, NULL, NULL, NULL, NULL};
+const struct argp output_group = {output_options, parse_output, NULL, NULL, NULL, NULL, NULL};
+
+void options_to_groups(struct argp_state *state, Options *o)
+{
+    for (int i = 0; state->root_argp->children && state->root_argp->children[i].argp; i++)
+        state->child_inputs[i] = o;
+}
+
+error_t options_only(int key, char *arg, struct argp_state *state)
+{
+    (void)arg;
+    if (key != ARGP_KEY_INIT)
+        return ARGP_ERR_UNKNOWN;
+    options_to_groups(state, state->input);
+    return 0;
+}
+
+/* ---- mistyped options --------------------------------------------------------------------------------------------------------------- */
+
+enum { MAX_OPTIONS = 64 };
+
+typedef struct OptionTable { const struct argp_option *rows[MAX_OPTIONS]; int count; } OptionTable;
+
+static void collect(const struct argp *argp, OptionTable *table)
+{
+    for (const struct argp_option *o = argp->options; o && (o->name || o->key || o->doc); o++)
+        if (o->name && table->count < MAX_OPTIONS)
+            table->rows[table->count++] = o;
+    for (const struct argp_child *c = argp->children; c && c->argp; c++)
+        collect(c->argp, table);
+}
+
+/* The option that the word names, abbreviations included as getopt takes them, or NULL. */
+static const struct argp_option *option_named(const OptionTable *table, const char *word, size_t length)
+{
+    for (int i = 0; i < table->count; i++)
+        if (!strncmp(table->rows[i]->name, word, length))
+            return table->rows[i];
+    return NULL;
+}
+
+static bool short_takes_next(const OptionTable *table, const char *word)
+{
+    for (int i = 0; word[0] == '-' && word[1] && !word[2] && i < table->count; i++)
+        if (table->rows[i]->key == word[1])
+            return table->rows[i]->arg != NULL;
+    return false;
+}
+
+static void refuse_option(const char *verb, const OptionTable *table, const char *word, size_t length)
+{
+    const char *names[MAX_OPTIONS];
+    for (int i = 0; i < table->count; i++)
+        names[i] = table->rows[i]->name;
+    char typed[64];
+    snprintf(typed, sizeof typed, "%.*s", (int)length, word);
+    const char *near = name_nearest(typed, names, (size_t)table->count);
+    fprintf(stderr, "attar %s: no option is called `--%s`", verb, typed);
+    if (near)
+        fprintf(stderr, "; did you mean `--%s`?", near);
+    fprintf(stderr, "\n`attar %s --help` lists them all\n", verb);
+    exit(EXIT_USAGE);
+}
+
+static void check_options(const struct argp *argp, int argc, char **argv)
+{
+    static const struct argp_option of_argp[] = {{"help", '?', 0, 0, 0, 0}, {"usage", 1, 0, 0, 0, 0}};
+    OptionTable table = {.rows = {&of_argp[0], &of_argp[1]}, .count = 2};
+    collect(argp, &table);
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (strncmp(argv[i], "--", 2)) {
+            i += short_takes_next(&table, argv[i]);
+            continue;
+        }
+        const char *word = argv[i] + 2;
+        size_t length = strcspn(word, "=");
+        const struct argp_option *o = option_named(&table, word, length);
+        if (!o)
+            refuse_option(argv[0], &table, word, length);
+        else if (o->arg && !word[length])
+            i++;
+    }
+}
+
+void options_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    check_options(argp, argc, argv);
+    char name[64];
+    snprintf(name, sizeof name, "attar %s", argv[0]);
+    argv[0] = name;
+    argp_parse(argp, argc, argv, 0, NULL, input);
+}

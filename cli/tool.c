@@ -1,0 +1,105 @@
+/* One command's work: a compilation, its diagnostics on stderr, its exit status. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static void out_of_memory(void *state)
+{
+    (void)state;
+    static const char message[] = "error[E1001]: out of memory\n";
+    if (write(STDERR_FILENO, message, sizeof message - 1) < 0)
+        _exit(EXIT_ENVIRONMENT);
+    _exit(EXIT_ENVIRONMENT);
+}
+
+static bool wants_colour(const Options *o)
+{
+    if (o->colour != COLOUR_AUTO)
+        return o->colour == COLOUR_ALWAYS;
+    const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+    return !(no_colour && *no_colour) && term && strcmp(term, "dumb") && isatty(STDERR_FILENO);
+}
+
+void tool_begin(Tool *t, const Options *o)
+{
+    *t = (Tool){.o = o, .colour = wants_colour(o)};
+    compile_begin(&t->c);
+    t->c.arena.on_oom = out_of_memory;
+}
+
+void tool_flush(Tool *t)
+{
+    if (!t->c.diags.first)
+        return;
+    Text text = text_new(&t->c.arena);
+    if (t->o->json_errors)
+        diag_render_json(&t->c.diags, &text);
+    else
+        diag_render(&t->c.diags, &text, t->colour);
+    fflush(stdout);
+    fputs(text.data, stderr);
+    t->c.diags.first = t->c.diags.last = NULL;
+    t->c.diags.errors = t->c.diags.warnings = 0;
+}
+
+int tool_end(Tool *t, bool good)
+{
+    int status = diag_exit_status(&t->c.diags);
+    tool_flush(t);
+    compile_free(&t->c);
+    return status ? status : good ? EXIT_GOOD : EXIT_MODEL;
+}
+
+const char *tool_paint(const Tool *t, const char *escape)
+{
+    return t->colour && isatty(STDOUT_FILENO) ? escape : "";
+}
+
+void tool_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fflush(stdout);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+double tool_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int tool_threads(const Options *o)
+{
+    return o->threads > 0 ? o->threads : pool_cpus();
+}
+
+static const char *with_unit(Arena *a, double value, const char *const *units, int count)
+{
+    int unit = 0;
+    for (; value >= 999.5 && unit + 1 < count; unit++)
+        value /= 1000;
+    if (!unit)
+        return arena_print(a, "%.0f%s", value, units[0]);
+    return arena_print(a, "%.*f%s", value < 99.95 ? 1 : 0, value, units[unit]);
+}
+
+const char *tool_count(Arena *a, double count)
+{
+    static const char *const units[] = {"", " k", " M", " G", " T"};
+    return with_unit(a, count, units, 5);
+}
+
+const char *tool_bytes(Arena *a, double bytes)
+{
+    static const char *const units[] = {" B", " kB", " MB", " GB", " TB"};
+    return with_unit(a, bytes, units, 5);
+}
