@@ -96,6 +96,12 @@ void tool_flush(Tool *t);               /* writes the diagnostics so far, so tha
 int tool_end(Tool *t, bool good);       /* writes diagnostics, frees everything, gives the exit status; not good without an error: 1 */
 const char *tool_paint(const Tool *t, const char *escape);      /* the escape sequence, or "" without colour */
 
+/* A session for these inputs' batch; to be released with session_free. */
+Session *tool_session(Tool *t, const HostTensor *inputs, int n_inputs, const SessionHooks *hooks);
+
+/* What the passes fused, on one line: "attention 6, projections 12". */
+const char *tool_fused(Tool *t);
+
 void tool_note(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* one line on stderr */
 double tool_seconds(void);              /* monotonic */
 int tool_threads(const Options *o);

@@ -82,6 +82,37 @@ int tool_threads(const Options *o)
     return o->threads > 0 ? o->threads : pool_cpus();
 }
 
+Session *tool_session(Tool *t, const HostTensor *inputs, int n_inputs, const SessionHooks *hooks)
+{
+    const Plan *plan = &t->c.emitted.plan;
+    int64_t batch = plan->n_caches ? signature_batch_size(plan, inputs, n_inputs) : 0;
+    return session_new(&t->c.cx, &t->c.program, batch, tool_threads(t->o), hooks);
+}
+
+static int64_t times_fused(const Remarks *remarks, const char *pass)
+{
+    int64_t times = 0;
+    for (size_t i = 0; i < remarks->count; i++)
+        if (remarks->items[i].code == REMARK_FUSED && remarks->items[i].kind == REMARK_PASSED && !strcmp(remarks->items[i].pass, pass))
+            times += remarks->items[i].times;
+    return times;
+}
+
+const char *tool_fused(Tool *t)
+{
+    Text line = text_new(&t->c.arena);
+    for (int i = 0; i < pipeline_length; i++) {
+        const char *pass = pass_info[pipeline[i].id].name;
+        bool seen = false;
+        for (int j = 0; j < i; j++)
+            seen |= pipeline[j].id == pipeline[i].id;
+        int64_t times = seen ? 0 : times_fused(&t->c.remarks, pass);
+        if (times)
+            text_add(&line, "%s%s %lld", line.length ? ", " : "", strncmp(pass, "fuse-", 5) ? pass : pass + 5, (long long)times);
+    }
+    return line.length ? line.data : "nothing";
+}
+
 static const char *with_unit(Arena *a, double value, const char *const *units, int count)
 {
     int unit = 0;

@@ -70,6 +70,18 @@ int64_t signature_size(const PlanDim *d, const int64_t *sizes)
 
 /* ---- sizes -------------------------------------------------------------------------------------------------------------------- */
 
+int64_t signature_batch_size(const Plan *plan, const HostTensor *inputs, int n_inputs)
+{
+    int batch = signature_batch(plan);
+    for (int i = 0; i < n_inputs; i++)
+        for (int k = 0; k < plan->n_inputs; k++) {
+            int axis = signature_axis(&plan->inputs[k], batch);
+            if (axis >= 0 && axis < inputs[i].rank && !strcmp(plan->inputs[k].name, inputs[i].name))
+                return inputs[i].dims[axis];
+        }
+    return 1;
+}
+
 static int symbol_named(const Plan *plan, const char *name)
 {
     for (int i = 0; i < plan->n_symbols; i++)

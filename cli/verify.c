@@ -1,0 +1,263 @@
+/* attar verify: a model's outputs against a golden file, in one call and, for models with caches, token by token as well. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+typedef struct VerifyOptions { Options o; const char *golden; double atol; bool has_atol; } VerifyOptions;
+
+static const char doc[] = "Compares a model's outputs with a golden file: input.NAME and output.NAME in one .safetensors file.\n\n"
+    "  attar verify models/bert.attar --weights DIR --golden DIR/golden.safetensors\n"
+    "  attar verify models/bert.attar --weights DIR --golden golden.safetensors --atol 1e-5\n\n"
+    "An output passes if no element is off by more than the tolerance: --atol, or `tolerance` in the .json file beside the golden file. "
+    "Models with caches are run on all positions at once and then token by token.";
+
+static const struct argp_option options[] = {
+    {"golden", 'g', "FILE", 0, "the golden file", 0},
+    {"atol", 1, "X", 0, "largest absolute error that passes", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    VerifyOptions *v = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: options_to_groups(state, &v->o); return 0;
+    case 'g': v->golden = arg; return 0;
+    case 1:
+        v->atol = options_real(state, "--atol", arg, 0, 1e30);
+        v->has_atol = true;
+        return 0;
+    case ARGP_KEY_END:
+        if (!v->golden)
+            argp_error(state, "what to compare with? --golden FILE.safetensors");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&threads_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
+
+typedef struct Verify {
+    Tool *t;
+    const VerifyOptions *v;
+    const Plan *plan;
+    Session *session;
+    HostTensor *inputs, *wanted;
+    int n_inputs, n_wanted;
+    double tolerance;
+    int failed;
+} Verify;
+
+/* ---- tolerance --------------------------------------------------------------------------------------------------------------------- */
+
+enum { JSON_LIMIT = 1 << 24, JSON_DEPTH = 16 };
+static const double otherwise = 1e-5;
+
+/* FILE.json for FILE.safetensors, or golden.json in the same folder, or NULL. */
+static const char *json_beside(Arena *a, const char *golden)
+{
+    const char *slash = strrchr(golden, '/'), *dot = strrchr(slash ? slash : golden, '.');
+    size_t stem = dot ? (size_t)(dot - golden) : strlen(golden);
+    const char *own = arena_print(a, "%.*s.json", (int)stem, golden);
+    if (access(own, F_OK) == 0)
+        return own;
+    const char *shared = arena_print(a, "%.*sgolden.json", slash ? (int)(slash - golden + 1) : 0, golden);
+    return access(shared, F_OK) == 0 ? shared : NULL;
+}
+
+static bool read_tolerance(Verify *y)
+{
+    Compilation *c = &y->t->c;
+    y->tolerance = y->v->has_atol ? y->v->atol : otherwise;
+    const char *path = y->v->has_atol ? NULL : json_beside(&c->arena, y->v->golden);
+    if (!path) {
+        if (!y->v->has_atol)
+            tool_note("no tolerance: neither --atol nor a .json file beside the golden file; taking %g", otherwise);
+        return true;
+    }
+    json_t *json = json_read_file(&c->diags, "E0656", path, JSON_LIMIT, JSON_DEPTH);
+    if (!json)
+        return false;
+    json_t *tolerance = json_at(json, "tolerance");
+    bool good = json_is_number(tolerance) && json_number_value(tolerance) >= 0;
+    if (good)
+        y->tolerance = json_number_value(tolerance);
+    else
+        diag_file_error(&c->diags, "E0656", path, "tolerance", "this should be a number, the largest absolute error that passes");
+    json_decref(json);
+    return good;
+}
+
+/* ---- comparing --------------------------------------------------------------------------------------------------------------------- */
+
+static bool same_shape(Verify *y, const HostTensor *got, const HostTensor *want)
+{
+    bool same = got->rank == want->rank;
+    for (int i = 0; same && i < got->rank; i++)
+        same = got->dims[i] == want->dims[i];
+    if (same)
+        return true;
+    Arena *a = &y->t->c.arena;
+    Text g = text_new(a), w = text_new(a);
+    tensors_describe(got, &g);
+    tensors_describe(want, &w);
+    diag_file_error(&y->t->c.diags, "E0656", y->v->golden, arena_print(a, "tensor `output.%s`", want->name), "it is %s, but the model gives %s", w.data, g.data);
+    return false;
+}
+
+static void report(Verify *y, const char *how, const HostTensor *want, const Difference *d)
+{
+    bool pass = !d->nan && d->absolute <= y->tolerance;
+    y->failed += !pass;
+    Text shape = text_new(&y->t->c.arena);
+    tensors_describe(want, &shape);
+    printf("%-12s %-20s %-15s max abs error %-9.3g relative to largest %-9.3g tolerance %-8.3g %s%s%s\n", want->name, shape.data, how, d->absolute,
+           d->relative, y->tolerance, tool_paint(y->t, pass ? "\033[32m" : "\033[31;1m"), pass ? "PASS" : "FAIL", tool_paint(y->t, "\033[0m"));
+    if (d->nan)
+        printf("%-12s not a number, first at element %lld\n", "", (long long)d->at);
+}
+
+static bool at_once(Verify *y)
+{
+    const HostTensor *outputs;
+    if (!session_run(&y->t->c.cx, y->session, y->inputs, y->n_inputs, &outputs))
+        return false;
+    for (int i = 0; i < y->plan->n_outputs; i++) {
+        const HostTensor *want = tensors_find(y->wanted, y->n_wanted, outputs[i].name);
+        Difference d = {0};
+        if (!want)
+            continue;
+        if (!same_shape(y, &outputs[i], want))
+            return false;
+        tensors_compare(&outputs[i], want, &d);
+        report(y, y->plan->n_caches ? "prefill" : "", want, &d);
+    }
+    return true;
+}
+
+static const PlanTensor *plan_tensor(const PlanTensor *tensors, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (!strcmp(tensors[i].name, name))
+            return &tensors[i];
+    return NULL;
+}
+
+static int64_t steps_of(const Verify *y)
+{
+    int step = signature_step(y->plan);
+    for (int i = 0; i < y->n_inputs; i++) {
+        const PlanTensor *p = plan_tensor(y->plan->inputs, y->plan->n_inputs, y->inputs[i].name);
+        int axis = p ? signature_axis(p, step) : -1;
+        if (axis >= 0)
+            return y->inputs[i].dims[axis];
+    }
+    return 0;
+}
+
+/* One position of every input that has the step axis, the others whole; compared with that position of the outputs. */
+static bool one_step(Verify *y, int64_t at, bool last, Difference *differences)
+{
+    Arena work = {.on_oom = y->t->c.arena.on_oom};
+    HostTensor *inputs = arena_array(&work, (size_t)y->n_inputs, sizeof *inputs);
+    int step = signature_step(y->plan);
+    for (int i = 0; i < y->n_inputs; i++) {
+        const PlanTensor *p = plan_tensor(y->plan->inputs, y->plan->n_inputs, y->inputs[i].name);
+        int axis = p ? signature_axis(p, step) : -1;
+        inputs[i] = axis < 0 ? y->inputs[i] : tensors_slice(&work, &y->inputs[i], axis, at, 1);
+    }
+    const HostTensor *outputs;
+    bool good = session_run(&y->t->c.cx, y->session, inputs, y->n_inputs, &outputs);
+    for (int i = 0; good && i < y->plan->n_outputs; i++) {
+        const HostTensor *want = tensors_find(y->wanted, y->n_wanted, outputs[i].name);
+        int axis = signature_axis(&y->plan->outputs[i], step);
+        if (!want || (axis < 0 && !last))
+            continue;
+        HostTensor part = axis < 0 ? *want : tensors_slice(&work, want, axis, at, 1);
+        tensors_compare(&outputs[i], &part, &differences[i]);
+    }
+    arena_free(&work);
+    return good;
+}
+
+static bool token_by_token(Verify *y)
+{
+    int64_t steps = steps_of(y);
+    Difference *differences = arena_array(&y->t->c.arena, (size_t)y->plan->n_outputs, sizeof *differences);
+    session_reset(y->session);
+    for (int64_t at = 0; at < steps; at++)
+        if (!one_step(y, at, at + 1 == steps, differences))
+            return false;
+    for (int i = 0; i < y->plan->n_outputs; i++) {
+        const HostTensor *want = tensors_find(y->wanted, y->n_wanted, y->plan->outputs[i].name);
+        if (want)
+            report(y, "token by token", want, &differences[i]);
+    }
+    return true;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------------------------- */
+
+/* Says which names only one side has, and drops inputs that the model does not take. */
+static bool match_names(Verify *y)
+{
+    int kept = 0, found = 0;
+    for (int i = 0; i < y->n_inputs; i++) {
+        if (plan_tensor(y->plan->inputs, y->plan->n_inputs, y->inputs[i].name))
+            y->inputs[kept++] = y->inputs[i];
+        else
+            tool_note("the golden file's input `%s` is not the model's: left out", y->inputs[i].name);
+    }
+    y->n_inputs = kept;
+    for (int i = 0; i < y->n_wanted; i++)
+        if (!plan_tensor(y->plan->outputs, y->plan->n_outputs, y->wanted[i].name))
+            tool_note("the golden file's output `%s` is not the model's: not compared", y->wanted[i].name);
+    for (int i = 0; i < y->plan->n_outputs; i++) {
+        bool here = tensors_find(y->wanted, y->n_wanted, y->plan->outputs[i].name) != NULL;
+        found += here;
+        if (!here)
+            tool_note("the model's output `%s` is not in the golden file: not compared", y->plan->outputs[i].name);
+    }
+    if (!found)
+        diag_file_error(&y->t->c.diags, "E0656", y->v->golden, NULL, "it has no output of this model: nothing to compare");
+    return found > 0;
+}
+
+static bool load_golden(Verify *y)
+{
+    Context *cx = &y->t->c.cx;
+    int count;
+    HostTensor *all = safetensors_load(cx, y->v->golden, &count);
+    if (!all)
+        return false;
+    tensors_split(cx, all, count, &y->inputs, &y->n_inputs, &y->wanted, &y->n_wanted);
+    return match_names(y) && read_tolerance(y);
+}
+
+static bool verify(Tool *t, const VerifyOptions *v)
+{
+    if (!compile_all(&t->c, &v->o.compile))
+        return false;
+    Verify y = {.t = t, .v = v, .plan = &t->c.emitted.plan};
+    if (!load_golden(&y))
+        return false;
+    y.session = tool_session(t, y.inputs, y.n_inputs, NULL);
+    if (!y.session)
+        return false;
+    bool good = at_once(&y) && (!y.plan->n_caches || token_by_token(&y));
+    session_free(y.session);
+    return good && !y.failed;
+}
+
+int verb_verify(int argc, char **argv)
+{
+    VerifyOptions v = {0};
+    options_parse(&argp, argc, argv, &v);
+    Tool t;
+    tool_begin(&t, &v.o);
+    return tool_end(&t, verify(&t, &v));
+}
