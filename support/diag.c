@@ -1,18 +1,46 @@
-/* Diagnostics: collecting them, positions in sources, exit status. Rendering is in diag_render.c, the codes' pages in codes.def. */
+/* Diagnostics: collecting them. diag_render.c turns them into text. */
 #include "support/diag.h"
 
-#include <stdlib.h>
+#include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
-static const char *keep_format(Diags *d, const char *format, va_list args)
-{
-    return arena_vprint(d->arena, format, args);
+LineColumn span_start(Span s) {
+    LineColumn at = { 1, 1 };
+    if (!s.source)
+        return at;
+    size_t end = s.begin < s.source->size ? s.begin : s.source->size;
+    for (size_t i = 0; i < end; i++) {
+        unsigned char c = (unsigned char)s.source->text[i];
+        if (c == '\n') {
+            at.line++;
+            at.column = 1;
+        } else if ((c & 0xc0) != 0x80) {
+            at.column++;
+        }
+    }
+    return at;
 }
 
-static Diag *add(Diags *d, DiagLevel level, const char *code)
-{
+Span span_join(Span a, Span b) {
+    if (!a.source)
+        return b;
+    if (b.source != a.source)
+        return a;
+    if (b.begin < a.begin)
+        a.begin = b.begin;
+    if (b.end > a.end)
+        a.end = b.end;
+    return a;
+}
+
+static Diag *diag_new(Diags *d, DiagLevel level, const char *code, const char *format, va_list args) {
+    assert(diag_code(code) && "every code has a row in codes.def");
     Diag *diag = arena_alloc(d->arena, sizeof *diag);
-    *diag = (Diag){.owner = d, .level = level, .code = code};
+    diag->owner = d;
+    diag->level = level;
+    diag->code = code;
+    diag->message = arena_vprint(d->arena, format, args);
     if (d->last)
         d->last->next = diag;
     else
@@ -25,63 +53,59 @@ static Diag *add(Diags *d, DiagLevel level, const char *code)
     return diag;
 }
 
-static Diag *add_span(Diags *d, DiagLevel level, const char *code, Span at, const char *format, va_list args)
-{
-    Diag *diag = add(d, level, code);
+static Diag *set_file(Diag *diag, const char *file, const char *where) {
+    Arena *a = diag->owner->arena;
+    diag->file = file ? arena_copy(a, file, strlen(file)) : NULL;
+    diag->where = where ? arena_copy(a, where, strlen(where)) : NULL;
+    return diag;
+}
+
+Diag *diag_error(Diags *d, const char *code, Span at, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    Diag *diag = diag_new(d, DIAG_ERROR, code, format, args);
+    va_end(args);
     diag->at = at;
-    diag->message = keep_format(d, format, args);
     return diag;
 }
 
-static Diag *add_file(Diags *d, DiagLevel level, const char *code, const char *file, const char *where, const char *format, va_list args)
-{
-    Diag *diag = add(d, level, code);
-    diag->file = file ? arena_copy(d->arena, file, strlen(file)) : NULL;
-    diag->where = where ? arena_copy(d->arena, where, strlen(where)) : NULL;
-    diag->message = keep_format(d, format, args);
-    return diag;
-}
-
-Diag *diag_error(Diags *d, const char *code, Span at, const char *format, ...)
-{
+Diag *diag_warning(Diags *d, const char *code, Span at, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    Diag *diag = add_span(d, DIAG_ERROR, code, at, format, args);
+    Diag *diag = diag_new(d, DIAG_WARNING, code, format, args);
     va_end(args);
+    diag->at = at;
     return diag;
 }
 
-Diag *diag_warning(Diags *d, const char *code, Span at, const char *format, ...)
-{
+Diag *diag_file_error(Diags *d, const char *code, const char *file, const char *where, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    Diag *diag = add_span(d, DIAG_WARNING, code, at, format, args);
+    Diag *diag = diag_new(d, DIAG_ERROR, code, format, args);
     va_end(args);
-    return diag;
+    return set_file(diag, file, where);
 }
 
-Diag *diag_file_error(Diags *d, const char *code, const char *file, const char *where, const char *format, ...)
-{
+Diag *diag_file_warning(Diags *d, const char *code, const char *file, const char *where, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    Diag *diag = add_file(d, DIAG_ERROR, code, file, where, format, args);
+    Diag *diag = diag_new(d, DIAG_WARNING, code, format, args);
     va_end(args);
-    return diag;
+    return set_file(diag, file, where);
 }
 
-Diag *diag_file_warning(Diags *d, const char *code, const char *file, const char *where, const char *format, ...)
-{
+void diag_caret(Diag *d, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    Diag *diag = add_file(d, DIAG_WARNING, code, file, where, format, args);
+    d->label = arena_vprint(d->owner->arena, format, args);
     va_end(args);
-    return diag;
 }
 
-static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va_list args)
-{
+static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va_list args) {
     DiagPart *part = arena_alloc(d->owner->arena, sizeof *part);
-    *part = (DiagPart){.kind = kind, .at = at, .text = keep_format(d->owner, format, args)};
+    part->kind = kind;
+    part->at = at;
+    part->text = arena_vprint(d->owner->arena, format, args);
     if (d->last_part)
         d->last_part->next = part;
     else
@@ -89,83 +113,39 @@ static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va
     d->last_part = part;
 }
 
-void diag_caret(Diag *d, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    d->label = keep_format(d->owner, format, args);
-    va_end(args);
-}
-
-void diag_label(Diag *d, Span at, const char *format, ...)
-{
+void diag_label(Diag *d, Span at, const char *format, ...) {
     va_list args;
     va_start(args, format);
     add_part(d, DIAG_LABEL, at, format, args);
     va_end(args);
 }
 
-void diag_note(Diag *d, const char *format, ...)
-{
+void diag_note(Diag *d, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    add_part(d, DIAG_NOTE, (Span){0}, format, args);
+    add_part(d, DIAG_NOTE, (Span){ 0 }, format, args);
     va_end(args);
 }
 
-void diag_help(Diag *d, const char *format, ...)
-{
+void diag_help(Diag *d, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    add_part(d, DIAG_HELP, (Span){0}, format, args);
+    add_part(d, DIAG_HELP, (Span){ 0 }, format, args);
     va_end(args);
 }
 
-LineColumn span_start(Span s)
-{
-    LineColumn at = {1, 1};
-    if (!s.source)
-        return at;
-    for (uint32_t i = 0; i < s.begin && i < s.source->size; i++) {
-        unsigned char c = (unsigned char)s.source->text[i];
-        if (c == '\n') {
-            at.line++;
-            at.column = 1;
-        } else if ((c & 0xc0) != 0x80) {
-            at.column++;
-        }
+int diag_exit_status(const Diags *d) {
+    static const struct { const char *family; int status; } families[] = {
+        { "E01", 1 }, { "E02", 1 }, { "E03", 1 }, { "E04", 3 }, { "E05", 3 },  { "E06", 3 },
+        { "E07", 4 }, { "E08", 4 }, { "E09", 1 }, { "E10", 4 }, { "E99", 70 },
+    };
+    for (const Diag *diag = d->first; diag; diag = diag->next) {
+        if (diag->level != DIAG_ERROR)
+            continue;
+        for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+            if (strncmp(diag->code, families[i].family, 3) == 0)
+                return families[i].status;
+        return 70;
     }
-    return at;
-}
-
-Span span_join(Span a, Span b)
-{
-    if (!a.source || a.source != b.source)
-        return a.source ? a : b;
-    a.begin = a.begin < b.begin ? a.begin : b.begin;
-    a.end = a.end > b.end ? a.end : b.end;
-    return a;
-}
-
-int diag_exit_status(const Diags *d)
-{
-    const Diag *e = d->first;
-    while (e && e->level != DIAG_ERROR)
-        e = e->next;
-    if (!e)
-        return 0;
-    switch (atoi(e->code + 1) / 100) {
-    case 4: case 5: case 6: return 3;
-    case 7: case 8: case 10: return 4;
-    case 99: return 70;
-    default: return 1;
-    }
-}
-
-const CodePage *diag_code(const char *code)
-{
-    for (size_t i = 0; i < diag_code_count; i++)
-        if (!strcmp(diag_codes[i].code, code))
-            return &diag_codes[i];
-    return NULL;
+    return 0;
 }

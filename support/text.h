@@ -21,5 +21,6 @@ size_t text_column(const Text *t);              /* bytes since the last newline 
 /* The shortest decimal that reads back as the same value; integers without a point; inf, -inf, nan by name. */
 void text_double(Text *t, double value);
 void text_float(Text *t, float value);          /* shortest for float; no suffix */
+double text_to_double(const char *digits, char **end);          /* strtod with a decimal point, whatever the host's locale */
 
 #endif
