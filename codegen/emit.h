@@ -1,0 +1,193 @@
+/* The inside of codegen/: what the emitters of the kernel kinds share. Outside code includes codegen.h.
+ *
+ * Emission of one kernel: `kernel_begin` opens it; the emitter asks for its operands (`kernel_read`, `kernel_result`, `kernel_panels`,
+ * `kernel_size`: each becomes a parameter of the C function and an argument of its call), writes statements with `put_line` and its kin,
+ * and `kernel_end` puts comment, head and body into the file. The entry (entry.c) then writes the call from the same parameters. */
+#ifndef ATTAR_CODEGEN_EMIT_H
+#define ATTAR_CODEGEN_EMIT_H
+
+#include "codegen/codegen.h"
+
+/* ---- names (name.c) ------------------------------------------------------------------------------------------------------------ */
+
+/* One C scope. Keywords, libm's names and the names of the prelude and of math.c are taken from the start. */
+typedef struct Scope { Context *cx; Map taken; } Scope;
+Scope scope_new(Context *cx);
+/* A C identifier from a name of the model (dots and other signs become _), with _2, _3 .. if it is taken already; takes it. */
+const char *scope_name(Scope *s, const char *hint);
+
+/* ---- vector functions (math.c) -------------------------------------------------------------------------------------------------- */
+
+/* Functions on `lanes` (float) unless said otherwise. Only those that were asked for, and those they need, are emitted.
+ * Helpers may be rows too: they come out in the order of the enum, so a function stands after the ones it calls. */
+typedef enum MathFunction {
+    MATH_MAX, MATH_MIN,                 /* larger, smaller of two */
+    MATH_ABS, MATH_SQRT, MATH_RSQRT,
+    MATH_INT_DIV, MATH_INT_MOD,         /* on `ints`: floor division and its remainder */
+    MATH_INT_MAX, MATH_INT_MIN,         /* on `ints` */
+    MATH_SUM_ACROSS, MATH_MAX_ACROSS,   /* lanes -> float: over the lanes, as a fixed tree */
+    MATH_EXP2, MATH_EXP, MATH_LOG, MATH_POW,
+    MATH_TANH, MATH_ERF, MATH_SIN, MATH_COS,
+    MATH_SIGMOID, MATH_SILU, MATH_GELU, MATH_GELU_TANH,
+    MATH_COUNT
+} MathFunction;
+
+/* ---- the emitter ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct Emitter {
+    Context *cx;
+    const Graph *model;
+    const EmitOptions *options;
+    const Target *target;
+    const char *prefix;                 /* minilm: before each function's name */
+    Scope file;                         /* names of functions */
+    Text kernels;                       /* text of the kernel functions */
+    bool math[MATH_COUNT];              /* which math functions are needed */
+    uint64_t scratch;                   /* bytes of scratch that one thread needs, the most of any kernel */
+    bool failed;                        /* a diagnostic was reported */
+    Plan plan;
+    struct PackState *pack;             /* plan.c: which weights have which items */
+    struct EntryState *entry;           /* entry.c */
+} Emitter;
+
+/* Reports E0820: this op cannot be emitted, and why (a sentence without a full stop). */
+void emit_fail(Emitter *e, const Node *n, const char *why, ...) __attribute__((format(printf, 3, 4)));
+
+const char *math_use(Emitter *e, MathFunction f);       /* marks it and what it needs; returns its C name (exp_lanes, gelu ..) */
+bool math_of_op(Op op, MathFunction *out);              /* the function of an elementwise op on f32, if it has one */
+const char *math_name(MathFunction f);                  /* reserved in every scope */
+void emit_math(Emitter *e, Text *out);                  /* text of the functions marked, for e->target->lanes */
+
+/* ---- layout: where a value's elements lie (layout.c) ----------------------------------------------------------------------------------- */
+
+typedef struct StrideFactor { Extent size; int64_t round; } StrideFactor;       /* size rounded up to a multiple of `round` */
+typedef struct Stride {                 /* elements: factor * product of the symbolic sizes; factor 0: nothing moves along this axis */
+    int64_t factor;
+    int n;
+    StrideFactor size[MAX_RANK];
+} Stride;
+bool stride_equal(Stride a, Stride b);
+bool stride_is_const(Stride s, int64_t *value);
+Stride stride_const(int64_t factor);
+bool stride_times(Stride s, Extent size, Stride *out);          /* false: overflow */
+
+typedef struct AccessAxis { const char *name; Extent size; Stride stride; } AccessAxis;
+typedef struct AccessStart { Extent at; Stride stride; } AccessStart;
+typedef struct Access {                 /* the axes are those of value->type, in its order */
+    const Node *value;                  /* what the kernel asked for */
+    const Node *home;                   /* whose storage it is, below all views */
+    const char *name;                   /* the C pointer: it points to the element at position 0 of every axis */
+    DType dtype;
+    int rank;
+    AccessAxis axis[MAX_RANK];
+    int n_start;
+    AccessStart start[MAX_RANK];        /* added to the home's pointer at the call */
+    /* Keys as panels of KEY_PANEL: element (t, k) at t / 32 * stride[keys] + k * 32 + t % 32; the keys axis' stride is per panel. */
+    bool panels;
+    int keys, head;                     /* positions of the keys axis and of the head axis (stride 32) */
+} Access;
+/* Follows views, slices, transposes and expands down to the storage. False and a diagnostic if that cannot be done by strides. */
+bool access_of(Emitter *e, const Node *value, Access *out);
+const AccessAxis *access_axis(const Access *a, const char *axis);       /* NULL: the value has no such axis, it repeats along it */
+/* The axes first .. first + n (positions in the type) step by one stride, as if they were one axis. */
+bool access_collapses(const Access *a, int first, int n);
+/* The value that a kernel with several results stores as number `index`: the `get` node, or NULL if nobody reads it. */
+const Node *kernel_get(const Node *n, int index);
+
+/* ---- kernels (kernel.c) --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Param { const char *type, *name; const char *argument; } Param;     /* C type up to the name; the argument in the entry */
+typedef struct Kernel {
+    Emitter *e;
+    const Node *node;
+    const char *function;               /* C name */
+    Scope names;
+    Param *params;
+    size_t n_params, params_capacity;
+    Access *accesses;                   /* asked for so far */
+    size_t n_accesses, accesses_capacity;
+    Text comment;                       /* lines after the source line: equation, shapes; each ends with a newline, no stars */
+    Text before;                        /* functions of this kernel that stand before the main one (tiles) */
+    Text body;
+    int indent;                         /* levels of 4 spaces */
+    bool shared;                        /* takes `thread` and `threads` */
+} Kernel;
+
+Kernel kernel_begin(Emitter *e, const Node *n);
+void kernel_end(Kernel *k);
+/* Pointers: a parameter the first time, the same one after that. The result is a copy with `name` set. */
+bool kernel_read(Kernel *k, const Node *value, Access *out);            /* `const T *restrict name` (no restrict if it shares storage with a result) */
+bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
+/* A weight as [columns / panel][k][panel]: `n_axes` are its columns. Returns the parameter's name. */
+const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel);
+const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
+const char *kernel_fault(Kernel *k);                                    /* `long long *fault` */
+void kernel_threads(Kernel *k);                                         /* makes `thread` and `threads` parameters */
+const char *kernel_param(Kernel *k, const char *type, const char *hint, const char *argument);
+
+/* Sizes as C text; symbols become parameters (ptrdiff_t B). `binds` of the text is given by the functions ending in _binds. */
+const char *kernel_size(Kernel *k, Extent e);                           /* "384", "S", "past + S": as the loosest + */
+const char *kernel_factor(Kernel *k, Extent e);                         /* the same, in parentheses if it is a sum: fit for a product */
+const char *kernel_stride(Kernel *k, Stride s);                         /* "S * 384", fit for a product; "0" for factor 0 */
+/* "base + b * (S * 384) + s * 384 + 16": the address, with variables vars[i] for the axes names[i]; axes with stride 0 are left out,
+ * variables that are NULL or "0" too. */
+const char *kernel_address(Kernel *k, const Access *a, int n, const char *const *names, const char *const *vars);
+
+/* Statements, indented. */
+void put_line(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* one line of the body */
+void put_open(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* adds " {", indents what follows */
+void put_close(Kernel *k);
+/* "for (ptrdiff_t v = from; v < to; v += step)" in the usual spellings of step 1. */
+const char *loop_head(Kernel *k, const char *var, const char *from, const char *to, int64_t step);
+
+/* ---- expressions (expr.c) ---------------------------------------------------------------------------------------------------------------- */
+
+typedef enum Binds {                    /* how tightly the outermost operator of a C expression binds */
+    BINDS_NOTHING, BINDS_CONDITION, BINDS_OR, BINDS_AND, BINDS_EQUAL, BINDS_LESS, BINDS_SUM, BINDS_PRODUCT, BINDS_UNARY, BINDS_ALL
+} Binds;
+
+/* A C expression. f32 is `float` or `lanes`; i32 `int` or `ints`; bool 0/1 in an int, or `ints` of 0 and -1. */
+typedef struct Operand { const char *text; Binds binds; bool vector; DType dtype; } Operand;
+
+typedef struct BodyPrinter {
+    Kernel *k;
+    Text *out;                          /* where statements for values used twice go, and loops */
+    int indent;
+    /* A leaf of the body: param (attribute index), iota, extent and const have defaults when this returns text NULL. gather and
+     * rotate, which read memory, come here too. */
+    Operand (*leaf)(void *state, const Node *leaf);
+    void *state;
+    Node **done; Operand *values;       /* memo, filled as nodes are printed */
+    size_t n_done, capacity;
+} BodyPrinter;
+
+/* The expression of a body's value. Values with several readers become `lanes t = ..;` lines first. */
+Operand body_value(BodyPrinter *b, const Node *n);
+const char *operand_text(Context *cx, Operand o, Binds at_least);       /* in parentheses if it binds more loosely */
+Operand operand_vector(Kernel *k, Operand o);                           /* splat(x), splat_int(i), splat_mask(c) if it is one number */
+const char *float_literal(Context *cx, double value);                   /* 0.5f, 1e-12f, -INFINITY spelled -__builtin_inff() */
+
+/* Memory access of elements of any dtype as Operands. `address` is a C expression; `count` NULL for a whole vector, else how many
+ * elements from the address on exist (a C expression): the rest read as 0. */
+Operand load_vector(Kernel *k, DType dtype, const char *address, const char *count);
+Operand load_scalar(Kernel *k, DType dtype, const char *address);
+const char *store_vector(Kernel *k, DType dtype, const char *address, Operand value, const char *count);    /* a statement */
+const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand value);
+
+/* ---- one emitter for each kind of kernel ---------------------------------------------------------------------------------------------------- */
+
+void emit_gemm(Kernel *k);              /* gemm.c */
+void emit_attend(Kernel *k);            /* attend.c */
+void emit_map(Kernel *k);               /* map.c: map, append, copies */
+void emit_rowwise(Kernel *k);           /* rows.c */
+void emit_reduce(Kernel *k);
+void emit_concat(Kernel *k);            /* loops.c */
+void emit_dot(Kernel *k);
+
+/* ---- file and plan --------------------------------------------------------------------------------------------------------------------------- */
+
+void emit_prelude(Emitter *e, Text *out);                               /* prelude.c: lanes, splat, select, load_part, meet .. */
+uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
+uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride);
+
+#endif
