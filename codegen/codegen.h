@@ -27,7 +27,7 @@ typedef struct EmitOptions {
 } EmitOptions;
 
 /* Taps: after a kernel, thread 0 calls tap(state, kernel's index, layer or -1 outside a repeat, data) once for each of its results, in their
- * order; data is the result in its place and layout (packed; panels for keys). The consumer counts the calls of one kernel to tell results apart.
+ * order, those without a `get` left out; data is the result in its place and layout (packed; panels for keys). The consumer counts the calls.
  * `append` reports the first byte of its layer of the cache. */
 typedef struct KernelInfo {             /* in the order of the emitted entry; index = position in SLOT_TIMES and tap value number */
     const char *function;               /* C name */
