@@ -1,0 +1,38 @@
+/* Shared by the interpreter's files. */
+#ifndef ATTAR_IR_INTERPRET_INSIDE_H
+#define ATTAR_IR_INTERPRET_INSIDE_H
+
+#include "ir/interpret.h"
+
+typedef struct Run {
+    Context *cx;
+    const Graph *model;
+    const Bindings *bind;
+    Arena *work;                        /* where values of the current graph go */
+    Value **values;                     /* by node id; several results: an array of values */
+    int64_t layer;                      /* -1 outside a repeat */
+    bool failed;                        /* a diagnostic was reported: everything stops */
+} Run;
+
+Value *value_new(Run *run, const Type *type);                   /* sizes bound, data uninitialised */
+Value *value_of(const Run *run, const Node *n);
+int64_t value_dim(const Value *v, const char *axis);            /* run-time size, or -1 if absent */
+
+/* Element steps of `v` for each axis of `type`: 0 where v lacks the axis. */
+void value_steps(const Value *v, const Type *type, int64_t steps[MAX_RANK]);
+
+void eval_node(Run *run, const Node *n);
+bool eval_body(Run *run, const Graph *body, Value *const *params, Value **results);
+
+/* interpret_math.c */
+void eval_map(Run *run, const Node *n, Value *out);
+void eval_reduce(Run *run, const Node *n, Value *out);
+void eval_softmax(Run *run, const Value *in, const char *axis, Value *out);
+/* sum over `over` of a * b. skip_zero: where a is exactly 0, b is not read (a masked NaN stays out). */
+void eval_dot(Run *run, const Value *a, const Value *b, const char *const *over, int n_over, bool skip_zero, Value *out);
+void copy_strided(Value *out, const double *from, const int64_t steps[MAX_RANK]);
+
+/* interpret_kernel.c */
+void eval_kernel(Run *run, const Node *n);
+
+#endif

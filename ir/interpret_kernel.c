@@ -1,0 +1,72 @@
+/* The interpreter's kernels: accumulators or inputs are bound to the body's parameters, then the body is evaluated like any graph. */
+#include "ir/interpret_inside.h"
+
+#include <math.h>
+
+static void finish(Run *run, const Node *n, Value *const *params)
+{
+    Value **results = arena_array(run->work, (size_t)n->body->n_results, sizeof *results);
+    if (!eval_body(run, n->body, params, results))
+        return;
+    Value *out = arena_array(run->work, (size_t)n->body->n_results, sizeof *out);
+    for (int r = 0; r < n->body->n_results; r++)
+        out[r] = *results[r];
+    run->values[n->id] = out;
+}
+
+static void eval_gemm(Run *run, const Node *n)
+{
+    int64_t weights = attr_int(n, ATTR_weights, 1);
+    const Attr *over = node_attr(n, ATTR_over);
+    Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
+    for (int i = 1; i < n->n_inputs; i++) {
+        const Node *acc = n->body->params[i - 1];
+        if (i > weights) {
+            params[i - 1] = value_of(run, n->inputs[i]);
+            continue;
+        }
+        params[i - 1] = value_new(run, acc->type);
+        eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[i]), over->names.items, over->names.count, false, params[i - 1]);
+    }
+    finish(run, n, params);
+}
+
+static void eval_attend(Run *run, const Node *n)
+{
+    const Attr *over = node_attr(n, ATTR_over);
+    const char *keys = attr_name(n, ATTR_keys);
+    double scale = attr_float(n, ATTR_scale, 1);
+    Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
+    Value *scores = value_new(run, n->body->params[0]->type);
+    eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count, false, scores);
+    for (int64_t i = 0; i < scores->count; i++)
+        scores->data[i] *= scale;
+    params[0] = scores;
+    for (int i = 3; i < n->n_inputs; i++)
+        params[i - 2] = value_of(run, n->inputs[i]);
+    Value *final = NULL;
+    if (!eval_body(run, n->body, params, &final))
+        return;
+    /* The body may leave axes out only if the score itself does not matter to them: it never does, the score has them all. */
+    Value *p = value_new(run, final->type);
+    eval_softmax(run, final, keys, p);
+    Value *out = value_new(run, n->type);
+    eval_dot(run, p, value_of(run, n->inputs[2]), &keys, 1, true, out);
+    run->values[n->id] = out;
+}
+
+void eval_kernel(Run *run, const Node *n)
+{
+    if (n->op == OP_gemm) {
+        eval_gemm(run, n);
+        return;
+    }
+    if (n->op == OP_attend) {
+        eval_attend(run, n);
+        return;
+    }
+    Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
+    for (int i = 0; i < n->n_inputs; i++)
+        params[i] = value_of(run, n->inputs[i]);
+    finish(run, n, params);
+}
