@@ -38,8 +38,10 @@ static bool print_header(Tool *t)
     printf("%s", c->kernels->name);
     for (int i = 0; i < plan->n_symbols; i++)
         printf("   %s=%lld", plan->symbols[i].name, (long long)sizes[i]);
-    int64_t arena = plan_arena_bytes(c->kernels, sizes, &lower_bound);
-    printf("   %.3f GFLOP   weights %s packed   arena %s (at least %s)   %d kernels\n\n", 1e-9 * graph_cost(c->kernels, sizes).flops,
+    int64_t *own = arena_array(&c->arena, (size_t)c->kernels->n_symbols, sizeof *own);
+    signature_for_graph(plan, c->kernels, sizes, own);
+    int64_t arena = plan_arena_bytes(c->kernels, own, &lower_bound);
+    printf("   %.3f GFLOP   weights %s packed   arena %s (at least %s)   %d kernels\n\n", 1e-9 * graph_cost(c->kernels, own).flops,
            tool_bytes(&c->arena, (double)plan->weight_bytes), tool_bytes(&c->arena, (double)arena), tool_bytes(&c->arena, (double)lower_bound),
            c->emitted.n_kernels);
     return true;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "driver/oracle.h"
+#include "driver/signature.h"
 
 void oracle_begin(Oracle *o, Compilation *c, const Graph *graph)
 {
@@ -53,12 +54,8 @@ static int64_t most_layers(const Graph *g)
 
 static const int64_t *graph_sizes(Oracle *o, const int64_t *sizes)
 {
-    const Plan *plan = &o->c->emitted.plan;
     int64_t *mine = arena_array(&o->work, (size_t)o->graph->n_symbols + 1, sizeof *mine);
-    for (int i = 0; i < o->graph->n_symbols; i++)
-        for (int k = 0; k < plan->n_symbols; k++)
-            if (!strcmp(plan->symbols[k].name, o->graph->symbols[i]->name))
-                mine[i] = sizes[k];
+    signature_for_graph(&o->c->emitted.plan, o->graph, sizes, mine);
     return mine;
 }
 

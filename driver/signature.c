@@ -82,6 +82,16 @@ int64_t signature_batch_size(const Plan *plan, const HostTensor *inputs, int n_i
     return 1;
 }
 
+void signature_for_graph(const Plan *plan, const Graph *graph, const int64_t *sizes, int64_t *out)
+{
+    for (int i = 0; i < graph->n_symbols; i++) {
+        out[i] = graph->symbols[i]->low;
+        for (int k = 0; k < plan->n_symbols; k++)
+            if (!strcmp(plan->symbols[k].name, graph->symbols[i]->name))
+                out[i] = sizes[k];
+    }
+}
+
 static int symbol_named(const Plan *plan, const char *name)
 {
     for (int i = 0; i < plan->n_symbols; i++)

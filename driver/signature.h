@@ -18,6 +18,9 @@ int64_t signature_size(const PlanDim *d, const int64_t *sizes);
 /* The batch that these inputs have, 1 if they do not say. */
 int64_t signature_batch_size(const Plan *plan, const HostTensor *inputs, int n_inputs);
 
+/* The same sizes in the order of the graph's symbols. */
+void signature_for_graph(const Plan *plan, const Graph *graph, const int64_t *sizes, int64_t *out);
+
 typedef struct NamedSize { const char *name; int64_t value; } NamedSize;
 
 /* Sizes for all symbols: those asked for; otherwise batch = `batch`, past = 0 and the rest min(`length`, bound). Symbols that the sizes of the
