@@ -1,0 +1,343 @@
+/* The text form: what graph_print writes, graph_read reads and prints again identically. The syntax is described in docs/ir.md.
+ *
+ * One line a value; names are the model's words. Sizes stand once, in the `dims` line; an axis is written NAME=SIZE only where its name
+ * means another size elsewhere. `=` and `:` are aligned within a block. */
+#include <ctype.h>
+#include <string.h>
+#include "ir/ir.h"
+
+typedef struct Printer {
+    Text *out;
+    Arena *arena;
+    const Graph *model;
+    Map sizes;                          /* axis name -> const Extent *, NULL where the name means several sizes */
+} Printer;
+
+/* ---- which axis names mean one size -------------------------------------------------------------------------------------------------- */
+
+static const Symbol *symbol_named(const Graph *model, const char *name) {
+    for (int i = 0; i < model->n_symbols; i++)
+        if (!strcmp(model->symbols[i]->name, name)) return model->symbols[i];
+    return NULL;
+}
+
+static void note_type(Printer *p, const Type *t) {
+    for (int i = 0; t && i < t->rank; i++) {
+        const Axis *a = &t->axis[i];
+        if (symbol_named(p->model, a->name)) continue;
+        const Extent *known = map_get(&p->sizes, a->name);
+        if (!map_has(&p->sizes, a->name)) map_set(&p->sizes, a->name, (void *)&a->size);
+        else if (known && !extent_equal(*known, a->size)) map_set(&p->sizes, a->name, NULL);
+    }
+}
+
+static void note_graph(Printer *p, const Graph *g) {
+    for (const Node *n = g->first; n; n = n->next) {
+        note_type(p, n->type);
+        if (n->body) note_graph(p, n->body);
+    }
+}
+
+static void put_type(Printer *p, const Type *t) {
+    text_add(p->out, "%s", dtype_name(t->dtype));
+    for (int i = 0; i < t->rank; i++) {
+        const Axis *a = &t->axis[i];
+        const Symbol *s = symbol_named(p->model, a->name);
+        const Extent *known = s ? NULL : map_get(&p->sizes, a->name);
+        text_add(p->out, "%s%s", i ? ", " : "[", a->name);
+        if (s ? extent_equal(a->size, extent_symbol(s)) : known && extent_equal(*known, a->size)) continue;
+        text_char(p->out, '=');
+        extent_print(a->size, p->out);
+    }
+    if (t->rank) text_char(p->out, ']');
+}
+
+/* ---- header --------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_dims(Printer *p) {
+    text_add(p->out, "  dims  ");
+    for (int i = 0; i < p->model->n_symbols; i++) {
+        const Symbol *s = p->model->symbols[i];
+        text_add(p->out, "  %s = %lld..", s->name, (long long)s->low);
+        if (s->high != SYMBOL_UNBOUNDED) text_add(p->out, "%lld", (long long)s->high);
+    }
+    for (size_t i = 0; i < p->sizes.count; i++) {
+        const Extent *e = p->sizes.entries[i].value;
+        if (!e) continue;
+        text_add(p->out, "  %s = ", p->sizes.entries[i].key);
+        extent_print(*e, p->out);
+    }
+    text_char(p->out, '\n');
+}
+
+static void put_caches_and_regions(Printer *p) {
+    for (int i = 0; i < p->model->n_caches; i++) {
+        const Cache *c = &p->model->caches[i];
+        text_add(p->out, "  cache   %s ", c->name);
+        put_type(p, c->type);
+        text_add(p->out, " grows %s x %lld%s\n", c->type->axis[c->growing].name, (long long)c->layers, c->panels ? " panels" : "");
+    }
+    for (int i = 0; i < p->model->n_regions; i++) {
+        const Region *r = &p->model->regions[i];
+        text_add(p->out, "  region  %d = %lld bytes", i, (long long)r->peak);
+        for (int k = 0; k < r->n; k++) {
+            text_add(p->out, " * ");
+            extent_print(r->unit[k], p->out);
+            if (r->round[k] > 1) text_add(p->out, " to %lld", (long long)r->round[k]);
+        }
+        text_add(p->out, ", bound %lld\n", (long long)r->lower_bound);
+    }
+}
+
+static void put_header(Printer *p) {
+    const Graph *g = p->model;
+    text_add(p->out, "%s %s(", g->level == LEVEL_KERNEL ? "kernels" : "graph", g->name);
+    for (int i = 0; i < g->n_params; i++) {
+        text_add(p->out, "%s%s: ", i ? ", " : "", g->params[i]->name);
+        put_type(p, g->params[i]->type);
+    }
+    text_add(p->out, ")\n");
+    if (g->file) text_add(p->out, "  file    \"%s\"\n", g->file);
+    put_dims(p);
+    put_caches_and_regions(p);
+}
+
+/* ---- attributes --------------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_word(const char *s) {
+    if (!isalpha((unsigned char)*s) && *s != '_') return false;
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.') return false;
+    return true;
+}
+
+static void put_name(Text *out, const char *name, bool quoted) {
+    if (!quoted && is_word(name)) {
+        text_add(out, "%s", name);
+        return;
+    }
+    text_char(out, '"');
+    for (; *name; name++) {
+        if (*name == '"' || *name == '\\') text_char(out, '\\');
+        text_char(out, *name);
+    }
+    text_char(out, '"');
+}
+
+static void put_attr(Text *out, const Attr *a) {
+    text_add(out, " %s=", attr_info[a->id].name);
+    switch (attr_info[a->id].kind) {
+    case ATTR_KIND_INT: text_add(out, "%lld", (long long)a->integer); return;
+    case ATTR_KIND_FLOAT: text_double(out, a->real); return;
+    case ATTR_KIND_BOOL: text_add(out, a->flag ? "true" : "false"); return;
+    case ATTR_KIND_NAME: put_name(out, a->name, a->id == ATTR_key); return;
+    case ATTR_KIND_EXTENT: extent_print(a->extent, out); return;
+    case ATTR_KIND_NAMES:
+        if (a->names.count == 1) {
+            put_name(out, a->names.items[0], false);
+            return;
+        }
+        for (int i = 0; i < a->names.count; i++) {
+            text_add(out, i ? ", " : "[");
+            put_name(out, a->names.items[i], false);
+        }
+        text_add(out, a->names.count ? "]" : "[]");
+        return;
+    case ATTR_KIND_INTS:
+        for (int i = 0; i < a->ints.count; i++) text_add(out, "%s%lld", i ? ", " : "[", (long long)a->ints.items[i]);
+        text_add(out, a->ints.count ? "]" : "[]");
+        return;
+    case ATTR_KIND_FLOATS:
+        for (int i = 0; i < a->floats.count; i++) {
+            text_add(out, i ? ", " : "[");
+            text_double(out, a->floats.items[i]);
+        }
+        text_add(out, a->floats.count ? "]" : "[]");
+    }
+}
+
+/* ---- nodes ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_place(Text *out, const Place *at) {
+    static const char *const words[] = {[PLACE_INPUT] = "input", [PLACE_OUTPUT] = "output", [PLACE_WEIGHT] = "weight", [PLACE_CACHE] = "cache",
+                                        [PLACE_VIEW] = "view", [PLACE_INLINE] = "inline"};
+    if (at->kind == PLACE_NONE) return;
+    if (at->kind == PLACE_ARENA) text_add(out, " @%d+%lld", at->region, (long long)at->offset);
+    else if (at->kind == PLACE_INPUT || at->kind == PLACE_OUTPUT || at->kind == PLACE_CACHE) text_add(out, " @%s.%d", words[at->kind], at->index);
+    else text_add(out, " @%s", words[at->kind]);
+}
+
+static void put_span(Text *out, const char *before, Span at) {
+    if (!at.source) return;
+    LineColumn where = span_start(at);
+    text_add(out, "%s%s:%d:%d", before, at.source->path, where.line, where.column);
+}
+
+static bool is_param(const Node *n) {
+    return n->op == OP_input || n->op == OP_index || n->op == OP_carry || n->op == OP_param;
+}
+
+static void put_inputs(Text *out, const Node *n) {
+    for (int i = 0; i < n->n_inputs; i++) text_add(out, "%s%s", i ? ", " : " ", n->inputs[i]->name);
+}
+
+/* The part before the body or the type: "gemm x, w1, b1 over=D weights=1". */
+static void put_call(Printer *p, const Node *n) {
+    text_add(p->out, "%s", op_info[n->op].name);
+    if (n->op == OP_repeat) {
+        text_add(p->out, " %s < %lld", n->body->params[0]->name, (long long)attr_int(n, ATTR_count, 0));
+        for (int i = 0; i < n->n_inputs; i++) text_add(p->out, "%s%s = %s", i ? ", " : " carries ", n->body->params[i + 1]->name, n->inputs[i]->name);
+    } else {
+        put_inputs(p->out, n);
+    }
+    for (int i = 0; i < n->n_attrs; i++)
+        if (n->op != OP_repeat || n->attrs[i].id != ATTR_count) put_attr(p->out, &n->attrs[i]);
+    if (!n->body || n->op == OP_repeat) return;
+    for (int i = 0; i < n->body->n_params; i++) {
+        text_add(p->out, "%s%s: ", i ? ", " : " (", n->body->params[i]->name);
+        put_type(p, n->body->params[i]->type);
+    }
+    text_add(p->out, n->body->n_params ? ")" : " ()");
+}
+
+static void put_nodes(Printer *p, const Graph *g, int indent);
+
+static void put_node(Printer *p, const Node *n, int indent, size_t names, size_t types) {
+    size_t margin = (size_t)indent * 2;
+    text_pad(p->out, margin);
+    text_add(p->out, "%s", n->name);
+    text_pad(p->out, margin + names);
+    text_add(p->out, " = ");
+    put_call(p, n);
+    if (n->body) {
+        text_add(p->out, " {\n");
+        put_nodes(p, n->body, indent + 1);
+        text_pad(p->out, margin);
+        text_char(p->out, '}');
+    }
+    if (n->type) {
+        text_pad(p->out, n->body ? 0 : margin + types);
+        text_add(p->out, " : ");
+        put_type(p, n->type);
+    }
+    put_place(p->out, &n->place);
+    put_span(p->out, "   # ", n->at);
+    if (n->at.source) put_span(p->out, " via ", n->via);
+    text_char(p->out, '\n');
+}
+
+/* The widths that align `=` and `:` in a block; long lines stick out instead of pushing all others to the right. */
+static void measure(Printer *p, const Graph *g, size_t *names, size_t *types) {
+    enum { WIDEST_NAME = 24, WIDEST_CALL = 72 };
+    Text draft = text_new(p->arena), *out = p->out;
+    *names = *types = 0;
+    for (const Node *n = g->first; n; n = n->next)
+        if (!is_param(n) && strlen(n->name) <= WIDEST_NAME && strlen(n->name) > *names) *names = strlen(n->name);
+    p->out = &draft;
+    for (const Node *n = g->first; n; n = n->next) {
+        if (is_param(n) || n->body) continue;
+        draft.length = 0;
+        put_call(p, n);
+        size_t width = (*names > strlen(n->name) ? *names : strlen(n->name)) + 3 + draft.length;
+        if (width <= WIDEST_CALL && width > *types) *types = width;
+    }
+    p->out = out;
+}
+
+static void put_nodes(Printer *p, const Graph *g, int indent) {
+    size_t names, types;
+    measure(p, g, &names, &types);
+    for (const Node *n = g->first; n; n = n->next)
+        if (!is_param(n)) put_node(p, n, indent, names, types);
+    text_pad(p->out, (size_t)indent * 2);
+    text_add(p->out, g->owner && g->owner->op == OP_repeat ? "yield" : "return");
+    for (int i = 0; i < g->n_results; i++) {
+        text_add(p->out, i ? ", " : " ");
+        if (g->results[i].name) text_add(p->out, "%s = ", g->results[i].name);
+        text_add(p->out, "%s", g->results[i].value->name);
+    }
+    text_char(p->out, '\n');
+}
+
+void graph_print(const Graph *model, Text *out) {
+    Printer p = {.out = out, .arena = out->arena, .model = model, .sizes = map_new(out->arena)};
+    note_graph(&p, model);
+    for (int i = 0; i < model->n_caches; i++) note_type(&p, model->caches[i].type);
+    put_header(&p);
+    put_nodes(&p, model, 1);
+}
+
+/* ---- a body as one infix line -------------------------------------------------------------------------------------------------------------- */
+
+enum { BIND_CHOICE = 0, BIND_LOGIC = 1, BIND_COMPARE = 2, BIND_SUM = 3, BIND_PRODUCT = 4, BIND_UNARY = 5, BIND_CALL = 6 };
+
+static const char *infix_of(Op op, int *binding) {
+    switch (op) {
+    case OP_add: *binding = BIND_SUM; return "+";
+    case OP_sub: *binding = BIND_SUM; return "-";
+    case OP_mul: *binding = BIND_PRODUCT; return "*";
+    case OP_div: *binding = BIND_PRODUCT; return "/";
+    case OP_lt: *binding = BIND_COMPARE; return "<";
+    case OP_le: *binding = BIND_COMPARE; return "<=";
+    case OP_eq: *binding = BIND_COMPARE; return "==";
+    case OP_ne: *binding = BIND_COMPARE; return "!=";
+    case OP_and: *binding = BIND_LOGIC; return "&";
+    case OP_or: *binding = BIND_LOGIC; return "|";
+    default: *binding = BIND_CALL; return NULL;
+    }
+}
+
+static void put_expression(const Node *n, int within, Text *out);
+
+static void put_leaf(const Node *n, Text *out) {
+    const Attr *start = node_attr(n, ATTR_start), *size = node_attr(n, ATTR_size);
+    if (n->op == OP_const) text_double(out, attr_float(n, ATTR_value, 0));
+    else if (n->op == OP_extent && size) extent_print(size->extent, out);
+    else if (n->op == OP_iota) {
+        bool moved = start && !extent_equal(start->extent, extent_const(0));
+        text_add(out, moved ? "(%s + " : "%s", n->type->axis[0].name);
+        if (moved) {
+            extent_print(start->extent, out);
+            text_char(out, ')');
+        }
+    } else text_add(out, "%s", n->name);
+}
+
+static void put_call_expression(const Node *n, Text *out) {
+    text_add(out, "%s(", op_info[n->op].name);
+    for (int i = 0; i < n->n_inputs; i++) {
+        if (i) text_add(out, ", ");
+        put_expression(n->inputs[i], BIND_CHOICE, out);
+    }
+    const Attr *over = node_attr(n, ATTR_over);
+    for (int i = 0; over && i < over->names.count; i++) text_add(out, "%s%s", i ? ", " : " over ", over->names.items[i]);
+    text_char(out, ')');
+}
+
+static void put_expression(const Node *n, int within, Text *out) {
+    int binding;
+    const char *infix = infix_of(n->op, &binding);
+    if (op_info[n->op].class == CLASS_LEAF) {
+        put_leaf(n, out);
+        return;
+    }
+    if (!infix && n->op != OP_neg && n->op != OP_not) {
+        put_call_expression(n, out);
+        return;
+    }
+    if (!infix) binding = BIND_UNARY;
+    if (binding < within) text_char(out, '(');
+    if (infix) {
+        put_expression(n->inputs[0], binding, out);
+        text_add(out, " %s ", infix);
+        put_expression(n->inputs[1], binding + (n->op == OP_sub || n->op == OP_div || binding == BIND_COMPARE), out);
+    } else {
+        text_char(out, n->op == OP_neg ? '-' : '!');
+        put_expression(n->inputs[0], BIND_UNARY, out);
+    }
+    if (binding < within) text_char(out, ')');
+}
+
+void expression_print(const Graph *body, int result, Text *out) {
+    put_expression(body->results[result].value, BIND_CHOICE, out);
+}
