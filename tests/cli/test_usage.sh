@@ -1,0 +1,95 @@
+# Verbs, options, help, exit statuses, suggestions, colour, messages as JSON.
+. tests/cli/lib.sh
+bert="models/bert.attar --weights tests/golden/bert"
+
+expect 2 "no verb" "$attar"
+expect 0 "help" "$attar" help
+says out "help" 'attar verify'
+expect 0 "--help" "$attar" --help
+expect 0 "--version" "$attar" --version
+says out "--version" '^attar [0-9]'
+expect 2 "mistyped verb" "$attar" verfy
+says err "mistyped verb" 'did you mean .verify.'
+for verb in run verify generate check ir emit report diff bench inspect doctor cache ops explain passes; do
+    expect 0 "help $verb" "$attar" help $verb
+    says out "help $verb" "  attar $verb"
+    expect 0 "$verb --help" "$attar" $verb --help
+done
+expect 2 "help on nothing" "$attar" help nothing
+
+expect 2 "mistyped option" "$attar" run $bert --thraeds 2
+says err "mistyped option" 'did you mean `--threads`'
+expect 2 "an option's value is no option" "$attar" generate models/llama.attar --prompt --wieghts --weigths x
+says err "an option's value is no option" '`--weigths`'
+expect 2 "no model" "$attar" run
+expect 2 "two models" "$attar" check models/bert.attar models/gpt2.attar
+expect 2 "threads 0" "$attar" run $bert --threads 0
+expect 2 "threads x" "$attar" run $bert --threads x
+expect 2 "dim without size" "$attar" diff $bert --dim B
+expect 2 "unknown pass" "$attar" emit $bert --pass fuse-atention=off
+says err "unknown pass" 'fuse-attention'
+expect 2 "a pass that has to run" "$attar" emit $bert --pass lower=off
+expect 2 "no prompt" "$attar" generate models/llama.attar --weights models/austen
+expect 2 "no golden" "$attar" verify $bert
+expect 2 "cache without a word" "$attar" cache
+expect 2 "colour" "$attar" check $bert --color sometimes
+expect 2 "unknown code" "$attar" explain E4711
+expect 2 "unknown operator" "$attar" ops atention
+says err "unknown operator" 'attention'
+
+expect 3 "no such model" "$attar" check "$work/none.attar"
+says err "no such model" 'none.attar'
+expect 3 "no such weights" "$attar" check models/bert.attar --weights "$work/none"
+expect 3 "no input" "$attar" run $bert
+expect 3 "no such input" "$attar" run $bert --input "ids=$work/none.npy"
+expect 3 "an input that says no name" "$attar" run $bert --input "$work/none.npy"
+says err "an input that says no name" 'E0654'
+expect 3 "unknown size" "$attar" diff $bert --dim Q=3
+says err "unknown size" '`B`, `S`'
+expect 3 "size out of bounds" "$attar" diff $bert --dim S=33
+expect 3 "not a text model" "$attar" generate models/llama.attar --weights tests/golden/llama --prompt x
+says err "not a text model" 'attar run'
+expect 3 "no weights" "$attar" run models/bert.attar --config tests/golden/bert/config.json
+printf 'model M(x: f32[B, D]) -> f32[B, D] {\n  return y\n}\n' >"$work/wrong.attar"
+expect 1 "a wrong model" "$attar" check "$work/wrong.attar"
+says err "a wrong model" 'wrong.attar:2'
+expect 1 "as JSON" "$attar" check "$work/wrong.attar" --error-format=json
+says err "as JSON" '^{.*"code".*}$'
+escape=$(printf '\033')
+expect 1 "colour always" "$attar" check "$work/wrong.attar" --color always
+says err "colour always" "$escape\["
+NO_COLOR=1 expect 1 "colour off" "$attar" check "$work/wrong.attar"
+if grep -q "$escape" "$work/err"; then fail "colour off"; else pass; fi
+
+printf '{"hidden_size": 60, "hidden_size": 61}' >"$work/config.json"
+expect 3 "config with a key twice" "$attar" check models/bert.attar --config "$work/config.json"
+says err "config with a key twice" 'config.json'
+if [ -c /dev/full ]; then
+    status=0
+    "$attar" emit $bert >/dev/full 2>"$work/err" || status=$?
+    [ $status = 4 ] && pass || fail "a full disk: exit status $status, expected 4"
+fi
+
+expect 0 "check" "$attar" check $bert
+says out "check" 'sound'
+expect 0 "check without weights" "$attar" check models/bert.attar --config tests/golden/bert/config.json
+expect 0 "ops" "$attar" ops
+says out "ops" 'attention'
+expect 0 "ops attention" "$attar" ops attention
+expect 0 "passes" "$attar" passes
+says out "passes" 'fuse-attention'
+expect 0 "explain" "$attar" explain
+expect 0 "explain a code" "$attar" explain E0650
+expect 0 "explain a reason" "$attar" explain COST_WORSE
+expect 0 "doctor" "$attar" doctor
+says out "doctor" '^compiler'
+expect 0 "inspect" "$attar" inspect models/austen
+says out "inspect" 'layers.{0..5}'
+expect 0 "inspect shards" "$attar" inspect tests/golden/llama-sharded-bf16
+expect 3 "inspect nothing" "$attar" inspect "$work/none.safetensors"
+expect 0 "report" "$attar" report $bert
+expect 0 "report as JSON" "$attar" report $bert --json
+says out "report as JSON" '^{'
+expect 0 "emit" "$attar" emit $bert
+says out "emit" 'bert'
+finish

@@ -1,0 +1,25 @@
+# Every golden folder passes, prefill and token by token; a wrong golden fails.
+. tests/cli/lib.sh
+
+for name in $models; do
+    folder=tests/golden/$name
+    expect 0 "verify $name" "$attar" verify "$(model_of $name)" --weights $folder --golden $folder/golden.safetensors --threads 2
+    says out "verify $name" 'PASS$'
+    case $name in
+    bert | minilm) ;;
+    *) says out "verify $name" 'token by token.*PASS$' ;;
+    esac
+done
+expect 0 "verify austen" "$attar" verify models/llama.attar --weights models/austen --golden models/austen/golden.safetensors
+expect 0 "verify a file" "$attar" verify models/bert.attar --weights tests/golden/bert/model.safetensors --golden tests/golden/bert/golden.safetensors
+expect 0 "verify another config" "$attar" verify models/bert.attar --weights tests/golden/bert --config tests/golden/bert/config.json --golden tests/golden/bert/golden.safetensors
+
+expect 1 "verify with no tolerance at all" "$attar" verify models/bert.attar --weights tests/golden/bert --golden tests/golden/bert/golden.safetensors --atol 0
+says out "verify with no tolerance at all" 'FAIL$'
+expect 3 "another model's golden" "$attar" verify models/bert.attar --weights tests/golden/bert --golden tests/golden/gpt2/golden.safetensors
+says err "another model's golden" 'E0656'
+
+cp tests/golden/bert/golden.safetensors "$work/alone.safetensors"
+expect 0 "no tolerance beside the golden" "$attar" verify models/bert.attar --weights tests/golden/bert --golden "$work/alone.safetensors"
+says err "no tolerance beside the golden" 'no tolerance'
+finish
