@@ -137,7 +137,7 @@ void diag_help(Diag *d, const char *format, ...) {
 int diag_exit_status(const Diags *d) {
     static const struct { const char *family; int status; } families[] = {
         { "E01", 1 }, { "E02", 1 }, { "E03", 1 }, { "E04", 3 }, { "E05", 3 },  { "E06", 3 },
-        { "E07", 4 }, { "E08", 4 }, { "E09", 1 }, { "E10", 4 }, { "E99", 70 },
+        { "E07", 4 }, { "E08", 4 }, { "E09", 1 }, { "E10", 4 }, { "E11", 1 }, { "E99", 70 },
     };
     for (const Diag *diag = d->first; diag; diag = diag->next) {
         if (diag->level != DIAG_ERROR)
@@ -145,7 +145,7 @@ int diag_exit_status(const Diags *d) {
         for (size_t i = 0; i < sizeof families / sizeof *families; i++)
             if (strncmp(diag->code, families[i].family, 3) == 0)
                 return families[i].status;
-        return 70;
+        return 1;
     }
     return 0;
 }
