@@ -26,7 +26,9 @@ typedef enum MathFunction {
     MATH_INT_DIV, MATH_INT_MOD,         /* on `ints`: floor division and its remainder */
     MATH_INT_MAX, MATH_INT_MIN,         /* on `ints` */
     MATH_SUM_ACROSS, MATH_MAX_ACROSS,   /* lanes -> float: over the lanes, as a fixed tree */
-    MATH_EXP2, MATH_EXP, MATH_LOG, MATH_POW,
+    MATH_SCALE, MATH_SIGNED, MATH_SINE_AT,      /* math.c's own helpers */
+    MATH_EXP2,                          /* for softmax: x <= 127, 0 below -126.5 */
+    MATH_EXP, MATH_LOG, MATH_POW,
     MATH_TANH, MATH_ERF, MATH_SIN, MATH_COS,
     MATH_SIGMOID, MATH_SILU, MATH_GELU, MATH_GELU_TANH,
     MATH_COUNT
@@ -96,7 +98,14 @@ const Node *kernel_get(const Node *n, int index);
 
 /* ---- kernels (kernel.c) --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Param { const char *type, *name; const char *argument; } Param;     /* C type up to the name; the argument in the entry */
+typedef struct Param {
+    const char *type, *name;            /* "const float *", "x" */
+    const char *argument;               /* in the entry */
+    int access;                         /* index into accesses, -1: none */
+    bool writes;
+    bool constant;                      /* weights: nothing in the file writes there */
+    const Symbol *symbol;               /* a size */
+} Param;
 typedef struct Kernel {
     Emitter *e;
     const Node *node;
@@ -106,6 +115,7 @@ typedef struct Kernel {
     size_t n_params, params_capacity;
     Access *accesses;                   /* asked for so far */
     size_t n_accesses, accesses_capacity;
+    Map locals;                         /* names of values in the body, one for each node */
     Text comment;                       /* lines after the source line: equation, shapes; each ends with a newline, no stars */
     Text before;                        /* functions of this kernel that stand before the main one (tiles) */
     Text body;
@@ -121,11 +131,17 @@ bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *r
 /* A weight as [columns / panel][k][panel]: `n_axes` are its columns. Returns the parameter's name. */
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel);
 const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
-const char *kernel_fault(Kernel *k);                                    /* `long long *fault` */
+const char *kernel_fault(Kernel *k);                                    /* `int64_t *fault` */
+const char *kernel_local(Kernel *k, const Node *n);                     /* name of a local variable for a value of the body */
 void kernel_threads(Kernel *k);                                         /* makes `thread` and `threads` parameters */
 const char *kernel_param(Kernel *k, const char *type, const char *hint, const char *argument);
 
-/* Sizes as C text; symbols become parameters (ptrdiff_t B). `binds` of the text is given by the functions ending in _binds. */
+/* "static void minilm_h(const float *restrict x, ..": the head of a function with the kernel's parameters, wrapped. `first`: parameters
+ * before them, or NULL. */
+const char *kernel_head(const Kernel *k, const char *function, const char *first, bool with_threads);
+void kernel_comment(const Kernel *k, Text *out);                        /* source line, then k->comment, as a C comment */
+
+/* Sizes as C text; symbols become parameters (ptrdiff_t B). */
 const char *kernel_size(Kernel *k, Extent e);                           /* "384", "S", "past + S": as the loosest + */
 const char *kernel_factor(Kernel *k, Extent e);                         /* the same, in parentheses if it is a sum: fit for a product */
 const char *kernel_stride(Kernel *k, Stride s);                         /* "S * 384", fit for a product; "0" for factor 0 */
@@ -186,7 +202,8 @@ void emit_dot(Kernel *k);
 
 /* ---- file and plan --------------------------------------------------------------------------------------------------------------------------- */
 
-void emit_prelude(Emitter *e, Text *out);                               /* prelude.c: lanes, splat, select, load_part, meet .. */
+/* prelude.c: lanes, splat, select, load_part ..: those helpers that `rest`, the text of the file after it, mentions. */
+void emit_prelude(Emitter *e, const char *rest, Text *out);
 uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
 uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride);
 
