@@ -175,7 +175,7 @@ static void eval_gather(Run *run, const Node *n, Value *out)
     for (int64_t i = 0; i < ids->count; i++) {
         int64_t id = (int64_t)ids->data[i];
         if (id < 0 || id >= bound) {
-            diag_error(run->cx->diags, "E0690", n->at, "index %lld is outside the axis `%s`, which has %lld entries", (long long)id, axis, (long long)bound);
+            diag_error(run->cx->diags, "E0610", n->at, "index %lld is outside the axis `%s`, which has %lld entries", (long long)id, axis, (long long)bound);
             run->failed = true;
             return;
         }
