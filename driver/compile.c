@@ -9,7 +9,7 @@
 #include "driver/compile.h"
 #include "driver/files.h"
 
-enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 16 << 20 };
+enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 1 << 20 };
 
 void compile_begin(Compilation *c)
 {
@@ -33,7 +33,7 @@ static const char *config_beside(Compilation *c, const char *weights)
 
 bool compile_load(Compilation *c, const CompileOptions *o)
 {
-    if (!file_read(&c->cx, o->model, MODEL_LIMIT, &c->source))
+    if (!file_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source))
         return false;
     ModelOptions options = {.n_checkpoint = -1, .allow_extra = o->allow_extra};
     options.config_path = o->config ? o->config : o->weights ? config_beside(c, o->weights) : NULL;

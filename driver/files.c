@@ -7,9 +7,9 @@
 
 #include "driver/files.h"
 
-static bool refuse(Context *cx, const char *path, const char *why)
+static bool refuse(Context *cx, const char *code, const char *path, const char *why)
 {
-    diag_file_error(cx->diags, "E0650", path, NULL, "cannot read this file: %s", why);
+    diag_file_error(cx->diags, code, path, NULL, "cannot read this file: %s", why);
     return false;
 }
 
@@ -28,31 +28,31 @@ static bool read_all(int fd, char *out, size_t size, size_t *got)
     return true;
 }
 
-static bool read_open(Context *cx, const char *path, int fd, size_t limit, Source *out)
+static bool read_open(Context *cx, const char *code, const char *path, int fd, size_t limit, Source *out)
 {
     struct stat info;
     if (fstat(fd, &info) != 0)
-        return refuse(cx, path, strerror(errno));
+        return refuse(cx, code, path, strerror(errno));
     if (S_ISDIR(info.st_mode))
-        return refuse(cx, path, "it is a directory");
+        return refuse(cx, code, path, "it is a directory");
     if (!S_ISREG(info.st_mode))
-        return refuse(cx, path, "it is not a regular file");
+        return refuse(cx, code, path, "it is not a regular file");
     if ((uint64_t)info.st_size > limit)
-        return refuse(cx, path, arena_print(cx->arena, "it has %lld bytes, more than the %zu allowed here", (long long)info.st_size, limit));
+        return refuse(cx, code, path, arena_print(cx->arena, "it has %lld bytes, more than the %zu allowed here", (long long)info.st_size, limit));
     char *text = arena_alloc(cx->arena, (size_t)info.st_size + 1);
     size_t got;
     if (!read_all(fd, text, (size_t)info.st_size, &got))
-        return refuse(cx, path, strerror(errno));
+        return refuse(cx, code, path, strerror(errno));
     *out = (Source){.path = arena_copy(cx->arena, path, strlen(path)), .text = text, .size = got};
     return true;
 }
 
-bool file_read(Context *cx, const char *path, size_t limit, Source *out)
+bool file_read(Context *cx, const char *code, const char *path, size_t limit, Source *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return refuse(cx, path, strerror(errno));
-    bool good = read_open(cx, path, fd, limit, out);
+        return refuse(cx, code, path, strerror(errno));
+    bool good = read_open(cx, code, path, fd, limit, out);
     close(fd);
     return good;
 }

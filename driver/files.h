@@ -4,7 +4,7 @@
 
 #include "support/context.h"
 
-/* Reads a regular file of at most `limit` bytes into the arena; E0650 names file and reason. */
-bool file_read(Context *cx, const char *path, size_t limit, Source *out);
+/* Reads a regular file of at most `limit` bytes into the arena; on failure a diagnostic with `code` names file and reason. */
+bool file_read(Context *cx, const char *code, const char *path, size_t limit, Source *out);
 
 #endif

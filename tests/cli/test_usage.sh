@@ -37,7 +37,7 @@ expect 2 "unknown code" "$attar" explain E4711
 expect 2 "unknown operator" "$attar" ops atention
 says err "unknown operator" 'attention'
 
-expect 3 "no such model" "$attar" check "$work/none.attar"
+expect 1 "no such model" "$attar" check "$work/none.attar"
 says err "no such model" 'none.attar'
 expect 3 "no such weights" "$attar" check models/bert.attar --weights "$work/none"
 expect 3 "no input" "$attar" run $bert

@@ -194,8 +194,8 @@ START_TEST(wrong_files)
     const char *bert = SOURCE_DIR "/models/bert.attar";
     const char *const unknown[] = {"no-such-pass", NULL}, *const needed[] = {"lower", NULL};
     refused((attar_options){.model = NULL}, ATTAR_USAGE, "model");
-    refused((attar_options){.model = "/nonexistent/m.attar"}, ATTAR_INPUT, "/nonexistent/m.attar");
-    refused((attar_options){.model = SOURCE_DIR}, ATTAR_INPUT, "directory");
+    refused((attar_options){.model = "/nonexistent/m.attar"}, ATTAR_MODEL, "/nonexistent/m.attar");
+    refused((attar_options){.model = SOURCE_DIR}, ATTAR_MODEL, "directory");
     refused((attar_options){.model = bert, .weights = "/nonexistent"}, ATTAR_INPUT, "/nonexistent");
     refused((attar_options){.model = bert, .weights = GOLDEN "bert", .config = "/nonexistent.json"}, ATTAR_INPUT, "/nonexistent.json");
     refused((attar_options){.model = bert, .weights = GOLDEN "bert", .passes_off = unknown}, ATTAR_USAGE, "pass");
@@ -308,12 +308,12 @@ START_TEST(no_memory_for_a_model)
 {
     char path[] = "/tmp/attar-test-XXXXXX";
     int fd = mkstemp(path);
-    ck_assert_int_eq(ftruncate(fd, 15 << 20), 0);
+    ck_assert_int_eq(ftruncate(fd, 1 << 20), 0);
     close(fd);
     attar_options o = {.model = path};
     attar_model *m;
     attar_error error = {0};
-    bound_memory(4 << 20);
+    bound_memory(256 << 10);
     ck_assert_int_eq(attar_compile(&o, &m, &error), ATTAR_ENVIRONMENT);
     ck_assert_ptr_null(m);
     ck_assert_ptr_nonnull(strstr(error.message, "E1001"));
