@@ -173,20 +173,23 @@ typedef struct BodyPrinter {
      * rotate, which read memory, come here too. */
     Operand (*leaf)(void *state, const Node *leaf);
     void *state;
-    Node **done; Operand *values;       /* memo, filled as nodes are printed */
+    const Node **done; Operand *values; /* memo, filled as nodes are printed */
     size_t n_done, capacity;
 } BodyPrinter;
 
 /* The expression of a body's value. Values with several readers become `lanes t = ..;` lines first. */
 Operand body_value(BodyPrinter *b, const Node *n);
+void body_define(BodyPrinter *b, const Node *n, Operand value);         /* so that body_value finds it; scoped by setting n_done back */
+Operand operand_of(const char *text, Binds binds, bool vector, DType dtype);
 const char *operand_text(Context *cx, Operand o, Binds at_least);       /* in parentheses if it binds more loosely */
 Operand operand_vector(Kernel *k, Operand o);                           /* splat(x), splat_int(i), splat_mask(c) if it is one number */
 const char *float_literal(Context *cx, double value);                   /* 0.5f, 1e-12f, -INFINITY spelled -__builtin_inff() */
 
-/* Memory access of elements of any dtype as Operands. `address` is a C expression; `count` NULL for a whole vector, else how many
+/* (memory.c) Memory access of elements of any dtype as Operands. `address` is a C expression; `count` NULL for a whole vector, else how many
  * elements from the address on exist (a C expression): the rest read as 0. */
 Operand load_vector(Kernel *k, DType dtype, const char *address, const char *count);
 Operand load_scalar(Kernel *k, DType dtype, const char *address);
+Operand load_apart(Kernel *k, DType dtype, const char *address, const char *step, const char *count);  /* elements `step` apart */
 const char *store_vector(Kernel *k, DType dtype, const char *address, Operand value, const char *count);    /* a statement */
 const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand value);
 

@@ -1,0 +1,389 @@
+/* One kernel function under construction: its parameters, the address arithmetic and its text. */
+#include "codegen/emit.h"
+#include "codegen/entry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *c_type(DType t) {
+    switch (t) {
+    case DT_F32: return "float";
+    case DT_I32: return "int";
+    case DT_I64: return "int64_t";
+    case DT_BOOL: return "unsigned char";
+    default: return NULL;
+    }
+}
+
+void emit_fail(Emitter *e, const Node *n, const char *why, ...) {
+    va_list args;
+    va_start(args, why);
+    diag_error(e->cx->diags, "E0820", n->at, "`%s` (%s) cannot be emitted: %s", n->name ? n->name : "?", op_info[n->op].name,
+               arena_vprint(e->cx->arena, why, args));
+    va_end(args);
+    e->failed = true;
+}
+
+Kernel kernel_begin(Emitter *e, const Node *n) {
+    Kernel k = {.e = e, .node = n, .names = scope_new(e->cx), .locals = map_new(e->cx->arena), .indent = 1};
+    k.function = scope_name(&e->file, arena_print(e->cx->arena, "%s_%s", e->prefix, n->name));
+    k.comment = text_new(e->cx->arena);
+    k.before = text_new(e->cx->arena);
+    k.body = text_new(e->cx->arena);
+    for (int i = 0; i < e->model->n_symbols; i++)       /* sizes keep their names */
+        scope_name(&k.names, e->model->symbols[i]->name);
+    return k;
+}
+
+/* ---- parameters ---------------------------------------------------------------------------------------------------------------- */
+
+static Param *add_param(Kernel *k) {
+    k->params = arena_room(k->e->cx->arena, k->params, k->n_params, &k->params_capacity, sizeof *k->params);
+    Param *p = &k->params[k->n_params++];
+    *p = (Param){.access = -1};
+    return p;
+}
+
+const char *kernel_param(Kernel *k, const char *type, const char *hint, const char *argument) {
+    for (size_t i = 0; i < k->n_params; i++)
+        if (!strcmp(k->params[i].type, type) && !strcmp(k->params[i].argument, argument))
+            return k->params[i].name;
+    Param *p = add_param(k);
+    p->type = type;
+    p->name = scope_name(&k->names, hint);
+    p->argument = argument;
+    return p->name;
+}
+
+/* The home's pointer in the entry, plus where the view starts. */
+static const char *argument_of(Emitter *e, const Access *a) {
+    Text t = text_new(e->cx->arena);
+    text_add(&t, "%s", entry_pointer(e, a->home));
+    for (int i = 0; i < a->n_start; i++)
+        text_add(&t, " + %s", entry_product(e, a->start[i].at, a->start[i].stride));
+    return t.data;
+}
+
+static bool kernel_pointer(Kernel *k, const Node *value, bool write, Access *out) {
+    Emitter *e = k->e;
+    for (size_t i = 0; i < k->n_accesses; i++)
+        if (k->accesses[i].value == value) {
+            *out = k->accesses[i];
+            return true;
+        }
+    if (!access_of(e, value, out))
+        return false;
+    const char *type = c_type(out->dtype);
+    if (!type) {
+        emit_fail(e, value, "there are no kernels on %s", dtype_name(out->dtype));
+        return false;
+    }
+    Param *p = add_param(k);
+    p->type = arena_print(e->cx->arena, "%s%s *", write ? "" : "const ", type);
+    p->argument = argument_of(e, out);
+    p->access = (int)k->n_accesses;
+    p->writes = write;
+    p->name = out->name = scope_name(&k->names, entry_value_name(e, value));
+    k->accesses = arena_room(e->cx->arena, k->accesses, k->n_accesses, &k->accesses_capacity, sizeof *k->accesses);
+    k->accesses[k->n_accesses++] = *out;
+    return true;
+}
+
+bool kernel_read(Kernel *k, const Node *value, Access *out) { return kernel_pointer(k, value, false, out); }
+bool kernel_result(Kernel *k, const Node *value, Access *out) { return kernel_pointer(k, value, true, out); }
+
+const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel) {
+    Emitter *e = k->e;
+    uint64_t layer_stride, offset = pack_panels(e, weight, gemm, panel, &layer_stride);
+    const char *argument = entry_weight(e, offset, layer_stride);
+    for (size_t i = 0; i < k->n_params; i++)
+        if (k->params[i].constant && !strcmp(k->params[i].argument, argument))
+            return k->params[i].name;
+    Param *p = add_param(k);
+    p->type = "const float *";
+    p->name = scope_name(&k->names, entry_value_name(e, weight));
+    p->argument = argument;
+    p->constant = true;
+    return p->name;
+}
+
+/* A parameter whose name is reserved for it. */
+static const char *own_param(Kernel *k, const char *type, const char *name, const char *argument) {
+    for (size_t i = 0; i < k->n_params; i++)
+        if (!strcmp(k->params[i].name, name))
+            return name;
+    Param *p = add_param(k);
+    p->type = type;
+    p->name = name;
+    p->argument = argument;
+    return name;
+}
+
+const char *kernel_scratch(Kernel *k, uint64_t bytes) {
+    if (bytes > k->e->scratch)
+        k->e->scratch = (bytes + 63) / 64 * 64;
+    return own_param(k, "float *", "scratch", "scratch");
+}
+
+const char *kernel_fault(Kernel *k) { return own_param(k, "int64_t *", "fault", "call->fault"); }
+
+void kernel_threads(Kernel *k) { k->shared = true; }
+
+/* ---- sizes and addresses ----------------------------------------------------------------------------------------------------------- */
+
+static const char *symbol_param(Kernel *k, const Symbol *s) {
+    for (size_t i = 0; i < k->n_params; i++)
+        if (k->params[i].symbol == s)
+            return s->name;
+    Param *p = add_param(k);
+    *p = (Param){.type = "ptrdiff_t ", .name = s->name, .argument = s->name, .access = -1, .symbol = s};
+    return s->name;
+}
+
+const char *extent_text(Context *cx, Extent e) {
+    Text t = text_new(cx->arena);
+    for (int i = 0; i < e.n; i++) {
+        int64_t factor = e.factor[i];
+        if (i)
+            text_add(&t, factor < 0 ? " - " : " + ");
+        else if (factor < 0)
+            text_char(&t, '-');
+        if (factor != 1 && factor != -1)
+            text_add(&t, "%lld * ", (long long)(factor < 0 ? -factor : factor));
+        text_add(&t, "%s", e.symbol[i]->name);
+    }
+    if (e.base || !e.n)
+        text_add(&t, e.n ? (e.base < 0 ? " - %lld" : " + %lld") : "%lld", (long long)(e.n && e.base < 0 ? -e.base : e.base));
+    return t.data;
+}
+
+const char *extent_factor_text(Context *cx, Extent e) {
+    const char *text = extent_text(cx, e);
+    bool sum = e.n > 1 || (e.n && e.base) || (e.n && e.factor[0] < 0);
+    return sum ? arena_print(cx->arena, "(%s)", text) : text;
+}
+
+const char *stride_text(Context *cx, Stride s) {
+    Text t = text_new(cx->arena);
+    if (!s.factor)
+        return "0";
+    for (int i = 0; i < s.n; i++) {
+        const char *factor = extent_factor_text(cx, s.size[i].size);
+        int64_t round = s.size[i].round;
+        if (round == 1)
+            text_add(&t, "%s%s", i ? " * " : "", factor);
+        else
+            text_add(&t, "%s(%s + %lld) / %lld * %lld", i ? " * " : "", extent_text(cx, s.size[i].size), (long long)round - 1,
+                     (long long)round, (long long)round);
+    }
+    if (s.factor != 1 || !s.n)
+        text_add(&t, "%s%lld", s.n ? " * " : "", (long long)s.factor);
+    return t.data;
+}
+
+static void need_extent(Kernel *k, Extent e) {
+    for (int i = 0; i < e.n; i++)
+        symbol_param(k, e.symbol[i]);
+}
+
+const char *kernel_size(Kernel *k, Extent e) {
+    need_extent(k, e);
+    return extent_text(k->e->cx, e);
+}
+
+const char *kernel_factor(Kernel *k, Extent e) {
+    need_extent(k, e);
+    return extent_factor_text(k->e->cx, e);
+}
+
+const char *kernel_stride(Kernel *k, Stride s) {
+    for (int i = 0; s.factor && i < s.n; i++)
+        need_extent(k, s.size[i].size);
+    const char *text = stride_text(k->e->cx, s);
+    return s.factor && s.n + (s.factor != 1) > 1 ? arena_print(k->e->cx->arena, "(%s)", text) : text;
+}
+
+static bool is_number(const char *text) { return text[strspn(text, "0123456789")] == 0; }
+static bool is_word(const char *text) { return !strpbrk(text, " +-*/?<>&|"); }
+
+const char *kernel_address(Kernel *k, const Access *a, int n, const char *const *names, const char *const *vars) {
+    Context *cx = k->e->cx;
+    Text t = text_new(cx->arena);
+    text_add(&t, "%s", a->name);
+    for (int i = 0; i < a->rank; i++) {
+        const char *var = NULL;
+        for (int j = 0; j < n && !var; j++)
+            if (names[j] == a->axis[i].name)
+                var = vars[j];
+        Stride s = a->axis[i].stride;
+        int64_t constant;
+        if (!var || !strcmp(var, "0") || !s.factor)
+            continue;
+        const char *factor = is_word(var) ? var : arena_print(cx->arena, "(%s)", var);
+        if (a->panels && i == a->keys) {
+            text_add(&t, " + %s / %d * %s + %s %% %d", factor, KEY_PANEL, kernel_stride(k, s), factor, KEY_PANEL);
+        } else if (stride_is_const(s, &constant) && constant == 1) {
+            text_add(&t, " + %s", var);
+        } else if (stride_is_const(s, &constant) && is_number(var)) {
+            text_add(&t, " + %lld", (long long)constant * strtoll(var, NULL, 10));
+        } else {
+            text_add(&t, " + %s * %s", factor, kernel_stride(k, s));
+        }
+    }
+    return t.data;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void put(Kernel *k, const char *format, va_list args) {
+    for (int i = 0; i < k->indent; i++)
+        text_add(&k->body, "    ");
+    text_vadd(&k->body, format, args);
+}
+
+void put_line(Kernel *k, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    put(k, format, args);
+    va_end(args);
+    text_char(&k->body, '\n');
+}
+
+void put_open(Kernel *k, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    put(k, format, args);
+    va_end(args);
+    text_add(&k->body, " {\n");
+    k->indent++;
+}
+
+void put_close(Kernel *k) {
+    k->indent--;
+    put_line(k, "}");
+}
+
+const char *loop_head(Kernel *k, const char *var, const char *from, const char *to, int64_t step) {
+    Arena *a = k->e->cx->arena;
+    if (step == 1)
+        return arena_print(a, "for (ptrdiff_t %s = %s; %s < %s; %s++)", var, from, var, to, var);
+    return arena_print(a, "for (ptrdiff_t %s = %s; %s < %s; %s += %lld)", var, from, var, to, var, (long long)step);
+}
+
+const char *kernel_local(Kernel *k, const Node *n) {
+    const char *name = map_get(&k->locals, n->name);
+    if (name)
+        return name;
+    name = scope_name(&k->names, n->name);
+    map_set(&k->locals, n->name, (void *)(uintptr_t)name);
+    return name;
+}
+
+/* ---- the finished function --------------------------------------------------------------------------------------------------------------- */
+
+static bool same_storage(const Node *a, const Node *b) {
+    Place p = a->place, q = b->place;
+    if (p.kind != q.kind)
+        return false;
+    switch (p.kind) {
+    case PLACE_ARENA: return p.region == q.region && p.offset == q.offset;
+    case PLACE_CACHE:
+    case PLACE_INPUT:
+    case PLACE_OUTPUT: return p.index == q.index;
+    default: return a == b;
+    }
+}
+
+static bool is_restrict(const Kernel *k, const Param *p) {
+    if (p->constant)
+        return true;
+    if (p->access < 0)
+        return false;
+    for (size_t i = 0; i < k->n_params; i++) {
+        const Param *q = &k->params[i];
+        if (q != p && q->access >= 0 && (q->writes || p->writes) && same_storage(k->accesses[p->access].home, k->accesses[q->access].home))
+            return false;
+    }
+    return true;
+}
+
+const char *kernel_head(const Kernel *k, const char *function, const char *first, bool with_threads) {
+    Text t = text_new(k->e->cx->arena);
+    text_add(&t, "%s(", function);
+    size_t indent = t.length;
+    const char *comma = "";
+    for (size_t i = 0; first && *first && !i; i++) {
+        text_add(&t, "%s", first);
+        comma = ", ";
+    }
+    size_t start = 0;
+    for (size_t i = 0; i < k->n_params; i++) {
+        const Param *p = &k->params[i];
+        const char *word = arena_print(k->e->cx->arena, "%s%s%s", p->type, is_restrict(k, p) ? "restrict " : "", p->name);
+        if (t.length - start + strlen(word) + 3 > 118 && *comma) {
+            text_add(&t, ",\n");
+            start = t.length;
+            for (size_t s = 0; s < indent; s++)
+                text_char(&t, ' ');
+            comma = "";
+        }
+        text_add(&t, "%s%s", comma, word);
+        comma = ", ";
+    }
+    if (with_threads && k->shared)
+        text_add(&t, "%sptrdiff_t thread, ptrdiff_t threads", comma);
+    else if (!*comma)
+        text_add(&t, "void");
+    text_char(&t, ')');
+    return t.data;
+}
+
+/* The model's own line, trimmed: "minilm.attar:20   h = linear(x, ..)". */
+static void source_line(const Node *n, Text *out) {
+    const Source *s = n->at.source;
+    if (!s || n->at.begin >= s->size)
+        return;
+    size_t from = n->at.begin, to = n->at.begin;
+    while (from && s->text[from - 1] != '\n')
+        from--;
+    while (to < s->size && s->text[to] != '\n')
+        to++;
+    while (from < to && (s->text[from] == ' ' || s->text[from] == '\t'))
+        from++;
+    const char *name = strrchr(s->path, '/');
+    text_add(out, "%s:%d   ", name ? name + 1 : s->path, span_start(n->at).line);
+    for (size_t i = from; i < to; i++) {        /* nothing in it may end the comment */
+        if (s->text[i] == '*' && s->text[i + 1] == '/')
+            text_char(out, ' ');
+        text_char(out, (unsigned char)s->text[i] < ' ' ? ' ' : s->text[i]);
+    }
+    text_char(out, '\n');
+}
+
+void kernel_comment(const Kernel *k, Text *out) {
+    Text lines = text_new(k->e->cx->arena);
+    source_line(k->node, &lines);
+    text_put(&lines, k->comment.data, k->comment.length);
+    if (!lines.length)
+        return;
+    text_add(out, "/* ");
+    for (const char *p = lines.data; *p; p++) {
+        if (*p == '\n' && !p[1])
+            text_add(out, " */");
+        text_char(out, *p);
+        if (*p == '\n' && p[1])
+            text_add(out, " * ");
+    }
+}
+
+void kernel_end(Kernel *k) {
+    Emitter *e = k->e;
+    if (e->failed)
+        return;
+    text_put(&e->kernels, k->before.data, k->before.length);
+    kernel_comment(k, &e->kernels);
+    text_add(&e->kernels, "%s\n{\n", kernel_head(k, arena_print(e->cx->arena, "static void %s", k->function), NULL, true));
+    text_put(&e->kernels, k->body.data, k->body.length);
+    text_add(&e->kernels, "}\n\n");
+    entry_call(e, k);
+}

@@ -1,0 +1,134 @@
+/* The prelude of an emitted file: vector types and the few helpers that its kernels use; what nobody calls is not printed.
+ *
+ * In the texts below @ stands for the bytes of a vector, $ for its lanes, & at a line's end for `0, 1, 2 ..` up to the last lane. */
+#include "codegen/emit.h"
+
+#include <ctype.h>
+#include <string.h>
+
+typedef struct Helper { const char *name, *text; } Helper;
+
+/* In the order of printing: a helper stands after those it calls. */
+static const Helper helpers[] = {
+    {"lanes", "typedef float lanes __attribute__((vector_size(@)));                  /* one register */\n"},
+    {"lanes_at", "typedef float lanes_at __attribute__((vector_size(@), aligned(4)));   /* the same, at any address */\n"},
+    {"ints", "typedef int ints __attribute__((vector_size(@)));                     /* also masks: 0 or -1 */\n"},
+    {"ints_at", "typedef int ints_at __attribute__((vector_size(@), aligned(4)));\n"},
+    {"bytes_at", "typedef unsigned char bytes_at __attribute__((vector_size($), aligned(1)));\n"},
+    {"LANES", "enum { LANES = $ };\n"},
+    {"ROLLED", "#ifdef __clang__\n"
+               "#define ROLLED _Pragma(\"clang loop unroll(disable)\") /* unrolled by clang, sums spill out of the registers */\n"
+               "#else\n"
+               "#define ROLLED\n"
+               "#endif\n"},
+    {"splat", "static inline lanes splat(float value) { return value - (lanes){0}; }\n"},
+    {"splat_int", "static inline ints splat_int(int value) { return value + (ints){0}; }\n"},
+    {"splat_mask", "static inline ints splat_mask(int value) { return (value ? -1 : 0) + (ints){0}; }\n"},
+    {"count_from", "static inline ints count_from(int first) { return first + (ints){&}; }\n"},
+    {"to_float", "static inline lanes to_float(ints v) { return __builtin_convertvector(v, lanes); }\n"},
+    {"to_int", "static inline ints to_int(lanes v) { return __builtin_convertvector(v, ints); }\n"},
+    {"select_int", "static inline ints select_int(ints when, ints yes, ints no) { return (when & yes) | (~when & no); }\n"},
+    {"select", "static inline lanes select(ints when, lanes yes, lanes no) { return (lanes)((when & (ints)yes) | (~when & (ints)no)); }\n"},
+    {"load_part", "/* The first `count` of a vector; the rest is 0. */\n"
+                  "static inline lanes load_part(const float *from, ptrdiff_t count)\n{\n"
+                  "    if (count >= LANES)\n        return *(const lanes_at *)from;\n"
+                  "    lanes v = {0};\n"
+                  "#pragma GCC unroll $\n"
+                  "    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i];\n"
+                  "    return v;\n}\n"},
+    {"store_part", "static inline void store_part(float *to, lanes v, ptrdiff_t count)\n{\n"
+                   "    if (count >= LANES)\n        *(lanes_at *)to = v;\n"
+                   "    else\n"
+                   "#pragma GCC unroll $\n"
+                   "        for (int i = 0; i < LANES; i++)\n            if (i < count)\n                to[i] = v[i];\n}\n"},
+    {"load_ints_part", "static inline ints load_ints_part(const int *from, ptrdiff_t count)\n{\n"
+                       "    ints v = {0};\n"
+                       "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i];\n"
+                       "    return v;\n}\n"},
+    {"store_ints_part", "static inline void store_ints_part(int *to, ints v, ptrdiff_t count)\n{\n"
+                        "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i];\n}\n"},
+    {"load_mask", "static inline ints load_mask(const unsigned char *from) { return __builtin_convertvector(*(const bytes_at *)from, ints) != 0; }\n"},
+    {"load_mask_part", "static inline ints load_mask_part(const unsigned char *from, ptrdiff_t count)\n{\n"
+                       "    ints v = {0};\n"
+                       "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i] ? -1 : 0;\n"
+                       "    return v;\n}\n"},
+    {"store_mask_part", "static inline void store_mask_part(unsigned char *to, ints v, ptrdiff_t count)\n{\n"
+                        "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i] ? 1 : 0;\n}\n"},
+    {"load_apart", "/* Elements `step` apart. */\n"
+                   "static inline lanes load_apart(const float *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
+                   "    lanes v = {0};\n"
+                   "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i * step];\n"
+                   "    return v;\n}\n"},
+    {"load_ints_apart", "static inline ints load_ints_apart(const int *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
+                        "    ints v = {0};\n"
+                        "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i * step];\n"
+                        "    return v;\n}\n"},
+    {"load_mask_apart", "static inline ints load_mask_apart(const unsigned char *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
+                        "    ints v = {0};\n"
+                        "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i * step] ? -1 : 0;\n"
+                        "    return v;\n}\n"},
+    {"store_apart", "static inline void store_apart(float *to, ptrdiff_t step, lanes v, ptrdiff_t count)\n{\n"
+                    "    for (int i = 0; i < LANES && i < count; i++)\n        to[i * step] = v[i];\n}\n"},
+    {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
+    {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
+    {"int_max", "static inline int int_max(int a, int b) { return a > b ? a : b; }\n"},
+    {"int_min", "static inline int int_min(int a, int b) { return a < b ? a : b; }\n"},
+    {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},
+    {"share", "/* Where part number `part` of `total` tasks begins. */\n"
+              "static inline ptrdiff_t share(ptrdiff_t total, ptrdiff_t part, ptrdiff_t parts) { return total * part / parts; }\n"},
+    {"inside", "/* The index, or 0 and a note in `fault` if it is not in 0 .. bound. */\n"
+               "static inline ptrdiff_t inside(ptrdiff_t index, ptrdiff_t bound, int value, int64_t *fault)\n{\n"
+               "    int64_t none = 0;\n"
+               "    if (index >= 0 && index < bound)\n        return index;\n"
+               "    if (__atomic_compare_exchange_n(fault, &none, 1, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {\n"
+               "        fault[1] = value;\n        fault[2] = index;\n        fault[3] = bound;\n    }\n"
+               "    return 0;\n}\n"},
+};
+enum { HELPERS = sizeof helpers / sizeof *helpers };
+
+/* Does the word stand in the text as an identifier? */
+static bool mentions(const char *text, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)); at += length) {
+        bool before = at > text && (isalnum((unsigned char)at[-1]) || at[-1] == '_');
+        bool after = isalnum((unsigned char)at[length]) || at[length] == '_';
+        if (!before && !after)
+            return true;
+    }
+    return false;
+}
+
+static void print_helper(const Target *target, const char *text, Text *out) {
+    for (const char *p = text; *p; p++)
+        if (*p == '@')
+            text_add(out, "%d", 4 * target->lanes);
+        else if (*p == '$')
+            text_add(out, "%d", target->lanes);
+        else if (*p == '&' && p[1] == '}')
+            for (int i = 0; i < target->lanes; i++)
+                text_add(out, "%s%d", i ? ", " : "", i);
+        else
+            text_char(out, *p);
+}
+
+void emit_prelude(Emitter *e, const char *rest, Text *out) {
+    bool used[HELPERS];
+    for (int i = HELPERS - 1; i >= 0; i--) {
+        used[i] = mentions(rest, helpers[i].name);
+        for (int j = i + 1; j < HELPERS && !used[i]; j++)
+            used[i] = used[j] && mentions(helpers[j].text, helpers[i].name);
+    }
+    text_add(out, "#include <stddef.h>\n#include <stdint.h>\n\n");
+    bool gap = false;
+    for (int i = 0; i < HELPERS; i++) {
+        if (!used[i])
+            continue;
+        bool type = !strncmp(helpers[i].text, "typedef", 7), block = strstr(helpers[i].text, "\n{") != NULL;
+        if (gap && !type && (block || !strncmp(helpers[i].text, "/*", 2)))
+            text_char(out, '\n');
+        if (!type && !gap)
+            text_char(out, '\n');
+        gap = !type;
+        print_helper(e->target, helpers[i].text, out);
+    }
+}
