@@ -16,7 +16,7 @@ expect 0 "to npy" "$attar" run $bert --input $golden -o pooled="$work/pooled.npy
 expect 3 "which output?" "$attar" run $bert --input $golden -o "$work/y.npy"
 says err "which output?" 'E0655'
 expect 3 "no such output" "$attar" run $bert --input $golden -o poled="$work/y.npy"
-expect 3 "no such folder" "$attar" run $bert --input $golden -o pooled="$work/none/y.npy"
+expect 4 "no such folder" "$attar" run $bert --input $golden -o pooled="$work/none/y.npy"
 [ -e "$work/y.npy" ] && fail "an output appeared" || pass
 
 # A file that is there stays as it is when the run fails, and nothing temporary is left.

@@ -79,7 +79,7 @@ expect 0 "ops attention" "$attar" ops attention
 expect 0 "passes" "$attar" passes
 says out "passes" 'fuse-attention'
 expect 0 "explain" "$attar" explain
-expect 0 "explain a code" "$attar" explain E0650
+expect 0 "explain a code" "$attar" explain E0651
 expect 0 "explain a reason" "$attar" explain COST_WORSE
 expect 0 "doctor" "$attar" doctor
 says out "doctor" '^compiler'
