@@ -10,6 +10,7 @@ typedef struct JitOptions {
     const char *const *flags;           /* NULL-terminated, from the target */
     bool no_cache;
     const char *cache_dir;              /* NULL: $ATTAR_CACHE_DIR, $XDG_CACHE_HOME/attar, ~/.cache/attar */
+    double time_limit;                  /* seconds that clang may take; 0: 120 */
 } JitOptions;
 
 typedef struct Jit Jit;
