@@ -22,6 +22,16 @@ static const Type *refuse(Rule *r, const char *format, ...) {
     return NULL;
 }
 
+/* The same for rules that answer yes or no. */
+static bool refused(Rule *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool refused(Rule *r, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    r->reason = arena_vprint(r->cx->arena, format, args);
+    va_end(args);
+    return false;
+}
+
 static const char *size_text(Rule *r, Extent e) {
     Text t = text_new(r->cx->arena);
     extent_print(e, &t);
@@ -55,7 +65,7 @@ static bool align(Rule *r, Type *all, int i, int first) {
     for (int a = 0; a < t->rank; a++) {
         int at = type_find(all, t->axis[a].name);
         if (at < 0) {
-            if (all->rank == MAX_RANK) return refuse(r, "more than %d axes come together", MAX_RANK) != NULL;
+            if (all->rank == MAX_RANK) return refused(r, "more than %d axes come together", MAX_RANK);
             all->axis[all->rank++] = t->axis[a];
         } else if (!extent_equal(all->axis[at].size, t->axis[a].size)) {
             refuse(r, "the axis `%s` is %s in `%s` but %s in `%s`", t->axis[a].name, size_text(r, all->axis[at].size), word(r, first),
@@ -82,11 +92,11 @@ static bool dtypes_agree(Rule *r, int first) {
     DType want = in(r, first)->dtype;
     for (int i = first + 1; i < r->n->n_inputs; i++)
         if (in(r, i)->dtype != want)
-            return refuse(r, "`%s` is %s but `%s` is %s", word(r, first), dtype_name(want), word(r, i), dtype_name(in(r, i)->dtype)) != NULL;
+            return refused(r, "`%s` is %s but `%s` is %s", word(r, first), dtype_name(want), word(r, i), dtype_name(in(r, i)->dtype));
     if (needs_float(r->n->op) && !dtype_is_float(want))
-        return refuse(r, "%s needs floats, `%s` is %s", op_name(r), word(r, first), dtype_name(want)) != NULL;
+        return refused(r, "%s needs floats, `%s` is %s", op_name(r), word(r, first), dtype_name(want));
     if (is_logical(r->n->op) != (want == DT_BOOL) && r->n->op != OP_eq && r->n->op != OP_ne && r->n->op != OP_where)
-        return refuse(r, "%s cannot take %s", op_name(r), dtype_name(want)) != NULL;
+        return refused(r, "%s cannot take %s", op_name(r), dtype_name(want));
     return true;
 }
 
@@ -138,7 +148,7 @@ static const Attr *over_axes(Rule *r) {
 static bool has_axes(Rule *r, const Attr *over, int i) {
     for (int k = 0; k < over->names.count; k++)
         if (type_find(in(r, i), over->names.items[k]) < 0)
-            return refuse(r, "`%s` is %s: it has no axis `%s`", word(r, i), type_text(r, in(r, i)), over->names.items[k]) != NULL;
+            return refused(r, "`%s` is %s: it has no axis `%s`", word(r, i), type_text(r, in(r, i)), over->names.items[k]);
     return true;
 }
 
@@ -328,10 +338,10 @@ static const Type *infer_region(Rule *r) {
 static bool params_fit(Rule *r, int first_param, int first_input) {
     const Graph *body = r->n->body;
     if (body->n_params - first_param != r->n->n_inputs - first_input)
-        return refuse(r, "%d inputs but %d parameters in the body", r->n->n_inputs - first_input, body->n_params - first_param) != NULL;
+        return refused(r, "%d inputs but %d parameters in the body", r->n->n_inputs - first_input, body->n_params - first_param);
     for (int i = first_input, p = first_param; i < r->n->n_inputs; i++, p++)
         if (!type_equal(body->params[p]->type, in(r, i)))
-            return refuse(r, "`%s` is %s, the body's parameter %s", word(r, i), type_text(r, in(r, i)), type_text(r, body->params[p]->type)) != NULL;
+            return refused(r, "`%s` is %s, the body's parameter %s", word(r, i), type_text(r, in(r, i)), type_text(r, body->params[p]->type));
     return true;
 }
 
