@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "driver/files.h"
+#include "driver/source.h"
 
 typedef struct IrOptions { Options o; const char *after; int level; } IrOptions;
 
@@ -66,7 +66,7 @@ static bool load(Tool *t, const IrOptions *r)
     Compilation *c = &t->c;
     if (!is_ir(r->o.compile.model))
         return compile_load(c, &r->o.compile);
-    if (!file_read(&c->cx, "E0100", r->o.compile.model, IR_LIMIT, &c->source))
+    if (!source_read(&c->cx, "E0100", r->o.compile.model, IR_LIMIT, &c->source))
         return false;
     c->model.graph = graph_read(&c->cx, &c->source);
     return c->model.graph != NULL;

@@ -302,5 +302,6 @@ void options_parse(const struct argp *argp, int argc, char **argv, void *input)
     char name[64];
     snprintf(name, sizeof name, "attar %s", argv[0]);
     argv[0] = name;
+    setenv("ARGP_HELP_FMT", "rmargin=118,no-dup-args-note", 0);
     argp_parse(argp, argc, argv, 0, NULL, input);
 }

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "driver/compile.h"
-#include "driver/files.h"
+#include "driver/source.h"
 
 enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 1 << 20 };
 
@@ -33,7 +33,7 @@ static const char *config_beside(Compilation *c, const char *weights)
 
 bool compile_load(Compilation *c, const CompileOptions *o)
 {
-    if (!file_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source))
+    if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source))
         return false;
     ModelOptions options = {.n_checkpoint = -1, .allow_extra = o->allow_extra};
     options.config_path = o->config ? o->config : o->weights ? config_beside(c, o->weights) : NULL;

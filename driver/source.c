@@ -1,11 +1,11 @@
-/* Files: read whole into the arena, with the size known and bounded before anything is allocated. */
+/* Sources: read whole into the arena, with the size known and bounded before anything is allocated. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "driver/files.h"
+#include "driver/source.h"
 
 static bool refuse(Context *cx, const char *code, const char *path, const char *why)
 {
@@ -47,7 +47,7 @@ static bool read_open(Context *cx, const char *code, const char *path, int fd, s
     return true;
 }
 
-bool file_read(Context *cx, const char *code, const char *path, size_t limit, Source *out)
+bool source_read(Context *cx, const char *code, const char *path, size_t limit, Source *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
