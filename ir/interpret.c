@@ -1,26 +1,35 @@
 /* The float64 interpreter: leaves, views, moves and repeats; arithmetic is in interpret_math.c, kernels in interpret_kernel.c. */
 #include "ir/interpret_inside.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
+#include "support/checked.h"
 
 int64_t extent_value(Extent e, const Graph *model, const int64_t *sizes)
 {
-    int64_t value = e.base;
+    int64_t value = e.base, term;
     for (int i = 0; i < e.n; i++)
         for (int s = 0; s < model->n_symbols; s++)
-            if (!strcmp(model->symbols[s]->name, e.symbol[i]->name))
-                value += e.factor[i] * sizes[s];
+            if (!strcmp(model->symbols[s]->name, e.symbol[i]->name)
+                && (!checked_imul(e.factor[i], sizes[s], &term) || !checked_iadd(value, term, &value)))
+                return INT64_MIN;       /* no size: whoever asks refuses negative ones */
     return value;
 }
 
-static int64_t size_named(const Run *run, const char *name)
+int64_t size_named(const Run *run, const char *name)
 {
     for (int s = 0; s < run->model->n_symbols; s++)
         if (!strcmp(run->model->symbols[s]->name, name))
             return run->bind->sizes[s];
     return 0;
+}
+
+const Cache *cache_of(const Run *run, const Node *append)
+{
+    const char *name = attr_name(append, ATTR_cache);
+    for (int i = 0; i < run->model->n_caches; i++)
+        if (!strcmp(run->model->caches[i].name, name))
+            return &run->model->caches[i];
+    return NULL;
 }
 
 static void bind_dims(const Run *run, const Type *type, Value *v)
@@ -45,12 +54,6 @@ Value *value_new(Run *run, const Type *type)
 Value *value_of(const Run *run, const Node *n)
 {
     return run->values[n->id];
-}
-
-int64_t value_dim(const Value *v, const char *axis)
-{
-    int at = type_find(v->type, axis);
-    return at < 0 ? -1 : v->dims[at];
 }
 
 void value_steps(const Value *v, const Type *type, int64_t steps[MAX_RANK])
@@ -173,14 +176,15 @@ static void eval_gather(Run *run, const Node *n, Value *out)
     for (int i = 0; i < at; i++)
         outer *= table->dims[i];
     for (int64_t i = 0; i < ids->count; i++) {
-        int64_t id = (int64_t)ids->data[i];
-        if (id < 0 || id >= bound) {
-            diag_error(run->cx->diags, "E0610", n->at, "index %lld is outside the axis `%s`, which has %lld entries", (long long)id, axis, (long long)bound);
+        double id = ids->data[i];
+        if (!(id >= 0 && id < (double)bound)) {
+            diag_error(run->cx->diags, "E0610", n->at, "index %.0f is outside the axis `%s`, which has %lld entries", id, axis, (long long)bound);
             run->failed = true;
             return;
         }
+        int64_t row = (int64_t)id;
         for (int64_t o = 0; o < outer; o++)
-            memcpy(out->data + (i * outer + o) * inner, table->data + (o * bound + id) * inner, (size_t)inner * sizeof *out->data);
+            memcpy(out->data + (i * outer + o) * inner, table->data + (o * bound + row) * inner, (size_t)inner * sizeof *out->data);
     }
 }
 
@@ -227,14 +231,16 @@ static void move_rows(const Value *cache, int growing, int64_t layer, int64_t fi
 
 static void eval_append(Run *run, const Node *n)
 {
-    const char *name = attr_name(n, ATTR_cache);
-    int which = 0;
-    while (strcmp(run->model->caches[which].name, name))
-        which++;
-    const Cache *cache = &run->model->caches[which];
-    const Value *all = &run->bind->caches[which];
+    const Cache *cache = cache_of(run, n);
+    const Value *all = &run->bind->caches[cache - run->model->caches];
     Value *value = value_of(run, n->inputs[0]);
-    int64_t layer = (int64_t)value_of(run, n->inputs[1])->data[0];
+    double number = value_of(run, n->inputs[1])->data[0];
+    if (!(number >= 0 && number < (double)cache->layers)) {
+        diag_error(run->cx->diags, "E0610", n->at, "layer %.0f of the cache `%s`, which has %lld", number, cache->name, (long long)cache->layers);
+        run->failed = true;
+        return;
+    }
+    int64_t layer = (int64_t)number;
     if (n->body) {                      /* something is done to the value on its way */
         Value **params = arena_array(run->work, (size_t)n->body->n_params + 1, sizeof *params);
         for (int i = 0, p = 0; i < n->n_inputs; i++)
@@ -294,8 +300,8 @@ static void eval_repeat(Run *run, const Node *n)
             run->values[body->params[i + 1]->id] = &start[i];
         }
         eval_all(run, body);
-        for (int i = 0; i < carried && !run->failed; i++)
-            now[i] = *value_of(run, body->results[i].value);
+        for (int i = 0; i < carried && !run->failed; i++)     /* a value that only passed through may live in the arena freed next */
+            now[i] = copy_out(run->work, value_of(run, body->results[i].value));
     }
     run->layer = outer_layer;
     run->work = outer;
@@ -388,7 +394,8 @@ Value *interpret(Context *cx, const Graph *model, const Bindings *b, Arena *work
 {
     Run run = {.cx = cx, .model = model, .bind = b, .work = work, .layer = -1};
     run.values = arena_array(work, (size_t)largest_id(model) + 1, sizeof *run.values);
-    eval_all(&run, model);
+    if (check_sizes(&run, model))
+        eval_all(&run, model);
     if (run.failed)
         return NULL;
     Value *results = arena_array(work, (size_t)model->n_results, sizeof *results);

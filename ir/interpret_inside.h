@@ -16,7 +16,8 @@ typedef struct Run {
 
 Value *value_new(Run *run, const Type *type);                   /* sizes bound, data uninitialised */
 Value *value_of(const Run *run, const Node *n);
-int64_t value_dim(const Value *v, const char *axis);            /* run-time size, or -1 if absent */
+int64_t size_named(const Run *run, const char *symbol);         /* 0 if the model has no such symbol */
+const Cache *cache_of(const Run *run, const Node *append);
 
 /* Element steps of `v` for each axis of `type`: 0 where v lacks the axis. */
 void value_steps(const Value *v, const Type *type, int64_t steps[MAX_RANK]);
@@ -31,6 +32,9 @@ void eval_softmax(Run *run, const Value *in, const char *axis, Value *out);
 /* sum over `over` of a * b. skip_zero: where a is exactly 0, b is not read (a masked NaN stays out). */
 void eval_dot(Run *run, const Value *a, const Value *b, const char *const *over, int n_over, bool skip_zero, Value *out);
 void copy_strided(Value *out, const double *from, const int64_t steps[MAX_RANK]);
+
+/* interpret_check.c: false and a diagnostic if the run-time sizes do not fit this graph and the bodies in it */
+bool check_sizes(Run *run, const Graph *g);
 
 /* interpret_kernel.c */
 void eval_kernel(Run *run, const Node *n);
