@@ -78,6 +78,7 @@ typedef struct Plan {
     PlanTensor *inputs; int n_inputs;
     PlanTensor *outputs; int n_outputs;
     PlanTensor *caches; int n_caches;
+    PlanDim grows;                      /* positions that one run appends to the caches; all zero: the one symbol that is neither past nor batch */
     Slot *slots; int n_slots;
     PackItem *weights; int n_weights;
     uint64_t weight_bytes;              /* of the packed blob */
