@@ -136,8 +136,30 @@ typedef struct Naming {
     Map next;           /* hint -> 1 + the last number tried for it */
 } Naming;
 
+/* A name the text form can hold: letters, digits, _ and dots, no digit or dot in front. */
+static const char *as_word(Context *cx, const char *name) {
+    bool good = isalpha((unsigned char)name[0]) || name[0] == '_';
+    for (const char *p = name; *p && good; p++) good = isalnum((unsigned char)*p) || *p == '_' || *p == '.';
+    if (good) return name;
+    bool lead = isalpha((unsigned char)name[0]);
+    char *word = arena_print(cx->arena, "%s%s", lead ? "" : "_", name);
+    for (char *p = word; *p; p++)
+        if (!isalnum((unsigned char)*p) && *p != '.') *p = '_';
+    return name_of(cx->names, word);
+}
+
+/* Inputs come first and keep their names: those are the model's interface. The other words begin lines of the text form. */
+static void reserve_words(Naming *w, Graph *model) {
+    static const char *const words[] = {"return", "yield", "cache", "region"};
+    for (int i = 0; i < model->n_params; i++)
+        if (model->params[i]->name && !map_has(&w->taken, model->params[i]->name)) map_set(&w->taken, model->params[i]->name, model->params[i]);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!map_has(&w->taken, words[i])) map_set(&w->taken, words[i], w);
+}
+
 static void claim_names(Naming *w, Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
+        if (n->name) n->name = as_word(w->cx, n->name);
         if (n->name && n->name[0] && !map_has(&w->taken, n->name)) map_set(&w->taken, n->name, n);
         if (n->body) claim_names(w, n->body);
     }
@@ -168,6 +190,7 @@ static void give_names(Naming *w, Graph *g) {
 
 void graph_name_all(Context *cx, Graph *model) {
     Naming w = {cx, map_new(cx->arena), map_new(cx->arena)};
+    reserve_words(&w, model);
     claim_names(&w, model);
     give_names(&w, model);
 }

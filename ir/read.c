@@ -6,7 +6,7 @@
 #include <string.h>
 #include "ir/ir.h"
 
-enum { MAX_DEPTH = 16, MAX_SYMBOLS_READ = 64, MAX_LINE = 1000000, MAX_COLUMN = 10000 };
+enum { MAX_DEPTH = 16, MAX_SYMBOLS_READ = 64, MAX_LINE = 1000000, MAX_COLUMN = 10000, MAX_BLANK = 64 << 20 };
 
 typedef struct Reader {
     Context *cx;
@@ -18,6 +18,7 @@ typedef struct Reader {
     Graph *model;
     Map values, sizes;                  /* name -> Node *; axis name -> Extent * */
     int depth;
+    size_t blank_left;                  /* bytes that may still be spent on the sources of locations */
 } Reader;
 
 /* ---- tokens: words, numbers, "text", two-character signs, one-character signs; newlines do not matter -------------------------------------- */
@@ -339,7 +340,8 @@ static void read_place(Reader *r, Place *p) {
     if (!take(r, "@")) return;
     if (r->length && isdigit((unsigned char)*r->word)) {
         p->kind = PLACE_ARENA;
-        p->region = (int)integer(r);
+        int64_t region = integer(r);
+        p->region = region >= 0 && region < r->model->n_regions ? (int)region : -1;
         expect(r, "+");
         p->offset = integer(r);
         return;
@@ -349,44 +351,45 @@ static void read_place(Reader *r, Place *p) {
         size_t length = strlen(words[i].word);
         if (strncmp(word, words[i].word, length)) continue;
         p->kind = words[i].kind;
-        p->index = atoi(word + length);
+        p->index = (int)strtol(word + length, NULL, 10);
         return;
     }
     fail(r, "`%s` is no place", word);
 }
 
-/* A location that gives back `path:line:column`: the source is as many newlines and spaces as it takes. */
-static Span location(Reader *r, const char **from, const char *stop) {
-    const char *last = *from, *colon[2] = {NULL, NULL};
-    while (last < stop && !isspace((unsigned char)*last)) last++;
-    for (const char *p = last; p > *from && !colon[0]; p--)
+/* The text from..stop as a location that prints back as `path:line:column`: its source is as many newlines and spaces as that takes. */
+static Span location(Reader *r, const char *from, const char *stop) {
+    const char *colon[2] = {NULL, NULL};
+    for (const char *p = stop; p > from && !colon[0]; p--)
         if (p[-1] == ':') {
             if (colon[1]) colon[0] = p - 1;
             else colon[1] = p - 1;
         }
-    if (!colon[0]) return (Span){0};
-    long line = strtol(colon[0] + 1, NULL, 10), column = strtol(colon[1] + 1, NULL, 10);
-    if (line < 1 || line > MAX_LINE || column < 1 || column > MAX_COLUMN) return (Span){0};
+    if (!colon[0] || colon[0] == from) return (Span){0};
+    char *end[2];
+    long line = strtol(colon[0] + 1, &end[0], 10), column = strtol(colon[1] + 1, &end[1], 10);
+    if (end[0] != colon[1] || end[1] != stop || line < 1 || line > MAX_LINE || column < 1 || column > MAX_COLUMN) return (Span){0};
     size_t size = (size_t)(line - 1 + column - 1);
+    if (size > r->blank_left) return (Span){0};
+    r->blank_left -= size;
     char *blank = arena_alloc(r->cx->arena, size + 1);
     memset(blank, '\n', (size_t)line - 1);
     memset(blank + line - 1, ' ', (size_t)column - 1);
     Source *source = arena_alloc(r->cx->arena, sizeof *source);
-    *source = (Source){arena_copy(r->cx->arena, *from, (size_t)(colon[0] - *from)), blank, size};
-    *from = last;
+    *source = (Source){arena_copy(r->cx->arena, from, (size_t)(colon[0] - from)), blank, size};
     return (Span){source, (uint32_t)size, (uint32_t)size};
 }
 
 /* `# path:line:column via path:line:column` after a node; any other comment is skipped. The current token is the `#`. */
 static void read_location(Reader *r, Node *n) {
     if (!is(r, "#")) return;
-    const char *stop = memchr(r->at, '\n', (size_t)(r->end - r->at)), *p = r->at;
+    const char *stop = memchr(r->at, '\n', (size_t)(r->end - r->at)), *from = r->at;
     if (!stop) stop = r->end;
-    while (p < stop && *p == ' ') p++;
-    if (n) n->at = location(r, &p, stop);
-    if (n && n->at.source && stop - p > 5 && !memcmp(p, " via ", 5)) {
-        p += 5;
-        n->via = location(r, &p, stop);
+    while (from < stop && *from == ' ') from++;
+    if (n) {
+        const char *via = memmem(from, (size_t)(stop - from), " via ", 5);
+        n->at = location(r, from, via ? via : stop);
+        if (via && n->at.source) n->via = location(r, via + 5, stop);
     }
     r->at = stop;
     next(r);
@@ -570,7 +573,7 @@ static void read_model(Reader *r) {
 }
 
 Graph *graph_read(Context *cx, const Source *source) {
-    Reader r = {.cx = cx, .source = source, .at = source->text, .end = source->text + source->size, .values = map_new(cx->arena), .sizes = map_new(cx->arena)};
+    Reader r = {.cx = cx, .source = source, .at = source->text, .end = source->text + source->size, .values = map_new(cx->arena), .sizes = map_new(cx->arena), .blank_left = MAX_BLANK};
     r.model = graph_new(cx, NULL, LEVEL_GRAPH);
     r.model->symbols = arena_array(cx->arena, MAX_SYMBOLS_READ, sizeof *r.model->symbols);
     next(&r);
