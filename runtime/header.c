@@ -70,7 +70,8 @@ static bool skip_string(Scan *s, size_t limit, const char *what) {
     return true;
 }
 
-/* To the comma or bracket that ends the value at `at`; what lies between is jansson's to judge. */
+/* Behind the bracket that closes the value at `at`, or to the comma or bracket that ends a plain one; what lies between is
+ * jansson's to judge. */
 static bool skip_value(Scan *s) {
     int open = 0;
     while (s->at < s->end) {
@@ -79,11 +80,12 @@ static bool skip_value(Scan *s) {
             if (!skip_string(s, SIZE_MAX, "")) return false;
             continue;
         }
-        if (open == 0 && (c == ',' || c == '}' || c == ']')) return true;
-        if (c == '{' || c == '[') open++;
-        if (c == '}' || c == ']') open--;
+        bool opens = c == '{' || c == '[', closes = c == '}' || c == ']';
+        if (open == 0 && (c == ',' || closes)) return true;
+        open += opens - closes;
         if (s->depth + open > MAX_DEPTH) return fail(s, "E0431", s->at, "brackets are nested deeper than 8");
         s->at++;
+        if (closes && open == 0) return true;
     }
     return fail(s, "E0423", s->end, "the header ends inside an object");
 }
@@ -101,7 +103,7 @@ typedef enum Step { STEP_MEMBER, STEP_END, STEP_ERROR } Step;
 static Step next_member(Scan *s, Member *m) {
     skip_space(s);
     if (s->at >= s->end) return fail(s, "E0423", s->at, "the header ends inside an object"), STEP_ERROR;
-    if (s->text[s->at] == '}' ) {
+    if (s->text[s->at] == '}') {
         s->at++;
         s->depth--;
         return STEP_END;
@@ -113,7 +115,7 @@ static Step next_member(Scan *s, Member *m) {
     }
     m->key = s->at;
     if (s->at >= s->end || s->text[s->at] != '"') return fail(s, "E0423", s->at, "expected a name in quotes"), STEP_ERROR;
-    if (!skip_string(s, MAX_KEY + 2, "a name is longer than 4096 bytes")) return STEP_ERROR;
+    if (!skip_string(s, MAX_KEY + 1, "a name is longer than 4096 bytes")) return STEP_ERROR;
     m->key_end = s->at;
     skip_space(s);
     if (s->at >= s->end || s->text[s->at] != ':') return fail(s, "E0423", s->at, "expected `:`"), STEP_ERROR;
