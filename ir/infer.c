@@ -3,8 +3,10 @@
  * One function a class of ops; infer_type dispatches. A reason is a sentence in the arena without a full stop. Kernels: the parameters of
  * the body must fit the inputs (and the accumulators the products), then the type is that of the body's result. */
 #include <stdarg.h>
+#include <math.h>
 #include <string.h>
 #include "ir/ir.h"
+#include "support/checked.h"
 
 typedef struct Rule {
     Context *cx;
@@ -95,6 +97,7 @@ static bool dtypes_agree(Rule *r, int first) {
             return refused(r, "`%s` is %s but `%s` is %s", word(r, first), dtype_name(want), word(r, i), dtype_name(in(r, i)->dtype));
     if (needs_float(r->n->op) && !dtype_is_float(want))
         return refused(r, "%s needs floats, `%s` is %s", op_name(r), word(r, first), dtype_name(want));
+    if (r->n->op == OP_mod && dtype_is_float(want)) return refused(r, "mod needs integers, `%s` is %s", word(r, first), dtype_name(want));
     if (is_logical(r->n->op) != (want == DT_BOOL) && r->n->op != OP_eq && r->n->op != OP_ne && r->n->op != OP_where)
         return refused(r, "%s cannot take %s", op_name(r), dtype_name(want));
     return true;
@@ -103,6 +106,8 @@ static bool dtypes_agree(Rule *r, int first) {
 static const Type *infer_rotate(Rule *r) {
     const Type *x = in(r, 0);
     if (x->rank == 0 || !extent_is_const(x->axis[x->rank - 1].size)) return refuse(r, "rotate needs a last axis of constant size");
+    for (int i = 0; i < 3; i++)
+        if (!dtype_is_float(in(r, i)->dtype)) return refuse(r, "rotate needs floats, `%s` is %s", word(r, i), dtype_name(in(r, i)->dtype));
     Extent width = x->axis[x->rank - 1].size;
     if (width.base % 2) return refuse(r, "rotate needs an even last axis, `%s` is %lld", x->axis[x->rank - 1].name, (long long)width.base);
     for (int i = 1; i < 3; i++) {
@@ -111,7 +116,7 @@ static const Type *infer_rotate(Rule *r) {
             return refuse(r, "`%s` needs a last axis of %lld, half of `%s`", word(r, i), (long long)width.base / 2, x->axis[x->rank - 1].name);
         for (int a = 0; a + 1 < t->rank; a++) {
             int at = type_find(x, t->axis[a].name);
-            if (at < 0 || !extent_equal(x->axis[at].size, t->axis[a].size))
+            if (at < 0 || at == x->rank - 1 || !extent_equal(x->axis[at].size, t->axis[a].size))
                 return refuse(r, "the axis `%s` of `%s` is not one of `%s`", t->axis[a].name, word(r, i), word(r, 0));
         }
     }
@@ -142,7 +147,10 @@ static const Type *infer_map(Rule *r) {
 static const Attr *over_axes(Rule *r) {
     const Attr *over = node_attr(r->n, ATTR_over);
     if (!over || over->names.count == 0) refuse(r, "%s needs `over`", op_name(r));
-    return over && over->names.count ? over : NULL;
+    for (int i = 0; over && i < over->names.count; i++)
+        for (int k = 0; k < i; k++)
+            if (over->names.items[i] == over->names.items[k]) refuse(r, "the axis `%s` stands twice in `over`", over->names.items[i]);
+    return r->reason ? NULL : over;
 }
 
 static bool has_axes(Rule *r, const Attr *over, int i) {
@@ -191,24 +199,45 @@ static const Type *infer_dot(Rule *r) {
 
 /* ---- views and moves ------------------------------------------------------------------------------------------------------------------- */
 
-/* Constant sizes multiplied, symbolic ones counted: two types hold equally many elements if both agree. */
-static bool same_count(const Type *a, const Type *b) {
-    int64_t product[2] = {1, 1};
-    const Type *types[2] = {a, b};
-    int symbolic[2] = {0, 0};
-    for (int t = 0; t < 2; t++)
-        for (int i = 0; i < types[t]->rank; i++) {
-            if (!extent_is_const(types[t]->axis[i].size)) symbolic[t]++;
-            else if (__builtin_mul_overflow(product[t], types[t]->axis[i].size.base, &product[t])) return false;
-        }
-    for (int i = 0; i < a->rank; i++) {
-        int in_a = 0, in_b = 0;
-        if (extent_is_const(a->axis[i].size)) continue;
-        for (int k = 0; k < a->rank; k++) in_a += extent_equal(a->axis[i].size, a->axis[k].size);
-        for (int k = 0; k < b->rank; k++) in_b += extent_equal(a->axis[i].size, b->axis[k].size);
-        if (in_a != in_b) return false;
+static int64_t greatest_divisor(int64_t a, int64_t b) {
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
     }
-    return product[0] == product[1] && symbolic[0] == symbolic[1];
+    return a < 0 ? -a : a;
+}
+
+/* A product of sizes as a number times at most one symbolic size whose factors have no common divisor: 2*H*S+4*H is 2 * H and S+2. */
+typedef struct Product { int64_t number; Extent symbolic; int n_symbolic; } Product;
+
+static bool product_add(Product *p, Extent e) {
+    if (extent_is_const(e)) return checked_imul(p->number, e.base, &p->number);
+    int64_t common = e.base;
+    for (int i = 0; i < e.n; i++) common = greatest_divisor(common, e.factor[i]);
+    if (!extent_div(e, common, &p->symbolic)) return false;
+    p->n_symbolic++;
+    return checked_imul(p->number, common, &p->number);
+}
+
+static bool product_equal(const Product *a, const Product *b) {
+    return a->number == b->number && a->n_symbolic == b->n_symbolic && (!a->n_symbolic || extent_equal(a->symbolic, b->symbolic));
+}
+
+/* Walks both types from the front and closes a group of neighbouring axes whenever the products agree: what is left over must be nothing,
+ * and a group may hold one symbolic size on each side, so [B, S] never becomes [S, B]. */
+static bool same_elements(const Type *a, const Type *b) {
+    int i = 0, j = 0;
+    while (i < a->rank || j < b->rank) {
+        Product p = {.number = 1}, q = {.number = 1};
+        do {
+            bool take_a = i < a->rank && (j == b->rank || p.n_symbolic < q.n_symbolic || (p.n_symbolic == q.n_symbolic && p.number <= q.number));
+            if (take_a ? !product_add(&p, a->axis[i++].size) : j == b->rank || !product_add(&q, b->axis[j++].size)) return false;
+            if (p.n_symbolic > 1 || q.n_symbolic > 1) return false;
+        } while (!product_equal(&p, &q) && (i < a->rank || j < b->rank));
+        if (!product_equal(&p, &q)) return false;
+    }
+    return true;
 }
 
 static const Type *infer_slice(Rule *r, const Type *x, const Type *to) {
@@ -250,7 +279,7 @@ static const Type *infer_view(Rule *r) {
     if (r->n->op == OP_slice) return infer_slice(r, x, to);
     if (r->n->op == OP_expand) return infer_expand(r, x, to);
     if (r->n->op == OP_transpose) return type_same_axes(x, to) ? to : refuse(r, "transpose keeps the axes of %s, %s has others", type_text(r, x), type_text(r, to));
-    return same_count(x, to) ? to : refuse(r, "%s and %s do not hold the same number of elements", type_text(r, x), type_text(r, to));
+    return same_elements(x, to) ? to : refuse(r, "the axes of %s do not merge and split into those of %s", type_text(r, x), type_text(r, to));
 }
 
 static const Type *infer_concat(Rule *r) {
@@ -288,6 +317,14 @@ static const Type *infer_gather(Rule *r) {
     return type_new(r->cx, table->dtype, all.rank, all.axis);
 }
 
+/* The parameters of an append's body are the value and the inputs after the layer number. */
+static bool params_fit_append(Rule *r) {
+    const Graph *body = r->n->body;
+    bool fit = body->n_params == r->n->n_inputs - 1;
+    for (int p = 0; p < body->n_params && fit; p++) fit = type_equal(body->params[p]->type, in(r, p ? p + 1 : 0));
+    return fit || refused(r, "the body's parameters are not the types of the inputs");
+}
+
 static const Type *infer_append(Rule *r) {
     const char *name = attr_name(r->n, ATTR_cache);
     const Graph *model = graph_model(r->n->graph);
@@ -295,18 +332,33 @@ static const Type *infer_append(Rule *r) {
     for (int i = 0; i < model->n_caches; i++)
         if (name && !strcmp(model->caches[i].name, name)) cache = &model->caches[i];
     if (!cache) return refuse(r, "there is no cache `%s`", name ? name : "");
-    const Type *value = r->n->body ? r->n->body->results[0].value->type : in(r, 0), *to = r->declared;
-    if (!to) return refuse(r, "append needs a declared type");
-    if (value->rank != cache->type->rank || to->rank != cache->type->rank) return refuse(r, "`%s` is %s, the cache holds %s", word(r, 0), type_text(r, value), type_text(r, cache->type));
+    if (r->n->body && (r->n->body->n_results != 1 || !params_fit_append(r))) return r->reason ? NULL : refuse(r, "append stores one value");
+    const Type *value = r->n->body ? r->n->body->results[0].value->type : in(r, 0), *kept = cache->type;
+    if (in(r, 1)->rank != 0 || in(r, 1)->dtype != DT_I32) return refuse(r, "the layer number `%s` is %s, not i32", word(r, 1), type_text(r, in(r, 1)));
+    if (value->rank != kept->rank || value->dtype != kept->dtype)
+        return refuse(r, "`%s` is %s, the cache holds %s", word(r, 0), type_text(r, value), type_text(r, kept));
+    Type all = *kept;
     for (int i = 0; i < value->rank; i++) {
         if (i == cache->growing) continue;
-        if (!extent_equal(value->axis[i].size, cache->type->axis[i].size))
-            return refuse(r, "`%s` has %s=%s, the cache %s", word(r, 0), value->axis[i].name, size_text(r, value->axis[i].size), size_text(r, cache->type->axis[i].size));
+        if (value->axis[i].name != kept->axis[i].name || !extent_equal(value->axis[i].size, kept->axis[i].size))
+            return refuse(r, "`%s` is %s, the cache holds %s", word(r, 0), type_text(r, value), type_text(r, kept));
     }
-    return to;
+    const Symbol *past = NULL;
+    for (int i = 0; i < model->n_symbols; i++)
+        if (!strcmp(model->symbols[i]->name, "past")) past = model->symbols[i];
+    Extent *end = &all.axis[cache->growing].size;
+    if (!past || !extent_add(extent_symbol(past), value->axis[cache->growing].size, end)) return refuse(r, "append needs the symbol `past`");
+    return type_new(r->cx, all.dtype, all.rank, all.axis);
 }
 
 /* ---- regions and kernels ------------------------------------------------------------------------------------------------------------------ */
+
+static bool holds(const Type *t, int count) {
+    int64_t product = 1;
+    for (int i = 0; i < t->rank; i++)
+        if (!extent_is_const(t->axis[i].size) || !checked_imul(product, t->axis[i].size.base, &product)) return false;
+    return product == count;
+}
 
 static const Type *infer_leaf(Rule *r) {
     const Type *t = r->declared;
@@ -315,6 +367,13 @@ static const Type *infer_leaf(Rule *r) {
     if (!t) return refuse(r, "%s needs a declared type", op_name(r));
     if (sized && t->rank != rank) return refuse(r, "%s has %d axes", op_name(r), rank);
     if ((r->n->op == OP_iota || r->n->op == OP_index) && t->dtype != DT_I32) return refuse(r, "%s is i32", op_name(r));
+    if (r->n->op == OP_extent && t->dtype != DT_F32) return refuse(r, "%s is f32", op_name(r));
+    const Attr *table = node_attr(r->n, ATTR_table);
+    if (r->n->op == OP_table && (!table || !holds(t, table->floats.count)))
+        return refuse(r, "%s does not hold %d numbers", type_text(r, t), table ? table->floats.count : 0);
+    if (r->n->op == OP_const && !node_attr(r->n, ATTR_value)) return refuse(r, "const needs `value`");
+    if (r->n->op == OP_const && t->dtype != DT_F32 && rint(attr_float(r->n, ATTR_value, 0)) != attr_float(r->n, ATTR_value, 0))
+        return refuse(r, "a const of %s is a whole number", dtype_name(t->dtype));
     return t;
 }
 
@@ -323,7 +382,7 @@ static const Type *infer_region(Rule *r) {
     if (n->op == OP_get) {
         const Graph *body = n->inputs[0]->body;
         int64_t index = attr_int(n, ATTR_index, 0);
-        if (!body || index < 0 || index >= body->n_results) return refuse(r, "`%s` has no result %lld", word(r, 0), (long long)index);
+        if (!body || index < 0 || index >= body->n_results || (n->inputs[0]->op == OP_repeat && index >= n->inputs[0]->n_inputs)) return refuse(r, "`%s` has no result %lld", word(r, 0), (long long)index);
         return n->inputs[0]->op == OP_repeat ? n->inputs[0]->inputs[index]->type : body->results[index].value->type;
     }
     if (!n->body) return n->n_inputs == 1 ? in(r, 0) : refuse(r, "repeat needs a body");
@@ -363,7 +422,7 @@ static const Type *infer_attend(Rule *r) {
     const char *keys = attr_name(r->n, ATTR_keys);
     const Attr *over = over_axes(r);
     if (!over) return NULL;
-    if (r->n->n_inputs < 3 || !keys || r->n->body->n_params < 1) return refuse(r, "attend needs queries, keys, values, `keys` and a score");
+    if (r->n->n_inputs < 3 || !keys || r->n->body->n_params < 1 || r->n->body->n_results != 1) return refuse(r, "attend needs queries, keys, values, `keys` and a body that returns a score");
     if (type_find(in(r, 1), keys) < 0 || type_find(in(r, 2), keys) < 0 || type_find(in(r, 0), keys) >= 0)
         return refuse(r, "`%s` must be an axis of the keys and the values, not of the queries", keys);
     const Type *scores = product_type(r, 0, 1, over);
