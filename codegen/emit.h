@@ -26,6 +26,7 @@ typedef enum MathFunction {
     MATH_INT_DIV, MATH_INT_MOD,         /* on `ints`: floor division and its remainder */
     MATH_INT_MAX, MATH_INT_MIN,         /* on `ints` */
     MATH_SUM_ACROSS, MATH_MAX_ACROSS,   /* lanes -> float: over the lanes, as a fixed tree */
+    MATH_LARGER,                        /* of two ptrdiff_t */
     MATH_SCALE, MATH_SIGNED, MATH_SINE_AT,      /* math.c's own helpers */
     MATH_EXP2,                          /* for softmax: x <= 127, 0 below -126.5 */
     MATH_EXP, MATH_LOG, MATH_POW,
@@ -86,6 +87,7 @@ typedef struct Access {                 /* the axes are those of value->type, in
     AccessStart start[MAX_RANK];        /* added to the home's pointer at the call */
     /* Keys as panels of KEY_PANEL: element (t, k) at t / 32 * stride[keys] + k * 32 + t % 32; the keys axis' stride is per panel. */
     bool panels;
+    const char *shift;                  /* added to the position on the keys axis: where an append writes; NULL: nothing */
     int keys, head;                     /* positions of the keys axis and of the head axis (stride 32) */
 } Access;
 /* Follows views, slices, transposes and expands down to the storage. False and a diagnostic if that cannot be done by strides. */
@@ -93,6 +95,8 @@ bool access_of(Emitter *e, const Node *value, Access *out);
 const AccessAxis *access_axis(const Access *a, const char *axis);       /* NULL: the value has no such axis, it repeats along it */
 /* The axes first .. first + n (positions in the type) step by one stride, as if they were one axis. */
 bool access_collapses(const Access *a, int first, int n);
+/* The one stride by which the named axes step together, in this order; 0 if the value has none of them. False if there is none. */
+bool access_step(const Access *a, const Axis *axes, int n, Stride *out);
 /* The value that a kernel with several results stores as number `index`: the `get` node, or NULL if nobody reads it. */
 const Node *kernel_get(const Node *n, int index);
 
@@ -120,7 +124,8 @@ typedef struct Kernel {
     Text before;                        /* functions of this kernel that stand before the main one (tiles) */
     Text body;
     int indent;                         /* levels of 4 spaces */
-    bool shared;                        /* takes `thread` and `threads` */
+    bool thread, threads;               /* set by kernel_end: which of the two the function takes */
+    bool shared;                        /* takes `thread` and `threads`, as far as the text mentions them */
 } Kernel;
 
 Kernel kernel_begin(Emitter *e, const Node *n);
@@ -136,9 +141,10 @@ const char *kernel_local(Kernel *k, const Node *n);                     /* name 
 void kernel_threads(Kernel *k);                                         /* makes `thread` and `threads` parameters */
 const char *kernel_param(Kernel *k, const char *type, const char *hint, const char *argument);
 
-/* "static void minilm_h(const float *restrict x, ..": the head of a function with the kernel's parameters, wrapped. `first`: parameters
- * before them, or NULL. */
-const char *kernel_head(const Kernel *k, const char *function, const char *first, bool with_threads);
+/* "head(item, item, ..)", wrapped at 120 columns. */
+const char *wrapped(Context *cx, const char *head, const char *const *items, size_t n);
+const char *param_text(const Kernel *k, const char *name);              /* "const float *restrict x": how a function declares it */
+const char *kernel_head(const Kernel *k, const char *function);         /* `function` with all parameters */
 void kernel_comment(const Kernel *k, Text *out);                        /* source line, then k->comment, as a C comment */
 
 /* Sizes as C text; symbols become parameters (ptrdiff_t B). */
@@ -148,6 +154,9 @@ const char *kernel_stride(Kernel *k, Stride s);                         /* "S * 
 /* "base + b * (S * 384) + s * 384 + 16": the address, with variables vars[i] for the axes names[i]; axes with stride 0 are left out,
  * variables that are NULL or "0" too. */
 const char *kernel_address(Kernel *k, const Access *a, int n, const char *const *names, const char *const *vars);
+
+void address_term(Kernel *k, Text *t, const char *var, Stride s);        /* adds " + var * stride" */
+void address_panel_term(Kernel *k, Text *t, const char *var, Stride s);  /* the same for a keys axis: " + var / 32 * stride + var % 32" */
 
 /* Statements, indented. */
 void put_line(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* one line of the body */
@@ -193,6 +202,14 @@ Operand load_apart(Kernel *k, DType dtype, const char *address, const char *step
 const char *store_vector(Kernel *k, DType dtype, const char *address, Operand value, const char *count);    /* a statement */
 const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand value);
 
+/* ---- gemm's tiles (tile.c) --------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Tile { int rows, vectors; } Tile;        /* accumulators: rows x vectors of lanes, for each weight */
+Tile gemm_tile(const Target *t, int accumulators, int64_t columns);
+int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* columns in a panel of weight number `weight`: lanes * vectors */
+/* Accumulators that meet in one result stand in one group: group[i] is the first of accumulator i's group. */
+void gemm_groups(Context *cx, const Node *gemm, int *group);
+
 /* ---- one emitter for each kind of kernel ---------------------------------------------------------------------------------------------------- */
 
 void emit_gemm(Kernel *k);              /* gemm.c */
@@ -207,6 +224,9 @@ void emit_dot(Kernel *k);
 
 /* prelude.c: lanes, splat, select, load_part ..: those helpers that `rest`, the text of the file after it, mentions. */
 void emit_prelude(Emitter *e, const char *rest, Text *out);
+bool mentions(const char *text, const char *word);                      /* the word stands in the text as an identifier */
+/* The panel width if a gemm reads this [rows, width] table as panels, so that a gather can read those; 0: pack it plain. */
+int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm);
 uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
 uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride);
 

@@ -94,8 +94,8 @@ static Operand function(Printing *p) {
         switch (p->n->op) {
         case OP_div: return int_function(p, MATH_INT_DIV, "floor_div");
         case OP_mod: return int_function(p, MATH_INT_MOD, "floor_mod");
-        case OP_maximum: return int_function(p, MATH_INT_MAX, "int_max");
-        case OP_minimum: return int_function(p, MATH_INT_MIN, "int_min");
+        case OP_maximum: return int_function(p, MATH_INT_MAX, "greater_int");
+        case OP_minimum: return int_function(p, MATH_INT_MIN, "lesser_int");
         default: return refuse(p, "is not defined on whole numbers");
         }
     }
@@ -106,7 +106,7 @@ static Operand function(Printing *p) {
 
 static Operand int_abs(Printing *p) {
     const char *x = p->in[0].text, *negated = operand_text(context(p), p->in[0], BINDS_ALL);
-    const char *f = p->vector ? math_use(p->b->k->e, MATH_INT_MAX) : "int_max";
+    const char *f = p->vector ? math_use(p->b->k->e, MATH_INT_MAX) : "greater_int";
     return operand_of(arena_print(context(p)->arena, "%s(%s, -%s)", f, x, negated), BINDS_ALL, p->vector, p->n->type->dtype);
 }
 

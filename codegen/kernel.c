@@ -206,29 +206,37 @@ const char *kernel_stride(Kernel *k, Stride s) {
 static bool is_number(const char *text) { return text[strspn(text, "0123456789")] == 0; }
 static bool is_word(const char *text) { return !strpbrk(text, " +-*/?<>&|"); }
 
+void address_term(Kernel *k, Text *t, const char *var, Stride s) {
+    int64_t constant;
+    bool fixed = stride_is_const(s, &constant);
+    if (!strcmp(var, "0") || !s.factor)
+        return;
+    if (fixed && constant == 1)
+        text_add(t, " + %s", var);
+    else if (fixed && is_number(var))
+        text_add(t, " + %lld", (long long)constant * strtoll(var, NULL, 10));
+    else
+        text_add(t, is_word(var) ? " + %s * %s" : " + (%s) * %s", var, kernel_stride(k, s));
+}
+
+void address_panel_term(Kernel *k, Text *t, const char *var, Stride s) {
+    if (strcmp(var, "0"))
+        text_add(t, is_word(var) ? " + %s / %d * %s + %s %% %d" : " + (%s) / %d * %s + (%s) %% %d", var, KEY_PANEL, kernel_stride(k, s), var,
+                 KEY_PANEL);
+}
+
 const char *kernel_address(Kernel *k, const Access *a, int n, const char *const *names, const char *const *vars) {
-    Context *cx = k->e->cx;
-    Text t = text_new(cx->arena);
+    Text t = text_new(k->e->cx->arena);
     text_add(&t, "%s", a->name);
     for (int i = 0; i < a->rank; i++) {
         const char *var = NULL;
         for (int j = 0; j < n && !var; j++)
             if (names[j] == a->axis[i].name)
                 var = vars[j];
-        Stride s = a->axis[i].stride;
-        int64_t constant;
-        if (!var || !strcmp(var, "0") || !s.factor)
-            continue;
-        const char *factor = is_word(var) ? var : arena_print(cx->arena, "(%s)", var);
-        if (a->panels && i == a->keys) {
-            text_add(&t, " + %s / %d * %s + %s %% %d", factor, KEY_PANEL, kernel_stride(k, s), factor, KEY_PANEL);
-        } else if (stride_is_const(s, &constant) && constant == 1) {
-            text_add(&t, " + %s", var);
-        } else if (stride_is_const(s, &constant) && is_number(var)) {
-            text_add(&t, " + %lld", (long long)constant * strtoll(var, NULL, 10));
-        } else {
-            text_add(&t, " + %s * %s", factor, kernel_stride(k, s));
-        }
+        if (var && a->panels && i == a->keys)
+            address_panel_term(k, &t, var, a->axis[i].stride);
+        else if (var)
+            address_term(k, &t, var, a->axis[i].stride);
     }
     return t.data;
 }
@@ -307,35 +315,40 @@ static bool is_restrict(const Kernel *k, const Param *p) {
     return true;
 }
 
-const char *kernel_head(const Kernel *k, const char *function, const char *first, bool with_threads) {
-    Text t = text_new(k->e->cx->arena);
-    text_add(&t, "%s(", function);
-    size_t indent = t.length;
-    const char *comma = "";
-    for (size_t i = 0; first && *first && !i; i++) {
-        text_add(&t, "%s", first);
-        comma = ", ";
-    }
-    size_t start = 0;
-    for (size_t i = 0; i < k->n_params; i++) {
-        const Param *p = &k->params[i];
-        const char *word = arena_print(k->e->cx->arena, "%s%s%s", p->type, is_restrict(k, p) ? "restrict " : "", p->name);
-        if (t.length - start + strlen(word) + 3 > 118 && *comma) {
+const char *wrapped(Context *cx, const char *head, const char *const *items, size_t n) {
+    Text t = text_new(cx->arena);
+    text_add(&t, "%s(", head);
+    size_t indent = text_column(&t);
+    for (size_t i = 0; i < n; i++) {
+        if (i && text_column(&t) + strlen(items[i]) + 3 > 120) {
             text_add(&t, ",\n");
-            start = t.length;
-            for (size_t s = 0; s < indent; s++)
-                text_char(&t, ' ');
-            comma = "";
+            text_pad(&t, indent);
+        } else if (i) {
+            text_add(&t, ", ");
         }
-        text_add(&t, "%s%s", comma, word);
-        comma = ", ";
+        text_add(&t, "%s", items[i]);
     }
-    if (with_threads && k->shared)
-        text_add(&t, "%sptrdiff_t thread, ptrdiff_t threads", comma);
-    else if (!*comma)
-        text_add(&t, "void");
     text_char(&t, ')');
     return t.data;
+}
+
+const char *param_text(const Kernel *k, const char *name) {
+    for (size_t i = 0; i < k->n_params; i++)
+        if (!strcmp(k->params[i].name, name))
+            return arena_print(k->e->cx->arena, "%s%s%s", k->params[i].type, is_restrict(k, &k->params[i]) ? "restrict " : "", name);
+    return arena_print(k->e->cx->arena, "ptrdiff_t %s", name);
+}
+
+const char *kernel_head(const Kernel *k, const char *function) {
+    const char **items = arena_array(k->e->cx->arena, k->n_params + 2, sizeof *items);
+    size_t n = 0;
+    for (size_t i = 0; i < k->n_params; i++)
+        items[n++] = param_text(k, k->params[i].name);
+    if (k->thread)
+        items[n++] = "ptrdiff_t thread";
+    if (k->threads)
+        items[n++] = "ptrdiff_t threads";
+    return wrapped(k->e->cx, function, items, n);
 }
 
 /* The model's own line, trimmed: "minilm.attar:20   h = linear(x, ..)". */
@@ -378,11 +391,18 @@ void kernel_comment(const Kernel *k, Text *out) {
 
 void kernel_end(Kernel *k) {
     Emitter *e = k->e;
+    size_t n = 0;
     if (e->failed)
         return;
+    for (size_t i = 0; i < k->n_params; i++)            /* what the text does not use is no parameter */
+        if (mentions(k->body.data, k->params[i].name))
+            k->params[n++] = k->params[i];
+    k->n_params = n;
+    k->thread = k->shared && mentions(k->body.data, "thread");
+    k->threads = k->shared && mentions(k->body.data, "threads");
     text_put(&e->kernels, k->before.data, k->before.length);
     kernel_comment(k, &e->kernels);
-    text_add(&e->kernels, "%s\n{\n", kernel_head(k, arena_print(e->cx->arena, "static void %s", k->function), NULL, true));
+    text_add(&e->kernels, "%s\n{\n", kernel_head(k, arena_print(e->cx->arena, "static void %s", k->function)));
     text_put(&e->kernels, k->body.data, k->body.length);
     text_add(&e->kernels, "}\n\n");
     entry_call(e, k);

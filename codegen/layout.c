@@ -307,6 +307,18 @@ bool access_of(Emitter *e, const Node *value, Access *out) {
     return true;
 }
 
+bool access_step(const Access *a, const Axis *axes, int n, Stride *out) {
+    Access found = {0};
+    *out = stride_const(0);
+    for (int i = 0; i < n; i++) {
+        const AccessAxis *axis = access_axis(a, axes[i].name);
+        if (a->panels && axis && (axis - a->axis == a->keys || axis - a->axis == a->head))
+            return false;
+        found.axis[found.rank++] = axis ? *axis : (AccessAxis){axes[i].name, axes[i].size, stride_const(0)};
+    }
+    return merged_stride(&found, 0, n, out);
+}
+
 const AccessAxis *access_axis(const Access *a, const char *axis) {
     for (int i = 0; i < a->rank; i++)
         if (a->axis[i].name == axis)

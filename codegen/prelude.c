@@ -71,8 +71,8 @@ static const Helper helpers[] = {
                     "    for (int i = 0; i < LANES && i < count; i++)\n        to[i * step] = v[i];\n}\n"},
     {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
     {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
-    {"int_max", "static inline int int_max(int a, int b) { return a > b ? a : b; }\n"},
-    {"int_min", "static inline int int_min(int a, int b) { return a < b ? a : b; }\n"},
+    {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
+    {"lesser_int", "static inline int lesser_int(int a, int b) { return a < b ? a : b; }\n"},
     {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},
     {"share", "/* Where part number `part` of `total` tasks begins. */\n"
               "static inline ptrdiff_t share(ptrdiff_t total, ptrdiff_t part, ptrdiff_t parts) { return total * part / parts; }\n"},
@@ -83,11 +83,16 @@ static const Helper helpers[] = {
                "    if (__atomic_compare_exchange_n(fault, &none, 1, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {\n"
                "        fault[1] = value;\n        fault[2] = index;\n        fault[3] = bound;\n    }\n"
                "    return 0;\n}\n"},
+    {"look_up", "/* table[ids[i] * step] in lane i. */\n"
+                "static inline lanes look_up(const float *table, ptrdiff_t step, ints ids, ptrdiff_t bound, int value, int64_t *fault)\n{\n"
+                "    lanes v = {0};\n"
+                "    for (int i = 0; i < LANES; i++)\n        v[i] = table[inside(ids[i], bound, value, fault) * step];\n"
+                "    return v;\n}\n"},
 };
 enum { HELPERS = sizeof helpers / sizeof *helpers };
 
 /* Does the word stand in the text as an identifier? */
-static bool mentions(const char *text, const char *word) {
+bool mentions(const char *text, const char *word) {
     size_t length = strlen(word);
     for (const char *at = text; (at = strstr(at, word)); at += length) {
         bool before = at > text && (isalnum((unsigned char)at[-1]) || at[-1] == '_');
