@@ -87,14 +87,14 @@ static void pop(Layout *l) {
 }
 
 /* Puts in the partners of all open brackets above `depth`. One message, about the innermost. */
-static void close_unclosed(Layout *l, int depth, const Token *because, const char *why) {
+static void close_unclosed(Layout *l, int depth, const Token *because) {
     const Open *o = &l->open[l->n_open - 1];
     if (o->token.kind == '{' && l->suspect.token.kind)
         o = &l->suspect;
     Diags *diags = l->p->cx->diags;
     Diag *d = diag_error(diags, "E0111", token_span(l->p, &o->token), "this `%c` is never closed", o->token.kind);
     if (because)
-        diag_label(d, token_span(l->p, because), "%s", why);
+        diag_label(d, token_span(l->p, because), "a `%c` is missing before this", closer_of(o->token.kind));
     l->suspect.token.kind = 0;
     while (l->n_open > depth) {
         int opener = l->open[l->n_open - 1].token.kind;
@@ -128,7 +128,7 @@ static void close_bracket(Layout *l, Token t) {
         return;
     }
     if (l->n_open > depth)
-        close_unclosed(l, depth, &t, "this closes an outer one");
+        close_unclosed(l, depth, &t);
     const Open *o = &l->open[l->n_open - 1];
     if (t.kind == '}' && t.after_newline && column_of(l, &t) < o->line_column && !l->suspect.token.kind)
         l->suspect = *o;
@@ -169,10 +169,10 @@ static void check_unclosed(Layout *l, const Token *t) {
         const Token *last = last_token(l);
         bool next_line = t->after_newline && ends_statement(last) && t->kind == T_NAME && closes_on_line(l) <= 0;
         if (t->kind == '{' || next_line || (t->after_newline && begins_statement(t)))
-            close_unclosed(l, depth_of_brace(l), t, t->kind == '{' ? "before this brace" : "before this line");
+            close_unclosed(l, depth_of_brace(l), t);
     }
     if (l->n_open && t->after_newline && begins_declaration(t, column_of(l, t)))
-        close_unclosed(l, 0, t, "before this declaration");
+        close_unclosed(l, 0, t);
 }
 
 /* ---- slips -------------------------------------------------------------------------------------------------------------------------- */
@@ -324,6 +324,6 @@ void layout_tokens(Parser *p) {
         take(&l, t);
     }
     if (l.n_open && !p->hopeless)
-        close_unclosed(&l, 0, NULL, NULL);
+        close_unclosed(&l, 0, NULL);
     put(&l, 0, false);
 }

@@ -80,6 +80,8 @@ static Words words_for(const int *kinds, int n) {
         bool of_expression = kind == T_STRING || kind == T_NUMBER || kind == T_NONE || kind == '(' || kind == '[';
         if (!has(kinds, n, kind) || ((expression || operators) && of_expression) || (type && kind == '['))
             continue;
+        if (operators && kind == '=')
+            continue;
         if ((declaration || statement) && (kind == ';' || kind == T_STRING))
             continue;
         if (operators && kind == T_ELSE && !has(kinds, n, T_THEN) && has(kinds, n, ';'))

@@ -22,7 +22,7 @@ void *arena_array(Arena *a, size_t count, size_t each);         /* zeroed; count
 void *arena_grow(Arena *a, void *old, size_t old_count, size_t new_count, size_t each); /* copies; old stays valid */
 char *arena_copy(Arena *a, const char *text, size_t length);    /* adds a final 0 */
 char *arena_print(Arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-char *arena_vprint(Arena *a, const char *format, va_list args);
+char *arena_vprint(Arena *a, const char *format, va_list args) __attribute__((format(printf, 2, 0), nonnull(2)));
 
 /* A growable array in an arena: `ARENA_PUSH(a, list.items, list.count, list.capacity) = value` is spelled out as
  * `list.items = arena_room(a, list.items, list.count, &list.capacity, sizeof *list.items); list.items[list.count++] = value;` */
