@@ -62,6 +62,9 @@ static const MathText texts[MATH_COUNT] = {
 [MATH_INT_MIN] = {"int_min", 0, {0},
 "static inline ints int_min(ints a, ints b) { return ((a < b) & a) | (~(a < b) & b); }\n"},
 
+[MATH_LARGER] = {"larger", 0, {0},
+"static inline ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }\n"},
+
 [MATH_SUM_ACROSS] = {"sum_across", 0, {0}, NULL},
 [MATH_MAX_ACROSS] = {"max_across", 1, {MATH_MAX}, NULL},
 

@@ -1,0 +1,307 @@
+/* Which keys a row reads: attend's body taken apart.
+ *
+ *     where(c1 and c2 and .., score, -inf)     each condition goes into the cheapest class that fits:
+ *
+ *     bounds    +-t + x < 0 with x the same for all keys (causal, window, lengths[b]), or no t at all: the row's keys are a range,
+ *               so keys outside cost nothing and keys inside need no comparison
+ *     keys      keep[b, t]: no row in it; found out once for a block of keys, and often a range again (padding)
+ *     rest      everything else, such as `or`: evaluated beside the score
+ *
+ * A condition that is not understood is in `rest`: slower, never wrong. */
+#include "codegen/attend_inside.h"
+
+#include <math.h>
+
+static bool has_axis(const Node *n, const char *axis) { return type_find(n->type, axis) >= 0; }
+
+static bool has_row(const Attend *a, const Node *n)
+{
+    for (int i = 0; i < a->n_rows; i++)
+        if (has_axis(n, a->row[i].name))
+            return true;
+    return false;
+}
+
+static bool is_minus_infinity(const Node *n)
+{
+    return n->op == OP_const && attr_float(n, ATTR_value, 0) == -INFINITY;
+}
+
+static bool is_int(const Node *n) { return n->type->dtype == DT_I32 || n->type->dtype == DT_I64; }
+
+/* ---- whole-number expressions as +-t + terms + base --------------------------------------------------------------------------------- */
+
+enum { MAX_TERMS = 12 };
+typedef struct Linear {
+    int t;                              /* factor of the key's position */
+    Extent base;
+    int n;
+    struct { const Node *node; int sign; } term[MAX_TERMS];
+} Linear;
+
+static bool linear_add(const Attend *a, const Node *n, int sign, Linear *l)
+{
+    Extent start = extent_const(0);
+    const Attr *attr = node_attr(n, ATTR_start);
+    if (!is_int(n))
+        return false;
+    if (n->op == OP_add || n->op == OP_sub)
+        return linear_add(a, n->inputs[0], sign, l) && linear_add(a, n->inputs[1], n->op == OP_sub ? -sign : sign, l);
+    if (n->op == OP_neg)
+        return linear_add(a, n->inputs[0], -sign, l);
+    if (n->op == OP_cast && is_int(n->inputs[0]))
+        return linear_add(a, n->inputs[0], sign, l);
+    if (n->op == OP_iota && n->type->rank == 1 && n->type->axis[0].name == a->key_axis) {
+        l->t += sign;
+        if (attr)
+            start = attr->extent;
+        return sign > 0 ? extent_add(l->base, start, &l->base) : extent_sub(l->base, start, &l->base);
+    }
+    if (n->op == OP_const) {
+        double value = attr_float(n, ATTR_value, 0);
+        if (fabs(value) > 1e15)
+            return false;
+        return extent_add(l->base, extent_const(sign * (int64_t)value), &l->base);
+    }
+    if (has_axis(n, a->key_axis) || l->n == MAX_TERMS)
+        return false;
+    l->term[l->n].node = n;
+    l->term[l->n++].sign = sign;
+    return true;
+}
+
+/* left - right of a comparison. True if t stands in it exactly once. */
+static bool linear_of(const Attend *a, const Node *comparison, Linear *l)
+{
+    *l = (Linear){.base = extent_const(0)};
+    return linear_add(a, comparison->inputs[0], 1, l) && linear_add(a, comparison->inputs[1], -1, l) && (l->t == 1 || l->t == -1);
+}
+
+static bool is_bound(const Attend *a, Condition c)
+{
+    Linear l;
+    if (!has_axis(c.node, a->key_axis))
+        return true;
+    bool order = c.node->op == OP_lt || c.node->op == OP_le;
+    return (order || (c.node->op == OP_eq && !c.negated) || (c.node->op == OP_ne && c.negated)) && linear_of(a, c.node, &l);
+}
+
+/* ---- taking the body apart ---------------------------------------------------------------------------------------------------------- */
+
+static void keep(Attend *a, Conditions *list, Condition c)
+{
+    list->items = arena_room(a->k->e->cx->arena, list->items, list->count, &list->capacity, sizeof *list->items);
+    list->items[list->count++] = c;
+}
+
+static void split_condition(Attend *a, const Node *n, bool negated)
+{
+    if (n->op == OP_not) {
+        split_condition(a, n->inputs[0], !negated);
+        return;
+    }
+    if (n->op == (negated ? OP_or : OP_and)) {          /* not (x or y) is not x and not y */
+        split_condition(a, n->inputs[0], negated);
+        split_condition(a, n->inputs[1], negated);
+        return;
+    }
+    Condition c = {n, negated};
+    keep(a, is_bound(a, c) ? &a->mask.bounds : has_row(a, n) ? &a->mask.rest : &a->mask.keys, c);
+}
+
+void attend_split_mask(Attend *a)
+{
+    const Node *n = a->k->node->body->results[0].value;
+    while (n->op == OP_where && (is_minus_infinity(n->inputs[1]) || is_minus_infinity(n->inputs[2]))) {
+        bool negated = !is_minus_infinity(n->inputs[2]);
+        split_condition(a, n->inputs[0], negated);
+        n = n->inputs[negated ? 2 : 1];
+    }
+    a->mask.score = n;
+    a->plain = n == a->k->node->body->params[0];
+    a->marks = !a->plain || a->mask.keys.count || a->mask.rest.count;
+}
+
+/* ---- leaves ---------------------------------------------------------------------------------------------------------------------------- */
+
+static const AttendAxis *find_axis(const Attend *a, const char *name)
+{
+    for (int i = 0; i < a->n_batch; i++)
+        if (a->batch[i].name == name)
+            return &a->batch[i];
+    for (int i = 0; i < a->n_rows; i++)
+        if (a->row[i].name == name)
+            return &a->row[i];
+    return NULL;
+}
+
+static const char *address(Attend *a, const Access *x, const char *t)
+{
+    const char *names[2 * MAX_RANK + 1], *vars[2 * MAX_RANK + 1];
+    int n = 0;
+    for (int i = 0; i < a->n_batch; i++, n++) {
+        names[n] = a->batch[i].name;
+        vars[n] = a->batch[i].var;
+    }
+    for (int i = 0; i < a->n_rows; i++, n++) {
+        names[n] = a->row[i].name;
+        vars[n] = a->row[i].var;
+    }
+    names[n] = a->key_axis;
+    vars[n++] = t;
+    return kernel_address(a->k, x, n, names, vars);
+}
+
+/* A vector of keys from t on, of which `count` exist; load_part makes the difference between all and some itself. */
+static Operand load_keys(Attend *a, DType dtype, const char *from, const char *count)
+{
+    Operand part = load_vector(a->k, dtype, from, count);
+    if (dtype == DT_F32)
+        return part;
+    const char *all = load_vector(a->k, dtype, from, NULL).text;
+    return operand_of(arena_print(a->k->e->cx->arena, "%s >= LANES ? %s : %s", count, all, part.text), BINDS_CONDITION, true, dtype);
+}
+
+static Operand extra(Attend *a, const Node *param)
+{
+    Kernel *k = a->k;
+    Access x;
+    int64_t index = attr_int(param, ATTR_index, 0), step;
+    if (!kernel_read(k, k->node->inputs[index + 2], &x))
+        return operand_of("0", BINDS_ALL, false, param->type->dtype);
+    const AccessAxis *keys = access_axis(&x, a->key_axis);
+    if (!keys || !keys->stride.factor)
+        return load_scalar(k, x.dtype, address(a, &x, NULL));
+    const char *count = arena_print(k->e->cx->arena, "%s - t", a->positions);
+    if (stride_is_const(keys->stride, &step) && step == 1)
+        return load_keys(a, x.dtype, address(a, &x, "t"), count);
+    return load_apart(k, x.dtype, address(a, &x, "t"), kernel_stride(k, keys->stride), count);
+}
+
+static Operand iota(Attend *a, const Node *n)
+{
+    Arena *arena = a->k->e->cx->arena;
+    const char *axis = n->type->axis[0].name;
+    const AttendAxis *row = find_axis(a, axis);
+    const Attr *attr = node_attr(n, ATTR_start);
+    bool zero = !attr || (extent_is_const(attr->extent) && attr->extent.base == 0);
+    const char *var = axis == a->key_axis ? "t" : row ? row->var : NULL;
+    if (!var) {
+        emit_fail(a->k->e, a->k->node, "its body counts along `%s`, which the scores do not have", axis);
+        return operand_of("0", BINDS_ALL, false, DT_I32);
+    }
+    const char *at = zero ? var : arena_print(arena, "(%s + %s)", kernel_size(a->k, attr->extent), var);
+    if (axis == a->key_axis)
+        return operand_of(arena_print(arena, "count_from((int)%s)", at), BINDS_ALL, true, DT_I32);
+    return operand_of(arena_print(arena, "(int)%s", at), BINDS_UNARY, false, DT_I32);
+}
+
+static Operand leaf(void *state, const Node *n)
+{
+    Attend *a = state;
+    if (n->op == OP_param)
+        return attr_int(n, ATTR_index, 0) == 0 ? operand_of("x", BINDS_ALL, true, DT_F32) : extra(a, n);
+    if (n->op == OP_iota && n->type->rank == 1)
+        return iota(a, n);
+    return (Operand){0};
+}
+
+BodyPrinter attend_printer(Attend *a)
+{
+    return (BodyPrinter){.k = a->k, .out = &a->k->body, .indent = a->k->indent, .leaf = leaf, .state = a};
+}
+
+/* ---- conditions as text ------------------------------------------------------------------------------------------------------------------ */
+
+const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c)
+{
+    Context *cx = a->k->e->cx;
+    Text t = text_new(cx->arena);
+    for (size_t i = 0; i < c->count; i++) {
+        Operand o = operand_vector(a->k, body_value(b, c->items[i].node));
+        bool alone = c->count == 1 && !c->items[i].negated;
+        const char *sign = c->items[i].negated ? "~" : "";
+        text_add(&t, "%s%s%s", i ? " & " : "", sign, alone ? o.text : operand_text(cx, o, BINDS_UNARY));
+    }
+    return t.data;
+}
+
+/* The number, as a ptrdiff_t, that t is compared with: -+(terms + base) + add. */
+static const char *bound_text(Attend *a, BodyPrinter *b, const Linear *l, int add)
+{
+    Context *cx = a->k->e->cx;
+    Extent base = l->base;
+    Text t = text_new(cx->arena);
+    int turn = -l->t;                   /* t + x < 0: t < -x; -t + x < 0: t > x */
+    for (int want = 1; want >= -1; want -= 2)           /* what is added comes first */
+        for (int i = 0; i < l->n; i++) {
+            const Node *n = l->term[i].node;
+            if (l->term[i].sign * turn != want)
+                continue;
+            Operand o = body_value(b, n);
+            const char *cast = n->op == OP_iota ? "" : "(ptrdiff_t)";
+            const char *text = operand_text(cx, o, *cast ? BINDS_UNARY : want > 0 ? BINDS_SUM : BINDS_PRODUCT);
+            if (o.vector)
+                text = arena_print(cx->arena, "%s[0]", operand_text(cx, o, BINDS_ALL));
+            text_add(&t, "%s%s%s", want < 0 ? (t.length ? " - " : "-") : t.length ? " + " : "", cast, text);
+        }
+    if ((turn < 0 && !extent_scale(base, -1, &base)) || !extent_add(base, extent_const(add), &base))
+        emit_fail(a->k->e, a->k->node, "a bound of its mask is too large");
+    if (!t.length)
+        return kernel_size(a->k, base);
+    if (base.n || base.base > 0)
+        text_add(&t, " + %s", kernel_size(a->k, base));
+    else if (base.base < 0)
+        text_add(&t, " - %lld", -(long long)base.base);
+    return t.data;
+}
+
+/* One comparison left - right < 0 (or <= 0, or == 0), possibly negated. */
+static void emit_bound(Attend *a, BodyPrinter *b, Condition c)
+{
+    Kernel *k = a->k;
+    Linear l;
+    linear_of(a, c.node, &l);
+    bool equal = c.node->op == OP_eq || c.node->op == OP_ne, or_equal = c.node->op == OP_le;
+    if (!equal && c.negated) {          /* not (x < 0) is -x <= 0 */
+        l.t = -l.t;
+        extent_scale(l.base, -1, &l.base);
+        for (int i = 0; i < l.n; i++)
+            l.term[i].sign = -l.term[i].sign;
+        or_equal = !or_equal;
+    }
+    if (equal || l.t < 0)
+        put_line(k, "begin[row] = larger(begin[row], %s);", bound_text(a, b, &l, equal || or_equal ? 0 : 1));
+    if (equal || l.t > 0)
+        put_line(k, "end[row] = lesser(end[row], %s);", bound_text(a, b, &l, equal || or_equal ? 1 : 0));
+}
+
+/* Bounds are arithmetic on positions, so the iotas of rows stand in them as they are, without a cast to int. */
+static Operand bound_leaf(void *state, const Node *n)
+{
+    Attend *a = state;
+    const AttendAxis *row = n->op == OP_iota && n->type->rank == 1 ? find_axis(a, n->type->axis[0].name) : NULL;
+    const Attr *attr = node_attr(n, ATTR_start);
+    if (!row)
+        return leaf(state, n);
+    if (!attr || (extent_is_const(attr->extent) && attr->extent.base == 0))
+        return operand_of(row->var, BINDS_ALL, false, DT_I32);
+    return operand_of(arena_print(a->k->e->cx->arena, "%s + %s", kernel_size(a->k, attr->extent), row->var), BINDS_SUM, false, DT_I32);
+}
+
+void attend_emit_bounds(Attend *a)
+{
+    BodyPrinter b = attend_printer(a);
+    Context *cx = a->k->e->cx;
+    b.leaf = bound_leaf;
+    for (size_t i = 0; i < a->mask.bounds.count; i++) {
+        Condition c = a->mask.bounds.items[i];
+        if (has_axis(c.node, a->key_axis)) {
+            emit_bound(a, &b, c);
+            continue;
+        }
+        Operand o = body_value(&b, c.node);
+        const char *text = operand_text(cx, o, o.vector ? BINDS_ALL : BINDS_OR), *lane = o.vector ? "[0]" : "";
+        put_line(a->k, "end[row] = %s%s ? %s;", text, lane, c.negated ? "0 : end[row]" : "end[row] : 0");
+    }
+}
