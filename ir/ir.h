@@ -107,6 +107,7 @@ typedef struct OpInfo {
 } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
 bool op_from_name(const char *name, Op *out);
+bool op_takes(Op op, AttrId attr);      /* may a node of this op carry the attribute? (op.c) */
 
 /* ---- places: where a KERNEL value lives (plan-memory fills them) ------------------------------------------------------------------ */
 

@@ -29,3 +29,28 @@ bool op_from_name(const char *name, Op *out) {
     }
     return false;
 }
+
+bool op_takes(Op op, AttrId attr)
+{
+    switch (attr) {
+    case ATTR_key: case ATTR_stored: case ATTR_strides: return op == OP_weight;
+    case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice;
+    case ATTR_value: return op == OP_const;
+    case ATTR_table: return op == OP_table;
+    case ATTR_size: return op == OP_extent;
+    case ATTR_over:
+        return op_info[op].class == CLASS_REDUCE || op_info[op].class == CLASS_ROW || op_info[op].class == CLASS_CONTRACT || op == OP_gather
+               || (op_info[op].class == CLASS_KERNEL && op != OP_map);
+    case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append;
+    case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand;
+    case ATTR_interleave: return op == OP_rotate;
+    case ATTR_scale: return op == OP_attend;
+    case ATTR_weights: return op == OP_gemm;
+    case ATTR_cache: return op == OP_append;
+    case ATTR_index: return op == OP_get || op == OP_param || op == OP_carry;
+    case ATTR_count: return op == OP_repeat;
+    case ATTR_layout: return op == OP_map || op == OP_append;
+    case ATTR_keep: return true;
+    default: return false;
+    }
+}

@@ -328,6 +328,10 @@ static void read_attrs(Reader *r, Node *n) {
             fail(r, "no attribute of this name");
             return;
         }
+        if (!op_takes(n->op, (AttrId)id)) {
+            fail(r, "%s takes no attribute `%s`", op_info[n->op].name, attr_info[id].name);
+            return;
+        }
         next(r);
         next(r);
         read_attr(r, n, (AttrId)id);
