@@ -245,7 +245,7 @@ static const char *emit_softmax(Attend *a)
     put_line(k, "const lanes none = splat(-__builtin_inff());");
     put_line(k, "lanes top = none, sum = {0};");
     emit_final_scores(a);
-    put_line(k, "const float before = *most, here = %s(top), now = here > before ? here : before;", math_use(k->e, MATH_MAX_ACROSS));
+    put_line(k, "const float before = *most, here = %s(top), now = here > before ? here : before;", math_use(k->e, MATH_TOP_ACROSS));
     put_line(k, "const float base = now == -__builtin_inff() ? 0.0f : now; /* every key so far masked: all weights are 0 */");
     emit_weights(a);
     put_line(k, "const float shrink = %s(splat(before - base))[0];", math_use(k->e, MATH_EXP2));

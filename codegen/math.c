@@ -67,6 +67,7 @@ static const MathText texts[MATH_COUNT] = {
 
 [MATH_SUM_ACROSS] = {"sum_across", 0, {0}, NULL},
 [MATH_MAX_ACROSS] = {"max_across", 1, {MATH_MAX}, NULL},
+[MATH_TOP_ACROSS] = {"top_across", 0, {0}, NULL},
 
 [MATH_SCALE] = {"scale_by_power", 0, {0},
 "/* p * 2^n for p near 1, in two steps, so that neither factor leaves the range of a float and the product becomes a denormal, 0 or\n"
@@ -308,14 +309,19 @@ bool math_of_op(Op op, MathFunction *out)
 /* Each line combines x with itself turned by half of what is left; in the end every lane holds the result. */
 static void across(int lanes, MathFunction f, Text *out)
 {
-    bool sum = f == MATH_SUM_ACROSS;
-    text_add(out, "/* %s lanes, as a fixed tree. */\n", sum ? "The sum of all" : "The largest of all");
-    text_add(out, "static inline float %s(lanes x)\n{\n", texts[f].name);
+    const char *says = f == MATH_SUM_ACROSS ? "The sum of all lanes, as a fixed tree."
+                       : f == MATH_MAX_ACROSS ? "The largest of all lanes; NaN if one is."
+                                              : "The largest of all lanes; a NaN may or may not win.";
+    text_add(out, "/* %s */\nstatic inline float %s(lanes x)\n{\n", says, texts[f].name);
+    if (f != MATH_SUM_ACROSS)
+        text_add(out, "    lanes y;\n");
     for (int step = lanes / 2; step > 0; step /= 2) {
-        text_add(out, sum ? "    x += __builtin_shufflevector(x, x" : "    x = max_lanes(x, __builtin_shufflevector(x, x");
+        text_add(out, f == MATH_SUM_ACROSS ? "    x += __builtin_shufflevector(x, x" : "    y = __builtin_shufflevector(x, x");
         for (int i = 0; i < lanes; i++)
             text_add(out, ", %d", (i + step) % lanes);
-        text_add(out, sum ? ");\n" : "));\n");
+        text_add(out, ");\n");
+        if (f != MATH_SUM_ACROSS)
+            text_add(out, f == MATH_MAX_ACROSS ? "    x = max_lanes(x, y);\n" : "    x = select(x > y, x, y);\n");
     }
     text_add(out, "    return x[0];\n}\n");
 }
