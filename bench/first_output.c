@@ -2,8 +2,8 @@
  *
  *     first_output MODEL WEIGHTS [NAME=VALUE ...]
  *
- * Inputs are i32 or bool [1, S], all ones; S=128 unless given. Prints milliseconds; `read` is the time to read the weights file once more, as a
- * measure of what is spent on the disk or the page cache alone. */
+ * Inputs are i32 or bool [1, S], all ones; S=128 unless given. Prints milliseconds; `read` is the time to read the
+ * weights file once more, as a measure of what is spent on the disk or the page cache alone. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +62,10 @@ static attar_status run_once(attar_session *s, const attar_model *m, int64_t len
         memset(kept, 1, (size_t)length);
     for (int i = 0; i < count; i++) {
         bool mask = !strcmp(attar_input_name(m, i), "keep");
-        inputs[i] = (attar_tensor){.name = attar_input_name(m, i), .dtype = mask ? "bool" : "i32", .rank = 2, .dims = {1, length},
+        inputs[i] = (attar_tensor){.name = attar_input_name(m, i),
+                                   .dtype = mask ? "bool" : "i32",
+                                   .rank = 2,
+                                   .dims = {1, length},
                                    .data = mask ? (void *)kept : (void *)ones};
     }
     const attar_tensor *outputs;
@@ -101,8 +104,8 @@ int main(int argc, char **argv)
     double ran = now();
     if (status)
         return fail(status, &error);
-    printf("compile and pack %.1f ms, session %.1f ms, first run %.1f ms; together %.1f ms; read %.1f ms\n", compiled - start, opened - compiled, ran - opened,
-           ran - start, read_file(argv[2]));
+    printf("compile and pack %.1f ms, session %.1f ms, first run %.1f ms; together %.1f ms; read %.1f ms\n",
+           compiled - start, opened - compiled, ran - opened, ran - start, read_file(argv[2]));
     attar_session_free(s);
     attar_model_free(m);
     return 0;

@@ -1,6 +1,7 @@
 /* attar bench: a model's time against what this machine can do, measured between the runs.
  *
- * Two builds of the model run: the plain one for the totals and the memory, and one with a clock around each kernel for the table. */
+ * Two builds of the model run: the plain one for the totals and the memory, and one with a clock around each kernel for
+ * the table. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +10,10 @@
 #include "cli/bench.h"
 
 static const char doc[] = "Measures a model: total time, time per kernel, and the share of this machine's limit.\n\n"
-    "  attar bench models/bert.attar --weights DIR --dim B=1 --dim S=128 --threads 2\n"
-    "  attar bench models/llama.attar --weights models/austen --decode\n\n"
-    "The limit is measured in the same process, between the runs: fp32 multiply-adds from registers, and bytes read from memory.";
+                          "  attar bench models/bert.attar --weights DIR --dim B=1 --dim S=128 --threads 2\n"
+                          "  attar bench models/llama.attar --weights models/austen --decode\n\n"
+                          "The limit is measured in the same process, between the runs: fp32 multiply-adds from "
+                          "registers, and bytes read from memory.";
 
 enum { KEY_JSON = 1, KEY_DECODE, KEY_ROUNDS };
 
@@ -34,11 +36,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&dims_group, 0, NULL, 0}, {&inputs_group, 0, NULL, 0},
-                                           {&threads_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
+                                           {&dims_group, 0, NULL, 0},
+                                           {&inputs_group, 0, NULL, 0},
+                                           {&threads_group, 0, NULL, 0},
+                                           {&build_group, 0, NULL, 0},
+                                           {&output_group, 0, NULL, 0},
+                                           {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
-/* ---- numbers --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static int ascending(const void *a, const void *b)
 {
@@ -66,7 +73,7 @@ static double peak_resident(void)
     return 1024 * kilobytes;
 }
 
-/* ---- one build's runs ------------------------------------------------------------------------------------------------------------------- */
+/* ---- one build's runs -------------------------------------------------------------------------------------------- */
 
 static bool one_run(Bench *b, Tool *t, Session *s, double *seconds)
 {
@@ -115,7 +122,8 @@ static bool plain_runs(Bench *b)
         return false;
     bool good = warm_up(b, t, s);
     b->resident = peak_resident();
-    good = good && limits_open(&t->c.cx, &b->options->o.compile, tool_threads(&b->options->o), &b->limits) && total_rounds(b, t, s);
+    good = good && limits_open(&t->c.cx, &b->options->o.compile, tool_threads(&b->options->o), &b->limits) &&
+           total_rounds(b, t, s);
     session_free(s);
     return good && (!b->options->decode || bench_decode(b));
 }
@@ -139,8 +147,12 @@ static bool kernel_runs(Bench *b, Tool *t)
         const KernelInfo *k = &t->c.emitted.kernels[i];
         Cost cost = node_cost(k->node, b->graph_sizes);
         double ran = (double)times[i] / b->options->rounds / 1e9, runs = (double)k->times;
-        b->kernels[i] = (KernelTime){.name = arena_print(&b->plain->c.arena, "%s", k->name), .op = op_info[k->node->op].name, .times = k->times,
-                                     .seconds = ran, .flops = runs * cost.flops, .bytes = runs * (cost.bytes_read + cost.bytes_written)};
+        b->kernels[i] = (KernelTime){.name = arena_print(&b->plain->c.arena, "%s", k->name),
+                                     .op = op_info[k->node->op].name,
+                                     .times = k->times,
+                                     .seconds = ran,
+                                     .flops = runs * cost.flops,
+                                     .bytes = runs * (cost.bytes_read + cost.bytes_written)};
     }
     return good;
 }
@@ -182,7 +194,7 @@ static bool prepare(Bench *b)
     return b->inputs != NULL;
 }
 
-/* ---- printing ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- printing ---------------------------------------------------------------------------------------------------- */
 
 static double least_seconds(const Bench *b, double flops, double bytes, bool *memory)
 {
@@ -196,13 +208,15 @@ static void print_kernels(const Bench *b)
     double all = 0;
     for (int i = 0; i < b->n_kernels; i++)
         all += b->kernels[i].seconds;
-    printf("\n%-24s %-8s %5s %9s %7s %9s %8s  %s\n", "kernel", "", "runs", "ms", "share", "GFLOP/s", "GB/s", "of this machine's limit");
+    printf("\n%-24s %-8s %5s %9s %7s %9s %8s  %s\n", "kernel", "", "runs", "ms", "share", "GFLOP/s", "GB/s",
+           "of this machine's limit");
     for (int i = 0; i < b->n_kernels; i++) {
         const KernelTime *k = &b->kernels[i];
         bool memory;
         double least = least_seconds(b, k->flops, k->bytes, &memory), s = k->seconds > 0 ? k->seconds : 1e-12;
-        printf("%-24s %-8s %5lld %9.3f %5.1f %% %9.1f %8.1f  %3.0f %% %s\n", k->name, k->op, (long long)k->times, 1e3 * k->seconds, 100 * s / all,
-               1e-9 * k->flops / s, 1e-9 * k->bytes / s, 100 * least / s, memory ? "reading and writing, as if all of it came from memory" : "multiply-adds");
+        printf("%-24s %-8s %5lld %9.3f %5.1f %% %9.1f %8.1f  %3.0f %% %s\n", k->name, k->op, (long long)k->times,
+               1e3 * k->seconds, 100 * s / all, 1e-9 * k->flops / s, 1e-9 * k->bytes / s, 100 * least / s,
+               memory ? "reading and writing, as if all of it came from memory" : "multiply-adds");
     }
 }
 
@@ -215,17 +229,19 @@ static void print_text(const Bench *b)
     for (int i = 0; i < plan->n_symbols; i++)
         printf("   %s=%lld", plan->symbols[i].name, (long long)b->sizes[i]);
     printf("   threads=%d\n", tool_threads(&b->options->o));
-    printf("machine   %.1f GFLOP/s of multiply-adds, %.1f GB/s read (medians of %d probes between the runs)\n", 1e-9 * b->flops, 1e-9 * b->bandwidth,
-           b->options->rounds);
-    printf("total     %.3f ms median, %.3f ms best of %d; %.3f GFLOP at %.1f GFLOP/s: %.2fx the limit of %.3f ms\n", 1e3 * b->median, 1e3 * b->best,
-           b->options->rounds, 1e-9 * flops, 1e-9 * flops / b->median, b->median / least, 1e3 * least);
+    printf("machine   %.1f GFLOP/s of multiply-adds, %.1f GB/s read (medians of %d probes between the runs)\n",
+           1e-9 * b->flops, 1e-9 * b->bandwidth, b->options->rounds);
+    printf("total     %.3f ms median, %.3f ms best of %d; %.3f GFLOP at %.1f GFLOP/s: %.2fx the limit of %.3f ms\n",
+           1e3 * b->median, 1e3 * b->best, b->options->rounds, 1e-9 * flops, 1e-9 * flops / b->median,
+           b->median / least, 1e3 * least);
     if (c->checkpoint)
-        printf("memory    %.1f MB peak resident, %.2fx the weights' %.1f MB\n", 1e-6 * b->resident, b->resident / (double)checkpoint_bytes(c->checkpoint),
-               1e-6 * (double)checkpoint_bytes(c->checkpoint));
-    printf("compile   %.3f s clang, %.3f s linking%s\n", c->jit_stats.compile_seconds, c->jit_stats.link_seconds, c->jit_stats.cached ? " (from the cache)" : "");
+        printf("memory    %.1f MB peak resident, %.2fx the weights' %.1f MB\n", 1e-6 * b->resident,
+               b->resident / (double)checkpoint_bytes(c->checkpoint), 1e-6 * (double)checkpoint_bytes(c->checkpoint));
+    printf("compile   %.3f s clang, %.3f s linking%s\n", c->jit_stats.compile_seconds, c->jit_stats.link_seconds,
+           c->jit_stats.cached ? " (from the cache)" : "");
     for (int i = 0; i < b->n_decodes; i++)
-        printf("decode    %6lld positions filled: %8.1f us a token, %8.0f tokens/s\n", (long long)b->decodes[i].past, 1e6 * b->decodes[i].seconds,
-               (double)b->batch / b->decodes[i].seconds);
+        printf("decode    %6lld positions filled: %8.1f us a token, %8.0f tokens/s\n", (long long)b->decodes[i].past,
+               1e6 * b->decodes[i].seconds, (double)b->batch / b->decodes[i].seconds);
     print_kernels(b);
 }
 
@@ -236,9 +252,11 @@ static json_t *kernels_json(const Bench *b)
         const KernelTime *k = &b->kernels[i];
         bool memory;
         double least = least_seconds(b, k->flops, k->bytes, &memory);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:s}", "name", k->name, "op", k->op, "runs", (json_int_t)k->times, "seconds",
-                                              k->seconds, "flops", k->flops, "bytes", k->bytes, "share_of_limit", k->seconds > 0 ? least / k->seconds : 0.0,
-                                              "limit", memory ? "memory" : "multiply-adds"));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:s}", "name", k->name, "op", k->op,
+                                        "runs", (json_int_t)k->times, "seconds", k->seconds, "flops", k->flops, "bytes",
+                                        k->bytes, "share_of_limit", k->seconds > 0 ? least / k->seconds : 0.0, "limit",
+                                        memory ? "memory" : "multiply-adds"));
     }
     return list;
 }
@@ -247,7 +265,8 @@ static json_t *decodes_json(const Bench *b)
 {
     json_t *list = json_array();
     for (int i = 0; i < b->n_decodes; i++)
-        json_array_append_new(list, json_pack("{s:I, s:f, s:f}", "past", (json_int_t)b->decodes[i].past, "seconds", b->decodes[i].seconds, "tokens_per_second",
+        json_array_append_new(list, json_pack("{s:I, s:f, s:f}", "past", (json_int_t)b->decodes[i].past, "seconds",
+                                              b->decodes[i].seconds, "tokens_per_second",
                                               (double)b->batch / b->decodes[i].seconds));
     return list;
 }
@@ -260,12 +279,14 @@ static void print_json(const Bench *b)
     for (int i = 0; i < plan->n_symbols; i++)
         json_object_set_new(dims, plan->symbols[i].name, json_integer(b->sizes[i]));
     double flops = graph_cost(c->kernels, b->graph_sizes).flops;
-    json_t *all = json_pack("{s:s, s:o, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:f, s:o, s:o}", "model", c->kernels->name, "dims", dims, "threads",
-                            tool_threads(&b->options->o), "peak_flops", b->flops, "peak_bandwidth", b->bandwidth, "flops", flops, "seconds_median",
-                            b->median, "seconds_best", b->best, "times_limit", b->median * b->flops / flops, "resident_bytes", b->resident,
-                            "weights_bytes", c->checkpoint ? (double)checkpoint_bytes(c->checkpoint) : 0.0, "cached", c->jit_stats.cached,
-                            "compile_seconds", c->jit_stats.compile_seconds + c->jit_stats.link_seconds, "decode", decodes_json(b), "kernels",
-                            kernels_json(b));
+    json_t *all =
+        json_pack("{s:s, s:o, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:f, s:o, s:o}", "model",
+                  c->kernels->name, "dims", dims, "threads", tool_threads(&b->options->o), "peak_flops", b->flops,
+                  "peak_bandwidth", b->bandwidth, "flops", flops, "seconds_median", b->median, "seconds_best", b->best,
+                  "times_limit", b->median * b->flops / flops, "resident_bytes", b->resident, "weights_bytes",
+                  c->checkpoint ? (double)checkpoint_bytes(c->checkpoint) : 0.0, "cached", c->jit_stats.cached,
+                  "compile_seconds", c->jit_stats.compile_seconds + c->jit_stats.link_seconds, "decode",
+                  decodes_json(b), "kernels", kernels_json(b));
     char *text = json_dumps(all, JSON_REAL_PRECISION(7));
     puts(text ? text : "{}");
     free(text);

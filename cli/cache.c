@@ -5,13 +5,18 @@
 
 #include "cli/cli.h"
 
-typedef struct CacheOptions { Options o; const char *action; int64_t keep; } CacheOptions;
+typedef struct CacheOptions {
+    Options o;
+    const char *action;
+    int64_t keep;
+} CacheOptions;
 
 static const char doc[] = "Lists, verifies or prunes the compiled objects kept on disk.\n\n"
-    "  attar cache list\n"
-    "  attar cache verify               exit status 4 if an entry is damaged (a damaged entry is recompiled when it is needed)\n"
-    "  attar cache prune                removes all of them\n"
-    "  attar cache prune --keep 100     keeps the 100 MB used last";
+                          "  attar cache list\n"
+                          "  attar cache verify               exit status 4 if an entry is damaged (a damaged entry is "
+                          "recompiled when it is needed)\n"
+                          "  attar cache prune                removes all of them\n"
+                          "  attar cache prune --keep 100     keeps the 100 MB used last";
 
 static const struct argp_option options[] = {
     {"keep", 'k', "MEGABYTES", 0, "how much prune leaves (0)", 0},

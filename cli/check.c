@@ -3,7 +3,8 @@
 
 #include "cli/cli.h"
 
-static const char doc[] = "Checks a model: types, axes, and every weight's name and shape against the checkpoint. No code is made.\n\n"
+static const char doc[] =
+    "Checks a model: types, axes, and every weight's name and shape against the checkpoint. No code is made.\n\n"
     "  attar check models/llama.attar --weights DIR\n"
     "  attar check models/llama.attar --config config.json        types and axes alone";
 
@@ -22,16 +23,17 @@ static void summarise(Tool *t, double seconds)
 {
     Compilation *c = &t->c;
     const Graph *g = c->model.graph;
-    printf("%s: %s is sound: %d values, %d input%s, %d output%s", t->o->compile.model, g->name, count_nodes(g), g->n_params, g->n_params == 1 ? "" : "s",
-           g->n_results, g->n_results == 1 ? "" : "s");
+    printf("%s: %s is sound: %d values, %d input%s, %d output%s", t->o->compile.model, g->name, count_nodes(g),
+           g->n_params, g->n_params == 1 ? "" : "s", g->n_results, g->n_results == 1 ? "" : "s");
     if (c->checkpoint) {
         int64_t tensors;
         const HostTensor *all = checkpoint_tensors(c->checkpoint, &tensors);
         double numbers = 0;
         for (int64_t i = 0; i < tensors; i++)
             numbers += (double)host_count(&all[i]);
-        printf("; checked against %lld tensors, %s numbers, %s in %s", (long long)tensors, tool_count(&c->arena, numbers),
-               tool_bytes(&c->arena, (double)checkpoint_bytes(c->checkpoint)), checkpoint_path(c->checkpoint));
+        printf("; checked against %lld tensors, %s numbers, %s in %s", (long long)tensors,
+               tool_count(&c->arena, numbers), tool_bytes(&c->arena, (double)checkpoint_bytes(c->checkpoint)),
+               checkpoint_path(c->checkpoint));
         if (c->model.spelling)
             printf(" (names: %s)", c->model.spelling);
     } else {

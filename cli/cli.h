@@ -23,7 +23,7 @@
 
 enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIRONMENT = 4, EXIT_INTERNAL = 70 };
 
-/* ---- verbs (main.c) -------------------------------------------------------------------------------------------------------------- */
+/* ---- verbs (main.c) ---------------------------------------------------------------------------------------------- */
 
 #define VERBS(X) \
     X(run, "run a model on inputs from files") \
@@ -47,7 +47,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
 VERBS(VERB_PROTOTYPE)
 #undef VERB_PROTOTYPE
 
-/* ---- options (options.c) --------------------------------------------------------------------------------------------------------- */
+/* ---- options (options.c) ----------------------------------------------------------------------------------------- */
 
 enum { MAX_NAMED = 64 };
 
@@ -83,7 +83,7 @@ int64_t options_integer(struct argp_state *state, const char *option, const char
 double options_real(struct argp_state *state, const char *option, const char *text, double low, double high);
 NamedFile options_named_file(struct argp_state *state, const char *option, char *text);
 
-/* ---- one command's work (tool.c) ------------------------------------------------------------------------------------------------- */
+/* ---- one command's work (tool.c) --------------------------------------------------------------------------------- */
 
 typedef struct Tool {
     const Options *o;
@@ -110,7 +110,7 @@ int tool_threads(const Options *o);
 const char *tool_count(Arena *a, double count);
 const char *tool_bytes(Arena *a, double bytes);
 
-/* ---- tensors (tensors.c) ---------------------------------------------------------------------------------------------------------- */
+/* ---- tensors (tensors.c) ----------------------------------------------------------------------------------------- */
 
 /* All inputs named on the command line; .safetensors files give all their names, with or without `input.` before them. */
 bool tensors_load(Context *cx, const Options *o, HostTensor **out, int *count);

@@ -1,5 +1,6 @@
-/* attar diff: the compiled model against the float64 interpreter of its kernels, value by value, and the kernels against the mathematics they
- * came from. With `--dim past=N` a call of N positions fills the caches of both sides first. */
+/* attar diff: the compiled model against the float64 interpreter of its kernels, value by value, and the kernels
+ * against the mathematics they came from. With `--dim past=N` a call of N positions fills the caches of both sides
+ * first. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,16 +9,22 @@
 #include "cli/cli.h"
 #include "driver/oracle.h"
 
-typedef struct DiffOptions { Options o; double tolerance; } DiffOptions;
+typedef struct DiffOptions {
+    Options o;
+    double tolerance;
+} DiffOptions;
 
-static const char doc[] = "Compares the compiled model with the float64 interpreter, kernel by kernel and layer by layer.\n\n"
+static const char doc[] =
+    "Compares the compiled model with the float64 interpreter, kernel by kernel and layer by layer.\n\n"
     "  attar diff models/llama.attar --weights DIR\n"
     "  attar diff models/llama.attar --weights DIR --dim B=2 --dim S=1 --dim past=12\n"
     "  attar diff models/bert.attar --weights DIR --input golden.safetensors\n\n"
-    "Without --input the inputs are drawn at random from --seed. Shows the first value that differs by more than --tol (1e-4) relative to "
+    "Without --input the inputs are drawn at random from --seed. Shows the first value that differs by more than --tol "
+    "(1e-4) relative to "
     "its largest magnitude, and the worst ones; exit status 1 if there is such a value.";
 
-static const struct argp_option options[] = {{"tol", 1, "X", 0, "largest difference that passes, relative to the value's largest magnitude (1e-4)", 0}, {0}};
+static const struct argp_option options[] = {
+    {"tol", 1, "X", 0, "largest difference that passes, relative to the value's largest magnitude (1e-4)", 0}, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -29,35 +36,41 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&inputs_group, 0, NULL, 0}, {&dims_group, 0, NULL, 0},
-                                           {&threads_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
+                                           {&inputs_group, 0, NULL, 0},
+                                           {&dims_group, 0, NULL, 0},
+                                           {&threads_group, 0, NULL, 0},
+                                           {&build_group, 0, NULL, 0},
+                                           {&output_group, 0, NULL, 0},
+                                           {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
 enum { MAX_RESULTS = 16, WORST = 5, USUAL_LENGTH = 13, USUAL_BATCH = 2 };
 
-typedef struct Compared {               /* one value of one layer */
+typedef struct Compared { /* one value of one layer */
     const Node *node;
     const char *function;
     int64_t layer;
     Difference d;
-    double got, want;                   /* at the worst element */
+    double got, want; /* at the worst element */
 } Compared;
 
 typedef struct Diff {
     Tool *t;
     const DiffOptions *options;
-    Oracle kernels;                     /* the interpreter on the KERNEL graph */
+    Oracle kernels; /* the interpreter on the KERNEL graph */
     Arena *arena;
     Compared *list;
     size_t count, capacity;
-    int kernel_calls;                   /* results already reported by the kernel whose calls come in a row */
+    int kernel_calls; /* results already reported by the kernel whose calls come in a row */
     int64_t last_kernel, last_layer;
-    bool active;                        /* false while the caches are filled */
+    bool active; /* false while the caches are filled */
 } Diff;
 
-/* ---- values in memory --------------------------------------------------------------------------------------------------------------- */
+/* ---- values in memory -------------------------------------------------------------------------------------------- */
 
-/* Where element `at` (row-major over the type's axes) lies in a result laid out as panels of keys: [other axes][T / 32][head axis][32]. */
+/* Where element `at` (row-major over the type's axes) lies in a result laid out as panels of keys: [other axes][T /
+ * 32][head axis][32]. */
 static int64_t panel_offset(const Node *n, const Value *v, int64_t at)
 {
     int keys = -1, head = v->rank - 1;
@@ -109,7 +122,7 @@ static void compare_memory(const Node *n, const Value *want, const void *data, C
     d->relative = d->absolute / (d->largest > 0 ? d->largest : 1);
 }
 
-/* ---- taps ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- taps -------------------------------------------------------------------------------------------------------- */
 
 /* Result number `call` of a kernel, as the taps count: its `get`s that exist, in the order of their indices. */
 static const Node *result_node(const Node *kernel, int call)
@@ -147,7 +160,7 @@ static void tap(void *state, int64_t kernel, int64_t layer, const void *data)
     compare_memory(n, want, data, c);
 }
 
-/* ---- printing -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- printing ---------------------------------------------------------------------------------------------------- */
 
 static int worse(const void *a, const void *b)
 {
@@ -190,8 +203,8 @@ static bool print_values(Diff *d)
     for (size_t i = 0; i < d->count && i < WORST; i++) {
         Text type = text_new(d->arena);
         type_print(d->list[i].node->type, &type);
-        printf("  %-26s %-8s max abs %-9.3g relative %-9.3g %s\n", where(d, &d->list[i]), op_info[maker(d->list[i].node)->op].name, d->list[i].d.absolute,
-               d->list[i].d.relative, type.data);
+        printf("  %-26s %-8s max abs %-9.3g relative %-9.3g %s\n", where(d, &d->list[i]),
+               op_info[maker(d->list[i].node)->op].name, d->list[i].d.absolute, d->list[i].d.relative, type.data);
     }
     return good;
 }
@@ -222,16 +235,20 @@ static bool print_results(Diff *d, const Value *mathematics, const Value *kernel
         got.dims[0] = host_count(&outputs[i]);
         Difference off = {0};
         tensors_compare(&got, &want, &off);
-        printf("  %-26s kernels against the mathematics (both float64): %.3g; compiled: max abs %.3g, relative %.3g\n", outputs[i].name, exact, off.absolute,
-               off.relative);
+        printf("  %-26s kernels against the mathematics (both float64): %.3g; compiled: max abs %.3g, relative %.3g\n",
+               outputs[i].name, exact, off.absolute, off.relative);
         good &= exact <= 1e-9 && off.relative <= d->options->tolerance;
     }
     return good;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
-typedef struct Call { int64_t *sizes; const HostTensor *inputs; int n_inputs; } Call;
+typedef struct Call {
+    int64_t *sizes;
+    const HostTensor *inputs;
+    int n_inputs;
+} Call;
 
 static bool run_three(Diff *d, Oracle *mathematics, Session *s, const Call *call, bool last)
 {
@@ -265,13 +282,15 @@ static bool random_call(Diff *d, const int64_t *sizes, int64_t past, int64_t len
     return call->inputs != NULL;
 }
 
-static bool compare(Diff *d, Oracle *mathematics, Session *s, const int64_t *sizes, const HostTensor *given, int n_given)
+static bool compare(Diff *d, Oracle *mathematics, Session *s, const int64_t *sizes, const HostTensor *given,
+                    int n_given)
 {
     const Plan *plan = &d->t->c.emitted.plan;
     int past_symbol = signature_past(plan), step = signature_step(plan);
     int64_t past = past_symbol >= 0 ? sizes[past_symbol] : 0;
     Call call;
-    if (past > 0 && (!random_call(d, sizes, 0, past, d->options->o.seed + 1, &call) || !run_three(d, mathematics, s, &call, false)))
+    if (past > 0 &&
+        (!random_call(d, sizes, 0, past, d->options->o.seed + 1, &call) || !run_three(d, mathematics, s, &call, false)))
         return false;
     if (!random_call(d, sizes, past, step >= 0 ? sizes[step] : 0, d->options->o.seed, &call))
         return false;

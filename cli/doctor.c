@@ -1,11 +1,13 @@
-/* attar doctor: what this machine offers, for people and for bug reports. Exit status 4 if models cannot be compiled here. */
+/* attar doctor: what this machine offers, for people and for bug reports. Exit status 4 if models cannot be compiled
+ * here. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 
-static const char doc[] = "Says what Attar finds on this machine: compiler, processor, memory, cache directory, versions.\n\n"
+static const char doc[] =
+    "Says what Attar finds on this machine: compiler, processor, memory, cache directory, versions.\n\n"
     "  attar doctor";
 
 static const struct argp_child groups[] = {{&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
@@ -42,8 +44,8 @@ static bool examine(Tool *t)
         printf("compiler   none that can be used\n");
     proc_value("/proc/cpuinfo", "model name", value, sizeof value);
     const Target *target = target_native();
-    printf("processor  %s, %d thread%s, target %s (%d floats in a vector)\n", *value ? value : "unknown", pool_cpus(), pool_cpus() == 1 ? "" : "s", target->name,
-           target->lanes);
+    printf("processor  %s, %d thread%s, target %s (%d floats in a vector)\n", *value ? value : "unknown", pool_cpus(),
+           pool_cpus() == 1 ? "" : "s", target->name, target->lanes);
     proc_value("/proc/meminfo", "MemAvailable", value, sizeof value);
     double total = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     printf("memory     %s, %s available\n", tool_bytes(&c->arena, total), *value ? value : "unknown");
@@ -59,7 +61,8 @@ static bool examine(Tool *t)
         printf("cache      no usable directory: every start compiles anew\n");
     }
     printf("libraries  jansson %s, glibc, LLVM as above\n", JANSSON_VERSION);
-    printf("%s\n", compiler ? "models can be compiled and run here" : "models cannot be compiled here; check, ir and inspect work");
+    printf("%s\n", compiler ? "models can be compiled and run here"
+                            : "models cannot be compiled here; check, ir and inspect work");
     return compiler;
 }
 

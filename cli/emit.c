@@ -4,10 +4,11 @@
 #include "cli/cli.h"
 
 static const char doc[] = "Prints the C that a model becomes: one function a kernel, in the model's words.\n\n"
-    "  attar emit models/bert.attar --weights DIR > bert.c\n"
-    "  attar emit models/bert.attar --weights DIR --target x86-64-v3";
+                          "  attar emit models/bert.attar --weights DIR > bert.c\n"
+                          "  attar emit models/bert.attar --weights DIR --target x86-64-v3";
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {
+    {&model_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
 static const struct argp argp = {NULL, options_only, "MODEL", doc, groups, NULL, NULL};
 
 int verb_emit(int argc, char **argv)

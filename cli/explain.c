@@ -5,12 +5,15 @@
 
 #include "cli/cli.h"
 
-typedef struct ExplainOptions { Options o; const char *code; } ExplainOptions;
+typedef struct ExplainOptions {
+    Options o;
+    const char *code;
+} ExplainOptions;
 
 static const char doc[] = "Explains an error code or a reason of `attar report`; lists all of them without one.\n\n"
-    "  attar explain E0301\n"
-    "  attar explain COST_WORSE\n"
-    "  attar explain";
+                          "  attar explain E0301\n"
+                          "  attar explain COST_WORSE\n"
+                          "  attar explain";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -41,8 +44,8 @@ static bool explain_remark(const char *code)
 {
     for (int i = 0; i < REMARK_CODE_COUNT; i++)
         if (!strcasecmp(remark_code_name((RemarkCode)i), code)) {
-            printf("%s: %s\n\nOne of the reasons in `attar report`: every decision of a pass has exactly one.\n", remark_code_name((RemarkCode)i),
-                   remark_code_sentence((RemarkCode)i));
+            printf("%s: %s\n\nOne of the reasons in `attar report`: every decision of a pass has exactly one.\n",
+                   remark_code_name((RemarkCode)i), remark_code_sentence((RemarkCode)i));
             return true;
         }
     return false;
@@ -57,7 +60,8 @@ static int unknown(const char *code)
     for (int i = 0; i < REMARK_CODE_COUNT && count < 512; i++)
         names[count++] = remark_code_name((RemarkCode)i);
     const char *near = name_nearest(code, names, count);
-    tool_note("attar explain: there is no code `%s`%s%s%s", code, near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+    tool_note("attar explain: there is no code `%s`%s%s%s", code, near ? "; did you mean `" : "", near ? near : "",
+              near ? "`?" : "");
     return EXIT_USAGE;
 }
 

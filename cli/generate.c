@@ -1,4 +1,5 @@
-/* attar generate: continues a text with a model whose tokens are bytes. Prefill in one call, then one token a call through the caches. */
+/* attar generate: continues a text with a model whose tokens are bytes. Prefill in one call, then one token a call
+ * through the caches. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,9 +14,11 @@ typedef struct GenerateOptions {
     bool hold;
 } GenerateOptions;
 
-static const char doc[] = "Continues a text.\n\n"
+static const char doc[] =
+    "Continues a text.\n\n"
     "  attar generate models/llama.attar --weights models/austen --prompt \"It is a truth\" --steps 300\n"
-    "  attar generate models/llama.attar --weights models/austen --prompt \"It is a truth\" --temperature 0.8 --top-k 40 --seed 1\n\n"
+    "  attar generate models/llama.attar --weights models/austen --prompt \"It is a truth\" --temperature 0.8 --top-k "
+    "40 --seed 1\n\n"
     "The text streams to stdout. The model's config.json has to say \"tokenizer\": \"bytes\": one token is one byte.";
 
 enum { KEY_STEPS = 1, KEY_TEMPERATURE, KEY_TOP_K, KEY_SEED, KEY_HOLD };
@@ -49,7 +52,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&threads_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
+                                           {&threads_group, 0, NULL, 0},
+                                           {&build_group, 0, NULL, 0},
+                                           {&output_group, 0, NULL, 0},
+                                           {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
 typedef struct Writer {
@@ -60,15 +67,16 @@ typedef struct Writer {
     Sampler sampler;
     int64_t vocabulary;
     int64_t made;
-    double prompt_seconds, seconds;     /* prefill; all later steps */
-    const char *end;                    /* why it stopped early, or NULL */
+    double prompt_seconds, seconds; /* prefill; all later steps */
+    const char *end;                /* why it stopped early, or NULL */
 } Writer;
 
-/* ---- is this a model of text? ------------------------------------------------------------------------------------------------------ */
+/* ---- is this a model of text? ------------------------------------------------------------------------------------ */
 
 static bool not_text(Tool *t, const char *why)
 {
-    Diag *d = diag_file_error(&t->c.diags, "E0657", t->o->compile.model, NULL, "`generate` cannot use this model: %s", why);
+    Diag *d =
+        diag_file_error(&t->c.diags, "E0657", t->o->compile.model, NULL, "`generate` cannot use this model: %s", why);
     diag_help(d, "prepare the tokens yourself and use `attar run`");
     return false;
 }
@@ -80,7 +88,8 @@ static bool check_tokenizer(Tool *t)
     if (name && !strcmp(name, "bytes"))
         return true;
     if (name)
-        return not_text(t, arena_print(&t->c.arena, "its config.json asks for the tokenizer `%s`; only `bytes` is known", name));
+        return not_text(
+            t, arena_print(&t->c.arena, "its config.json asks for the tokenizer `%s`; only `bytes` is known", name));
     return not_text(t, "its config.json does not say \"tokenizer\": \"bytes\"");
 }
 
@@ -92,11 +101,13 @@ static bool check_signature(Tool *t, int64_t *vocabulary)
     if (p->n_inputs != 1 || p->inputs[0].rank != 2 || p->inputs[0].dtype != DT_I32)
         return not_text(t, "it should have one input of token numbers, i32[batch, positions]");
     const PlanTensor *y = &p->outputs[0];
-    if (p->n_outputs != 1 || y->rank != 3 || y->dtype != DT_F32 || y->dims[2].n || signature_axis(y, signature_step(p)) != 1)
+    if (p->n_outputs != 1 || y->rank != 3 || y->dtype != DT_F32 || y->dims[2].n ||
+        signature_axis(y, signature_step(p)) != 1)
         return not_text(t, "it should have one output of logits, f32[batch, positions, vocabulary]");
     *vocabulary = y->dims[2].base;
     if (*vocabulary < 1 || *vocabulary > 256)
-        return not_text(t, arena_print(&t->c.arena, "a vocabulary of %lld tokens is not one of bytes", (long long)*vocabulary));
+        return not_text(
+            t, arena_print(&t->c.arena, "a vocabulary of %lld tokens is not one of bytes", (long long)*vocabulary));
     return true;
 }
 
@@ -112,7 +123,7 @@ static bool is_end(const Tool *t, int64_t token)
     return false;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static bool step(Writer *w, int32_t *tokens, int64_t count, int64_t *next)
 {
@@ -154,7 +165,8 @@ static bool write_text(Writer *w)
         if (w->made + 1 == w->g->steps)
             continue;
         if (session_length(w->session) == capacity) {
-            w->end = arena_print(&w->t->c.arena, "the cache is full: this model holds %lld positions", (long long)capacity);
+            w->end =
+                arena_print(&w->t->c.arena, "the cache is full: this model holds %lld positions", (long long)capacity);
             continue;
         }
         int32_t token = (int32_t)next;
@@ -173,19 +185,24 @@ static void say_how(const Writer *w)
     tool_note("%s", "");
     if (w->end)
         tool_note("stopped after %lld tokens: %s", (long long)w->made, w->end);
-    tool_note("prompt: %zu tokens in %.1f ms; then %lld tokens in %.3f s: %.0f tokens/s on %d thread%s", strlen(w->g->prompt), 1e3 * w->prompt_seconds,
-              (long long)timed, w->seconds, w->seconds > 0 ? (double)timed / w->seconds : 0.0, threads, threads == 1 ? "" : "s");
-    tool_note("fused: %s; compiled in %.2f s%s", tool_fused(w->t), w->t->c.jit_stats.compile_seconds + w->t->c.jit_stats.link_seconds,
+    tool_note("prompt: %zu tokens in %.1f ms; then %lld tokens in %.3f s: %.0f tokens/s on %d thread%s",
+              strlen(w->g->prompt), 1e3 * w->prompt_seconds, (long long)timed, w->seconds,
+              w->seconds > 0 ? (double)timed / w->seconds : 0.0, threads, threads == 1 ? "" : "s");
+    tool_note("fused: %s; compiled in %.2f s%s", tool_fused(w->t),
+              w->t->c.jit_stats.compile_seconds + w->t->c.jit_stats.link_seconds,
               w->t->c.jit_stats.cached ? " (machine code from the cache)" : "");
 }
 
 static bool generate(Tool *t, const GenerateOptions *g)
 {
     Writer w = {.t = t, .g = g, .plan = &t->c.emitted.plan};
-    if (!compile_load(&t->c, &g->o.compile) || !check_tokenizer(t) || !compile_passes(&t->c, &g->o.compile) || !compile_emit(&t->c, &g->o.compile) ||
-        !check_signature(t, &w.vocabulary) || !compile_build(&t->c, &g->o.compile))
+    if (!compile_load(&t->c, &g->o.compile) || !check_tokenizer(t) || !compile_passes(&t->c, &g->o.compile) ||
+        !compile_emit(&t->c, &g->o.compile) || !check_signature(t, &w.vocabulary) ||
+        !compile_build(&t->c, &g->o.compile))
         return false;
-    w.sampler = (Sampler){.temperature = g->temperature, .top_k = g->top_k, .seed = (uint64_t)g->seed,
+    w.sampler = (Sampler){.temperature = g->temperature,
+                          .top_k = g->top_k,
+                          .seed = (uint64_t)g->seed,
                           .work = arena_array(&t->c.arena, 2 * (size_t)w.vocabulary, sizeof(double))};
     w.session = session_new(&t->c.cx, &t->c.program, 1, tool_threads(&g->o), NULL);
     if (!w.session)

@@ -1,4 +1,5 @@
-/* attar inspect: what is in a checkpoint. Numbered layers that hold the same tensors are folded into one line: layers.{0..5}. */
+/* attar inspect: what is in a checkpoint. Numbered layers that hold the same tensors are folded into one line:
+ * layers.{0..5}. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +9,13 @@
 
 #include "cli/cli.h"
 
-typedef struct InspectOptions { Options o; const char *path; } InspectOptions;
+typedef struct InspectOptions {
+    Options o;
+    const char *path;
+} InspectOptions;
 
-static const char doc[] = "Shows the tensors of a safetensors file, an index of shards, or a directory with either, as a folded tree.\n\n"
+static const char doc[] =
+    "Shows the tensors of a safetensors file, an index of shards, or a directory with either, as a folded tree.\n\n"
     "  attar inspect model.safetensors\n"
     "  attar inspect models/austen";
 
@@ -35,20 +40,25 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_child groups[] = {{&output_group, 0, NULL, 0}, {0}};
 static const struct argp argp = {NULL, parse, "FILE", doc, groups, NULL, NULL};
 
-/* ---- folding: tensors whose names differ in numbers alone, with equal types, are one row ------------------------------------------- */
+/* ---- folding: tensors whose names differ in numbers alone, with equal types, are one row ------------------------- */
 
 enum { MAX_NUMBERS = 4 };
 
 typedef struct Row {
-    const char *pattern;                /* numbers as components are written `#` */
+    const char *pattern; /* numbers as components are written `#` */
     const char *type;
     int64_t tensors;
     int numbers;
     int64_t low[MAX_NUMBERS], high[MAX_NUMBERS];
-    const char *path;                   /* with ranges: model.layers.{0..5}.mlp */
+    const char *path; /* with ranges: model.layers.{0..5}.mlp */
 } Row;
 
-typedef struct Tree { Arena *arena; Row *rows; size_t count, capacity; Map index; } Tree;
+typedef struct Tree {
+    Arena *arena;
+    Row *rows;
+    size_t count, capacity;
+    Map index;
+} Tree;
 
 static bool is_number(const char *word, size_t length)
 {
@@ -124,7 +134,7 @@ static void write_path(Tree *tree, Row *row)
     row->path = out.data;
 }
 
-/* ---- the tree ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the tree ---------------------------------------------------------------------------------------------------- */
 
 static size_t component(const char *path)
 {
@@ -189,15 +199,16 @@ static void print_totals(Tool *t, const HostTensor *all, int64_t count)
         of_type[all[i].dtype] += (double)host_count(&all[i]);
     }
     Arena *a = &t->c.arena;
-    printf("%s: %lld tensors, %s numbers, %s", checkpoint_path(t->c.checkpoint), (long long)count, tool_count(a, numbers),
-           tool_bytes(a, (double)checkpoint_bytes(t->c.checkpoint)));
+    printf("%s: %lld tensors, %s numbers, %s", checkpoint_path(t->c.checkpoint), (long long)count,
+           tool_count(a, numbers), tool_bytes(a, (double)checkpoint_bytes(t->c.checkpoint)));
     for (int i = 0; i < DT_COUNT; i++)
         if (of_type[i] > 0)
-            printf(", %s%s%s", dtype_name((DType)i), of_type[i] < numbers ? " " : "", of_type[i] < numbers ? tool_count(a, of_type[i]) : "");
+            printf(", %s%s%s", dtype_name((DType)i), of_type[i] < numbers ? " " : "",
+                   of_type[i] < numbers ? tool_count(a, of_type[i]) : "");
     printf("\n\n");
 }
 
-/* ---- config.json ------------------------------------------------------------------------------------------------------------------- */
+/* ---- config.json ------------------------------------------------------------------------------------------------- */
 
 enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, WIDTH = 100 };
 
@@ -218,7 +229,8 @@ static void summarise(Arena *a, json_t *object, const char *prefix, size_t *colu
 {
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         if (json_is_object(value))
             summarise(a, value, arena_print(a, "%s%s.", prefix, key), column);
         if (json_is_object(value) || json_is_array(value) || json_is_null(value))

@@ -5,9 +5,14 @@
 #include "cli/cli.h"
 #include "driver/source.h"
 
-typedef struct IrOptions { Options o; const char *after; int level; } IrOptions;
+typedef struct IrOptions {
+    Options o;
+    const char *after;
+    int level;
+} IrOptions;
 
-static const char doc[] = "Prints a model's IR: the mathematics as loaded, after any pass, or the kernels at the end.\n\n"
+static const char doc[] =
+    "Prints a model's IR: the mathematics as loaded, after any pass, or the kernels at the end.\n\n"
     "  attar ir models/llama.attar --weights DIR\n"
     "  attar ir models/llama.attar --weights DIR --after fuse-attention\n"
     "  attar ir models/llama.attar --weights DIR --level kernel\n"
@@ -27,7 +32,8 @@ static void choose_pass(struct argp_state *state, IrOptions *r, char *arg)
         names[i] = pass_info[i].name;
     const char *near = name_nearest(arg, names, PASS_COUNT);
     if (!pass_from_name(arg, &id))
-        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", arg, near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
+        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", arg,
+                   near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
     r->after = arg;
 }
 
@@ -50,7 +56,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {
+    {&model_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
 enum { IR_LIMIT = 256 << 20 };

@@ -1,4 +1,5 @@
-/* Limits: a chain of twelve independent multiply-adds a thread, and a sum over 128 MiB, far more than the caches hold. */
+/* Limits: a chain of twelve independent multiply-adds a thread, and a sum over 128 MiB, far more than the caches hold.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,27 +8,26 @@
 
 enum { ACCUMULATORS = 12, ROUNDS = 1500000, MEMORY = 128 << 20 };
 
-static const char kernels[] =
-    "#include <stddef.h>\n#include <stdint.h>\n"
-    "typedef float floats __attribute__((vector_size(4 * LANES)));\n"
-    "typedef uint64_t words __attribute__((vector_size(4 * LANES)));\n"
-    "float multiply_add(int64_t rounds);\n"
-    "uint64_t read_all(const void *from, size_t bytes);\n"
-    "float multiply_add(int64_t rounds)\n{\n"
-    "    floats a[12], x = {0}, y = {0};\n    x += 0.999f;\n    y += 0.001f;\n"
-    "    for (int i = 0; i < 12; i++)\n        a[i] = x * (float)i;\n"
-    "    for (int64_t r = 0; r < rounds; r++)\n"
-    "#pragma clang loop unroll(full)\n"
-    "        for (int i = 0; i < 12; i++)\n            a[i] = a[i] * x + y;\n"
-    "    for (int i = 1; i < 12; i++)\n        a[0] += a[i];\n"
-    "    return a[0][0];\n}\n"
-    "uint64_t read_all(const void *from, size_t bytes)\n{\n"
-    "    const words *p = from;\n    words s[8] = {{0}};\n"
-    "    for (size_t i = 0; i + 8 <= bytes / sizeof(words); i += 8)\n"
-    "#pragma clang loop unroll(full)\n"
-    "        for (int k = 0; k < 8; k++)\n            s[k] += p[i + k];\n"
-    "    for (int k = 1; k < 8; k++)\n        s[0] += s[k];\n"
-    "    return s[0][0];\n}\n";
+static const char kernels[] = "#include <stddef.h>\n#include <stdint.h>\n"
+                              "typedef float floats __attribute__((vector_size(4 * LANES)));\n"
+                              "typedef uint64_t words __attribute__((vector_size(4 * LANES)));\n"
+                              "float multiply_add(int64_t rounds);\n"
+                              "uint64_t read_all(const void *from, size_t bytes);\n"
+                              "float multiply_add(int64_t rounds)\n{\n"
+                              "    floats a[12], x = {0}, y = {0};\n    x += 0.999f;\n    y += 0.001f;\n"
+                              "    for (int i = 0; i < 12; i++)\n        a[i] = x * (float)i;\n"
+                              "    for (int64_t r = 0; r < rounds; r++)\n"
+                              "#pragma clang loop unroll(full)\n"
+                              "        for (int i = 0; i < 12; i++)\n            a[i] = a[i] * x + y;\n"
+                              "    for (int i = 1; i < 12; i++)\n        a[0] += a[i];\n"
+                              "    return a[0][0];\n}\n"
+                              "uint64_t read_all(const void *from, size_t bytes)\n{\n"
+                              "    const words *p = from;\n    words s[8] = {{0}};\n"
+                              "    for (size_t i = 0; i + 8 <= bytes / sizeof(words); i += 8)\n"
+                              "#pragma clang loop unroll(full)\n"
+                              "        for (int k = 0; k < 8; k++)\n            s[k] += p[i + k];\n"
+                              "    for (int k = 1; k < 8; k++)\n        s[0] += s[k];\n"
+                              "    return s[0][0];\n}\n";
 
 bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits *out)
 {
@@ -38,7 +38,8 @@ bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits
     jit.flags = target->flags;
     JitStats stats;
     out->jit = jit_compile(cx, text, strlen(text), &jit, &stats);
-    void *first = out->jit ? jit_symbol(cx, out->jit, "multiply_add") : NULL, *second = first ? jit_symbol(cx, out->jit, "read_all") : NULL;
+    void *first = out->jit ? jit_symbol(cx, out->jit, "multiply_add") : NULL,
+         *second = first ? jit_symbol(cx, out->jit, "read_all") : NULL;
     memcpy(&out->multiply_add, &first, sizeof first);
     memcpy(&out->read, &second, sizeof second);
     out->pool = second ? pool_new(threads) : NULL;
@@ -55,7 +56,12 @@ void limits_close(Limits *l)
 }
 
 /* The sums are kept, so that nothing can be left out as unused. */
-typedef struct Work { Limits *l; volatile float sum; volatile uint64_t words; size_t part; } Work;
+typedef struct Work {
+    Limits *l;
+    volatile float sum;
+    volatile uint64_t words;
+    size_t part;
+} Work;
 
 static void run_multiply_add(void *state, ptrdiff_t thread)
 {

@@ -5,7 +5,10 @@
 
 #include "cli/cli.h"
 
-typedef struct Verb { const char *name, *summary; int (*run)(int argc, char **argv); } Verb;
+typedef struct Verb {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} Verb;
 
 static const Verb verbs[] = {
 #define VERB_ROW(name, summary) {#name, summary, verb_##name},
@@ -24,15 +27,18 @@ static const Verb *find_verb(const char *name)
 
 static void print_help(FILE *to)
 {
-    fputs("Attar compiles transformers: a model file of about forty lines becomes vectorised C, machine code, and output.\n\n"
+    fputs("Attar compiles transformers: a model file of about forty lines becomes vectorised C, machine code, and "
+          "output.\n\n"
           "    attar generate models/llama.attar --weights models/austen --prompt \"It is a truth\" --steps 300\n"
           "    attar verify models/bert.attar --weights DIR --golden golden.safetensors\n"
           "    attar emit models/bert.attar --weights DIR\n\n"
-          "usage: attar VERB [OPTION...]          attar VERB --help for its options and examples\n\n", to);
+          "usage: attar VERB [OPTION...]          attar VERB --help for its options and examples\n\n",
+          to);
     for (int i = 0; i < VERB_COUNT; i++)
         fprintf(to, "    %-10s %s\n", verbs[i].name, verbs[i].summary);
     fputs("\nexit status: 0 good, 1 the model is wrong or a comparison failed, 2 usage, 3 weights or input file,\n"
-          "4 environment (no compiler, no memory, no space), 70 a fault of attar itself\n", to);
+          "4 environment (no compiler, no memory, no space), 70 a fault of attar itself\n",
+          to);
 }
 
 static int unknown_verb(const char *name)
@@ -74,7 +80,9 @@ static int flush_results(int status)
 
 static void ask_for_report(int argc, char **argv)
 {
-    fputs("\nThis is a fault in attar, not in your model or your files. Please report it with the message above and this command:\n   ", stderr);
+    fputs("\nThis is a fault in attar, not in your model or your files. Please report it with the message above and "
+          "this command:\n   ",
+          stderr);
     for (int i = 0; i < argc; i++)
         fprintf(stderr, strpbrk(argv[i], " \t\n'\"$\\*?&|;()<>") ? " '%s'" : " %s", argv[i]);
     fputs("\n", stderr);

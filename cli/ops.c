@@ -4,11 +4,14 @@
 
 #include "cli/cli.h"
 
-typedef struct OpsOptions { Options o; const char *name; } OpsOptions;
+typedef struct OpsOptions {
+    Options o;
+    const char *name;
+} OpsOptions;
 
 static const char doc[] = "Lists the operators of the model language, or shows one.\n\n"
-    "  attar ops\n"
-    "  attar ops attention";
+                          "  attar ops\n"
+                          "  attar ops attention";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -42,7 +45,8 @@ static int show_one(Tool *t, const OperatorHelp *all, int count, const char *nam
     if (found)
         return EXIT_GOOD;
     const char *near = name_nearest(name, names, (size_t)count);
-    tool_note("attar ops: no operator is called `%s`%s%s%s", name, near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+    tool_note("attar ops: no operator is called `%s`%s%s%s", name, near ? "; did you mean `" : "", near ? near : "",
+              near ? "`?" : "");
     return EXIT_USAGE;
 }
 

@@ -1,4 +1,5 @@
-/* Options that several verbs share, as groups for glibc's argp, and what argp lacks: a suggestion for a mistyped option. */
+/* Options that several verbs share, as groups for glibc's argp, and what argp lacks: a suggestion for a mistyped
+ * option. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 
 #include "cli/cli.h"
 
-/* ---- values ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 int64_t options_integer(struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high)
 {
@@ -67,7 +68,8 @@ static void turn_pass(struct argp_state *state, Options *o, char *text)
         for (int i = 0; i < PASS_COUNT; i++)
             names[i] = pass_info[i].name;
         const char *near = name_nearest(text, names, PASS_COUNT);
-        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", text, near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
+        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", text,
+                   near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
         return;
     }
     if (off && !compile_may_turn_off(id))
@@ -94,9 +96,21 @@ static void choose_error_format(struct argp_state *state, Options *o, const char
     o->json_errors = !strcmp(text, "json");
 }
 
-/* ---- groups ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
 
-enum { KEY_CONFIG = 1000, KEY_EXTRA, KEY_PASS, KEY_TARGET, KEY_CLANG, KEY_NO_CACHE, KEY_CACHE_DIR, KEY_DIM, KEY_SEED, KEY_COLOUR, KEY_ERRORS };
+enum {
+    KEY_CONFIG = 1000,
+    KEY_EXTRA,
+    KEY_PASS,
+    KEY_TARGET,
+    KEY_CLANG,
+    KEY_NO_CACHE,
+    KEY_CACHE_DIR,
+    KEY_DIM,
+    KEY_SEED,
+    KEY_COLOUR,
+    KEY_ERRORS
+};
 
 static void take_model(struct argp_state *state, Options *o, char *arg)
 {
@@ -175,7 +189,8 @@ static error_t parse_output(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option model_options[] = {
-    {"weights", 'w', "PATH", 0, "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file", 0},
+    {"weights", 'w', "PATH", 0,
+     "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file", 0},
     {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},
     {"allow-extra", KEY_EXTRA, 0, 0, "tensors that the model does not use are a warning, not an error", 0},
     {0},
@@ -197,7 +212,8 @@ static const struct argp_option dims_options[] = {
     {0},
 };
 static const struct argp_option inputs_options[] = {
-    {"input", 'i', "NAME=FILE", 0, "an input from a .npy file (repeatable), or one FILE.safetensors with all of them", 0},
+    {"input", 'i', "NAME=FILE", 0, "an input from a .npy file (repeatable), or one FILE.safetensors with all of them",
+     0},
     {"seed", KEY_SEED, "N", 0, "seed of what is drawn at random (0)", 0},
     {0},
 };
@@ -229,11 +245,14 @@ error_t options_only(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-/* ---- mistyped options --------------------------------------------------------------------------------------------------------------- */
+/* ---- mistyped options -------------------------------------------------------------------------------------------- */
 
 enum { MAX_OPTIONS = 64 };
 
-typedef struct OptionTable { const struct argp_option *rows[MAX_OPTIONS]; int count; } OptionTable;
+typedef struct OptionTable {
+    const struct argp_option *rows[MAX_OPTIONS];
+    int count;
+} OptionTable;
 
 static void collect(const struct argp *argp, OptionTable *table)
 {

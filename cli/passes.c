@@ -4,8 +4,8 @@
 #include "cli/cli.h"
 
 static const char doc[] = "Lists the passes in the order in which they run.\n\n"
-    "  attar passes\n\n"
-    "--pass NAME=off leaves one out on every verb that compiles.";
+                          "  attar passes\n\n"
+                          "--pass NAME=off leaves one out on every verb that compiles.";
 
 static const struct argp_child groups[] = {{&output_group, 0, NULL, 0}, {0}};
 static const struct argp argp = {NULL, options_only, NULL, doc, groups, NULL, NULL};
@@ -22,7 +22,8 @@ int verb_passes(int argc, char **argv)
     options_parse(&argp, argc, argv, &o);
     for (int i = 0; i < pipeline_length; i++) {
         const PassInfo *p = &pass_info[pipeline[i].id];
-        printf("%2d  %-17s %-8s %s\n%31s here: %s\n", i + 1, p->name, kind_name(p->kind), p->sentence, "", pipeline[i].reason);
+        printf("%2d  %-17s %-8s %s\n%31s here: %s\n", i + 1, p->name, kind_name(p->kind), p->sentence, "",
+               pipeline[i].reason);
     }
     return EXIT_GOOD;
 }

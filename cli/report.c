@@ -4,9 +4,9 @@
 #include "cli/cli.h"
 
 static const char doc[] = "Says what was fused, what was not, and why.\n\n"
-    "  attar report models/bert.attar --weights DIR\n"
-    "  attar report models/bert.attar --weights DIR --json        one record a line\n\n"
-    "`attar explain CODE` tells more about a reason.";
+                          "  attar report models/bert.attar --weights DIR\n"
+                          "  attar report models/bert.attar --weights DIR --json        one record a line\n\n"
+                          "`attar explain CODE` tells more about a reason.";
 
 static const struct argp_option options[] = {{"json", 'j', 0, 0, "one JSON object a line", 0}, {0}};
 
@@ -23,7 +23,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&dims_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
+                                           {&dims_group, 0, NULL, 0},
+                                           {&build_group, 0, NULL, 0},
+                                           {&output_group, 0, NULL, 0},
+                                           {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
 enum { USUAL_LENGTH = 128 };
@@ -41,9 +45,9 @@ static bool print_header(Tool *t)
     int64_t *own = arena_array(&c->arena, (size_t)c->kernels->n_symbols, sizeof *own);
     signature_for_graph(plan, c->kernels, sizes, own);
     int64_t arena = plan_arena_bytes(c->kernels, own, &lower_bound);
-    printf("   %.3f GFLOP   weights %s packed   arena %s (at least %s)   %d kernels\n\n", 1e-9 * graph_cost(c->kernels, own).flops,
-           tool_bytes(&c->arena, (double)plan->weight_bytes), tool_bytes(&c->arena, (double)arena), tool_bytes(&c->arena, (double)lower_bound),
-           c->emitted.n_kernels);
+    printf("   %.3f GFLOP   weights %s packed   arena %s (at least %s)   %d kernels\n\n",
+           1e-9 * graph_cost(c->kernels, own).flops, tool_bytes(&c->arena, (double)plan->weight_bytes),
+           tool_bytes(&c->arena, (double)arena), tool_bytes(&c->arena, (double)lower_bound), c->emitted.n_kernels);
     return true;
 }
 

@@ -3,15 +3,21 @@
 
 #include "cli/cli.h"
 
-typedef struct RunOptions { Options o; NamedFile outputs[MAX_NAMED]; int n_outputs; } RunOptions;
+typedef struct RunOptions {
+    Options o;
+    NamedFile outputs[MAX_NAMED];
+    int n_outputs;
+} RunOptions;
 
-static const char doc[] = "Runs a model.\n\n"
+static const char doc[] =
+    "Runs a model.\n\n"
     "  attar run models/bert.attar --weights DIR --input ids=ids.npy --input keep=keep.npy -o pooled=y.npy\n"
     "  attar run models/bert.attar --weights DIR --input inputs.safetensors -o outputs.safetensors\n\n"
     "Without -o the outputs are described on stdout.";
 
 static const struct argp_option options[] = {
-    {"output", 'o', "NAME=FILE", 0, "write an output to a .npy file (repeatable), a single output to FILE.npy, or all to FILE.safetensors", 0},
+    {"output", 'o', "NAME=FILE", 0,
+     "write an output to a .npy file (repeatable), a single output to FILE.npy, or all to FILE.safetensors", 0},
     {0},
 };
 
@@ -29,8 +35,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&inputs_group, 0, NULL, 0}, {&threads_group, 0, NULL, 0},
-                                           {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},   {&inputs_group, 0, NULL, 0},
+                                           {&threads_group, 0, NULL, 0}, {&build_group, 0, NULL, 0},
+                                           {&output_group, 0, NULL, 0},  {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
 enum { SHOWN = 6 };

@@ -18,7 +18,10 @@ const HostTensor *tensors_find(const HostTensor *tensors, int count, const char 
     return NULL;
 }
 
-typedef struct List { HostTensor *items; size_t count, capacity; } List;
+typedef struct List {
+    HostTensor *items;
+    size_t count, capacity;
+} List;
 
 static void add(Arena *a, List *list, HostTensor t)
 {
@@ -59,11 +62,13 @@ static bool add_safetensors(Context *cx, const NamedFile *f, List *list)
 static bool add_file(Context *cx, const NamedFile *f, List *list)
 {
     if (!f->name && ends_with(f->path, ".npy")) {
-        diag_file_error(cx->diags, "E0654", f->path, NULL, "a .npy file has no name: say which input it is, as in --input NAME=%s", f->path);
+        diag_file_error(cx->diags, "E0654", f->path, NULL,
+                        "a .npy file has no name: say which input it is, as in --input NAME=%s", f->path);
         return false;
     }
     if (f->name && ends_with(f->path, ".safetensors")) {
-        diag_file_error(cx->diags, "E0654", f->path, NULL, "a .safetensors file brings its own names: --input %s", f->path);
+        diag_file_error(cx->diags, "E0654", f->path, NULL, "a .safetensors file brings its own names: --input %s",
+                        f->path);
         return false;
     }
     return f->name ? add_npy(cx, f, list) : add_safetensors(cx, f, list);
@@ -80,7 +85,8 @@ bool tensors_load(Context *cx, const Options *o, HostTensor **out, int *count)
     return true;
 }
 
-void tensors_split(Context *cx, const HostTensor *all, int count, HostTensor **inputs, int *n_inputs, HostTensor **outputs, int *n_outputs)
+void tensors_split(Context *cx, const HostTensor *all, int count, HostTensor **inputs, int *n_inputs,
+                   HostTensor **outputs, int *n_outputs)
 {
     List in = {0}, out = {0};
     for (int i = 0; i < count; i++) {
@@ -96,12 +102,16 @@ void tensors_split(Context *cx, const HostTensor *all, int count, HostTensor **i
     *n_outputs = (int)out.count;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static bool refuse_output(Context *cx, const char *path, const char *name, const HostTensor *outputs, int count)
 {
-    Diag *d = name ? diag_file_error(cx->diags, "E0655", path, NULL, "the model has no output called `%s`", name)
-                   : diag_file_error(cx->diags, "E0655", path, NULL, "the model has %d outputs: say which one, as in -o NAME=%s, or write all to a .safetensors file", count, path);
+    Diag *d =
+        name ? diag_file_error(cx->diags, "E0655", path, NULL, "the model has no output called `%s`", name)
+             : diag_file_error(
+                   cx->diags, "E0655", path, NULL,
+                   "the model has %d outputs: say which one, as in -o NAME=%s, or write all to a .safetensors file",
+                   count, path);
     for (int i = 0; i < count; i++)
         diag_note(d, "output: `%s`", outputs[i].name);
     return false;
@@ -133,7 +143,7 @@ void tensors_describe(const HostTensor *t, Text *out)
     text_add(out, "]");
 }
 
-/* ---- slices and differences -------------------------------------------------------------------------------------------------------- */
+/* ---- slices and differences -------------------------------------------------------------------------------------- */
 
 HostTensor tensors_slice(Arena *a, const HostTensor *t, int axis, int64_t first, int64_t count)
 {

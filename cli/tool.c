@@ -93,7 +93,8 @@ static int64_t times_fused(const Remarks *remarks, const char *pass)
 {
     int64_t times = 0;
     for (size_t i = 0; i < remarks->count; i++)
-        if (remarks->items[i].code == REMARK_FUSED && remarks->items[i].kind == REMARK_PASSED && !strcmp(remarks->items[i].pass, pass))
+        if (remarks->items[i].code == REMARK_FUSED && remarks->items[i].kind == REMARK_PASSED &&
+            !strcmp(remarks->items[i].pass, pass))
             times += remarks->items[i].times;
     return times;
 }
@@ -108,7 +109,8 @@ const char *tool_fused(Tool *t)
             seen |= pipeline[j].id == pipeline[i].id;
         int64_t times = seen ? 0 : times_fused(&t->c.remarks, pass);
         if (times)
-            text_add(&line, "%s%s %lld", line.length ? ", " : "", strncmp(pass, "fuse-", 5) ? pass : pass + 5, (long long)times);
+            text_add(&line, "%s%s %lld", line.length ? ", " : "", strncmp(pass, "fuse-", 5) ? pass : pass + 5,
+                     (long long)times);
     }
     return line.length ? line.data : "nothing";
 }

@@ -1,4 +1,5 @@
-/* attar verify: a model's outputs against a golden file, in one call and, for models with caches, token by token as well. */
+/* attar verify: a model's outputs against a golden file, in one call and, for models with caches, token by token as
+ * well. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,12 +7,19 @@
 
 #include "cli/cli.h"
 
-typedef struct VerifyOptions { Options o; const char *golden; double atol; bool has_atol; } VerifyOptions;
+typedef struct VerifyOptions {
+    Options o;
+    const char *golden;
+    double atol;
+    bool has_atol;
+} VerifyOptions;
 
-static const char doc[] = "Compares a model's outputs with a golden file: input.NAME and output.NAME in one .safetensors file.\n\n"
+static const char doc[] =
+    "Compares a model's outputs with a golden file: input.NAME and output.NAME in one .safetensors file.\n\n"
     "  attar verify models/bert.attar --weights DIR --golden DIR/golden.safetensors\n"
     "  attar verify models/bert.attar --weights DIR --golden golden.safetensors --atol 1e-5\n\n"
-    "An output passes if no element is off by more than the tolerance: --atol, or `tolerance` in the .json file beside the golden file. "
+    "An output passes if no element is off by more than the tolerance: --atol, or `tolerance` in the .json file beside "
+    "the golden file. "
     "Models with caches are run on all positions at once and then token by token.";
 
 static const struct argp_option options[] = {
@@ -38,7 +46,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&threads_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
+                                           {&threads_group, 0, NULL, 0},
+                                           {&build_group, 0, NULL, 0},
+                                           {&output_group, 0, NULL, 0},
+                                           {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
 typedef struct Verify {
@@ -52,7 +64,7 @@ typedef struct Verify {
     int failed;
 } Verify;
 
-/* ---- tolerance --------------------------------------------------------------------------------------------------------------------- */
+/* ---- tolerance --------------------------------------------------------------------------------------------------- */
 
 enum { JSON_LIMIT = 1 << 24, JSON_DEPTH = 16 };
 static const double otherwise = 1e-5;
@@ -87,12 +99,13 @@ static bool read_tolerance(Verify *y)
     if (good)
         y->tolerance = json_number_value(tolerance);
     else
-        diag_file_error(&c->diags, "E0656", path, "tolerance", "this should be a number, the largest absolute error that passes");
+        diag_file_error(&c->diags, "E0656", path, "tolerance",
+                        "this should be a number, the largest absolute error that passes");
     json_decref(json);
     return good;
 }
 
-/* ---- comparing --------------------------------------------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 static bool same_shape(Verify *y, const HostTensor *got, const HostTensor *want)
 {
@@ -105,7 +118,8 @@ static bool same_shape(Verify *y, const HostTensor *got, const HostTensor *want)
     Text g = text_new(a), w = text_new(a);
     tensors_describe(got, &g);
     tensors_describe(want, &w);
-    diag_file_error(&y->t->c.diags, "E0656", y->v->golden, arena_print(a, "tensor `output.%s`", want->name), "it is %s, but the model gives %s", w.data, g.data);
+    diag_file_error(&y->t->c.diags, "E0656", y->v->golden, arena_print(a, "tensor `output.%s`", want->name),
+                    "it is %s, but the model gives %s", w.data, g.data);
     return false;
 }
 
@@ -115,8 +129,9 @@ static void report(Verify *y, const char *how, const HostTensor *want, const Dif
     y->failed += !pass;
     Text shape = text_new(&y->t->c.arena);
     tensors_describe(want, &shape);
-    printf("%-12s %-20s %-15s max abs error %-9.3g relative to largest %-9.3g tolerance %-8.3g %s%s%s\n", want->name, shape.data, how, d->absolute,
-           d->relative, y->tolerance, tool_paint(y->t, pass ? "\033[32m" : "\033[31;1m"), pass ? "PASS" : "FAIL", tool_paint(y->t, "\033[0m"));
+    printf("%-12s %-20s %-15s max abs error %-9.3g relative to largest %-9.3g tolerance %-8.3g %s%s%s\n", want->name,
+           shape.data, how, d->absolute, d->relative, y->tolerance, tool_paint(y->t, pass ? "\033[32m" : "\033[31;1m"),
+           pass ? "PASS" : "FAIL", tool_paint(y->t, "\033[0m"));
     if (d->nan)
         printf("%-12s not a number, first at element %lld\n", "", (long long)d->at);
 }
@@ -200,7 +215,7 @@ static bool token_by_token(Verify *y)
     return true;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 /* Says which names only one side has, and drops inputs that the model does not take. */
 static bool match_names(Verify *y)
@@ -223,7 +238,8 @@ static bool match_names(Verify *y)
             tool_note("the model's output `%s` is not in the golden file: not compared", y->plan->outputs[i].name);
     }
     if (!found)
-        diag_file_error(&y->t->c.diags, "E0656", y->v->golden, NULL, "it has no output of this model: nothing to compare");
+        diag_file_error(&y->t->c.diags, "E0656", y->v->golden, NULL,
+                        "it has no output of this model: nothing to compare");
     return found > 0;
 }
 

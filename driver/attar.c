@@ -1,8 +1,9 @@
 /* The public interface (runtime/attar.h) over compile.h and session.h.
  *
- * Every entry that may allocate from an arena first sets a way back: when memory runs out, the arena's handler jumps there, what was
- * made is released and the caller gets ATTAR_ENVIRONMENT. A model is not changed after attar_compile, so sessions on several threads may
- * share it; what one session writes (messages, converted tensors) lives in the session. */
+ * Every entry that may allocate from an arena first sets a way back: when memory runs out, the arena's handler jumps
+ * there, what was made is released and the caller gets ATTAR_ENVIRONMENT. A model is not changed after attar_compile,
+ * so sessions on several threads may share it; what one session writes (messages, converted tensors) lives in the
+ * session. */
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ struct attar_model {
     int threads;
 };
 
-typedef struct Scratch {                /* a context whose memory one call uses and the next one takes back */
+typedef struct Scratch { /* a context whose memory one call uses and the next one takes back */
     Arena arena;
     Names names;
     Diags diags;
@@ -25,13 +26,13 @@ typedef struct Scratch {                /* a context whose memory one call uses 
 
 struct attar_session {
     const attar_model *model;
-    Scratch home, call;                 /* home: as long as the session */
+    Scratch home, call; /* home: as long as the session */
     Session *session;
     attar_tensor *outputs;
     const HostTensor *results;
 };
 
-/* ---- errors ------------------------------------------------------------------------------------------------------------------ */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 void attar_error_clear(attar_error *error)
 {
@@ -72,7 +73,7 @@ static void guard(Arena *a, jmp_buf *way_back)
     a->oom_state = way_back;
 }
 
-/* ---- models ------------------------------------------------------------------------------------------------------------------ */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 /* False if a name is no pass, or one that has to run. */
 static bool passes_off(const attar_options *o, PassOptions *passes)
@@ -98,8 +99,14 @@ static void hand_over_warnings(const attar_options *o, Compilation *c)
 static CompileOptions compile_options(const attar_options *o, int threads)
 {
     return (CompileOptions){
-        .model = o->model, .weights = o->weights, .config = o->config, .allow_extra = o->allow_extra, .taps = o->taps, .timing = o->timing,
-        .threads = threads, .jit = {.clang = o->clang, .no_cache = o->no_cache, .cache_dir = o->cache_dir},
+        .model = o->model,
+        .weights = o->weights,
+        .config = o->config,
+        .allow_extra = o->allow_extra,
+        .taps = o->taps,
+        .timing = o->timing,
+        .threads = threads,
+        .jit = {.clang = o->clang, .no_cache = o->no_cache, .cache_dir = o->cache_dir},
     };
 }
 
@@ -148,10 +155,22 @@ static const Plan *plan_of(const attar_model *m)
     return &m->c.emitted.plan;
 }
 
-int attar_input_count(const attar_model *m) { return plan_of(m)->n_inputs; }
-int attar_output_count(const attar_model *m) { return plan_of(m)->n_outputs; }
-bool attar_has_cache(const attar_model *m) { return plan_of(m)->n_caches > 0; }
-int64_t attar_cache_capacity(const attar_model *m) { return signature_capacity(plan_of(m)); }
+int attar_input_count(const attar_model *m)
+{
+    return plan_of(m)->n_inputs;
+}
+int attar_output_count(const attar_model *m)
+{
+    return plan_of(m)->n_outputs;
+}
+bool attar_has_cache(const attar_model *m)
+{
+    return plan_of(m)->n_caches > 0;
+}
+int64_t attar_cache_capacity(const attar_model *m)
+{
+    return signature_capacity(plan_of(m));
+}
 
 const char *attar_input_name(const attar_model *m, int i)
 {
@@ -163,7 +182,7 @@ const char *attar_output_name(const attar_model *m, int i)
     return i >= 0 && i < plan_of(m)->n_outputs ? plan_of(m)->outputs[i].name : NULL;
 }
 
-/* ---- sessions ---------------------------------------------------------------------------------------------------------------- */
+/* ---- sessions ---------------------------------------------------------------------------------------------------- */
 
 static void scratch_begin(Scratch *s)
 {
@@ -181,7 +200,8 @@ static bool session_open(attar_session *s, int64_t batch, int threads)
     return s->session != NULL;
 }
 
-attar_status attar_session_new(const attar_model *m, int64_t batch, int threads, attar_session **out, attar_error *error)
+attar_status attar_session_new(const attar_model *m, int64_t batch, int threads, attar_session **out,
+                               attar_error *error)
 {
     *out = NULL;
     attar_session *s = calloc(1, sizeof *s);
@@ -215,11 +235,20 @@ void attar_session_free(attar_session *s)
     free(s);
 }
 
-void attar_session_reset(attar_session *s) { session_reset(s->session); }
-int64_t attar_session_length(const attar_session *s) { return session_length(s->session); }
-void attar_session_truncate(attar_session *s, int64_t length) { session_truncate(s->session, length); }
+void attar_session_reset(attar_session *s)
+{
+    session_reset(s->session);
+}
+int64_t attar_session_length(const attar_session *s)
+{
+    return session_length(s->session);
+}
+void attar_session_truncate(attar_session *s, int64_t length)
+{
+    session_truncate(s->session, length);
+}
 
-/* ---- running ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 enum { INPUTS_ON_STACK = 16 };
 
@@ -228,11 +257,13 @@ static bool host_tensor(Context *cx, const attar_tensor *t, HostTensor *out)
     const char *name = t->name ? t->name : "(unnamed)";
     *out = (HostTensor){.name = name, .rank = t->rank, .data = t->data};
     if (!t->dtype || !dtype_from_name(t->dtype, &out->dtype)) {
-        diag_file_error(cx->diags, "E0652", NULL, NULL, "input `%s`: `%s` is no element type", name, t->dtype ? t->dtype : "(none)");
+        diag_file_error(cx->diags, "E0652", NULL, NULL, "input `%s`: `%s` is no element type", name,
+                        t->dtype ? t->dtype : "(none)");
         return false;
     }
     if (t->rank < 0 || t->rank > MAX_RANK) {
-        diag_file_error(cx->diags, "E0652", NULL, NULL, "input `%s` has %d axes; a tensor has 0 to %d", name, t->rank, MAX_RANK);
+        diag_file_error(cx->diags, "E0652", NULL, NULL, "input `%s` has %d axes; a tensor has 0 to %d", name, t->rank,
+                        MAX_RANK);
         return false;
     }
     for (int i = 0; i < t->rank; i++)
@@ -262,7 +293,8 @@ static bool run(attar_session *s, const attar_tensor *inputs, int n_inputs)
     return session_run(cx, s->session, hosts, n_inputs, &s->results);
 }
 
-attar_status attar_run(attar_session *s, const attar_tensor *inputs, int n_inputs, const attar_tensor **outputs, attar_error *error)
+attar_status attar_run(attar_session *s, const attar_tensor *inputs, int n_inputs, const attar_tensor **outputs,
+                       attar_error *error)
 {
     *outputs = NULL;
     jmp_buf way_back;

@@ -1,6 +1,7 @@
 /* Compilation: the stages from a model file to a Program, in the order in which compile.h names them.
  *
- * A Compilation holds pointers into itself (the context), so it must not be moved between compile_begin and compile_free. */
+ * A Compilation holds pointers into itself (the context), so it must not be moved between compile_begin and
+ * compile_free. */
 #include <assert.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,7 +92,8 @@ bool compile_emit(Compilation *c, const CompileOptions *o)
     const Target *target = choose_target(c, o);
     if (!target)
         return false;
-    EmitOptions options = {.target = target, .taps = o->taps, .timing = o->timing, .key = checkpoint_key, .key_state = c};
+    EmitOptions options = {
+        .target = target, .taps = o->taps, .timing = o->timing, .key = checkpoint_key, .key_state = c};
     return codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
 }
 

@@ -22,7 +22,8 @@ static bool read_weight(void *state, const char *key, double *out, int64_t count
     Oracle *o = state;
     Compilation *c = o->c;
     const char *stored = model_key(&c->cx, &c->model, key, -1);
-    return c->checkpoint && checkpoint_find(c->checkpoint, stored) && checkpoint_read_f64(&c->cx, c->checkpoint, stored, 0, count, out);
+    return c->checkpoint && checkpoint_find(c->checkpoint, stored) &&
+           checkpoint_read_f64(&c->cx, c->checkpoint, stored, 0, count, out);
 }
 
 static void keep_value(void *state, const Node *n, int64_t layer, const Value *v)
@@ -79,8 +80,13 @@ Value *oracle_run(Oracle *o, const int64_t *sizes, const HostTensor *inputs, int
         o->layers = most_layers(o->graph) + 1;
         o->values = arena_array(&o->kept, (size_t)o->graph->next_id + 1, sizeof *o->values);
     }
-    Bindings b = {.sizes = mine, .inputs = graph_inputs(o, inputs, n_inputs), .weight = read_weight, .weight_state = o, .caches = o->caches,
-                  .tap = keep ? keep_value : NULL, .tap_state = o};
+    Bindings b = {.sizes = mine,
+                  .inputs = graph_inputs(o, inputs, n_inputs),
+                  .weight = read_weight,
+                  .weight_state = o,
+                  .caches = o->caches,
+                  .tap = keep ? keep_value : NULL,
+                  .tap_state = o};
     return interpret(&o->c->cx, o->graph, &b, &o->work);
 }
 

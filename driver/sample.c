@@ -1,4 +1,5 @@
-/* Sampling in double from float logits: the same seed gives the same tokens on every machine whose logits have the same bits. */
+/* Sampling in double from float logits: the same seed gives the same tokens on every machine whose logits have the same
+ * bits. */
 #include <math.h>
 #include <stdlib.h>
 

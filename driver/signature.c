@@ -5,7 +5,7 @@
 #include "driver/signature.h"
 #include "support/checked.h"
 
-/* ---- symbols ------------------------------------------------------------------------------------------------------------------ */
+/* ---- symbols ----------------------------------------------------------------------------------------------------- */
 
 int signature_past(const Plan *plan)
 {
@@ -68,7 +68,7 @@ int64_t signature_size(const PlanDim *d, const int64_t *sizes)
     return size;
 }
 
-/* ---- sizes -------------------------------------------------------------------------------------------------------------------- */
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
 int64_t signature_batch_size(const Plan *plan, const HostTensor *inputs, int n_inputs)
 {
@@ -114,8 +114,8 @@ static bool within_bounds(Context *cx, const PlanSymbol *s, int64_t size)
 {
     if (size >= s->low && size <= s->high)
         return true;
-    diag_file_error(cx->diags, "E0653", NULL, NULL, "%s = %lld is out of bounds: %lld <= %s <= %lld", s->name, (long long)size,
-                    (long long)s->low, s->name, (long long)s->high);
+    diag_file_error(cx->diags, "E0653", NULL, NULL, "%s = %lld is out of bounds: %lld <= %s <= %lld", s->name,
+                    (long long)size, (long long)s->low, s->name, (long long)s->high);
     return false;
 }
 
@@ -132,8 +132,8 @@ static void sizes_from_inputs(const Plan *plan, const HostTensor *inputs, int n_
         }
 }
 
-bool signature_sizes(Context *cx, const Plan *plan, const NamedSize *asked, int n_asked, const HostTensor *inputs, int n_inputs,
-                     int64_t batch, int64_t length, int64_t *sizes)
+bool signature_sizes(Context *cx, const Plan *plan, const NamedSize *asked, int n_asked, const HostTensor *inputs,
+                     int n_inputs, int64_t batch, int64_t length, int64_t *sizes)
 {
     for (int i = 0; i < plan->n_symbols; i++) {
         const PlanSymbol *s = &plan->symbols[i];
@@ -154,7 +154,7 @@ bool signature_sizes(Context *cx, const Plan *plan, const NamedSize *asked, int 
     return true;
 }
 
-/* ---- made-up inputs ------------------------------------------------------------------------------------------------------------ */
+/* ---- made-up inputs ---------------------------------------------------------------------------------------------- */
 
 uint64_t random_next(uint64_t *state)
 {
@@ -196,7 +196,9 @@ static int64_t id_bound(const Graph *model, const char *name)
 {
     for (int i = 0; i < model->n_params; i++)
         if (!strcmp(model->params[i]->name, name))
-            return bound_in(model, model->params[i], INT32_MAX) == INT32_MAX ? 2 : bound_in(model, model->params[i], INT32_MAX);
+            return bound_in(model, model->params[i], INT32_MAX) == INT32_MAX
+                       ? 2
+                       : bound_in(model, model->params[i], INT32_MAX);
     return 2;
 }
 
@@ -209,7 +211,8 @@ static double random_value(DType t, int64_t place, int64_t row, int64_t bound, u
     return (double)(random_next(state) % (uint64_t)(bound > 0 ? bound : 1));
 }
 
-static bool random_tensor(Context *cx, const PlanTensor *t, const Graph *model, const int64_t *sizes, uint64_t *state, HostTensor *out)
+static bool random_tensor(Context *cx, const PlanTensor *t, const Graph *model, const int64_t *sizes, uint64_t *state,
+                          HostTensor *out)
 {
     *out = (HostTensor){.name = t->name, .dtype = t->dtype, .rank = t->rank};
     for (int a = 0; a < t->rank; a++)
@@ -217,7 +220,8 @@ static bool random_tensor(Context *cx, const PlanTensor *t, const Graph *model, 
     int64_t count = host_count(out), row = t->rank ? out->dims[t->rank - 1] : 0;
     uint64_t bytes;
     if (count < 0 || !checked_mul((uint64_t)count, dtype_size(t->dtype), &bytes) || bytes > PTRDIFF_MAX / 2) {
-        diag_file_error(cx->diags, "E0653", NULL, NULL, "input `%s` would be larger than memory at these sizes", t->name);
+        diag_file_error(cx->diags, "E0653", NULL, NULL, "input `%s` would be larger than memory at these sizes",
+                        t->name);
         return false;
     }
     out->data = arena_array(cx->arena, (size_t)count + 1, dtype_size(t->dtype));

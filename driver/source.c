@@ -38,7 +38,9 @@ static bool read_open(Context *cx, const char *code, const char *path, int fd, s
     if (!S_ISREG(info.st_mode))
         return refuse(cx, code, path, "it is not a regular file");
     if ((uint64_t)info.st_size > limit)
-        return refuse(cx, code, path, arena_print(cx->arena, "it has %lld bytes, more than the %zu allowed here", (long long)info.st_size, limit));
+        return refuse(cx, code, path,
+                      arena_print(cx->arena, "it has %lld bytes, more than the %zu allowed here",
+                                  (long long)info.st_size, limit));
     char *text = arena_alloc(cx->arena, (size_t)info.st_size + 1);
     size_t got;
     if (!read_all(fd, text, (size_t)info.st_size, &got))

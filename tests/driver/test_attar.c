@@ -174,7 +174,7 @@ START_TEST(caches_grow_and_shrink)
 }
 END_TEST
 
-/* ---- wrong calls ------------------------------------------------------------------------------------------------------------------ */
+/* ---- wrong calls ------------------------------------------------------------------------------------------------- */
 
 static void refused(attar_options o, attar_status status, const char *word)
 {
@@ -290,7 +290,7 @@ START_TEST(null_is_nothing)
 }
 END_TEST
 
-/* ---- memory that runs out ----------------------------------------------------------------------------------------------------------- */
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 #ifndef __SANITIZE_ADDRESS__
 /* No more address space than what is in use now and `more` bytes. */
