@@ -77,8 +77,8 @@ Expr *build_number(Parser *p, Span at) {
     const char *digits = arena_copy(p->cx->arena, at.source->text + at.begin, at.end - at.begin);
     e->number = text_to_double(digits, NULL);
     e->is_float = strpbrk(digits, ".eE") != NULL;
-    if (!e->is_float && e->number < 0x1p63)
-        e->integer = (int64_t)strtoull(digits, NULL, 10);
+    if (!e->is_float)
+        e->integer = strtoll(digits, NULL, 10);
     return e;
 }
 

@@ -8,7 +8,12 @@
 #include "frontend/syntax.h"
 #include "parser.h"
 
-typedef struct Open { Token token; int line_column; int first; } Open;     /* first: what the statement began with */
+typedef struct Open {
+    Token token;
+    size_t index;                       /* in the tokens put out */
+    int line_column;                    /* of the line it stands on */
+    int first;                          /* what its statement began with */
+} Open;
 
 typedef struct Layout {
     Parser *p;
@@ -21,6 +26,8 @@ typedef struct Layout {
     int condition;                      /* depth + 1 of the `if` or `assert` whose condition is being read; 0: none */
     int line_column;                    /* column of the first token of this line */
     bool newline;                       /* a newline came since the last token */
+    bool extra_reported;                /* on this line */
+    bool colon_reported;
 } Layout;
 
 /* ---- what is put out ------------------------------------------------------------------------------------------------------------------ */
@@ -73,7 +80,7 @@ static void open_bracket(Layout *l, Token t) {
         mistake_depth(l->p, token_span(l->p, &t));
         return;
     }
-    l->open[l->n_open++] = (Open){ t, l->line_column, l->first };
+    l->open[l->n_open++] = (Open){ t, l->p->n_tokens, l->line_column, l->first };
     put_token(l, t);
     if (t.kind == '{')
         l->first = l->condition = 0;
@@ -95,6 +102,7 @@ static void close_unclosed(Layout *l, int depth, const Token *because) {
     Diag *d = diag_error(diags, "E0111", token_span(l->p, &o->token), "this `%c` is never closed", o->token.kind);
     if (because)
         diag_label(d, token_span(l->p, because), "a `%c` is missing before this", closer_of(o->token.kind));
+    l->p->tokens[o->index].reported = true;
     l->suspect.token.kind = 0;
     while (l->n_open > depth) {
         int opener = l->open[l->n_open - 1].token.kind;
@@ -113,6 +121,18 @@ static int depth_of_brace(const Layout *l) {
     return depth;
 }
 
+/* A closing bracket that nothing opened is left out. One message a line. */
+static void report_extra(Layout *l, const Token *t) {
+    if (!l->extra_reported) {
+        Diag *d = diag_error(l->p->cx->diags, "E0111", token_span(l->p, t), "this `%c` closes nothing", t->kind);
+        if (!in_braces(l))
+            diag_label(d, token_span(l->p, &l->open[l->n_open - 1].token), "open here is this `%c`", l->open[l->n_open - 1].token.kind);
+    }
+    l->extra_reported = true;
+    if (l->p->n_tokens)
+        l->p->tokens[l->p->n_tokens - 1].reported = true;
+}
+
 static void close_bracket(Layout *l, Token t) {
     int depth = l->n_open;
     while (depth > 0 && closer_of(l->open[depth - 1].token.kind) != t.kind && l->open[depth - 1].token.kind != '{')
@@ -120,11 +140,7 @@ static void close_bracket(Layout *l, Token t) {
     if (t.kind == '}')
         depth = depth_of_brace(l);
     if (depth == 0 || closer_of(l->open[depth - 1].token.kind) != t.kind) {
-        Diag *d = diag_error(l->p->cx->diags, "E0111", token_span(l->p, &t), "this `%c` closes nothing", t.kind);
-        if (l->n_open && t.kind != '}' && !in_braces(l))
-            diag_label(d, token_span(l->p, &l->open[l->n_open - 1].token), "the bracket that is open here is this one");
-        if (l->p->n_tokens)
-            l->p->tokens[l->p->n_tokens - 1].reported = true;
+        report_extra(l, &t);
         return;
     }
     if (l->n_open > depth)
@@ -161,6 +177,19 @@ static bool begins_statement(const Token *t) {
     case T_BLOCK: case T_MODEL: case T_CONFIG: case T_CACHE: case T_NAMES: case T_LET: case T_DEFAULT: case T_IGNORE: return true;
     default: return false;
     }
+}
+
+/* `x =` or `x = a +` at the end of a line, when the next line is clearly a statement of its own. */
+static void check_unfinished(Layout *l, const Token *t) {
+    const Token *last = last_token(l);
+    if (!t->after_newline || !last || last->reported || !in_braces(l) || !(last->kind == '=' || last->kind == ',' || is_infix_token(last->kind)))
+        return;
+    bool assignment = t->kind == T_NAME && l->at < l->n_raw && l->raw[l->at].kind == '=';
+    if (!assignment && !begins_statement(t))
+        return;
+    diag_error(l->p->cx->diags, "E0101", token_span(l->p, last), "expected an expression after %s", token_text(l->p, last));
+    l->first = l->condition = 0;
+    put(l, ';', true);
 }
 
 /* Closes what must have been forgotten if `t` stands here. */
@@ -250,8 +279,11 @@ static bool cut_colon_block(Layout *l, const Token *t) {
     case T_IF: case T_ELSE: case T_REPEAT: case T_AT: case T_BLOCK: case T_MODEL: case T_CONFIG: case T_CACHE: case T_NAMES: break;
     default: return false;
     }
-    Diag *d = diag_error(l->p->cx->diags, "E0113", token_span(l->p, t), "a block stands in braces, not after a colon");
-    diag_help(d, "write `{` here and `}` on a line of its own below");
+    if (!l->colon_reported || l->first != T_ELSE) {
+        Diag *d = diag_error(l->p->cx->diags, "E0113", token_span(l->p, t), "a block stands in braces, not after a colon");
+        diag_help(d, "write `{` here and `}` on a line of its own below");
+    }
+    l->colon_reported = true;
     skip_indented(l, l->line_column);
     put(l, '{', true);
     put(l, T_SLIP, true);
@@ -280,9 +312,12 @@ static void slip_of_else(Layout *l, Token *t) {
 /* ---- all tokens ------------------------------------------------------------------------------------------------------------------------ */
 
 static void take(Layout *l, Token t) {
-    if (t.after_newline)
+    if (t.after_newline) {
         l->line_column = column_of(l, &t);
+        l->extra_reported = false;
+    }
     check_unclosed(l, &t);
+    check_unfinished(l, &t);
     if (t.after_newline && in_braces(l) && t.kind != T_PIPE) {
         const Token *last = last_token(l);
         if (t.kind == T_ELSE && ends_statement(last)) {

@@ -55,8 +55,8 @@ static void add(Words *w, const char *text) {
 /* Classes of tokens first, then single ones; operators last, since they can follow almost anything. */
 static Words words_for(const int *kinds, int n) {
     static const struct { int kind; const char *text; } single[] = {
-        { T_STRING, "a string" }, { T_NUMBER, "a number" }, { '=', "`=`" },   { ',', "`,`" },          { ')', "`)`" },       { ']', "`]`" },
-        { '{', "`{`" },           { '(', "`(`" },           { ':', "`:`" },   { '[', "`[`" },          { T_ARROW, "`->`" },  { T_GIVES, "`=>`" },
+        { T_STRING, "a string" }, { T_NUMBER, "a number" }, { ':', "`:`" },   { '=', "`=`" },          { ',', "`,`" },       { ')', "`)`" },
+        { ']', "`]`" },           { '{', "`{`" },           { '(', "`(`" },   { '<', "`<`" },          { '[', "`[`" },          { T_ARROW, "`->`" },  { T_GIVES, "`=>`" },
         { T_THEN, "`then`" },     { T_ELSE, "`else`" },     { '}', "`}`" },   { ';', "a new line" },   { T_NONE, "`none`" }, { 0, "the end of the file" },
     };
     Words w = { .count = 0 };
@@ -82,16 +82,23 @@ static Words words_for(const int *kinds, int n) {
             continue;
         if (operators && kind == '=')
             continue;
-        if ((declaration || statement) && (kind == ';' || kind == T_STRING))
+        if ((operators && kind == '<') || kind == ';' || kind == '}')
+            continue;
+        if (declaration || statement)
             continue;
         if (operators && kind == T_ELSE && !has(kinds, n, T_THEN) && has(kinds, n, ';'))
             continue;
         add(&w, single[i].text);
     }
+    int most = MAX_EXPECTED - operators - (has(kinds, n, ';') || has(kinds, n, '}'));
+    if (w.count > most)
+        w.count = most;
     if (operators)
         add(&w, "an operator");
-    if (w.count > MAX_EXPECTED)
-        w.count = MAX_EXPECTED;
+    if (has(kinds, n, ';') && (operators || w.count == 0))
+        add(&w, "a new line");
+    else if (has(kinds, n, '}'))
+        add(&w, "`}`");
     return w;
 }
 
@@ -122,7 +129,7 @@ static bool already_reported(const Parser *p, size_t i) {
     return i + 1 < p->n_tokens && p->tokens[i + 1].reported && !ends_statement_kind(p->tokens[i].kind);
 }
 
-static bool is_infix(int kind) {
+bool is_infix_token(int kind) {
     switch (kind) {
     case '+': case '*': case '/': case '%': case '^': case '&': case '|': case '<': case '>': case '-':
     case T_EQ: case T_NE: case T_LE: case T_GE: case T_OTHERWISE: case T_RANGE: case T_AS: case T_PIPE: return true;
@@ -149,25 +156,38 @@ static bool report_word_operator(Parser *p, const Token *found, const Token *bef
 }
 
 static bool report_keyword_as_name(Parser *p, const Token *found, const int *expected, int n) {
-    if (!is_keyword(found->kind) || found->after_newline || !has(expected, n, T_NAME) || found->kind == T_THEN || found->kind == T_ELSE)
+    int next = found->kind ? found[1].kind : 0;
+    bool named = next == '=' || next == ':';
+    if (!is_keyword(found->kind) || !has(expected, n, T_NAME) || (!named && (found->after_newline || found->kind == T_THEN || found->kind == T_ELSE)))
         return false;
     Diag *d = diag_error(p->cx->diags, "E0109", token_span(p, found), "%s is a keyword and cannot be a name", token_text(p, found));
     diag_help(d, "choose another name");
     return true;
 }
 
-/* `else = 3`, `names: [...]`: a keyword where a statement begins, used as a name. */
+/* `let = 3`: the keyword has been taken for what it means. */
 static bool report_keyword_before(Parser *p, const Token *found, const Token *before) {
     if (!before || !is_keyword(before->kind) || (found->kind != '=' && found->kind != ':'))
         return false;
     if (before->kind == T_TRUE || before->kind == T_FALSE || before->kind == T_NONE)
         return false;
-    return report_keyword_as_name(p, &(Token){ before->kind, before->begin, before->end, false, false }, &(int){ T_NAME }, 1);
+    const int name = T_NAME;
+    return report_keyword_as_name(p, before, &name, 1);
 }
 
-static bool report_bare_expression(Parser *p, const Token *found, const Token *start) {
-    bool call = found->kind == '(' || found->kind == '.' || found->kind == '[' || found->kind == T_SCOPE;
-    if (start + 1 != found || (start->kind != T_NAME && start->kind != T_STRING) || !(call || is_infix(found->kind)))
+static bool begins_expression(int kind) {
+    switch (kind) {
+    case T_STRING: case T_NUMBER: case T_TRUE: case T_FALSE: case T_NONE: case T_FN: case '(': case '[': case '!': return true;
+    default: return false;
+    }
+}
+
+/* `foo(x)` on a line of its own, in a body. */
+static bool report_bare_expression(Parser *p, const Token *found, const Token *start, const int *expected, int n) {
+    bool operand = start == found && has(expected, n, T_RETURN) && begins_expression(found->kind);
+    bool goes_on = found->kind == '(' || found->kind == '.' || found->kind == '[' || is_infix_token(found->kind);
+    bool named = start + 1 == found && start->kind == T_NAME && goes_on && has(expected, n, '=') && has(expected, n, ',');
+    if (!operand && !named)
         return false;
     Diag *d = diag_error(p->cx->diags, "E0101", token_span(p, start), "an expression alone is not a statement");
     diag_help(d, "give its value a name: `y = ...`, or `return` it");
@@ -175,7 +195,7 @@ static bool report_bare_expression(Parser *p, const Token *found, const Token *s
 }
 
 static bool report_operator_first(Parser *p, const Token *found) {
-    if (!found->after_newline || !is_infix(found->kind))
+    if (!found->after_newline || !is_infix_token(found->kind))
         return false;
     const char *text = token_text(p, found);
     Diag *d = diag_error(p->cx->diags, "E0101", token_span(p, found), "a statement cannot begin with %s", text);
@@ -202,21 +222,30 @@ static bool report_known(Parser *p, const Token *found, const int *expected, int
     const Token *start = statement_start(p, p->current);
     bool fresh = start == found;
     return (fresh && report_operator_first(p, found)) || report_word_operator(p, found, before) || report_keyword_before(p, found, before) ||
-           report_keyword_as_name(p, found, expected, n) || report_second_equals(p, found, start) || report_bare_expression(p, found, start);
+           report_keyword_as_name(p, found, expected, n) || report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n);
 }
 
 /* Advice that depends on what is missing rather than on what stands there. */
 static void add_help(Parser *p, Diag *d, const Token *found, const int *expected, int n) {
     const Token *start = statement_start(p, p->current);
+    bool closes = found->kind == ')' || found->kind == ']';
     if (has(expected, n, T_ARROW) && found->kind == '{')
         diag_help(d, "say what it returns: `-> [B, S, D] {`");
-    else if (start->kind == T_REPEAT && has(expected, n, '<') && !has(expected, n, T_GE))
+    else if (start->kind == T_REPEAT && found <= start + 2)
         diag_help(d, "a loop is written `repeat i < L at \"layers.{i}\" { ... }`");
-    else if (found->kind == ',' && p->tokens[p->current + 1].kind == ')')
+    else if (closes && p->current && found[-1].kind == ',')
         diag_help(d, "leave out the last `,`");
+    else if (closes && has(expected, n, ':') && has(expected, n, '='))
+        diag_help(d, "a parameter has a type or a default: `x: [B, S, D]` or `eps=1e-5`");
     else if (found->kind == T_PIPE)
-        diag_help(d, "put the expression in front of `|>` on the line above");
-    else if (has(expected, n, ',') && (found->kind == T_NAME || found->kind == T_NUMBER || found->kind == T_STRING) && !has(expected, n, ';'))
+        diag_help(d, "what goes into the call stands in front of `|>`");
+    else if (found->kind == T_NAME && has(expected, n, T_STRING) && !has(expected, n, T_NAME))
+        diag_help(d, "paths and tensor names stand in quotes: \"%.*s\"", (int)(found->end - found->begin), p->source->text + found->begin);
+    else if (found->kind == '=' && has(expected, n, T_GIVES))
+        diag_help(d, "a tensor name is mapped by `=>`");
+    else if (found->kind == T_NAME && found[1].kind == '=' && has(expected, n, T_LET) && has(expected, n, T_BLOCK))
+        diag_help(d, "outside of blocks, write `let %.*s = ...`", (int)(found->end - found->begin), p->source->text + found->begin);
+    else if (has(expected, n, ',') && (found->kind == T_NAME || begins_expression(found->kind)) && !has(expected, n, ';'))
         diag_help(d, "is a `,` missing?");
 }
 

@@ -135,7 +135,7 @@ decl
         $$.results = $results->items, $$.n_results = $results->count;
         $$.body = $body;
     }
-    | T_LET name error                      { $$ = build_decl(DECL_ERROR, $name, @$); yyerrok; }
+    | T_LET error                           { $$ = build_decl(DECL_ERROR, nameless(), @$); yyerrok; }
     | T_CACHE name error                    { $$ = build_decl(DECL_ERROR, $name, @$); yyerrok; }
     | T_BLOCK name error                    { $$ = build_decl(DECL_ERROR, $name, @$); yyerrok; }
     | T_MODEL name error                    { $$ = build_decl(DECL_ERROR, $name, @$); yyerrok; }
@@ -149,16 +149,21 @@ bindings
     : %empty                                { $$ = list_new(p); }
     | binding                               { $$ = list_add(p, list_new(p), &$1, sizeof $1); }
     | bindings ';'
+    | error                                 { $$ = list_new(p); yyerrok; }
+    | bindings ';' error                    { yyerrok; }
     | bindings ';' binding                  { $$ = list_add(p, $1, &$3, sizeof $3); }
     ;
 binding
     : name '=' expr                         { $$ = (Binding){ $name, $expr }; }
+    | name '=' error                        { $$ = (Binding){ $name, build_leaf(p, EXPR_ERROR, @$) }; yyerrok; }
     ;
 
 fields
     : %empty                                { $$ = list_new(p); }
     | field                                 { $$ = list_add(p, list_new(p), &$1, sizeof $1); }
     | fields ';'
+    | error                                 { $$ = list_new(p); yyerrok; }
+    | fields ';' error                      { yyerrok; }
     | fields ';' field                      { $$ = list_add(p, $1, &$3, sizeof $3); }
     ;
 field: name ':' type                        { $$ = (Field){ $name, $type }; } ;
@@ -167,6 +172,8 @@ renames
     : %empty                                { $$ = list_new(p); }
     | rename                                { $$ = list_add(p, list_new(p), &$1, sizeof $1); }
     | renames ';'
+    | error                                 { $$ = list_new(p); yyerrok; }
+    | renames ';' error                     { yyerrok; }
     | renames ';' rename                    { $$ = list_add(p, $1, &$3, sizeof $3); }
     ;
 rename

@@ -44,6 +44,7 @@ void layout_tokens(Parser *p);
 /* parser.y calls these. */
 int grammar_parse(Parser *p);
 void mistake_report(Parser *p, const int *expected, int n_expected);    /* mistake.c; also moves p->next past the statement */
+bool is_infix_token(int kind);
 void mistake_depth(Parser *p, Span at);                     /* nested too deeply; once a file */
 
 /* build.c: nodes. Lists are copied out, so a List may be reused. */

@@ -272,7 +272,7 @@ static int clamp(int value, int low, int high) { return value < low ? low : valu
 /* All marks of one source line. */
 static void put_line(const Snippet *s, const Line *l) {
     enum { MOST = 16 };
-    Place places[MOST];
+    Place places[MOST] = { { 0, 0, NULL, false } };
     int n = 0;
     for (int i = 0; i < s->n_marks && n < MOST; i++) {
         const Mark *m = &s->marks[i];
