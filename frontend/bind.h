@@ -1,0 +1,335 @@
+/* Binding: from the syntax tree to a GRAPH-level model. Private to frontend/.
+ *
+ * An expression means a Term: a value known at compile time (a size, a number, a text, axes, a function, part of config.json) or a
+ * tensor, which is a node of the graph. Calls of blocks are inlined: each call has a Frame and a Scope of its own.
+ *
+ * An axis has two names. `Dim.name` is what the text at hand calls it; `Dim.axis` is its name in the IR. Inside a block the two differ
+ * when the caller's axis has another name; the IR keeps the caller's. Errors are reported once: what they leave behind is poison, and
+ * whatever is made from poison is poison, silently. */
+#ifndef ATTAR_FRONTEND_BIND_H
+#define ATTAR_FRONTEND_BIND_H
+
+#include "frontend/frontend.h"
+
+/* ---- where a value came from ---------------------------------------------------------------------------------------------------- */
+
+typedef enum OriginKind {
+    ORIGIN_CONFIG,                      /* a key of config.json */
+    ORIGIN_DEFAULT,                     /* the right side of `??`: the key was absent or null */
+    ORIGIN_LET,                         /* computed from other names, in `config` or by `let` */
+    ORIGIN_INPUT,                       /* an axis of a model input: known at run time */
+    ORIGIN_PARAM                        /* an axis variable or a parameter of a block, bound by a call */
+} OriginKind;
+
+typedef struct Origin {
+    OriginKind kind;
+    const char *name;                   /* the bound name: G */
+    const char *key;                    /* CONFIG, DEFAULT: path in config.json */
+    bool null;                          /* DEFAULT: the key is there, but null */
+    Span at;                            /* the binding; PARAM: the argument */
+    Span otherwise;                     /* DEFAULT: the right side of `??` */
+} Origin;
+
+typedef struct Dim {
+    const char *name, *axis;            /* interned; see above */
+    Extent size;
+    const Origin *origin;               /* may be NULL */
+} Dim;
+
+/* ---- terms (term.c) --------------------------------------------------------------------------------------------------------------- */
+
+typedef enum TermKind {
+    TERM_POISON, TERM_NONE, TERM_BOOL,
+    TERM_SIZE,                          /* an integer, or an affine size; `dim` if it is an axis with a name */
+    TERM_FLOAT, TERM_TEXT,
+    TERM_JSON,                          /* an object or array of config.json */
+    TERM_ABSENT,                        /* a key that config.json has not, or that is null: only `??` takes it */
+    TERM_AXES,                          /* (H, K) */
+    TERM_LIST,                          /* [a, b], and the results of a call that has several */
+    TERM_RANGE,                         /* 0..S: positions; becomes an `iota` node when a tensor is needed */
+    TERM_FUNCTION, TERM_TENSOR,
+    TERM_CACHE, TERM_LAYER              /* kv, kv[i] */
+} TermKind;
+
+typedef struct Function Function;
+typedef struct CacheDecl CacheDecl;
+
+typedef struct Term {
+    TermKind kind;
+    const Origin *origin;               /* of a value known at compile time; may be NULL */
+    union {
+        bool flag;
+        double real;
+        struct { Extent size; const Dim *dim; };
+        const char *text;
+        json_t *json;
+        struct { const char *key; bool null; };
+        struct { const Dim **dims; int n_dims; };
+        struct { struct Term *items; int n_items; };
+        struct { Extent start, length; const Dim *along; } range;       /* along NULL: no axis has been named yet */
+        const Function *function;
+        Node *node;
+        struct { CacheDecl *cache; Node *layer; };
+    };
+} Term;
+
+typedef struct Bind Bind;
+typedef struct Scope Scope;
+typedef struct Call Call;
+
+Term term_poison(void), term_none(void), term_bool(bool flag), term_int(int64_t value), term_float(double value), term_text(const char *text);
+Term term_size(Extent size), term_dim(const Dim *dim), term_tensor(Node *n);
+Term term_list(Bind *b, const Term *items, int n);
+bool term_is_number(const Term *t, double *out);            /* a number known at compile time */
+bool term_is_int(const Term *t, int64_t *out);              /* a whole number known at compile time */
+const char *term_print(Bind *b, const Term *t);             /* for messages: "text", 12, f32[B, S], a function */
+bool term_equal(Bind *b, const Term *x, const Term *y, bool *equal);    /* false: they cannot be compared at compile time */
+const char *origin_print(Bind *b, const Origin *o);         /* "`head_dim` of config.json", "`??` on llama.attar:4"; NULL if there is nothing to say */
+void diag_origin(Bind *b, Diag *d, const Term *t);          /* a note on where the term came from, if known */
+void diag_dim(Bind *b, Diag *d, const Dim *dim);
+
+/* ---- scopes (scope.c) --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Var {
+    Term term;
+    Span at;                            /* where it got this value */
+    bool fixed;                         /* a config, let or axis name: no statement may assign it */
+} Var;
+
+struct Scope {
+    Map vars;                           /* of Var */
+    Map ended;                          /* names that lived in a `repeat` which has ended: Span of the repeat */
+    Scope *parent;
+    bool repeat;                        /* the body of a repeat */
+    bool config;                        /* unknown names are keys of config.json */
+};
+
+Scope *scope_new(Bind *b, Scope *parent);
+Var *scope_find(Scope *s, const char *name);                /* here or around; NULL if unbound */
+void scope_set(Bind *b, Scope *s, const char *name, Term t, Span at);
+void scope_fix(Bind *b, Scope *s, Ident name, Term t);      /* a name bound once: E0121 if it is taken in this scope */
+const char *scope_nearest(Bind *b, Scope *s, const char *name);        /* a bound name that looks similar, or NULL */
+
+/* ---- axes (dim.c) ------------------------------------------------------------------------------------------------------------------- */
+
+const Dim *dim_new(Bind *b, const char *name, const char *axis, Extent size, const Origin *origin);
+/* An IR axis name that nothing else uses: `base`, base2, base3... The same owner and size get the same name again. */
+const char *dim_fresh_axis(Bind *b, const char *base, const void *owner, Extent size);
+const Dim *dim_anonymous(Bind *b, Extent size, const Expr *written);    /* 3 -> n3, N+E -> N_E; written may be NULL */
+/* The dims an argument stands for: one size, a tuple, a list. False and E0201 if it is something else. */
+bool dims_of(Bind *b, const Term *t, const Expr *written, const Dim ***dims, int *n);
+const char *dims_print(Bind *b, const Dim *const *dims, int n);         /* "(H, K)" or "D" */
+const char *type_text(Bind *b, const Type *t);                          /* f32[B, S, D=64] */
+const char *type_expr_text(Bind *b, const TypeExpr *t);                 /* as written */
+const char *source_text(Bind *b, Span at);                              /* as written */
+const Origin *axis_origin(Bind *b, const char *axis);                     /* of the config or let name behind an IR axis, or NULL */
+int axis_of(Bind *b, const Type *t, const Dim *d, Span at, const char *what);   /* position, or -1 and E0305 */
+bool type_take(Bind *b, Span at, Type *t, const char *axis, Extent size);       /* adds an axis; E0307, E0302 if it cannot */
+/* Remembers that `node` got `axis` from the text at `at`, and finds the text again for a node made from it. */
+void axis_mark(Bind *b, const Node *node, const char *axis, Span at);
+bool axis_marked(Bind *b, const Node *node, const char *axis, Span *at);
+
+/* ---- frames and calls (call.c, unify.c) ------------------------------------------------------------------------------------------- */
+
+typedef struct BoundAxis {
+    const Dim *dim;                     /* the block's axis variable */
+    const char *outer;                  /* the caller's IR axis */
+    const char *param;                  /* the parameter that bound it */
+    Span arg;                           /* the argument it got */
+} BoundAxis;
+
+typedef struct Given Given;
+
+typedef struct Frame {
+    const Decl *decl;
+    struct Frame *caller;
+    Span call;                          /* in the caller's text */
+    bool library;                       /* the block is of std.attar */
+    const char *hint;                   /* what the caller calls the result */
+    BoundAxis *axes; int n_axes; size_t axes_room;
+    const Dim **star; int n_star; bool has_star;        /* what `*` stands for */
+    Given **given;                      /* for each parameter of decl: the argument, NULL if it is not given */
+    Term *results; int n_results;       /* after `return` */
+    Span return_at;
+    bool returned;
+} Frame;
+
+struct Given {                          /* one argument of a call; evaluated when first asked for */
+    const char *name;                   /* NULL: positional */
+    Span name_at, at;
+    const Expr *expr;                   /* NULL: the left side of |> */
+    Term term;
+    bool evaluated;
+};
+
+struct Call {
+    const char *name;                   /* of what is called */
+    Span at, name_at;                   /* the whole call; the name */
+    Scope *scope;                       /* where arguments are evaluated */
+    Given *given; int n_given;
+    int *place;                         /* builtins: which argument each parameter got, -1 none */
+    const char *const *params; int n_params;
+};
+
+Term call_eval(Bind *b, Scope *s, const Expr *e, const Term *piped, Span piped_at);
+Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *path);
+Term call_function(Bind *b, Call *c, const Function *f);
+Term given_term(Bind *b, Call *c, Given *g);
+const Expr *default_argument(Bind *b, const Call *c, const char *param);        /* from a `default` declaration, or NULL */
+/* Binds the axis variables of parameter p to the argument's axes; `value` becomes the tensor as the block sees it. */
+bool unify(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Term *value);
+bool unify_axes(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g);       /* out: axes */
+Term unify_result(Bind *b, Frame *f, Scope *local, const TypeExpr *declared, Term value, Span at);
+
+/* ---- functions (function.c) ---------------------------------------------------------------------------------------------------------- */
+
+typedef enum FunctionKind { FUNCTION_LAMBDA, FUNCTION_AND, FUNCTION_OR, FUNCTION_NOT } FunctionKind;
+struct Function {
+    FunctionKind kind;
+    const Expr *lambda;
+    Scope *scope;
+    const Function *left, *right;
+};
+Term function_new(Bind *b, Scope *s, const Expr *lambda);
+Term function_combine(Bind *b, FunctionKind kind, const Function *left, const Function *right);
+
+/* ---- expressions and statements (eval.c, operator.c, statement.c) ------------------------------------------------------------------ */
+
+Term eval(Bind *b, Scope *s, const Expr *e);
+Term operator_unary(Bind *b, Term x, int op);
+Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e);       /* e: where it is written, may be NULL */
+bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out);         /* a bool known at compile time */
+void statement_body(Bind *b, Scope *s, const Body *body);
+bool statement_assert(Bind *b, Scope *s, const Stmt *st);
+void statement_repeat(Bind *b, Scope *s, const Stmt *st);
+const char *path_join(Bind *b, const char *path, Span at);  /* the scope path with `path` added; {i} checked */
+
+/* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------------------------------ */
+
+Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs);
+Node *emit_view(Bind *b, Node *x, const Type *t);           /* x itself if the type is the same */
+Node *emit_rename(Bind *b, Node *x, int axis, const char *name);
+Node *emit_transpose(Bind *b, Node *x, const int *order);
+Node *emit_cast(Bind *b, Node *x, DType to);
+Node *emit_number(Bind *b, double value, DType dtype);
+Node *emit_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size);
+Node *emit_pick(Bind *b, Node *x, int axis, Extent at);      /* one position; the axis goes */
+Node *emit_gather(Bind *b, Node *table, Node *ids, int axis);        /* NULL after an error */
+Node *emit_reduce(Bind *b, Op op, Node *x, const bool *over);
+Node *emit_map(Bind *b, Op op, int n, Node *const *inputs);  /* aligned by name; NULL after an error */
+Node *emit_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over);
+/* The term as a tensor, numbers as `like` if it is given; NULL if the term is poison or after E0201. */
+Node *tensor_of(Bind *b, const Term *t, DType like, const char *what);
+
+/* ---- builtins (builtin.c, builtin_*.c; operators.def) -------------------------------------------------------------------------------- */
+
+typedef struct Builtin {
+    const char *name, *signature, *sentence;
+    Term (*run)(Bind *b, Call *c);
+} Builtin;
+extern const Builtin builtins[];
+extern const int n_builtins;
+const Builtin *builtin_find(const char *name);
+Term builtin_call(Bind *b, Call *c, const Builtin *f);
+
+/* Arguments by the position of the parameter in the signature. */
+Given *arg_given(Call *c, int param);                       /* NULL if the call does not give it */
+Term arg_term(Bind *b, Call *c, int param);                 /* none if the call does not give it */
+Node *arg_tensor(Bind *b, Call *c, int param);              /* NULL after an error */
+Node *arg_float(Bind *b, Call *c, int param);               /* integers are cast to f32 */
+bool arg_dims(Bind *b, Call *c, int param, const Dim ***dims, int *n);
+bool arg_axis(Bind *b, Call *c, int param, const Type *t, int *axis);      /* an axis of t; the last one if absent */
+bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK]);       /* axes of t; the last one if absent */
+bool arg_flag(Bind *b, Call *c, int param, bool otherwise, bool *out);
+
+#define OPERATOR(name, signature, sentence) Term builtin_##name(Bind *b, Call *c);
+#include "operators.def"
+#undef OPERATOR
+
+/* ---- config.json (config.c), rotary tables (rope.c), caches (cache.c) --------------------------------------------------------------- */
+
+void config_bind(Bind *b, const Decl *d);
+Term config_key(Bind *b, const char *key);                  /* a top-level key: a value, JSON or absent */
+Term config_value(Bind *b, const char *path, json_t *value);
+bool config_agree(json_t *a, json_t *b);                    /* two spellings of one thing say the same */
+const char *config_print(Bind *b, json_t *value);        /* for messages */
+void config_refuse_absent(Bind *b, const Term *t, Span at); /* E0501, E0502 */
+
+struct CacheDecl {
+    const Decl *decl;
+    int first;                          /* index of the first field in model->caches */
+    int64_t layers;
+    bool bound;                         /* false until the model's inputs are known, and after an error */
+};
+void cache_bind(Bind *b, Scope *s);                         /* after the model's inputs, whose axes s holds */
+Term cache_method(Bind *b, Scope *s, const Expr *call);     /* kv.next(S), kv[i].append(k, v) */
+Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache);
+
+/* ---- weights, keys, the checkpoint (weight.c, keys.c, check.c) --------------------------------------------------------------------- */
+
+typedef struct WeightUse {
+    Node *node;
+    const char *key;                    /* with {i} */
+    Span at;                            /* in the model file */
+    int64_t layers;                     /* 1 if the key has no {i} */
+    int rank;                           /* in the checkpoint */
+    int n_dims[MAX_RANK];               /* a stored dimension may be several axes */
+    const Dim **dims[MAX_RANK];
+    int64_t stored[MAX_RANK];
+} WeightUse;
+
+const char *weight_axes(Bind *b, const WeightUse *w);       /* "[G*K, D]" */
+const char *shape_print(Bind *b, int rank, const int64_t *sizes);              /* "[1024, 4096]" */
+
+void keys_bind(Bind *b);                                    /* names and ignore declarations */
+const char *keys_apply(Context *cx, const KeyMap *map, const char *key);       /* key with its prefix replaced; {i} stays */
+bool keys_match(const char *pattern, const char *key);      /* whole components; {i} matches a number; a prefix matches */
+const char *keys_layer(Context *cx, const char *key, int64_t layer);           /* {i} replaced */
+bool check_weights(Bind *b, Model *out);                    /* E04xx; chooses the spelling */
+void check_shapes(Bind *b, const KeyMap *map, const Map *tensors);     /* E0403, E0404, E0405, E0412 */
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct AxisOwner { const void *owner; Extent size; const Origin *origin; } AxisOwner;
+typedef struct AxisMark { const Node *node; const char *axis; Span at; } AxisMark;
+
+struct Bind {
+    Context *cx;
+    const ModelOptions *options;
+    File *file, *library;
+    Scope *globals, *library_globals;
+    Map blocks, library_blocks;         /* of Decl */
+    Map defaults;                       /* of Decl: default linear(...) */
+    Map axis_owners;                    /* of AxisOwner: IR axis names in use */
+    Map caches;                         /* of CacheDecl */
+    Graph *model, *graph;               /* the whole; where nodes go now */
+    const char *path;                   /* scope path, "" at the top */
+    const char *hint;                   /* name of the value being made */
+    Frame *frame;
+    Span at;                            /* the text being evaluated */
+    Span site;                          /* the innermost place in the model file: where errors of std.attar are shown */
+    const char *index;                  /* the innermost repeat's index, NULL outside */
+    Node *layer;                        /* its node */
+    int64_t rounds, count;              /* how often the text at hand runs in all; in the innermost loop */
+    int nesting;                        /* loops around it */
+    Span loop;                          /* the innermost repeat */
+    int64_t operations;
+    bool exhausted;                     /* the operation budget was reported */
+    int depth;                          /* of evaluation */
+    Symbol *past;
+    WeightUse *weights; int n_weights; size_t weights_room;
+    Map marks;
+    KeyMaps keys;
+    const char *config;                 /* how messages call config.json */
+};
+
+enum { BUDGET_OPERATIONS = 1 << 20, BUDGET_DEPTH = 1000 };
+
+/* An error at `at`; if that is in std.attar, at the call in the model file, with a note. */
+Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...) __attribute__((format(printf, 4, 5)));
+bool bind_in_library(const Bind *b, Span at);
+Symbol *bind_symbol(Bind *b, const char *name, Span at);
+char *bind_print(Bind *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void *bind_new(Bind *b, size_t size);
+
+#endif
