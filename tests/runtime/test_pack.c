@@ -1,0 +1,249 @@
+/* Packing against a naive reference: every layout of weights that models have, every float dtype, panels with edges, several threads. */
+#include "tests/runtime/fixture.h"
+
+#include <fcntl.h>
+#include "runtime/pack.h"
+
+enum { MAX_STORED = 1 << 20 };
+
+typedef struct Case {
+    const char *what;
+    DType dtype;
+    int64_t layers;
+    int stored_rank;
+    int64_t stored[4];
+    int64_t start;
+    int n_rank, k_rank;
+    PackDim n[3], k[3];
+    int64_t panel;                      /* 0: plain */
+} Case;
+
+static const Case cases[] = {
+    {"linear [out, in]", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
+    {"linear, exact panels", DT_F32, 1, 2, {96, 64}, 0, 1, 1, {{96, 64}}, {{64, 1}}, 48},
+    {"linear, one column", DT_F32, 1, 2, {1, 5}, 0, 1, 1, {{1, 5}}, {{5, 1}}, 16},
+    {"linear, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48},
+    {"one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16},
+    {"gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32},
+    {"gpt2, large", DT_F32, 1, 2, {600, 1000}, 0, 1, 1, {{1000, 1}}, {{600, 1000}}, 48},
+    {"gpt2, a row longer than a chunk", DT_F32, 1, 2, {3, 200000}, 0, 1, 1, {{200000, 1}}, {{3, 200000}}, 32},
+    {"a third of q|k|v", DT_F32, 2, 2, {24, 96}, 32, 1, 1, {{32, 1}}, {{24, 96}}, 16},
+    {"q of neox: heads of [q, k, v]", DT_F32, 1, 2, {4 * 3 * 8, 20}, 8 * 20, 2, 1, {{4, 3 * 8 * 20}, {8, 20}}, {{20, 1}}, 16},
+    {"output projection over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32},
+    {"contracted axes swapped", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32},
+    {"columns and elements interleaved", DT_F32, 1, 3, {6, 10, 7}, 0, 2, 1, {{6, 70}, {7, 1}}, {{10, 7}}, 16},
+    {"every third element", DT_F32, 1, 3, {20, 30, 3}, 1, 1, 1, {{20, 90}}, {{30, 3}}, 16},
+    {"bias", DT_F32, 2, 1, {77}, 0, 0, 1, {{0, 0}}, {{77, 1}}, 0},
+    {"scalar", DT_F32, 1, 0, {0}, 0, 0, 0, {{0, 0}}, {{0, 0}}, 0},
+    {"embedding", DT_F32, 1, 2, {5000, 40}, 0, 1, 1, {{5000, 40}}, {{40, 1}}, 0},
+    {"embedding turned", DT_F32, 1, 2, {300, 40}, 0, 1, 1, {{40, 1}}, {{300, 40}}, 0},
+    {"nothing", DT_F32, 1, 2, {0, 40}, 0, 1, 1, {{0, 40}}, {{40, 1}}, 16},
+    {"f16", DT_F16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
+    {"bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
+    {"bf16, large", DT_BF16, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48},
+    {"bf16 [in, out]", DT_BF16, 1, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32},
+    {"f64", DT_F64, 1, 2, {600, 400}, 0, 1, 1, {{600, 400}}, {{400, 1}}, 32},
+    {"f16 plain", DT_F16, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0},
+    {"i64 buffer", DT_I64, 1, 1, {33}, 0, 0, 1, {{0, 0}}, {{33, 1}}, 0},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static int64_t product(const PackDim *d, int rank) {
+    int64_t p = 1;
+    for (int i = 0; i < rank; i++) p *= d[i].size;
+    return p;
+}
+
+static int64_t offset(const PackDim *d, int rank, int64_t i) {
+    int64_t at = 0;
+    for (int r = rank - 1; r >= 0; i /= d[r].size, r--) at += i % d[r].size * d[r].stride;
+    return at;
+}
+
+static int64_t stored_count(const Case *c) {
+    int64_t p = 1;
+    for (int i = 0; i < c->stored_rank; i++) p *= c->stored[i];
+    return p;
+}
+
+static PackItem item_of(const Case *c) {
+    PackItem item = {.key = c->layers > 1 ? "l.{i}.w" : "w", .layers = c->layers, .stored_rank = c->stored_rank, .start = c->start, .n_rank = c->n_rank,
+                     .k_rank = c->k_rank, .layout = c->panel ? PACK_PANELS : PACK_PLAIN, .panel = c->panel, .offset = 64};
+    memcpy(item.stored, c->stored, (size_t)c->stored_rank * sizeof *c->stored);
+    memcpy(item.n, c->n, sizeof c->n);
+    memcpy(item.k, c->k, sizeof c->k);
+    int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank);
+    if (c->panel) n = (n + c->panel - 1) / c->panel * c->panel;
+    item.bytes = ((uint64_t)(n * k) * 4 + 63) / 64 * 64;
+    item.layer_stride = item.bytes + 128;
+    return item;
+}
+
+static const char *name_of_layer(Fixture *f, const Case *c, int64_t layer) {
+    return c->layers > 1 ? arena_print(&f->arena, "l.%d.w", (int)layer) : "w";
+}
+
+static HostTensor *make_tensors(Fixture *f, const Case *c) {
+    HostTensor *t = arena_array(&f->arena, (size_t)c->layers, sizeof *t);
+    int64_t count = stored_count(c);
+    for (int64_t layer = 0; layer < c->layers; layer++) {
+        t[layer] = (HostTensor){.name = name_of_layer(f, c, layer), .dtype = c->dtype, .rank = c->stored_rank};
+        memcpy(t[layer].dims, c->stored, (size_t)c->stored_rank * sizeof *c->stored);
+        t[layer].data = arena_alloc(&f->arena, (size_t)count * dtype_size(c->dtype) + 1);
+        for (int64_t i = 0; i < count; i++) host_set(&t[layer], i, (double)((i * 37 + layer * 11) % 2039 - 1000) / (c->dtype == DT_BF16 ? 4 : 8));
+    }
+    return t;
+}
+
+static void check_item(const Case *c, const PackItem *item, const HostTensor *t, const Packed *p) {
+    int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank), width = c->panel ? c->panel : 1;
+    int64_t columns = c->panel ? (n + width - 1) / width * width : n;
+    for (int64_t layer = 0; layer < c->layers; layer++) {
+        const float *out = (const float *)(void *)(p->data + item->offset + (uint64_t)layer * item->layer_stride);
+        for (int64_t i = 0; i < columns; i++) {
+            for (int64_t j = 0; j < k; j++) {
+                float want = i < n ? (float)host_get(&t[layer], c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j)) : 0;
+                float got = c->panel ? out[i / width * width * k + j * width + i % width] : out[i * k + j];
+                if (got != want) ck_abort_msg("%s: layer %d (%d, %d) is %g, not %g", c->what, (int)layer, (int)i, (int)j, got, want);
+            }
+        }
+        for (uint64_t at = (uint64_t)(columns * k) * 4; at < item->layer_stride; at++) {
+            const unsigned char *byte = p->data + item->offset + (uint64_t)layer * item->layer_stride + at;
+            if (*byte != 0) ck_abort_msg("%s: something is written behind the weight", c->what);
+        }
+    }
+}
+
+START_TEST(pack_case) {
+    const Case *c = &cases[_i / 2];
+    Fixture f;
+    fixture_begin(&f);
+    HostTensor *t = make_tensors(&f, c);
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), t, (int)c->layers));
+    Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    ck_assert_ptr_nonnull(checkpoint);
+    PackItem item = item_of(c);
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.offset + (uint64_t)c->layers * item.layer_stride};
+    Packed p;
+    bool good = pack_weights(&f.cx, checkpoint, &plan, _i % 2 ? 3 : 1, &p);
+    ck_assert_msg(good, "%s:\n%s", c->what, rendered(&f));
+    ck_assert_uint_eq((uintptr_t)p.data % 64, 0);
+    check_item(c, &item, t, &p);
+    pack_free(&p);
+    checkpoint_close(checkpoint);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(all_together) {                      /* many items, offsets after each other, any number of threads: the same bytes */
+    Fixture f;
+    fixture_begin(&f);
+    PackItem items[CASES];
+    HostTensor all[64], *each[CASES];
+    Plan plan = {.weights = items, .n_weights = CASES, .weight_bytes = 64};
+    int n = 0;
+    for (int i = 0; i < CASES; i++) {
+        each[i] = make_tensors(&f, &cases[i]);
+        items[i] = item_of(&cases[i]);
+        items[i].key = arena_print(&f.arena, cases[i].layers > 1 ? "t%d.{i}.x" : "t%d", i);
+        items[i].offset = plan.weight_bytes;
+        plan.weight_bytes += (uint64_t)items[i].layers * items[i].layer_stride;
+        for (int64_t l = 0; l < cases[i].layers; l++) {
+            all[n] = each[i][l];
+            all[n++].name = arena_print(&f.arena, cases[i].layers > 1 ? "t%d.%d.x" : "t%d", i, (int)l);
+        }
+    }
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), all, n));
+    Checkpoint *c = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    Packed first = {0};
+    for (int threads = 1; threads <= 4; threads++) {
+        Packed p;
+        ck_assert(pack_weights(&f.cx, c, &plan, threads, &p));
+        for (int i = 0; i < CASES && threads == 1; i++) check_item(&cases[i], &items[i], each[i], &p);
+        if (threads == 1) first = p;
+        else ck_assert_int_eq(memcmp(first.data, p.data, p.bytes), 0);
+        if (threads > 1) pack_free(&p);
+    }
+    pack_free(&first);
+    checkpoint_close(c);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(constants) {                         /* a table that the compiler made needs no checkpoint */
+    Fixture f;
+    fixture_begin(&f);
+    float table[6] = {1, 2, 3, 4, 5, 6};
+    PackItem item = {.layers = 1, .stored_rank = 2, .stored = {2, 3}, .n_rank = 1, .k_rank = 1, .n = {{2, 3}}, .k = {{3, 1}}, .layout = PACK_PLAIN, .bytes = 64,
+                     .layer_stride = 64, .data = table};
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = 64};
+    Packed p;
+    ck_assert(pack_weights(&f.cx, NULL, &plan, 2, &p));
+    ck_assert_mem_eq(p.data, table, sizeof table);
+    pack_free(&p);
+    plan = (Plan){0};
+    ck_assert(pack_weights(&f.cx, NULL, &plan, 2, &p));        /* no weights at all */
+    pack_free(&p);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(refusals) {
+    Fixture f;
+    fixture_begin(&f);
+    const Case *c = &cases[0];
+    HostTensor *t = make_tensors(&f, c);
+    const char *path = at(&f, "w.safetensors");
+    ck_assert(safetensors_save(&f.cx, path, t, (int)c->layers));
+    Checkpoint *checkpoint = checkpoint_open(&f.cx, path);
+    for (int i = 0; i < 8; i++) {
+        PackItem item = item_of(c);
+        uint64_t bytes = item.offset + (uint64_t)c->layers * item.layer_stride;
+        const char *code = "E9901", *phrase = "do not fit";
+        if (i == 0) item.key = "absent", code = "E0420", phrase = "no such tensor";
+        if (i == 1) item.layers = 4, bytes += item.layer_stride, code = "E0420", phrase = "no such tensor";
+        if (i == 2) item.stored[0] = 99, code = "E0420", phrase = "its shape";
+        if (i == 3) item.start = 1;
+        if (i == 4) item.bytes -= 64;
+        if (i == 5) bytes -= 129;
+        if (i == 6) item.k[0].size = 71;
+        if (i == 7) item.panel = 0, phrase = "malformed";
+        Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = bytes};
+        Packed p;
+        forget(&f);
+        ck_assert_msg(!pack_weights(&f.cx, checkpoint, &plan, 1, &p), "refusal %d", i);
+        expect_error(&f, "refusal", code, phrase);
+        ck_assert_ptr_null(p.data);
+    }
+    forget(&f);
+    PackItem item = item_of(c);
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = (uint64_t)1 << 62};
+    Packed p;
+    ck_assert(!pack_weights(&f.cx, checkpoint, &plan, 1, &p));
+    expect_error(&f, "too much", "E1003", "4611686018427387904 bytes of weights");
+    forget(&f);
+    plan.weight_bytes = item.offset + (uint64_t)c->layers * item.layer_stride;
+    size_t size;
+    get_bytes(&f, path, &size);
+    ck_assert_int_eq(truncate(path, (off_t)size - 5), 0);
+    for (int threads = 1; threads <= 3; threads++) {
+        forget(&f);
+        ck_assert(!pack_weights(&f.cx, checkpoint, &plan, threads, &p));
+        expect_error(&f, "shrunk", "E0420", "tensor `l.2.w`");
+    }
+    checkpoint_close(checkpoint);
+    fixture_end(&f);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("pack");
+    TCase *t = tcase_create("pack");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, pack_case, 0, 2 * CASES);
+    tcase_add_test(t, all_together);
+    tcase_add_test(t, constants);
+    tcase_add_test(t, refusals);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
