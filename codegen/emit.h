@@ -215,19 +215,23 @@ void gemm_groups(Context *cx, const Node *gemm, int *group);
 
 void emit_gemm(Kernel *k);              /* gemm.c */
 void emit_attend(Kernel *k);            /* attend.c */
-void emit_map(Kernel *k);               /* map.c: map, append, copies */
+void emit_map(Kernel *k);               /* map.c */
+void emit_append(Kernel *k);
 void emit_rowwise(Kernel *k);           /* rows.c */
 void emit_reduce(Kernel *k);
 void emit_concat(Kernel *k);            /* loops.c */
 void emit_dot(Kernel *k);
+void emit_copy(Kernel *k, const Node *from, const Node *to);            /* the same axes in the same order, other storage */
 
 /* ---- file and plan --------------------------------------------------------------------------------------------------------------------------- */
 
 /* prelude.c: lanes, splat, select, load_part ..: those helpers that `rest`, the text of the file after it, mentions. */
 void emit_prelude(Emitter *e, const char *rest, Text *out);
 bool mentions(const char *text, const char *word);                      /* the word stands in the text as an identifier */
-/* The panel width if a gemm reads this [rows, width] table as panels, so that a gather can read those; 0: pack it plain. */
-int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm);
+/* The panel width if a gemm reads this [rows, width] table as panels (as its weight `twin`), so that a gather can read those; 0: none. */
+int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm, const Node **twin);
+void plan_describe(Emitter *e);         /* everything of e->plan but the weights and the slots, from the model */
+void plan_finish(Emitter *e);           /* the weights packed so far, and the slots */
 uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
 uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride);
 

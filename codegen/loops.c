@@ -48,6 +48,18 @@ void emit_concat(Kernel *k) {
     }
 }
 
+void emit_copy(Kernel *k, const Node *from, const Node *to) {
+    Nest nest;
+    Access both[2];
+    const Type *type = to->type;
+    if (!nest_begin(&nest, k, -1) || !kernel_read(k, from, &both[0]) || !kernel_result(k, to, &both[1]))
+        return;
+    if (type->rank)
+        put_part(&nest, both, type);
+    else
+        emit_fail(k->e, to, "a single number is carried from round to round");
+}
+
 /* ---- dot -------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Dot {

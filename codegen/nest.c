@@ -28,13 +28,13 @@ static const char *only_looked_up(const Graph *body, const Node *param) {
 static bool read_param(Nest *nest, int i, const Node *input) {
     Kernel *k = nest->k;
     const char *looked_up = only_looked_up(nest->body, nest->body->params[i]);
-    const Node *gemm = NULL;
-    int64_t panel = looked_up && input->op == OP_weight ? gather_panel(k->e, input, looked_up, &gemm) : 0;
+    const Node *gemm = NULL, *twin = NULL;
+    int64_t panel = looked_up && input->op == OP_weight ? gather_panel(k->e, input, looked_up, &gemm, &twin) : 0;
     if (!panel)
         return kernel_read(k, input, &nest->params[i]);
     const Type *type = input->type;
     Access *a = &nest->params[i];
-    *a = (Access){.value = input, .home = input, .dtype = DT_F32, .rank = 2, .name = kernel_panels(k, input, gemm, panel)};
+    *a = (Access){.value = input, .home = input, .dtype = DT_F32, .rank = 2, .name = kernel_panels(k, twin, gemm, panel)};
     for (int x = 0; x < 2; x++)
         a->axis[x] = (AccessAxis){type->axis[x].name, type->axis[x].size, stride_const(type->axis[x].name == looked_up ? 0 : panel)};
     nest->panel[i] = panel;

@@ -84,10 +84,25 @@ static const Reduction *top_of(const Rows *rows, const Node *softmax) {
     return NULL;
 }
 
+/* softmax's value at a place: weight / total, and 0 where the total is. */
+static void define_softmax(Rows *rows) {
+    Kernel *k = rows->k;
+    for (int i = 0; i < rows->n_items; i++) {
+        const Reduction *r = &rows->items[i];
+        if (r->step != STEP_WEIGHT || r->pass >= rows->pass)
+            continue;
+        Operand term = softmax_term(rows, top_of(rows, r->node));
+        const char *text = rows->across ? arena_print(k->e->cx->arena, "%s * (%s > 0.0f ? 1.0f / %s : 0.0f)", term.text, r->name, r->name)
+                                        : arena_print(k->e->cx->arena, "select(%s > 0.0f, %s / %s, (lanes){0})", r->name, term.text, r->name);
+        body_define(&rows->nest.printer, r->node, operand_of(text, rows->across ? BINDS_PRODUCT : BINDS_ALL, true, DT_F32));
+    }
+}
+
 static void accumulate(Nest *nest, void *state) {
     Rows *rows = state;
     Kernel *k = rows->k;
     Context *cx = k->e->cx;
+    define_softmax(rows);
     for (int i = 0; i < rows->n_items; i++) {
         Reduction *r = &rows->items[i];
         if (r->pass != rows->pass)
@@ -185,20 +200,6 @@ static void put_pass(Rows *rows) {
 }
 
 /* ---- results ----------------------------------------------------------------------------------------------------------------------------- */
-
-/* softmax's value at a place: weight / total, and 0 where the total is. */
-static void define_softmax(Rows *rows) {
-    Kernel *k = rows->k;
-    for (int i = 0; i < rows->n_items; i++) {
-        const Reduction *r = &rows->items[i];
-        if (r->step != STEP_WEIGHT || r->pass >= rows->pass)
-            continue;
-        Operand term = softmax_term(rows, top_of(rows, r->node));
-        const char *text = arena_print(k->e->cx->arena, rows->across ? "%s * (%s > 0.0f ? 1.0f / %s : 0.0f)" : "select(%2$s > 0.0f, %1$s / %2$s, (lanes){0})",
-                                       term.text, r->name, r->name);
-        body_define(&rows->nest.printer, r->node, operand_of(text, rows->across ? BINDS_PRODUCT : BINDS_ALL, true, DT_F32));
-    }
-}
 
 static bool has_axis(const Type *t, const Axis *axis) { return axis && type_find(t, axis->name) >= 0; }
 

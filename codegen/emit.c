@@ -1,0 +1,285 @@
+/* One C file from a planned model: header, prelude, vector functions, kernels, then the entry that calls them. */
+#include "codegen/emit.h"
+#include "codegen/entry_inside.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static Arena *arena_of(Emitter *e) { return e->cx->arena; }
+
+static const char *lower_case(Emitter *e, const char *name) {
+    char *copy = arena_copy(arena_of(e), name ? name : "model", strlen(name ? name : "model"));
+    for (char *p = copy; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    Scope s = scope_new(e->cx);
+    return scope_name(&s, copy);
+}
+
+/* ---- the call ------------------------------------------------------------------------------------------------------------------------ */
+
+void call_members(Emitter *e) {
+    EntryState *s = e->entry;
+    const Plan *p = &e->plan;
+    Scope members = scope_new(e->cx);
+    s->input = arena_array(arena_of(e), (size_t)p->n_inputs + 1, sizeof *s->input);
+    s->output = arena_array(arena_of(e), (size_t)p->n_outputs + 1, sizeof *s->output);
+    s->cache = arena_array(arena_of(e), (size_t)p->n_caches + 1, sizeof *s->cache);
+    for (int i = 0; i < p->n_symbols; i++)
+        scope_name(&members, p->symbols[i].name);
+    const char *const own[] = {"times", "clock", "tap", "tap_state"};
+    for (int i = 0; i < 4; i++)
+        scope_name(&members, own[i]);
+    for (int i = 0; i < p->n_inputs; i++)
+        s->input[i] = scope_name(&members, p->inputs[i].name);
+    for (int i = 0; i < p->n_outputs; i++)
+        s->output[i] = scope_name(&members, p->outputs[i].name);
+    for (int i = 0; i < p->n_caches; i++)
+        s->cache[i] = scope_name(&members, p->caches[i].name);
+    s->weights = "weights";
+}
+
+static const char *c_type(DType t) {
+    switch (t) {
+    case DT_F32: return "float";
+    case DT_I32: return "int";
+    case DT_I64: return "int64_t";
+    default: return "unsigned char";
+    }
+}
+
+static void put_tensor(Text *out, const char *constness, const char *name, const PlanTensor *t, const Type *type) {
+    size_t from = out->length;
+    text_add(out, "    %s%s *%s;", constness, c_type(t->dtype), name);
+    while (out->length - from < 40)
+        text_char(out, ' ');
+    text_add(out, " /* ");
+    type_print(type, out);
+    if (t->growing >= 0)
+        text_add(out, ", %lld layers", (long long)t->layers);
+    text_add(out, " */\n");
+}
+
+/* All members are 8 bytes wide, in the order of plan->slots. */
+static void put_call(Emitter *e, Text *out) {
+    EntryState *s = e->entry;
+    const Plan *p = &e->plan;
+    text_add(out, "struct %s_call {\n", e->prefix);
+    for (int i = 0; i < p->n_inputs; i++)
+        put_tensor(out, "const ", s->input[i], &p->inputs[i], e->model->params[i]->type);
+    for (int i = 0; i < p->n_outputs; i++)
+        put_tensor(out, "", s->output[i], &p->outputs[i], e->model->results[i].value->type);
+    for (int i = 0; i < p->n_caches; i++)
+        put_tensor(out, "", s->cache[i], &p->caches[i], e->model->caches[i].type);
+    if (p->n_symbols) {
+        text_add(out, "    ptrdiff_t ");
+        for (int i = 0; i < p->n_symbols; i++)
+            text_add(out, "%s%s", i ? ", " : "", p->symbols[i].name);
+        text_add(out, ";\n");
+    }
+    text_add(out, "    const float *weights;                /* packed, 64-byte aligned */\n");
+    text_add(out, "    void *arena;                         /* %s_arena_bytes, 64-byte aligned */\n", e->prefix);
+    text_add(out, "    ptrdiff_t threads;\n");
+    text_add(out, "    ptrdiff_t *meet;                     /* 16 zeros: how many have come, and at [8] how often all had */\n");
+    text_add(out, "    int64_t *fault;                      /* 4 zeros; a bad index: 1, the input's number, the index, its bound */\n");
+    if (e->options->taps)
+        text_add(out, "    void (*tap)(void *state, int64_t kernel, int64_t layer, const void *data);\n    void *tap_state;\n");
+    if (e->options->timing)
+        text_add(out, "    uint64_t *times;                     /* nanoseconds of each kernel */\n    uint64_t (*clock)(void);\n");
+    text_add(out, "};\n\n");
+}
+
+static void put_helpers(Emitter *e, Text *out) {
+    const char *call = arena_print(arena_of(e), "const struct %s_call *call", e->prefix);
+    if (mentions(e->entry->calls.data, "meet") || e->options->timing)
+        text_add(out,
+                 "/* Every thread waits here until all have come. */\n"
+                 "static void meet(%s)\n{\n"
+                 "    if (call->threads == 1)\n        return;\n"
+                 "    ptrdiff_t *come = call->meet, *round = call->meet + 8, now = __atomic_load_n(round, __ATOMIC_RELAXED);\n"
+                 "    if (__atomic_add_fetch(come, 1, __ATOMIC_ACQ_REL) == call->threads) {\n"
+                 "        __atomic_store_n(come, 0, __ATOMIC_RELAXED);\n"
+                 "        __atomic_store_n(round, now + 1, __ATOMIC_RELEASE);\n"
+                 "        return;\n    }\n"
+                 "    while (__atomic_load_n(round, __ATOMIC_ACQUIRE) == now) {\n"
+                 "#if defined __x86_64__\n        __builtin_ia32_pause();\n"
+                 "#elif defined __aarch64__\n        __asm__ volatile(\"yield\");\n#endif\n"
+                 "    }\n}\n\n", call);
+    if (e->options->taps)
+        text_add(out,
+                 "static void show(%s, ptrdiff_t thread, int64_t kernel, int64_t layer, const void *data)\n{\n"
+                 "    if (thread == 0 && call->tap)\n        call->tap(call->tap_state, kernel, layer, data);\n}\n\n", call);
+    if (e->options->timing)
+        text_add(out,
+                 "/* The time since the last lap goes to this kernel. */\n"
+                 "static void lap(%s, ptrdiff_t thread, int kernel, uint64_t *since)\n{\n"
+                 "    meet(call);\n    if (thread || !call->times)\n        return;\n"
+                 "    uint64_t now = call->clock();\n"
+                 "    call->times[kernel] += now - *since;\n    *since = now;\n}\n\n", call);
+}
+
+/* ---- the entry ------------------------------------------------------------------------------------------------------------------------ */
+
+/* "const ptrdiff_t B = FROM.., S = FROM..": the sizes that the text mentions. */
+static void put_sizes(Emitter *e, const char *from, bool array, const char *mentioned, Text *out) {
+    const Plan *p = &e->plan;
+    int n = 0;
+    for (int i = 0; i < p->n_symbols; i++) {
+        if (!mentions(mentioned, p->symbols[i].name))
+            continue;
+        text_add(out, n++ ? ", " : "    const ptrdiff_t ");
+        if (array)
+            text_add(out, "%s = %s[%d]", p->symbols[i].name, from, i);
+        else
+            text_add(out, "%s = %s->%s", p->symbols[i].name, from, p->symbols[i].name);
+    }
+    if (n)
+        text_add(out, ";\n");
+}
+
+/* The sizes of the regions, one after the other; `last`: the variable that is where they end. */
+static void put_regions(Emitter *e, bool pointers, const char *rest, Text *out) {
+    const Graph *m = e->model;
+    EntryState *s = e->entry;
+    for (int i = 0; i < m->n_regions; i++) {
+        bool next = i + 1 < m->n_regions && (!pointers || mentions(rest, s->base[i + 1]) || s->scratch_used);
+        if (m->regions[i].n && (!pointers || next || s->scratch_used || mentions(rest, s->unit[i])))
+            text_add(out, "    const ptrdiff_t %s = %s;\n", s->unit[i], region_unit(e, &m->regions[i]));
+    }
+}
+
+static const char *region_bytes(Emitter *e, int i) {
+    const Region *r = &e->model->regions[i];
+    return arena_print(arena_of(e), r->n ? "%lld * %s" : "%lld", (long long)r->peak, e->entry->unit[i]);
+}
+
+static void put_arena_bytes(Emitter *e, Text *out) {
+    Text body = text_new(arena_of(e)), sum = text_new(arena_of(e));
+    put_regions(e, false, "", &body);
+    for (int i = 0; i < e->model->n_regions; i++)
+        text_add(&sum, "%s + ", region_bytes(e, i));
+    if (e->scratch)
+        text_add(&sum, "%llu * threads + ", (unsigned long long)e->scratch);
+    text_add(out, "size_t %s_arena_bytes(const int64_t *sizes, ptrdiff_t threads);\n", e->prefix);
+    text_add(out, "size_t %s_arena_bytes(const int64_t *sizes, ptrdiff_t threads)\n{\n", e->prefix);
+    if (!e->scratch)
+        text_add(out, "    (void)threads;\n");
+    Text sizes = text_new(arena_of(e));
+    put_sizes(e, "sizes", true, body.data, &sizes);
+    text_add(out, "%s%s", sizes.length ? sizes.data : "    (void)sizes;\n", body.data);
+    text_add(out, "    return (size_t)(%s64);\n}\n\n", sum.data);
+}
+
+static void put_run(Emitter *e, Text *out) {
+    EntryState *s = e->entry;
+    const Graph *m = e->model;
+    Text places = text_new(arena_of(e)), body = text_new(arena_of(e)), scratch = text_new(arena_of(e));
+    int last = m->n_regions - 1;
+    if (s->scratch_used) {
+        text_add(&scratch, "    float *%s = %s", s->scratch, last < 0 ? "arena" : s->base[last]);
+        if (last >= 0)
+            text_add(&scratch, " + %s", region_bytes(e, last));
+        text_add(&scratch, " + thread * %llu;\n", (unsigned long long)e->scratch);
+    }
+    const char *rest = arena_print(arena_of(e), "%s%s%s", s->declarations.data, scratch.data, s->calls.data);
+    for (int i = 1; i <= last; i++) {
+        Text later = text_new(arena_of(e));
+        for (int j = i; j <= last; j++)
+            text_add(&later, "%d ", mentions(rest, s->base[j]));
+        if (strchr(later.data, '1'))
+            text_add(&places, "    void *%s = %s + %s;\n", s->base[i], s->base[i - 1], region_bytes(e, i - 1));
+    }
+    rest = arena_print(arena_of(e), "%s%s", places.data, rest);
+    for (int i = 0; i <= last; i++)
+        if (mentions(rest, s->unit[i]))
+            text_add(&body, "    const ptrdiff_t %s = %s;\n", s->unit[i], region_unit(e, &m->regions[i]));
+    if (mentions(rest, "arena"))
+        text_add(&body, "    void *arena = call->arena;\n");
+    text_add(&body, "%s%s%s", places.data, s->declarations.data, scratch.data);
+    text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread);\n", e->prefix, e->prefix);
+    text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread)\n{\n", e->prefix, e->prefix);
+    put_sizes(e, "call", false, arena_print(arena_of(e), "%s%s", body.data, s->calls.data), out);
+    text_put(out, body.data, body.length);
+    if (e->options->timing)
+        text_add(out, "    uint64_t %s = call->clock ? call->clock() : 0;\n", s->since);
+    if (!mentions(s->calls.data, "thread") && !s->scratch_used)
+        text_add(out, "    (void)thread;\n");
+    text_add(out, "\n%s    return 0;\n}\n", s->calls.data);
+}
+
+/* ---- the header ----------------------------------------------------------------------------------------------------------------------- */
+
+static void put_rows(const Graph *g, int depth, Text *out) {
+    for (const Node *n = g->first; n; n = n->next) {
+        OpClass class = op_info[n->op].class;
+        if (n->op == OP_repeat) {
+            text_add(out, " * %*s%lld times\n", 2 * depth, "", (long long)attr_int(n, ATTR_count, 1));
+            put_rows(n->body, depth + 1, out);
+            continue;
+        }
+        if (class == CLASS_LEAF || class == CLASS_VIEW || n->op == OP_get)
+            continue;
+        size_t from = out->length;
+        text_add(out, " * %*s%s", 2 * depth, "", n->name);
+        do
+            text_char(out, ' ');
+        while (out->length - from < 20);
+        text_add(out, "%-8s ", op_info[n->op].name);
+        for (int r = 0; n->body && r < n->body->n_results; r++) {
+            if (r)
+                text_add(out, ", ");
+            expression_print(n->body, r, out);
+        }
+        text_char(out, '\n');
+    }
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash ? slash + 1 : path ? path : "a graph";
+}
+
+static void put_header(Emitter *e, Text *out) {
+    const Graph *m = e->model;
+    text_add(out, "/* %s, from %s. Emitted for %s (%d float lanes).\n *\n", m->name, base_name(m->file), e->target->name, e->target->lanes);
+    for (int i = 0; i < m->n_results; i++) {
+        text_add(out, " * %s ", m->results[i].name);
+        type_print(m->results[i].value->type, out);
+        text_add(out, i + 1 < m->n_results ? "\n" : "   from");
+    }
+    for (int i = 0; i < m->n_params; i++) {
+        text_add(out, "%s %s ", i ? "," : "", m->params[i]->name);
+        type_print(m->params[i]->type, out);
+    }
+    for (int i = 0, n = 0; i < m->n_symbols; i++)
+        if (m->symbols[i]->high != SYMBOL_UNBOUNDED)
+            text_add(out, "%s%s <= %lld", n++ ? ", " : "   ", m->symbols[i]->name, (long long)m->symbols[i]->high);
+    text_add(out, "\n *\n");
+    put_rows(m, 0, out);
+    text_add(out, " */\n");
+}
+
+/* ---- the file -------------------------------------------------------------------------------------------------------------------------- */
+
+bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out) {
+    Emitter e = {.cx = cx, .model = model, .options = options, .target = options->target, .file = scope_new(cx), .kernels = text_new(cx->arena)};
+    e.prefix = lower_case(&e, model->name);
+    plan_describe(&e);
+    entry_begin(&e);
+    emit_nodes(&e, model);
+    if (e.failed)
+        return false;
+    plan_finish(&e);
+    Text file = text_new(cx->arena), rest = text_new(cx->arena);
+    emit_math(&e, &rest);
+    text_put(&rest, e.kernels.data, e.kernels.length);
+    put_call(&e, &rest);
+    put_helpers(&e, &rest);
+    put_arena_bytes(&e, &rest);
+    put_run(&e, &rest);
+    put_header(&e, &file);
+    emit_prelude(&e, rest.data, &file);
+    text_char(&file, '\n');
+    text_put(&file, rest.data, rest.length);
+    *out = (Emitted){file.data, file.length, e.plan, e.entry->kernels, (int)e.entry->n_kernels};
+    return true;
+}

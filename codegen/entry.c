@@ -1,0 +1,367 @@
+/* The entry function: pointers into the arena first, then one call a kernel in the model's order, `meet` where a kernel needs what
+ * others wrote, a loop for each repeat. */
+#include "codegen/entry.h"
+#include "codegen/entry_inside.h"
+
+#include <string.h>
+
+static Arena *arena_of(Emitter *e) { return e->cx->arena; }
+
+void entry_begin(Emitter *e) {
+    EntryState *s = arena_alloc(arena_of(e), sizeof *s);
+    s->names = scope_new(e->cx);
+    s->pointers = map_new(arena_of(e));
+    s->declarations = text_new(arena_of(e));
+    s->calls = text_new(arena_of(e));
+    s->table = text_new(arena_of(e));
+    s->indent = 1;
+    for (int i = 0; i < e->model->n_symbols; i++)
+        scope_name(&s->names, e->model->symbols[i]->name);
+    s->unit = arena_array(arena_of(e), (size_t)e->model->n_regions + 1, sizeof *s->unit);
+    s->base = arena_array(arena_of(e), (size_t)e->model->n_regions + 1, sizeof *s->base);
+    for (int i = 0; i < e->model->n_regions; i++) {
+        s->unit[i] = scope_name(&s->names, e->model->n_regions > 1 ? arena_print(arena_of(e), "unit_%d", i + 1) : "unit");
+        s->base[i] = i ? scope_name(&s->names, arena_print(arena_of(e), "region_%d", i + 1)) : "arena";
+    }
+    s->scratch = scope_name(&s->names, "thread_scratch");
+    s->since = scope_name(&s->names, "since");
+    e->entry = s;
+    call_members(e);
+}
+
+/* ---- expressions ------------------------------------------------------------------------------------------------------------------- */
+
+/* "S * 384", rounded sizes spelled out. */
+const char *region_unit(Emitter *e, const Region *r) {
+    Text t = text_new(arena_of(e));
+    for (int i = 0; i < r->n; i++) {
+        long long round = r->round[i];
+        if (round > 1)
+            text_add(&t, "%s(%s + %lld) / %lld * %lld", i ? " * " : "", extent_text(e->cx, r->unit[i]), round - 1, round, round);
+        else
+            text_add(&t, "%s%s", i ? " * " : "", extent_factor_text(e->cx, r->unit[i]));
+    }
+    return t.length ? t.data : "1";
+}
+
+const char *entry_product(Emitter *e, Extent at, Stride stride) {
+    if (extent_is_const(at) && !stride.n)
+        return arena_print(arena_of(e), "%lld", (long long)(at.base * stride.factor));
+    const char *step = stride_text(e->cx, stride);
+    return arena_print(arena_of(e), strcmp(step, "1") != 0 ? "%s * %s" : "%s", extent_factor_text(e->cx, at), step);
+}
+
+static const char *layer_offset(Emitter *e, const char *stride) {
+    if (!e->entry->layer)
+        return "";
+    return arena_print(arena_of(e), " + %s * %s", e->entry->layer, stride);
+}
+
+const char *entry_weight(Emitter *e, uint64_t offset, uint64_t layer_stride) {
+    Text t = text_new(arena_of(e));
+    text_add(&t, "call->%s", e->entry->weights);
+    if (offset)
+        text_add(&t, " + %llu", (unsigned long long)offset / 4);
+    if (layer_stride)
+        text_add(&t, "%s", layer_offset(e, arena_print(arena_of(e), "%llu", (unsigned long long)layer_stride / 4)));
+    return t.data;
+}
+
+static const char *weight_name(Emitter *e, const Node *weight) {
+    const char *key = attr_name(weight, ATTR_key), *from = key;
+    if (!key)
+        return weight->name;
+    int dots = 0;
+    for (const char *p = key + strlen(key); p > key && dots < 2; p--)
+        if (p[-1] == '.' && ++dots == 2)
+            from = p;
+    return arena_print(arena_of(e), "%s", from);
+}
+
+const char *entry_value_name(Emitter *e, const Node *value) {
+    return value->op == OP_weight ? weight_name(e, value) : value->name ? value->name : "value";
+}
+
+static const char *c_type(DType t) {
+    switch (t) {
+    case DT_F32: return "float";
+    case DT_I32: return "int";
+    case DT_I64: return "int64_t";
+    default: return "unsigned char";
+    }
+}
+
+static const char *arena_pointer(Emitter *e, const Node *home) {
+    EntryState *s = e->entry;
+    const char *key = arena_print(arena_of(e), "%d:%d:%lld", (int)home->type->dtype, home->place.region, (long long)home->place.offset);
+    const char *name = map_get(&s->pointers, key);
+    if (name)
+        return name;
+    name = scope_name(&s->names, home->name);
+    map_set(&s->pointers, key, (void *)(uintptr_t)name);
+    size_t from = s->declarations.length;
+    text_add(&s->declarations, "    %s *%s = %s", c_type(home->type->dtype), name, s->base[home->place.region]);
+    if (home->place.offset) {
+        text_add(&s->declarations, " + %lld", (long long)home->place.offset);
+        if (e->model->regions[home->place.region].n)
+            text_add(&s->declarations, " * %s", s->unit[home->place.region]);
+    }
+    text_char(&s->declarations, ';');
+    while (s->declarations.length - from < 56)
+        text_char(&s->declarations, ' ');
+    text_add(&s->declarations, " /* ");
+    type_print(home->type, &s->declarations);
+    text_add(&s->declarations, " */\n");
+    return name;
+}
+
+/* The layer that an append writes: the repeat's number or a constant. */
+static const char *append_layer(Emitter *e, const Node *append) {
+    const Node *n = append->inputs[1];
+    while (n->op == OP_get || op_info[n->op].class == CLASS_VIEW || n->op == OP_cast)
+        n = n->inputs[0];
+    if (n->op == OP_index && e->entry->layer)
+        return e->entry->layer;
+    if (n->op == OP_const)
+        return arena_print(arena_of(e), "%lld", (long long)attr_float(n, ATTR_value, 0));
+    emit_fail(e, append, "the layer it writes is neither the repeat's number nor a constant");
+    return "0";
+}
+
+static const char *cache_pointer(Emitter *e, const Node *home) {
+    const Cache *c = &e->model->caches[home->place.index];
+    Stride s = stride_const(1);
+    const char *name = e->entry->cache[home->place.index], *layer = home->op == OP_append ? append_layer(e, home) : "0";
+    for (int i = c->type->rank - 1; i >= 0; i--) {
+        Extent size = c->type->axis[i].size;
+        if (c->panels && i == c->growing)
+            size.base = (size.base + KEY_PANEL - 1) / KEY_PANEL * KEY_PANEL;
+        if (!stride_times(s, size, &s))
+            emit_fail(e, home, "its cache is too large");
+    }
+    if (!strcmp(layer, "0"))
+        return arena_print(arena_of(e), "call->%s", name);
+    return arena_print(arena_of(e), "call->%s + %s * %s", name, layer, stride_text(e->cx, s));
+}
+
+const char *entry_pointer(Emitter *e, const Node *home) {
+    uint64_t layer_stride, offset;
+    switch (home->place.kind) {
+    case PLACE_ARENA:
+        if (home->place.region < e->model->n_regions)
+            return arena_pointer(e, home);
+        break;
+    case PLACE_INPUT: return arena_print(arena_of(e), "call->%s", e->entry->input[home->place.index]);
+    case PLACE_OUTPUT: return arena_print(arena_of(e), "call->%s", e->entry->output[home->place.index]);
+    case PLACE_CACHE: return cache_pointer(e, home);
+    default: break;
+    }
+    if (home->op == OP_weight || home->op == OP_table) {
+        offset = pack_plain(e, home, &layer_stride);
+        return entry_weight(e, offset, layer_stride);
+    }
+    emit_fail(e, home, "it has no place in memory");
+    return "0";
+}
+
+/* ---- who waits for whom ---------------------------------------------------------------------------------------------------------------- */
+
+/* Bytes [from, to) of a value in its arena region, for one unit; the whole rest of the region if that is not known. */
+static void span_of(Emitter *e, const Node *home, int64_t *from, int64_t *to) {
+    const Region *r = &e->model->regions[home->place.region];
+    int64_t bytes = (int64_t)dtype_size(home->type->dtype);
+    bool used[4] = {false}, known = true, panels = attr_name(home, ATTR_layout) != NULL;
+    const char *keys = attr_name(home, ATTR_keys);
+    for (int i = 0; i < home->type->rank; i++) {
+        const Axis *axis = &home->type->axis[i];
+        int64_t size = axis->size.base;
+        bool rounded = panels && keys == axis->name;
+        if (extent_is_const(axis->size)) {
+            known &= !__builtin_mul_overflow(bytes, rounded ? (size + KEY_PANEL - 1) / KEY_PANEL * KEY_PANEL : size, &bytes);
+            continue;
+        }
+        int u = 0;
+        while (u < r->n && (used[u] || !extent_equal(r->unit[u], axis->size) || (rounded && r->round[u] % KEY_PANEL)))
+            u++;
+        if (u == r->n)
+            known = false;
+        else
+            used[u] = true;
+    }
+    *from = home->place.offset;
+    *to = known ? *from + bytes : INT64_MAX;
+}
+
+static bool overlap(Emitter *e, const Node *a, const Node *b) {
+    if (a->place.kind != b->place.kind)
+        return false;
+    if (a->place.kind != PLACE_ARENA)
+        return a->place.index == b->place.index;
+    int64_t from[2], to[2];
+    if (a->place.region != b->place.region)
+        return false;
+    span_of(e, a, &from[0], &to[0]);
+    span_of(e, b, &from[1], &to[1]);
+    return from[0] < to[1] && from[1] < to[0];
+}
+
+static void put_calls(Emitter *e, const char *line) {
+    for (int i = 0; i < e->entry->indent; i++)
+        text_add(&e->entry->calls, "    ");
+    text_add(&e->entry->calls, "%s\n", line);
+}
+
+void entry_meet(Emitter *e) {
+    if (!e->entry->n_pending)
+        return;
+    put_calls(e, "meet(call);");
+    e->entry->n_pending = 0;
+}
+
+/* What the kernel touches, after a meeting if something else touched it since the last one and one of the two writes. */
+static void wait_for(Emitter *e, const Kernel *k) {
+    EntryState *s = e->entry;
+    bool meets = false;
+    for (size_t i = 0; i < k->n_params; i++) {
+        const Param *p = &k->params[i];
+        for (size_t j = 0; p->access >= 0 && j < s->n_pending; j++)
+            meets |= (p->writes || s->pending[j].writes) && overlap(e, k->accesses[p->access].home, s->pending[j].home);
+    }
+    if (meets)
+        entry_meet(e);
+    for (size_t i = 0; i < k->n_params; i++) {
+        const Param *p = &k->params[i];
+        if (p->access < 0 || k->accesses[p->access].home->place.kind == PLACE_WEIGHT)
+            continue;
+        s->pending = arena_room(arena_of(e), s->pending, s->n_pending, &s->pending_capacity, sizeof *s->pending);
+        s->pending[s->n_pending++] = (Pending){k->accesses[p->access].home, p->writes};
+    }
+}
+
+/* ---- calls -------------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_taps(Emitter *e, const Kernel *k, int number) {
+    EntryState *s = e->entry;
+    if (e->options->timing) {
+        s->n_pending = 0;
+        put_calls(e, arena_print(arena_of(e), "lap(call, thread, %d, &%s);", number, s->since));
+    }
+    if (!e->options->taps)
+        return;
+    s->n_pending = 1;
+    entry_meet(e);
+    bool any = false;
+    for (int r = 0; r < (k->node->body && !k->node->type ? k->node->body->n_results : 1); r++) {
+        const Node *result = kernel_get(k->node, r);
+        for (size_t i = 0; result && i < k->n_params; i++)
+            if (k->params[i].access >= 0 && k->params[i].writes && k->accesses[k->params[i].access].value == result) {
+                put_calls(e, arena_print(arena_of(e), "show(call, thread, %d, %s, %s);", number, s->layer ? s->layer : "-1", k->params[i].argument));
+                any = true;
+            }
+    }
+    if (any)
+        put_calls(e, "meet(call);");
+}
+
+void entry_call(Emitter *e, const Kernel *k) {
+    EntryState *s = e->entry;
+    const char **items = arena_array(arena_of(e), k->n_params + 2, sizeof *items);
+    size_t n = 0;
+    wait_for(e, k);
+    for (size_t i = 0; i < k->n_params; i++) {
+        const char *argument = k->params[i].argument;
+        s->scratch_used |= !strcmp(argument, "scratch");
+        items[n++] = strcmp(argument, "scratch") != 0 ? argument : s->scratch;
+    }
+    if (k->thread)
+        items[n++] = "thread";
+    if (k->threads)
+        items[n++] = "call->threads";
+    const char *head = arena_print(arena_of(e), "%*s%s", 4 * s->indent, "", k->function);
+    if (!k->thread && !k->threads)
+        head = arena_print(arena_of(e), "%*sif (thread == 0)\n%*s%s", 4 * s->indent, "", 4 * s->indent + 4, "", k->function);
+    text_add(&s->calls, "%s;\n", wrapped(e->cx, head, items, n));
+    s->kernels = arena_room(arena_of(e), s->kernels, s->n_kernels, &s->kernels_capacity, sizeof *s->kernels);
+    s->kernels[s->n_kernels++] = (KernelInfo){k->function, k->node->name, k->node, s->times ? s->times : 1};
+    put_taps(e, k, (int)s->n_kernels - 1);
+}
+
+/* ---- the graph ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Where the storage of two values is one and the same. */
+static bool same_place(const Node *a, const Node *b) {
+    while (a->place.kind == PLACE_VIEW && a->n_inputs)
+        a = a->inputs[0];
+    while (b->place.kind == PLACE_VIEW && b->n_inputs)
+        b = b->inputs[0];
+    if (a == b)
+        return true;
+    if (a->place.kind != b->place.kind)
+        return false;
+    if (a->place.kind == PLACE_ARENA)
+        return a->place.region == b->place.region && a->place.offset == b->place.offset;
+    return a->place.kind == PLACE_OUTPUT && a->place.index == b->place.index;
+}
+
+static void copy_value(Emitter *e, const Node *from, const Node *to) {
+    if (same_place(from, to))
+        return;
+    Kernel k = kernel_begin(e, to);
+    text_add(&k.comment, "%s = %s\n", to->name, from->name);
+    emit_copy(&k, from, to);
+    kernel_end(&k);
+}
+
+static void emit_repeat(Emitter *e, const Node *n) {
+    EntryState *s = e->entry;
+    const Graph *body = n->body;
+    const char *outer = s->layer;
+    int64_t times = s->times, count = attr_int(n, ATTR_count, 1);
+    for (int i = 0; i < n->n_inputs; i++)
+        copy_value(e, n->inputs[i], body->params[i + 1]);
+    entry_meet(e);
+    s->layer = s->depth++ ? scope_name(&s->names, "inner_layer") : "layer";
+    put_calls(e, arena_print(arena_of(e), "for (ptrdiff_t %s = 0; %s < %lld; %s++) {", s->layer, s->layer, (long long)count, s->layer));
+    s->indent++;
+    s->times = (times ? times : 1) * count;
+    emit_nodes(e, body);
+    for (int i = 0; i < n->n_inputs; i++)
+        copy_value(e, body->results[i].value, body->params[i + 1]);
+    entry_meet(e);
+    s->indent--;
+    put_calls(e, "}");
+    s->times = times;
+    s->layer = outer;
+    s->depth--;
+    for (int i = 0; i < n->n_inputs; i++) {
+        const Node *get = n->type ? n : kernel_get(n, i);
+        if (get)
+            copy_value(e, body->params[i + 1], get);
+    }
+}
+
+static void emit_kernel(Emitter *e, const Node *n) {
+    Kernel k = kernel_begin(e, n);
+    switch (n->op) {
+    case OP_gemm: emit_gemm(&k); break;
+    case OP_attend: emit_attend(&k); break;
+    case OP_map: emit_map(&k); break;
+    case OP_append: emit_append(&k); break;
+    case OP_rowwise: emit_rowwise(&k); break;
+    case OP_reduce: emit_reduce(&k); break;
+    case OP_concat: emit_concat(&k); break;
+    case OP_dot: emit_dot(&k); break;
+    default: emit_fail(e, n, "there is no kernel for it; it should have been lowered"); break;
+    }
+    kernel_end(&k);
+}
+
+void emit_nodes(Emitter *e, const Graph *g) {
+    for (const Node *n = g->first; n && !e->failed; n = n->next) {
+        OpClass class = op_info[n->op].class;
+        if (n->op == OP_repeat)
+            emit_repeat(e, n);
+        else if (class != CLASS_LEAF && class != CLASS_VIEW && n->op != OP_get)
+            emit_kernel(e, n);
+    }
+}

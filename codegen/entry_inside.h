@@ -1,0 +1,32 @@
+/* What entry.c and emit.c share about the entry function. */
+#ifndef ATTAR_CODEGEN_ENTRY_INSIDE_H
+#define ATTAR_CODEGEN_ENTRY_INSIDE_H
+
+#include "codegen/entry.h"
+
+typedef struct Pending { const Node *home; bool writes; } Pending;
+
+typedef struct EntryState {
+    Scope names;
+    Map pointers;                       /* arena place -> variable */
+    Text declarations, calls, table;
+    int indent, depth;
+    const char *layer;                  /* the innermost repeat's variable; NULL outside */
+    int64_t times;                      /* rounds of the repeats around; 0 outside */
+    const char **unit, **base;          /* variables for each region */
+    const char **input, **output, **cache, **symbol;    /* members of the call */
+    const char *weights, *scratch, *since;
+    bool scratch_used;
+    Pending *pending;                   /* touched since the last meeting */
+    size_t n_pending, pending_capacity;
+    KernelInfo *kernels;
+    size_t n_kernels, kernels_capacity;
+} EntryState;
+
+void entry_begin(Emitter *e);
+void entry_meet(Emitter *e);            /* if anything was touched since the last one */
+void emit_nodes(Emitter *e, const Graph *g);
+const char *region_unit(Emitter *e, const Region *r);
+void call_members(Emitter *e);          /* emit.c: C names of the call's members */
+
+#endif

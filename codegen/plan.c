@@ -1,0 +1,296 @@
+/* The plan: how the weights are packed, and what the runtime has to know to call the entry. */
+#include "codegen/emit.h"
+
+#include <string.h>
+
+typedef struct PackState {
+    Map known;                          /* description of an item -> its number + 1 */
+    size_t capacity;
+} PackState;
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------------------ */
+
+static PackState *state_of(Emitter *e) {
+    if (!e->pack) {
+        e->pack = arena_alloc(e->cx->arena, sizeof *e->pack);
+        e->pack->known = map_new(e->cx->arena);
+    }
+    return e->pack;
+}
+
+/* Rounds of the repeat that a weight with {i} in its key stands in. */
+static int64_t layers_of(Emitter *e, const Node *weight, const char *key) {
+    if (!strstr(key, "{i}"))
+        return 1;
+    for (const Graph *g = weight->graph; g && g->owner; g = g->parent)
+        if (g->owner->op == OP_repeat)
+            return attr_int(g->owner, ATTR_count, 1);
+    emit_fail(e, weight, "its key has {i} but no repeat around it");
+    return 1;
+}
+
+/* Elements to step in the stored tensor for each axis of the type. */
+static void stored_strides(const Node *weight, int64_t *out) {
+    const Attr *strides = node_attr(weight, ATTR_strides);
+    int64_t step = 1;
+    for (int i = weight->type->rank - 1; i >= 0; i--) {
+        out[i] = strides ? strides->ints.items[i] : step;
+        step *= weight->type->axis[i].size.base;
+    }
+}
+
+static void stored_shape(const Node *weight, PackItem *item) {
+    const Attr *stored = node_attr(weight, ATTR_stored);
+    item->stored_rank = stored ? stored->ints.count : weight->type->rank;
+    for (int i = 0; i < item->stored_rank; i++)
+        item->stored[i] = stored ? stored->ints.items[i] : weight->type->axis[i].size.base;
+}
+
+static const char *describe_item(Emitter *e, const PackItem *item) {
+    Text t = text_new(e->cx->arena);
+    text_add(&t, "%s %d %lld %lld:", item->key ? item->key : "", (int)item->layout, (long long)item->panel, (long long)item->start);
+    for (int i = 0; i < item->stored_rank; i++)
+        text_add(&t, " %lld", (long long)item->stored[i]);
+    for (int i = 0; i < item->n_rank; i++)
+        text_add(&t, " n%lld/%lld", (long long)item->n[i].size, (long long)item->n[i].stride);
+    for (int i = 0; i < item->k_rank; i++)
+        text_add(&t, " k%lld/%lld", (long long)item->k[i].size, (long long)item->k[i].stride);
+    return t.data;
+}
+
+static uint64_t add_item(Emitter *e, const Node *weight, PackItem *item, uint64_t *layer_stride) {
+    PackState *p = state_of(e);
+    Plan *plan = &e->plan;
+    int64_t n = 1, k = 1, total = 0;
+    bool fits = true;
+    const char *name = item->data ? arena_print(e->cx->arena, "table %d", weight->id) : describe_item(e, item);
+    uintptr_t known = (uintptr_t)map_get(&p->known, name);
+    if (!known) {
+        for (int i = 0; i < item->n_rank; i++)
+            fits &= !__builtin_mul_overflow(n, item->n[i].size, &n);
+        for (int i = 0; i < item->k_rank; i++)
+            fits &= !__builtin_mul_overflow(k, item->k[i].size, &k);
+        if (item->layout == PACK_PANELS)
+            n = (n + item->panel - 1) / item->panel * item->panel;
+        fits &= !__builtin_mul_overflow(n, k, &n) && !__builtin_mul_overflow(n, 4, &n) && n < INT64_MAX - 63;
+        n = (n + 63) / 64 * 64;
+        fits &= !__builtin_mul_overflow(n, item->layers, &total) && !__builtin_add_overflow(total, (int64_t)plan->weight_bytes, &total);
+        if (!fits) {
+            emit_fail(e, weight, "its packed size is out of range");
+            return 0;
+        }
+        item->bytes = (uint64_t)n;
+        item->layer_stride = item->layers > 1 ? item->bytes : 0;
+        item->offset = plan->weight_bytes;
+        plan->weight_bytes = (uint64_t)total;
+        plan->weights = arena_room(e->cx->arena, plan->weights, (size_t)plan->n_weights, &p->capacity, sizeof *plan->weights);
+        plan->weights[plan->n_weights++] = *item;
+        known = (uintptr_t)plan->n_weights;
+        map_set(&p->known, name, (void *)known);
+    }
+    *layer_stride = plan->weights[known - 1].layer_stride;
+    return plan->weights[known - 1].offset;
+}
+
+static bool constant_sizes(Emitter *e, const Node *weight) {
+    for (int i = 0; i < weight->type->rank; i++)
+        if (!extent_is_const(weight->type->axis[i].size)) {
+            emit_fail(e, weight, "a weight has a size known only at run time");
+            return false;
+        }
+    return true;
+}
+
+static PackItem new_item(Emitter *e, const Node *weight) {
+    PackItem item = {.layers = 1};
+    const Attr *start = node_attr(weight, ATTR_start);
+    const char *key = attr_name(weight, ATTR_key);
+    item.start = start ? start->extent.base : 0;
+    if (!key)
+        return item;
+    item.layers = layers_of(e, weight, key);
+    item.key = e->options->key ? e->options->key(e->options->key_state, key) : key;
+    stored_shape(weight, &item);
+    return item;
+}
+
+uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
+    int64_t strides[MAX_RANK];
+    *layer_stride = 0;
+    if (!constant_sizes(e, weight))
+        return 0;
+    if (weight->type->dtype != DT_F32) {
+        emit_fail(e, weight, "packed weights and tables are f32");
+        return 0;
+    }
+    PackItem item = new_item(e, weight);
+    stored_strides(weight, strides);
+    item.n_rank = weight->type->rank;
+    for (int i = 0; i < item.n_rank; i++)
+        item.n[i] = (PackDim){weight->type->axis[i].size.base, strides[i]};
+    if (weight->op == OP_table) {
+        const Attr *table = node_attr(weight, ATTR_table);
+        float *data = arena_array(e->cx->arena, (size_t)table->floats.count, sizeof *data);
+        for (int i = 0; i < table->floats.count; i++)
+            data[i] = (float)table->floats.items[i];
+        item.data = data;
+        stored_shape(weight, &item);
+    }
+    return add_item(e, weight, &item, layer_stride);
+}
+
+uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride) {
+    int64_t strides[MAX_RANK];
+    *layer_stride = 0;
+    if (weight->op != OP_weight && weight->op != OP_table) {
+        emit_fail(e, gemm, "`%s` is not a weight", weight->name);
+        return 0;
+    }
+    if (!constant_sizes(e, weight))
+        return 0;
+    PackItem item = new_item(e, weight);
+    const Type *x = gemm->inputs[0]->type;
+    stored_strides(weight, strides);
+    item.layout = PACK_PANELS;
+    item.panel = panel;
+    for (int i = 0; i < weight->type->rank; i++)
+        if (!attr_has_name(gemm, ATTR_over, weight->type->axis[i].name))
+            item.n[item.n_rank++] = (PackDim){weight->type->axis[i].size.base, strides[i]};
+    for (int i = 0; i < x->rank; i++) {
+        int at = attr_has_name(gemm, ATTR_over, x->axis[i].name) ? type_find(weight->type, x->axis[i].name) : -1;
+        if (at >= 0)
+            item.k[item.k_rank++] = (PackDim){weight->type->axis[at].size.base, strides[at]};
+    }
+    if (weight->op == OP_table) {
+        emit_fail(e, gemm, "`%s` is a table, not a tensor of the checkpoint", weight->name);
+        return 0;
+    }
+    return add_item(e, weight, &item, layer_stride);
+}
+
+static bool same_tensor(const Node *a, const Node *b) {
+    if (attr_name(a, ATTR_key) != attr_name(b, ATTR_key) && strcmp(attr_name(a, ATTR_key), attr_name(b, ATTR_key)) != 0)
+        return false;
+    const Attr *p = node_attr(a, ATTR_start), *q = node_attr(b, ATTR_start);
+    int64_t s[MAX_RANK], t[MAX_RANK];
+    if (a->type->rank != b->type->rank || (p ? p->extent.base : 0) != (q ? q->extent.base : 0))
+        return false;
+    stored_strides(a, s);
+    stored_strides(b, t);
+    for (int i = 0; i < a->type->rank; i++)
+        if (s[i] != t[i] || !extent_equal(a->type->axis[i].size, b->type->axis[i].size))
+            return false;
+    return true;
+}
+
+static int64_t panel_in(Emitter *e, const Graph *g, const Node *weight, int looked_up, const Node **gemm, const Node **twin) {
+    for (const Node *n = g->first; n; n = n->next) {
+        int64_t panel = n->op == OP_repeat ? panel_in(e, n->body, weight, looked_up, gemm, twin) : 0;
+        if (panel)
+            return panel;
+        for (int w = 0; n->op == OP_gemm && w < attr_int(n, ATTR_weights, 1); w++) {
+            const Node *other = n->inputs[1 + w];
+            if (other->op != OP_weight || !same_tensor(other, weight))
+                continue;
+            bool over_other = attr_has_name(n, ATTR_over, other->type->axis[1 - looked_up].name);
+            if (!over_other || attr_has_name(n, ATTR_over, other->type->axis[looked_up].name))
+                continue;
+            *gemm = n;
+            *twin = other;
+            return gemm_panel(e, n, w);
+        }
+    }
+    return 0;
+}
+
+int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm, const Node **twin) {
+    if (weight->type->rank != 2 || !constant_sizes(e, weight))
+        return 0;
+    return panel_in(e, e->model, weight, type_find(weight->type, looked_up), gemm, twin);
+}
+
+/* ---- the entry ---------------------------------------------------------------------------------------------------------------------------- */
+
+static PlanDim plan_dim(const Emitter *e, const Axis *axis) {
+    PlanDim d = {.name = axis->name, .base = axis->size.base, .n = axis->size.n};
+    for (int i = 0; i < d.n; i++) {
+        d.factor[i] = axis->size.factor[i];
+        for (int s = 0; s < e->model->n_symbols; s++)
+            if (e->model->symbols[s] == axis->size.symbol[i])
+                d.symbol[i] = s;
+    }
+    return d;
+}
+
+static PlanTensor plan_tensor(const Emitter *e, const char *name, const Type *type) {
+    PlanTensor t = {.name = name, .dtype = type->dtype, .rank = type->rank, .growing = -1};
+    for (int i = 0; i < type->rank; i++)
+        t.dims[i] = plan_dim(e, &type->axis[i]);
+    return t;
+}
+
+static PlanTensor plan_cache(Emitter *e, const Cache *c) {
+    PlanTensor t = plan_tensor(e, c->name, c->type);
+    int64_t bytes = (int64_t)dtype_size(c->type->dtype);
+    t.layers = c->layers;
+    t.growing = c->growing;
+    for (int i = 0; i < c->type->rank; i++) {
+        Extent size = c->type->axis[i].size;
+        int64_t count = size.base, round = c->panels && i == c->growing ? KEY_PANEL : 1;
+        if (!extent_is_const(size)) {
+            if (i)
+                emit_fail(e, e->model->first, "the cache `%s` has a run-time size that is not its first axis", c->name);
+            continue;
+        }
+        if (count > INT64_MAX - round || __builtin_mul_overflow(bytes, (count + round - 1) / round * round, &bytes))
+            emit_fail(e, e->model->first, "the size of the cache `%s` is out of range", c->name);
+    }
+    t.bytes_per_row = (uint64_t)bytes;
+    return t;
+}
+
+void plan_describe(Emitter *e) {
+    const Graph *m = e->model;
+    Arena *a = e->cx->arena;
+    Plan *p = &e->plan;
+    p->name = e->prefix;
+    p->n_symbols = m->n_symbols;
+    p->symbols = arena_array(a, (size_t)m->n_symbols + 1, sizeof *p->symbols);
+    for (int i = 0; i < m->n_symbols; i++) {
+        bool past = m->n_caches && !strcmp(m->symbols[i]->name, "past");
+        p->symbols[i] = (PlanSymbol){m->symbols[i]->name, m->symbols[i]->low, m->symbols[i]->high, past};
+    }
+    p->inputs = arena_array(a, (size_t)m->n_params + 1, sizeof *p->inputs);
+    for (int i = 0; i < m->n_params; i++)
+        p->inputs[p->n_inputs++] = plan_tensor(e, m->params[i]->name, m->params[i]->type);
+    p->outputs = arena_array(a, (size_t)m->n_results + 1, sizeof *p->outputs);
+    for (int i = 0; i < m->n_results; i++)
+        p->outputs[p->n_outputs++] = plan_tensor(e, m->results[i].name, m->results[i].value->type);
+    p->caches = arena_array(a, (size_t)m->n_caches + 1, sizeof *p->caches);
+    for (int i = 0; i < m->n_caches; i++)
+        p->caches[p->n_caches++] = plan_cache(e, &m->caches[i]);
+}
+
+static void add_slots(Plan *p, SlotKind kind, int n) {
+    for (int i = 0; i < n; i++)
+        p->slots[p->n_slots++] = (Slot){kind, i};
+}
+
+void plan_finish(Emitter *e) {
+    Plan *p = &e->plan;
+    p->weight_bytes += 64;              /* readable bytes after the last one */
+    p->slots = arena_array(e->cx->arena, (size_t)(p->n_inputs + p->n_outputs + p->n_caches + p->n_symbols + 9), sizeof *p->slots);
+    add_slots(p, SLOT_INPUT, p->n_inputs);
+    add_slots(p, SLOT_OUTPUT, p->n_outputs);
+    add_slots(p, SLOT_CACHE, p->n_caches);
+    add_slots(p, SLOT_SIZE, p->n_symbols);
+    add_slots(p, SLOT_WEIGHTS, 1);
+    add_slots(p, SLOT_ARENA, 1);
+    add_slots(p, SLOT_THREADS, 1);
+    add_slots(p, SLOT_MEET, 1);
+    add_slots(p, SLOT_FAULT, 1);
+    add_slots(p, SLOT_TAP, e->options->taps);
+    add_slots(p, SLOT_TAP_STATE, e->options->taps);
+    add_slots(p, SLOT_TIMES, e->options->timing);
+    add_slots(p, SLOT_CLOCK, e->options->timing);
+}
