@@ -332,6 +332,7 @@ static const Type *infer_append(Rule *r) {
     for (int i = 0; i < model->n_caches; i++)
         if (name && !strcmp(model->caches[i].name, name)) cache = &model->caches[i];
     if (!cache) return refuse(r, "there is no cache `%s`", name ? name : "");
+    if (r->n->n_inputs < 2 || (!r->n->body && r->n->n_inputs != 2)) return refuse(r, "append takes a value and a layer number, not %d inputs", r->n->n_inputs);
     if (r->n->body && (r->n->body->n_results != 1 || !params_fit_append(r))) return r->reason ? NULL : refuse(r, "append stores one value");
     const Type *value = r->n->body ? r->n->body->results[0].value->type : in(r, 0), *kept = cache->type;
     if (in(r, 1)->rank != 0 || in(r, 1)->dtype != DT_I32) return refuse(r, "the layer number `%s` is %s, not i32", word(r, 1), type_text(r, in(r, 1)));

@@ -50,7 +50,7 @@ static Node *named(Bench *t, const char *name)
 static void later_use(Bench *t) { node_move_before(named(t, "w"), named(t, "a")); }
 static void own_use(Bench *t) { Node *a = named(t, "a"); a->inputs[0] = a; }
 static void no_input(Bench *t) { named(t, "g")->inputs[0] = NULL; }
-static void too_few(Bench *t) { named(t, "a")->n_inputs = 1; }
+static void too_few(Bench *t) { named(t, "u")->n_inputs = 0; }
 static void inner_value(Bench *t) { named(t, "o")->graph->results[0].value = named(t, "u"); }
 static void outer_in_kernel(Bench *t) { named(t, "t")->inputs[0] = named(t, "x"); }
 static void other_body(Bench *t) { named(t, "t")->inputs[0] = named(t, "acc"); }
@@ -111,7 +111,7 @@ static const struct { const char *rule; void (*break_it)(Bench *); const char *n
     {"later use", later_use, "`h`", "used before it is defined"},
     {"own use", own_use, "`a`", "used before it is defined"},
     {"no input", no_input, "`g`", "missing"},
-    {"too few inputs", too_few, "`a`", "it takes 2"},
+    {"too few inputs", too_few, "`u`", "0 inputs, it takes 1"},
     {"an inner value returned", inner_value, "`u`", "not defined here"},
     {"outer value in a kernel", outer_in_kernel, "`t`", "another graph"},
     {"value of another kernel", other_body, "`t`", "another graph"},

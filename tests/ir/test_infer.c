@@ -1,0 +1,276 @@
+/* Shape rules: for each op the type it gives, and near misses in dtype, rank, axis and size with the reason they are refused for.
+ * The last case checks that no op was forgotten. */
+#include "ir_test.h"
+
+static const char header[] =
+    "T(x: f32[B, S, D], y: f32[S, B, D], v: f32[D], v5: f32[D=5], k: f32[S, H, K], one: f32[D=1], ids: i32[B, S], n: i32[S], n4: i32[S, K], keep: bool[B, S], on: bool[S],\n"
+    "  w: f32[V, D], c: f32[S, R], c3: f32[S, R=3], q: f32[B, S, H, K], kk: f32[B, T=past+S, H, K], vv: f32[B, T=past+S, H, W], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
+    "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  H = 2  K = 4  V = 9  R = 2  W = 3  A1 = 1  A2 = 1  A3 = 1  A4 = 1  A5 = 1  A6 = 1  A7 = 1  A8 = 1\n"
+    "  cache   kv.k f32[B, T=8, H, K] grows T x 2\n"
+    "  layer = const value=0 : i32\n"
+    "  half  = const value=0.5 : f32\n"
+    "  wg    = weight key=\"g\" : f32[F=6, D]\n"
+    "  wh    = weight key=\"h\" : f32[H, K, D]\n"
+    "  bad   = weight key=\"b\" : f32[F=6, D=5]\n";
+
+typedef struct Case { const char *line, *gives, *refused; } Case;
+
+#define SCORE "(s: f32[B, S, H, T=past+S]) { u = neg s return u }"
+
+static const Case graph_cases[] = {
+    /* leaves */
+    {"o = const value=2 : i32", "i32", NULL},
+    {"o = const value=2 : f32[D]", NULL, "const has 0 axes"},
+    {"o = const value=2.5 : i32", NULL, "whole number"},
+    {"o = const : f32", NULL, "needs `value`"},
+    {"o = const value=1", NULL, "declared type"},
+    {"o = iota start=past : i32[S]", "i32[S]", NULL},
+    {"o = iota : f32[S]", NULL, "iota is i32"},
+    {"o = iota : i32", NULL, "iota has 1 axes"},
+    {"o = extent size=past+S : f32", "f32", NULL},
+    {"o = extent size=S : i32", NULL, "extent is f32"},
+    {"o = table table=[1, 2, 3, 4] : f32[R, N=2]", "f32[R=2, N=2]", NULL},
+    {"o = table table=[1, 2, 3] : f32[R, N=2]", NULL, "does not hold 3 numbers"},
+    {"o = table table=[1] : f32[S]", NULL, "does not hold 1 numbers"},
+    {"o = weight key=\"a\" : f32[D]", "f32[D=4]", NULL},
+    {"o = weight : f32[D]", NULL, "needs a key"},
+    {"o = weight key=\"a\" : f32[S]", NULL, "no constant size"},
+    /* elementwise, two inputs */
+    {"o = add x, v", "f32[B, S, D=4]", NULL},
+    {"o = add v, x", "f32[D=4, B, S]", NULL},
+    {"o = sub x, y", "f32[B, S, D=4]", NULL},
+    {"o = sub x, v5", NULL, "the axis `D` is 4 in `x` but 5 in `v5`"},
+    {"o = mul k, n", NULL, "`k` is f32 but `n` is i32"},
+    {"o = mul x, k", "f32[B, S, D=4, H=2, K=4]", NULL},
+    {"o = mul half, x", "f32[B, S, D=4]", NULL},
+    {"o = div n, n", "i32[S]", NULL},
+    {"o = div x, n", NULL, "`x` is f32 but `n` is i32"},
+    {"o = add x, v5", NULL, "the axis `D` is 4 in `x` but 5 in `v5`"},
+    {"o = add x, one", NULL, "the axis `D` is 4 in `x` but 1 in `one`"},
+    {"o = add keep, keep", NULL, "add cannot take bool"},
+    {"o = add wide, v", NULL, "more than 8 axes"},
+    {"o = add x", NULL, "add takes 2 inputs, not 1"},
+    {"o = mod n, ids", "i32[S, B]", NULL},
+    {"o = mod x, v", NULL, "mod needs integers, `x` is f32"},
+    {"o = pow x, half", "f32[B, S, D=4]", NULL},
+    {"o = pow n, n", NULL, "pow needs floats, `n` is i32"},
+    {"o = maximum ids, n", "i32[B, S]", NULL},
+    {"o = maximum n, x", NULL, "`n` is i32 but `x` is f32"},
+    {"o = minimum x, half", "f32[B, S, D=4]", NULL},
+    {"o = minimum keep, on", NULL, "minimum cannot take bool"},
+    {"o = lt ids, n", "bool[B, S]", NULL},
+    {"o = le x, half", "bool[B, S, D=4]", NULL},
+    {"o = lt keep, on", NULL, "lt cannot take bool"},
+    {"o = le x, layer", NULL, "`x` is f32 but `layer` is i32"},
+    {"o = eq keep, on", "bool[B, S]", NULL},
+    {"o = ne x, v", "bool[B, S, D=4]", NULL},
+    {"o = ne n, x", NULL, "`n` is i32 but `x` is f32"},
+    {"o = eq keep, n", NULL, "`keep` is bool but `n` is i32"},
+    {"o = and keep, on", "bool[B, S]", NULL},
+    {"o = or on, keep", "bool[S, B]", NULL},
+    {"o = and n, n", NULL, "and cannot take i32"},
+    {"o = or x, x", NULL, "or cannot take f32"},
+    {"o = not keep", "bool[B, S]", NULL},
+    {"o = not n", NULL, "not cannot take i32"},
+    {"o = where keep, x, half", "f32[B, S, D=4]", NULL},
+    {"o = where on, layer, layer", "i32[S]", NULL},
+    {"o = where n, x, half", NULL, "the condition `n` is i32, not bool"},
+    {"o = where on, x, n", NULL, "`x` is f32 but `n` is i32"},
+    {"o = where on, x, v5", NULL, "the axis `D` is 4 in `x` but 5 in `v5`"},
+    /* elementwise, one input */
+    {"o = neg n", "i32[S]", NULL}, {"o = neg on", NULL, "neg cannot take bool"},
+    {"o = abs n", "i32[S]", NULL}, {"o = abs on", NULL, "abs cannot take bool"},
+    {"o = exp x", "f32[B, S, D=4]", NULL}, {"o = exp n", NULL, "exp needs floats, `n` is i32"},
+    {"o = log x", "f32[B, S, D=4]", NULL}, {"o = log n", NULL, "log needs floats"},
+    {"o = sqrt x", "f32[B, S, D=4]", NULL}, {"o = sqrt n", NULL, "sqrt needs floats"},
+    {"o = rsqrt x", "f32[B, S, D=4]", NULL}, {"o = rsqrt on", NULL, "rsqrt needs floats"},
+    {"o = tanh x", "f32[B, S, D=4]", NULL}, {"o = tanh n", NULL, "tanh needs floats"},
+    {"o = erf x", "f32[B, S, D=4]", NULL}, {"o = erf n", NULL, "erf needs floats"},
+    {"o = sin x", "f32[B, S, D=4]", NULL}, {"o = sin n", NULL, "sin needs floats"},
+    {"o = cos x", "f32[B, S, D=4]", NULL}, {"o = cos n", NULL, "cos needs floats"},
+    {"o = sigmoid x", "f32[B, S, D=4]", NULL}, {"o = sigmoid n", NULL, "sigmoid needs floats"},
+    {"o = silu x", "f32[B, S, D=4]", NULL}, {"o = silu n", NULL, "silu needs floats"},
+    {"o = gelu x", "f32[B, S, D=4]", NULL}, {"o = gelu n", NULL, "gelu needs floats"},
+    {"o = gelu_tanh x", "f32[B, S, D=4]", NULL}, {"o = gelu_tanh n", NULL, "gelu_tanh needs floats"},
+    {"o = cast n : f32[S]", "f32[S]", NULL}, {"o = cast x : bool[B, S, D]", "bool[B, S, D=4]", NULL},
+    {"o = cast n", NULL, "declared type"}, {"o = cast n : f32[B]", NULL, "its type is f32[S], not f32[B]"},
+    /* reductions and products */
+    {"o = sum x over=S", "f32[B, D=4]", NULL},
+    {"o = sum x over=[D, B]", "f32[S]", NULL},
+    {"o = max x over=D", "f32[B, S]", NULL},
+    {"o = mean x over=[B, S, D]", "f32", NULL},
+    {"o = sum x over=K", NULL, "it has no axis `K`"},
+    {"o = sum x over=[D, D]", NULL, "stands twice in `over`"},
+    {"o = sum x", NULL, "sum needs `over`"},
+    {"o = max n over=S", NULL, "max needs floats, `n` is i32"},
+    {"o = mean on over=S", NULL, "mean needs floats"},
+    {"o = softmax x over=S", "f32[B, S, D=4]", NULL},
+    {"o = softmax x over=[S, D]", NULL, "softmax goes over one axis"},
+    {"o = softmax n over=S", NULL, "softmax needs floats"},
+    {"o = dot x, wg over=D", "f32[B, S, F=6]", NULL},
+    {"o = dot x, wh over=D : f32[B, H, S, K]", "f32[B, H=2, S, K=4]", NULL},
+    {"o = dot q, kk over=K", "f32[B, S, H=2, T=past+S]", NULL},
+    {"o = dot x, bad over=D", NULL, "the axis `D` is 4 in `x` but 5 in `bad`"},
+    {"o = dot x, wg over=F", NULL, "it has no axis `F`"},
+    {"o = dot x, wg over=D : f32[B, S, F=7]", NULL, "declared as f32[B, S, F=7] but it is f32[B, S, F=6]"},
+    {"o = dot ids, n over=S", NULL, "`ids` is i32"},
+    {"o = dot x, wg", NULL, "dot needs `over`"},
+    /* views */
+    {"o = view x : f32[B, S, H, E=2]", "f32[B, S, H=2, E=2]", NULL},
+    {"o = view k : f32[S, HK=8]", "f32[S, HK=8]", NULL},
+    {"o = view k : f32[M=2*S, K]", "f32[M=2*S, K=4]", NULL},
+    {"o = view k : f32[Z=1, S, Y=1, HK=8, X=1]", "f32[Z=1, S, Y=1, HK=8, X=1]", NULL},
+    {"o = view kk : f32[B, N=2*past+2*S, K]", "f32[B, N=2*past+2*S, K=4]", NULL},
+    {"o = view x : f32[S, B, D]", NULL, "do not merge and split"},
+    {"o = view x : f32[B, S, D=5]", NULL, "do not merge and split"},
+    {"o = view x : f32[B, S]", NULL, "do not merge and split"},
+    {"o = view x : i32[B, S, D]", NULL, "keeps the element type f32"},
+    {"o = view x", NULL, "declared type"},
+    {"o = transpose x : f32[D, B, S]", "f32[D=4, B, S]", NULL},
+    {"o = transpose x : f32[D, B, S=4]", NULL, "transpose keeps the axes"},
+    {"o = transpose x : f32[D, B]", NULL, "transpose keeps the axes"},
+    {"o = slice w axis=V start=2 : f32[N=3, D]", "f32[N=3, D=4]", NULL},
+    {"o = slice w axis=V start=8 : f32[D]", "f32[D=4]", NULL},
+    {"o = slice w axis=V start=past : f32[S, D]", "f32[S, D=4]", NULL},
+    {"o = slice w axis=V start=7 : f32[N=3, D]", NULL, "slice ends at 10, `V` has 9"},
+    {"o = slice w axis=V start=9 : f32[D]", NULL, "slice ends at 10, `V` has 9"},
+    {"o = slice w axis=V start=-1 : f32[N=3, D]", NULL, "before the axis"},
+    {"o = slice w axis=K : f32[N=3, D]", NULL, "it has no axis `K`"},
+    {"o = slice w axis=V : f32[N=3, D=3]", NULL, "slice changes only `V`"},
+    {"o = slice x axis=B : f32[D]", NULL, "slice keeps the number of axes"},
+    {"o = expand v axis=R : f32[R, D]", "f32[R=2, D=4]", NULL},
+    {"o = expand v axis=D : f32[D, R]", NULL, "expand adds the one axis `D`"},
+    {"o = expand v axis=R : f32[R, D=5]", NULL, "expand keeps the axis `D`"},
+    /* moves */
+    {"o = concat v, v5 axis=D : f32[D=9]", "f32[D=9]", NULL},
+    {"o = concat x, x axis=N : f32[B, N=2*S, D]", "f32[B, N=2*S, D=4]", NULL},
+    {"o = concat v, v5 axis=D : f32[D=8]", NULL, "the parts are 9 along `D`, the result 8"},
+    {"o = concat x, v axis=D : f32[B, S, D=8]", NULL, "`v` is f32[D=4], the result f32[B, S, D=8]"},
+    {"o = concat x, y axis=D : f32[B, S, D=8]", NULL, "`y` has the axis `S` where the result has `B`"},
+    {"o = concat n, v axis=N : i32[N=S+4]", NULL, "`v` is f32"},
+    {"o = concat v, v axis=D", NULL, "declared type"},
+    {"o = gather w, ids over=V", "f32[B, S, D=4]", NULL},
+    {"o = gather w, n over=D", "f32[S, V=9]", NULL},
+    {"o = gather w, x over=V", NULL, "the indices `x` are f32, not i32"},
+    {"o = gather w, ids over=K", NULL, "it has no axis `K`"},
+    {"o = gather w, ids over=[V, D]", NULL, "one axis"},
+    {"o = gather x, n over=D", NULL, "both the table and the indices have an axis `S`"},
+    {"o = rotate k, c, c", "f32[S, H=2, K=4]", NULL},
+    {"o = rotate q, c, c interleave=true", "f32[B, S, H=2, K=4]", NULL},
+    {"o = rotate k, c3, c", NULL, "`c3` needs a last axis of 2, half of `K`"},
+    {"o = rotate v5, c, c", NULL, "even last axis, `D` is 5"},
+    {"o = rotate v, c, c", NULL, "the axis `S` of `c` is not one of `v`"},
+    {"o = rotate n4, c, c", NULL, "rotate needs floats"},
+    {"o = append q, layer cache=kv.k : f32[B, T=past+S, H, K]", "f32[B, T=past+S, H=2, K=4]", NULL},
+    {"o = append q, layer cache=kv.k", "f32[B, T=past+S, H=2, K=4]", NULL},
+    {"o = append q, layer cache=kv.k : f32[B, T=S, H, K]", NULL, "its type is f32[B, T=past+S, H=2, K=4]"},
+    {"o = append q, layer cache=kv.v", NULL, "there is no cache `kv.v`"},
+    {"o = append x, layer cache=kv.k", NULL, "the cache holds f32[B, T=8, H=2, K=4]"},
+    {"o = append q cache=kv.k", NULL, "a value and a layer number, not 1"},
+    {"o = append q, layer, c cache=kv.k", NULL, "a value and a layer number, not 3"},
+    {"o = append q, half cache=kv.k", NULL, "the layer number `half` is f32, not i32"},
+    /* regions */
+    {"o = repeat i < 2 carries a = x { u = neg a yield u }", "f32[B, S, D=4]", NULL},
+    {"o = repeat i < 2 carries a = x { u = sum a over=D yield u }", NULL, "carried value 0 enters as f32[B, S, D=4] and leaves a round as f32[B, S]"},
+    {"o = repeat i < 2 carries a = x { yield }", NULL, "leave a round"},
+    {"o = repeat i < -1 carries a = x { yield a }", NULL, "count"},
+    {"p = repeat i < 2 carries a = x, b = n { yield a, b }\n  o = get p index=1", "i32[S]", NULL},
+    {"p = repeat i < 2 carries a = x, b = n { yield a, b }\n  o = get p index=2", NULL, "`p` has no result 2"},
+    {"p = repeat i < 2 carries a = x, b = n { yield a, b }\n  o = neg p", NULL, "several results"},
+    {"o = get x", NULL, "`x` has no result 0"},
+    /* attend may stand at both levels */
+    {"o = attend q, kk, vv over=K keys=T " SCORE, "f32[B, S, H=2, W=3]", NULL},
+    {"o = attend q, kk, kk over=K keys=T " SCORE, "f32[B, S, H=2, K=4]", NULL},
+    {"o = attend q, kk, vv over=K " SCORE, NULL, "attend needs"},
+    {"o = attend q, kk, vv over=K keys=S " SCORE, NULL, "`S` must be an axis of the keys and the values, not of the queries"},
+    {"o = attend q, kk, vv over=D keys=T " SCORE, NULL, "it has no axis `D`"},
+    {"o = attend q, kk, vv over=K keys=T (s: f32[B, S, H]) { u = neg s return u }", NULL, "the score is f32[B, S, H=2, T=past+S], the body's parameter f32[B, S, H=2]"},
+    {"o = attend q, kk, vv over=K keys=T (s: f32[B, S, H, T=past+S]) { u = max s over=T return u }", NULL, "must return a score"},
+    {"o = attend q, kk, vv over=K keys=T (s: f32[B, S, H, T=past+S]) { u = neg s return u, s }", NULL, "a body that returns a score"},
+    {"o = attend q, kk, vv, keep over=K keys=T " SCORE, NULL, "1 inputs but 0 parameters"},
+};
+
+static const Case kernel_cases[] = {
+    {"o = gemm x, wg over=D weights=1 (a: f32[B, S, F=6]) { u = gelu a return u }", "f32[B, S, F=6]", NULL},
+    {"o = gemm x, wh, v over=D weights=1 (a: f32[B, S, H, K], b: f32[D]) { return a }", "f32[B, S, H=2, K=4]", NULL},
+    {"p = gemm x, wg, wh over=D weights=2 (a: f32[B, S, F=6], b: f32[B, S, H, K]) { return a, b }\n  o = get p index=1", "f32[B, S, H=2, K=4]", NULL},
+    {"o = gemm x, wg over=D weights=1 (a: f32[S, B, F=6]) { return a }", NULL, "accumulator 0 is f32[B, S, F=6], the body's parameter f32[S, B, F=6]"},
+    {"o = gemm x, bad over=D weights=1 (a: f32[B, S, F=6]) { return a }", NULL, "the axis `D` is 4 in `x` but 5 in `bad`"},
+    {"o = gemm x, wg over=D weights=2 (a: f32[B, S, F=6]) { return a }", NULL, "gemm needs a weight"},
+    {"o = gemm x, wg, v over=D weights=1 (a: f32[B, S, F=6], b: f32[D=5]) { return a }", NULL, "`v` is f32[D=4], the body's parameter f32[D=5]"},
+    {"o = gemm x, wg weights=1 (a: f32[B, S, F=6]) { return a }", NULL, "gemm needs `over`"},
+    {"o = gemm x, wg over=D weights=1 (a: f32[B, S, F=6]) { return }", NULL, "needs a body with a result"},
+    {"o = map x, v (a: f32[B, S, D], b: f32[D]) { u = add a, b return u }", "f32[B, S, D=4]", NULL},
+    {"o = map (  ) { u = const value=1 : f32 return u }", "f32", NULL},
+    {"o = map x, v (a: f32[B, S, D]) { return a }", NULL, "2 inputs but 1 parameters"},
+    {"o = map x (a: f32[B, D, S]) { return a }", NULL, "`x` is f32[B, S, D=4], the body's parameter f32[B, D=4, S]"},
+    {"o = map x (a: f32[B, S, D]) { u = sum x over=D return u }", NULL, "another graph"},
+    {"o = rowwise x over=D (a: f32[B, S, D]) { m = mean a over=D u = sub a, m return u }", "f32[B, S, D=4]", NULL},
+    {"o = rowwise x over=D (a: f32[B, S, D]) { u = softmax a over=D return u }", "f32[B, S, D=4]", NULL},
+    {"o = rowwise x over=D (a: f32[B, S]) { return a }", NULL, "the body's parameter f32[B, S]"},
+    {"o = reduce x over=S (a: f32[B, S, D]) { u = max a over=S return u }", "f32[B, D=4]", NULL},
+    {"o = reduce x over=S (a: i32[B, S, D]) { return a }", NULL, "the body's parameter i32[B, S, D=4]"},
+    {"o = append q, layer, c cache=kv.k (a: f32[B, S, H, K], b: f32[S, R]) { u = rotate a, b, b return u }", "f32[B, T=past+S, H=2, K=4]", NULL},
+    {"o = append q, layer, c cache=kv.k (a: f32[B, S, H, K]) { return a }", NULL, "parameters are not the types of the inputs"},
+    {"o = append q, layer cache=kv.k (a: f32[B, S, H, K]) { return }", NULL, "append stores one value"},
+};
+
+static void check_case(const Case *c, const char *level, Text *wrong)
+{
+    Bench t;
+    bench_open(&t);
+    Text text = text_new(&t.arena);
+    text_add(&text, "%s %s  %s\n  return o\n", level, header, c->line);
+    Graph *g = bench_read(&t, text.data);
+    if (g && c->gives) {
+        text.length = 0;
+        type_print(g->results[0].value->type, &text);
+        if (strcmp(text.data, c->gives)) text_add(wrong, "%s: gives %s, not %s\n", c->line, text.data, c->gives);
+    } else if (g || c->gives || !strstr(bench_said(&t), c->refused)) {
+        text_add(wrong, "%s: %s\n", c->line, g ? "accepted" : bench_said(&t));
+    }
+    bench_close(&t);
+}
+
+START_TEST(graph_level)
+{
+    Arena arena = {0};
+    Text wrong = text_new(&arena);
+    for (size_t i = 0; i < sizeof graph_cases / sizeof *graph_cases; i++) check_case(&graph_cases[i], "graph", &wrong);
+    ck_assert_msg(wrong.length == 0, "%s", wrong.data);
+    arena_free(&arena);
+}
+END_TEST
+
+START_TEST(kernel_level)
+{
+    Arena arena = {0};
+    Text wrong = text_new(&arena);
+    for (size_t i = 0; i < sizeof kernel_cases / sizeof *kernel_cases; i++) check_case(&kernel_cases[i], "kernels", &wrong);
+    ck_assert_msg(wrong.length == 0, "%s", wrong.data);
+    arena_free(&arena);
+}
+END_TEST
+
+static bool mentions(const Case *cases, size_t count, const char *op, bool good)
+{
+    char start[32];
+    snprintf(start, sizeof start, "= %s ", op);
+    for (size_t i = 0; i < count; i++)
+        if (good == (cases[i].gives != NULL) && strstr(cases[i].line, start)) return true;
+    return false;
+}
+
+START_TEST(every_op_has_a_case_and_a_near_miss)
+{
+    for (int op = 0; op < OP_COUNT; op++) {
+        if (op == OP_input || op == OP_index || op == OP_carry || op == OP_param) continue;     /* parts of other lines */
+        for (int good = 0; good < 2; good++)
+            ck_assert_msg(mentions(graph_cases, sizeof graph_cases / sizeof *graph_cases, op_info[op].name, good)
+                              || mentions(kernel_cases, sizeof kernel_cases / sizeof *kernel_cases, op_info[op].name, good),
+                          "%s has no %s", op_info[op].name, good ? "case" : "near miss");
+    }
+}
+END_TEST
+
+RUN_CASES("infer", graph_level, kernel_level, every_op_has_a_case_and_a_near_miss)
