@@ -159,7 +159,7 @@ static void reserve_words(Naming *w, Graph *model) {
 
 static void claim_names(Naming *w, Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
-        if (n->name) n->name = as_word(w->cx, n->name);
+        if (n->name && n->name[0]) n->name = as_word(w->cx, n->name);
         if (n->name && n->name[0] && !map_has(&w->taken, n->name)) map_set(&w->taken, n->name, n);
         if (n->body) claim_names(w, n->body);
     }
