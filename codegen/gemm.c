@@ -373,7 +373,7 @@ static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
         const Pointer *p = &group->pointers[i];
         const char *row = p->row;
         if (row && strcmp(row, "0"))
-            text_add(&head, ", %s += %s", p->name, rows == 1 ? row : arena_print(g->cx->arena, "%d * %s", rows, row));
+            text_add(&head, ", %s += %s", p->name, rows == 1 ? row : product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
     }
     put_line(k, "%s)", head.data);
     const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + 2, sizeof *items);
@@ -575,7 +575,8 @@ void emit_gemm(Kernel *k) {
         group->name = g.n_groups == 1 ? name : scope_name(&k->e->file, name);
         find_starts(&g, group);
         print_tile(&g, group);
-        print_rows(&g, group, "rows", group->tile.rows, group->panel);
+        if (group->columns >= group->panel)
+            print_rows(&g, group, "rows", group->tile.rows, group->panel);
         if (has_tail(group))
             print_rows(&g, group, "last", group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
     }
