@@ -181,7 +181,7 @@ static void add_results(Bind *b, Frame *f, Scope *s) {
 }
 
 static void run_model(Bind *b, const Decl *d) {
-    Scope *s = scope_new(b, b->globals);
+    Scope *s = scope_open(b, b->globals);
     Frame f = {.decl = d, .call = d->at, .given = arena_array(b->cx->arena, (size_t)d->n_params + 1, sizeof(Given *))};
     bool good = true;
     b->site = d->at;
@@ -233,8 +233,8 @@ static bool begin(Bind *b, const Source *source) {
     b->axis_owners = map_new(a);
     b->caches = map_new(a);
     b->marks = map_new(a);
-    b->library_globals = scope_new(b, NULL);
-    b->globals = scope_new(b, NULL);
+    b->library_globals = scope_open(b, NULL);
+    b->globals = scope_open(b, NULL);
     b->path = "";
     b->rounds = b->count = 1;
     b->config = b->options->config_path ? b->options->config_path : "config.json";

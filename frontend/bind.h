@@ -104,7 +104,7 @@ struct Scope {
     bool config;                        /* unknown names are keys of config.json */
 };
 
-Scope *scope_new(Bind *b, Scope *parent);
+Scope *scope_open(Bind *b, Scope *parent);
 Var *scope_find(Scope *s, const char *name);                /* here or around; NULL if unbound */
 void scope_set(Bind *b, Scope *s, const char *name, Term t, Span at);
 void scope_fix(Bind *b, Scope *s, Ident name, Term t);      /* a name bound once: E0121 if it is taken in this scope */
@@ -207,17 +207,17 @@ const char *path_join(Bind *b, const char *path, Span at);  /* the scope path wi
 /* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------------------------------ */
 
 Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs);
-Node *emit_view(Bind *b, Node *x, const Type *t);           /* x itself if the type is the same */
-Node *emit_rename(Bind *b, Node *x, int axis, const char *name);
-Node *emit_transpose(Bind *b, Node *x, const int *order);
-Node *emit_cast(Bind *b, Node *x, DType to);
-Node *emit_number(Bind *b, double value, DType dtype);
-Node *emit_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size);
-Node *emit_pick(Bind *b, Node *x, int axis, Extent at);      /* one position; the axis goes */
-Node *emit_gather(Bind *b, Node *table, Node *ids, int axis);        /* NULL after an error */
-Node *emit_reduce(Bind *b, Op op, Node *x, const bool *over);
-Node *emit_map(Bind *b, Op op, int n, Node *const *inputs);  /* aligned by name; NULL after an error */
-Node *emit_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over);
+Node *make_view(Bind *b, Node *x, const Type *t);           /* x itself if the type is the same */
+Node *make_rename(Bind *b, Node *x, int axis, const char *name);
+Node *make_transpose(Bind *b, Node *x, const int *order);
+Node *make_cast(Bind *b, Node *x, DType to);
+Node *make_number(Bind *b, double value, DType dtype);
+Node *make_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size);
+Node *make_pick(Bind *b, Node *x, int axis, Extent at);      /* one position; the axis goes */
+Node *make_gather(Bind *b, Node *table, Node *ids, int axis);        /* NULL after an error */
+Node *make_reduce(Bind *b, Op op, Node *x, const bool *over);
+Node *make_map(Bind *b, Op op, int n, Node *const *inputs);  /* aligned by name; NULL after an error */
+Node *make_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over);
 /* The term as a tensor, numbers as `like` if it is given; NULL if the term is poison or after E0201. */
 Node *tensor_of(Bind *b, const Term *t, DType like, const char *what);
 

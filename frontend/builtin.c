@@ -112,7 +112,7 @@ Node *arg_float(Bind *b, Call *c, int param) {
         diag_help(d, "`as f32` makes 1 of true and 0 of false");
         return NULL;
     }
-    return emit_cast(b, x, DT_F32);
+    return make_cast(b, x, DT_F32);
 }
 
 bool arg_dims(Bind *b, Call *c, int param, const Dim ***dims, int *n) {

@@ -18,7 +18,7 @@ static Node *split_axis(Bind *b, Node *x, int axis, const Dim *const *dims, int 
             if (!extent_mul(product, dims[k]->size, &product)) product = extent_const(-1);
         }
     }
-    if (extent_equal(product, x->type->axis[axis].size)) return emit_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
+    if (extent_equal(product, x->type->axis[axis].size)) return make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
     Diag *d = bind_error(b, "E0306", b->at, "the axis `%s` of %s cannot be split into %s", x->type->axis[axis].name, type_text(b, x->type), dims_print(b, dims, n));
     for (int k = 0; k < n; k++) diag_dim(b, d, dims[k]);
     return NULL;
@@ -36,7 +36,7 @@ static Node *merge_axes(Bind *b, Node *x, int first, int n, const char *name) {
         bool merged = i == first + n - 1;
         if (!type_take(b, b->at, &t, merged ? name : x->type->axis[i].name, merged ? product : x->type->axis[i].size)) return NULL;
     }
-    return emit_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
+    return make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
 }
 
 /* ---- split, merge, unstack ----------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +94,7 @@ static Term split_into_parts(Bind *b, Call *c, Node *x) {
             return term_poison();
         }
         if (!extent_add(at, dims[i]->size, &end)) return term_poison();
-        parts[i] = term_tensor(emit_slice(b, x, axis, dims[i]->axis, at, dims[i]->size));
+        parts[i] = term_tensor(make_slice(b, x, axis, dims[i]->axis, at, dims[i]->size));
         at = end;
     }
     if (axis >= 0 && extent_equal(at, x->type->axis[axis].size)) return (Term){.kind = TERM_LIST, .items = parts, .n_items = n};
@@ -152,7 +152,7 @@ Term builtin_unstack(Bind *b, Call *c) {
         return term_poison();
     }
     Term *items = arena_array(b->cx->arena, (size_t)size.base + 1, sizeof *items);
-    for (int64_t i = 0; i < size.base; i++) items[i] = term_tensor(emit_pick(b, x, axis, extent_const(i)));
+    for (int64_t i = 0; i < size.base; i++) items[i] = term_tensor(make_pick(b, x, axis, extent_const(i)));
     return (Term){.kind = TERM_LIST, .items = items, .n_items = (int)size.base};
 }
 
@@ -244,7 +244,7 @@ Term builtin_rearrange(Bind *b, Call *c) {
         bind_error(b, "E0305", arg_given(c, 2)->at, "`to` must have each axis of `from` once");
         return term_poison();
     }
-    x = emit_transpose(b, x, order);
+    x = make_transpose(b, x, order);
     for (int i = 0; i < n_to && x; i++)
         if (to[i].n > 1) x = merge_axes(b, x, i, to[i].n, merged_name(b, &to[i]));
     return term_tensor(x);
@@ -316,7 +316,7 @@ Term builtin_halves(Bind *b, Call *c) {
     for (int i = 0; i < 2; i++) {
         Extent at = extent_const(0);
         if (i && !interleave) at = half;
-        items[i] = term_tensor(interleave ? emit_pick(b, x, axis + 1, extent_const(i)) : emit_slice(b, x, axis, name, at, half));
+        items[i] = term_tensor(interleave ? make_pick(b, x, axis + 1, extent_const(i)) : make_slice(b, x, axis, name, at, half));
     }
     return term_list(b, items, 2);
 }
@@ -354,11 +354,11 @@ Term builtin_slice(Bind *b, Call *c) {
     Term t = arg_term(b, c, 2);
     if (t.kind == TERM_POISON) return t;
     Extent size = x->type->axis[axis].size, end;
-    if (term_is_int(&t, &at) && at >= 0 && at < extent_low(size)) return term_tensor(emit_pick(b, x, axis, t.size));
+    if (term_is_int(&t, &at) && at >= 0 && at < extent_low(size)) return term_tensor(make_pick(b, x, axis, t.size));
     if (t.kind == TERM_RANGE && extent_add(t.range.start, t.range.length, &end) && extent_low(t.range.start) >= 0 && extent_high(end) <= extent_high(size)) {
         const char *name = t.range.along ? t.range.along->axis : dim_anonymous(b, t.range.length, NULL)->axis;
         int other = type_find(x->type, name);
-        if (other < 0 || other == axis) return term_tensor(emit_slice(b, x, axis, name, t.range.start, t.range.length));
+        if (other < 0 || other == axis) return term_tensor(make_slice(b, x, axis, name, t.range.start, t.range.length));
     }
     Diag *d = bind_error(b, "E0306", arg_given(c, 2)->at, "these are not positions of the axis `%s` of %s", x->type->axis[axis].name, type_text(b, x->type));
     diag_note(d, "positions are a whole number from 0, or a range a..b with b at most the size of the axis");
@@ -376,7 +376,7 @@ Term builtin_expand(Bind *b, Call *c) {
     }
     const Dim *one = dim_anonymous(b, extent_const(1), NULL);
     at = type_find(x->type, one->axis);
-    if (at >= 0) x = emit_pick(b, x, at, extent_const(0));
+    if (at >= 0) x = make_pick(b, x, at, extent_const(0));
     Type t = {.dtype = x->type->dtype};
     for (int i = 0; i <= x->type->rank; i++) {
         if (i == (at < 0 ? 0 : at) && !type_take(b, arg_given(c, 1)->at, &t, to[0]->axis, to[0]->size)) return term_poison();

@@ -11,7 +11,7 @@ static Term unary(Bind *b, Call *c, Op op, double (*fold)(double)) {
     double value;
     if (fold && term_is_number(&t, &value)) return term_float(fold(value));
     Node *x = arg_float(b, c, 0);
-    return x ? term_tensor(emit_map(b, op, 1, &x)) : term_poison();
+    return x ? term_tensor(make_map(b, op, 1, &x)) : term_poison();
 }
 
 static double reciprocal_root(double x) { return 1 / sqrt(x); }
@@ -33,7 +33,7 @@ static Term extreme(Bind *b, Call *c, Op op, double (*fold)(double, double)) {
         return (x > y) == (op == OP_maximum) ? t : u;
     if (term_is_number(&t, &x) && term_is_number(&u, &y)) return term_float(fold(x, y));
     Node *in[2] = {arg_float(b, c, 0), arg_float(b, c, 1)};
-    return in[0] && in[1] ? term_tensor(emit_map(b, op, 2, in)) : term_poison();
+    return in[0] && in[1] ? term_tensor(make_map(b, op, 2, in)) : term_poison();
 }
 
 Term builtin_maximum(Bind *b, Call *c) { return extreme(b, c, OP_maximum, fmax); }
@@ -49,10 +49,10 @@ Term builtin_where(Bind *b, Call *c) {
         return term_poison();
     }
     if (in[1]->type->dtype != in[2]->type->dtype) {
-        in[1] = emit_cast(b, in[1], DT_F32);
-        in[2] = emit_cast(b, in[2], DT_F32);
+        in[1] = make_cast(b, in[1], DT_F32);
+        in[2] = make_cast(b, in[2], DT_F32);
     }
-    return term_tensor(emit_map(b, OP_where, 3, in));
+    return term_tensor(make_map(b, OP_where, 3, in));
 }
 
 /* ---- reductions --------------------------------------------------------------------------------------------------------------------------- */
@@ -84,17 +84,17 @@ static Node *count_kept(Bind *b, Node *x, Node *mask, const bool *over) {
             return NULL;
         }
     }
-    Node *n = emit_cast(b, mask, DT_F32);
-    if (any) n = emit_reduce(b, OP_sum, n, over_mask);
+    Node *n = make_cast(b, mask, DT_F32);
+    if (any) n = make_reduce(b, OP_sum, n, over_mask);
     if (extent_equal(others, extent_const(1))) return n;
     Term t = term_size(others);
     Node *in[2] = {n, tensor_of(b, &t, DT_F32, "a size")};
-    return emit_map(b, OP_mul, 2, in);
+    return make_map(b, OP_mul, 2, in);
 }
 
 static Node *masked(Bind *b, Node *mask, Node *x, double otherwise) {
-    Node *in[3] = {mask, x, emit_number(b, otherwise, DT_F32)};
-    return emit_map(b, OP_where, 3, in);
+    Node *in[3] = {mask, x, make_number(b, otherwise, DT_F32)};
+    return make_map(b, OP_where, 3, in);
 }
 
 static Term reduce(Bind *b, Call *c, Op op) {
@@ -102,17 +102,17 @@ static Term reduce(Bind *b, Call *c, Op op) {
     Node *x = arg_float(b, c, 0);
     if (!x || !arg_over(b, c, 1, x->type, over)) return term_poison();
     Term where = arg_term(b, c, 2);
-    if (where.kind == TERM_NONE) return term_tensor(emit_reduce(b, op, x, over));
+    if (where.kind == TERM_NONE) return term_tensor(make_reduce(b, op, x, over));
     Node *mask = arg_tensor(b, c, 2);
     if (!mask || !check_mask(b, c, x, mask)) return term_poison();
     Node *kept = masked(b, mask, x, op == OP_max ? -INFINITY : 0);
     if (!kept) return term_poison();
-    Node *total = emit_reduce(b, op == OP_mean ? OP_sum : op, kept, over);
+    Node *total = make_reduce(b, op == OP_mean ? OP_sum : op, kept, over);
     if (op != OP_mean) return term_tensor(total);
     Node *count = count_kept(b, x, mask, over);
     if (!count) return term_poison();
-    Node *least = emit_map(b, OP_maximum, 2, (Node *[]){count, emit_number(b, 1, DT_F32)});         /* nothing kept: 0 / 1 */
-    return least ? term_tensor(emit_map(b, OP_div, 2, (Node *[]){total, least})) : term_poison();
+    Node *least = make_map(b, OP_maximum, 2, (Node *[]){count, make_number(b, 1, DT_F32)});         /* nothing kept: 0 / 1 */
+    return least ? term_tensor(make_map(b, OP_div, 2, (Node *[]){total, least})) : term_poison();
 }
 
 Term builtin_sum(Bind *b, Call *c) { return reduce(b, c, OP_sum); }
@@ -125,7 +125,7 @@ Term builtin_softmax(Bind *b, Call *c) {
     Node *x = arg_float(b, c, 0);
     if (!x || !arg_axis(b, c, 1, x->type, &axis)) return term_poison();
     over[axis] = true;
-    return term_tensor(emit_reduce(b, OP_softmax, x, over));
+    return term_tensor(make_reduce(b, OP_softmax, x, over));
 }
 
 /* ---- products ------------------------------------------------------------------------------------------------------------------------------- */
@@ -142,14 +142,14 @@ Term builtin_dot(Bind *b, Call *c) {
         if (axis_of(b, y->type, dims[i], at, "the second tensor given to `dot`") < 0) return term_poison();
         over[i] = dims[i]->axis;
     }
-    return term_tensor(emit_dot(b, x, y, over, n));
+    return term_tensor(make_dot(b, x, y, over, n));
 }
 
 Term builtin_gather(Bind *b, Call *c) {
     Node *table = arg_tensor(b, c, 0), *ids = arg_tensor(b, c, 1);
     int axis = 0;
     if (!table || !ids || (arg_given(c, 2) && !arg_axis(b, c, 2, table->type, &axis))) return term_poison();
-    if (ids->type->dtype == DT_I32 || ids->type->dtype == DT_I64) return term_tensor(emit_gather(b, table, ids, axis));
+    if (ids->type->dtype == DT_I32 || ids->type->dtype == DT_I64) return term_tensor(make_gather(b, table, ids, axis));
     Diag *d = bind_error(b, "E0202", arg_given(c, 1)->at, "`%s` looks rows up by whole numbers, not by %s", c->name, type_text(b, ids->type));
     if (dtype_is_float(ids->type->dtype)) diag_help(d, "`as i32` rounds towards zero");
     return term_poison();

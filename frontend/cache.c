@@ -198,7 +198,7 @@ Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache) {
         diag_label(d, i.node->graph->owner->at, "and this loop runs %lld times", (long long)attr_int(i.node->graph->owner, ATTR_count, 0));
         return term_poison();
     }
-    t.layer = index ? i.node : emit_number(b, (double)number, DT_I32);
+    t.layer = index ? i.node : make_number(b, (double)number, DT_I32);
     return t;
 }
 

@@ -223,7 +223,7 @@ Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *pa
         if (got[i]) given_term(b, c, got[i]);
     Frame *f = bind_new(b, sizeof *f);
     *f = (Frame){.decl = decl, .caller = b->frame, .call = c->at, .library = library, .hint = b->hint, .given = got};
-    Scope *local = scope_new(b, library ? b->library_globals : b->globals);
+    Scope *local = scope_open(b, library ? b->library_globals : b->globals);
     if (!bind_params(b, c, f, local, got)) return term_poison();
     const char *outer_path = b->path, *outer_hint = b->hint;
     Span outer_at = b->at;

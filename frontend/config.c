@@ -162,7 +162,7 @@ void config_bind(Bind *b, const Decl *d) {
     bool library = bind_in_library(b, d->at);
     Scope *home = library ? b->library_globals : b->globals, *s = home;
     if (d->kind == DECL_CONFIG) {
-        s = scope_new(b, home);
+        s = scope_open(b, home);
         s->config = true;
         if (!b->options->config) {
             Diag *e = bind_error(b, "E0508", d->at, "the model needs %s, and none was given", d->path ? d->path : "a config");

@@ -74,7 +74,7 @@ static Node *operand(Einsum *e, int index, Given *g) {
     Term t = given_term(e->b, e->c, g);
     Node *x = tensor_of(e->b, &t, DT_F32, "an argument of `einsum`");
     if (!x) return NULL;
-    x = emit_cast(e->b, x, DT_F32);
+    x = make_cast(e->b, x, DT_F32);
     if (x->type->rank != l->n) {
         Diag *d = bind_error(e->b, "E0302", g->at, "the pattern gives this tensor %d axes", l->n);
         diag_caret(d, "it is %s", type_text(e->b, x->type));
@@ -101,7 +101,7 @@ static Node *operand(Einsum *e, int index, Given *g) {
         }
         type.axis[i].name = e->axis[at];
     }
-    return emit_view(e->b, x, type_new(e->b->cx, type.dtype, type.rank, type.axis));
+    return make_view(e->b, x, type_new(e->b->cx, type.dtype, type.rank, type.axis));
 }
 
 static bool needed_later(const Einsum *e, int index, const char *letter) {
@@ -118,7 +118,7 @@ static Node *sum_alone(Einsum *e, Node *x, int index, const Node *other) {
         if (at < 0 || needed_later(e, index, e->letter[i]) || (other && type_find(other->type, e->axis[i]) >= 0)) continue;
         over[at] = any = true;
     }
-    return any ? emit_reduce(e->b, OP_sum, x, over) : x;
+    return any ? make_reduce(e->b, OP_sum, x, over) : x;
 }
 
 static Node *multiply(Einsum *e, Node *x, Node *y, int index) {
@@ -130,7 +130,7 @@ static Node *multiply(Einsum *e, Node *x, Node *y, int index) {
         bool both = type_find(x->type, e->axis[i]) >= 0 && type_find(y->type, e->axis[i]) >= 0;
         if (both && !needed_later(e, index, e->letter[i])) over[n++] = e->axis[i];
     }
-    return n ? emit_dot(e->b, x, y, over, n) : emit_map(e->b, OP_mul, 2, (Node *[]){x, y});
+    return n ? make_dot(e->b, x, y, over, n) : make_map(e->b, OP_mul, 2, (Node *[]){x, y});
 }
 
 static Node *in_order(Einsum *e, Node *x) {
@@ -142,7 +142,7 @@ static Node *in_order(Einsum *e, Node *x) {
         for (int k = 0; k < i; k++)
             if (order[k] == order[i]) return refuse(e, "the result has a letter twice"), NULL;
     }
-    return emit_transpose(e->b, x, order);
+    return make_transpose(e->b, x, order);
 }
 
 Term builtin_einsum(Bind *b, Call *c) {

@@ -90,15 +90,15 @@ static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at) {
             bind_error(b, "E0307", at, "the result would have the axis `%s` twice", name);
             return NULL;
         }
-        return emit_slice(b, x, axis, name, t->range.start, t->range.length);
+        return make_slice(b, x, axis, name, t->range.start, t->range.length);
     }
     if (term_is_int(t, &whole) && extent_is_const(x->type->axis[axis].size) && (whole < 0 || whole >= x->type->axis[axis].size.base)) {
         bind_error(b, "E0310", at, "position %lld is outside the axis `%s` of %lld", (long long)whole, x->type->axis[axis].name, (long long)x->type->axis[axis].size.base);
         return NULL;
     }
-    if (term_is_int(t, &whole)) return emit_pick(b, x, axis, t->size);
+    if (term_is_int(t, &whole)) return make_pick(b, x, axis, t->size);
     if (t->kind == TERM_TENSOR && axis == 0 && !dtype_is_float(t->node->type->dtype) && t->node->type->dtype != DT_BOOL)
-        return emit_gather(b, x, t->node, axis);
+        return make_gather(b, x, t->node, axis);
     Diag *d = bind_error(b, "E0201", at, "a position is a whole number, a range or a parameter of a mask, not %s", term_print(b, t));
     diag_origin(b, d, t);
     return NULL;
@@ -183,7 +183,7 @@ static Term as_view(Bind *b, Scope *s, const Expr *e, Node *x) {
         diag_note(d, "`as` keeps the order of the elements: it renames, splits and merges neighbouring axes");
         return term_poison();
     }
-    return term_tensor(emit_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis)));
+    return term_tensor(make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis)));
 }
 
 static Term eval_as(Bind *b, Scope *s, const Expr *e) {
@@ -197,7 +197,7 @@ static Term eval_as(Bind *b, Scope *s, const Expr *e) {
             diag_help(d, "the types are f32, i32, i64 and bool");
             return term_poison();
         }
-        x = emit_cast(b, x, dtype);
+        x = make_cast(b, x, dtype);
     }
     return e->type->has_axes ? as_view(b, s, e, x) : term_tensor(x);
 }

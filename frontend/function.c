@@ -77,7 +77,7 @@ Term call_function(Bind *b, Call *c, const Function *f) {
         if (f->kind == FUNCTION_NOT) return operator_unary(b, left, '!');
         return operator_binary(b, left, right, f->kind == FUNCTION_AND ? '&' : '|', NULL);
     }
-    Scope *s = scope_new(b, f->scope);
+    Scope *s = scope_open(b, f->scope);
     if (!bind_params(b, c, f->lambda, s)) return term_poison();
     return eval(b, s, f->lambda->left);
 }

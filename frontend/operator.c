@@ -150,8 +150,8 @@ static bool both_dtypes(Bind *b, Node **x, Node **y, int op) {
         return false;
     }
     DType common = dtype_is_float(a) || dtype_is_float(c) ? DT_F32 : DT_I64;
-    *x = emit_cast(b, *x, common);
-    *y = emit_cast(b, *y, common);
+    *x = make_cast(b, *x, common);
+    *y = make_cast(b, *y, common);
     return true;
 }
 
@@ -210,7 +210,7 @@ static Term tensor_binary(Bind *b, const Term *tx, const Term *ty, int op) {
     if (!both_dtypes(b, &x, &y, op) || refuse_outer_sum(b, x->type, y->type, op)) return term_poison();
     bool swap;
     Op node = op_of(op, &swap);
-    return term_tensor(emit_map(b, node, 2, swap ? (Node *[]){y, x} : (Node *[]){x, y}));
+    return term_tensor(make_map(b, node, 2, swap ? (Node *[]){y, x} : (Node *[]){x, y}));
 }
 
 /* true & mask is the mask; false & mask is false. */
@@ -279,7 +279,7 @@ static Term negate(Bind *b, const Term *x) {
         bind_error(b, "E0202", b->at, "`-` cannot take %s", type_text(b, n->type));
         return term_poison();
     }
-    return term_tensor(emit_map(b, OP_neg, 1, &n));
+    return term_tensor(make_map(b, OP_neg, 1, &n));
 }
 
 Term operator_unary(Bind *b, Term x, int op) {
@@ -287,7 +287,7 @@ Term operator_unary(Bind *b, Term x, int op) {
     if (op == '-') return negate(b, &x);
     if (x.kind == TERM_BOOL) return term_bool(!x.flag);
     if (x.kind == TERM_FUNCTION) return function_combine(b, FUNCTION_NOT, x.function, NULL);
-    if (x.kind == TERM_TENSOR && x.node->type->dtype == DT_BOOL) return term_tensor(emit_map(b, OP_not, 1, &x.node));
+    if (x.kind == TERM_TENSOR && x.node->type->dtype == DT_BOOL) return term_tensor(make_map(b, OP_not, 1, &x.node));
     Diag *d = bind_error(b, "E0201", b->at, "`!` needs a truth value, not %s", term_print(b, &x));
     diag_origin(b, d, &x);
     return term_poison();

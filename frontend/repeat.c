@@ -153,7 +153,7 @@ void statement_repeat(Bind *b, Scope *s, const Stmt *st) {
     Node *loop = emit(b, OP_repeat, list.n == 1 ? inputs[0]->type : NULL, list.n, inputs);
     attr_set_int(b->cx, loop, ATTR_count, count);
     Outside outside = enter(b, st, count);
-    Scope *inside = scope_new(b, s);
+    Scope *inside = scope_open(b, s);
     inside->repeat = true;
     Graph *body = open_body(b, loop, st, &list, inside);
     const char *path = st->path ? path_join(b, st->path, st->path_at) : b->path;

@@ -1,7 +1,7 @@
 /* Scopes: the names a place in the text can see. The file's own names lie outermost, then std.attar's. */
 #include "bind.h"
 
-Scope *scope_new(Bind *b, Scope *parent) {
+Scope *scope_open(Bind *b, Scope *parent) {
     Scope *s = bind_new(b, sizeof *s);
     s->vars = map_new(b->cx->arena);
     s->ended = map_new(b->cx->arena);

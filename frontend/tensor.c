@@ -18,19 +18,19 @@ Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs) {
     return node;
 }
 
-Node *emit_view(Bind *b, Node *x, const Type *t) {
+Node *make_view(Bind *b, Node *x, const Type *t) {
     while (x->op == OP_view && !attr_bool(x, ATTR_keep, false)) x = x->inputs[0];
     if (type_equal(x->type, t)) return x;
     return emit(b, OP_view, t, 1, &x);
 }
 
-Node *emit_rename(Bind *b, Node *x, int axis, const char *name) {
+Node *make_rename(Bind *b, Node *x, int axis, const char *name) {
     Type t = *x->type;
     t.axis[axis].name = name;
-    return emit_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
+    return make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
 }
 
-Node *emit_transpose(Bind *b, Node *x, const int *order) {
+Node *make_transpose(Bind *b, Node *x, const int *order) {
     Type t = *x->type;
     bool same = true;
     for (int i = 0; i < t.rank; i++) {
@@ -40,21 +40,21 @@ Node *emit_transpose(Bind *b, Node *x, const int *order) {
     return same ? x : emit(b, OP_transpose, type_new(b->cx, t.dtype, t.rank, t.axis), 1, &x);
 }
 
-Node *emit_cast(Bind *b, Node *x, DType to) {
+Node *make_cast(Bind *b, Node *x, DType to) {
     if (x->type->dtype == to) return x;
     return emit(b, OP_cast, type_with_dtype(b->cx, x->type, to), 1, &x);
 }
 
-Node *emit_number(Bind *b, double value, DType dtype) {
+Node *make_number(Bind *b, double value, DType dtype) {
     Node *n = emit(b, OP_const, type_new(b->cx, dtype, 0, NULL), 0, NULL);
     attr_set_float(b->cx, n, ATTR_value, value);
     return n;
 }
 
-Node *emit_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size) {
+Node *make_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size) {
     const char *old = x->type->axis[axis].name;
     if (extent_equal(start, extent_const(0)) && extent_equal(size, x->type->axis[axis].size))
-        return old == name ? x : emit_rename(b, x, axis, name);
+        return old == name ? x : make_rename(b, x, axis, name);
     Type t = *x->type;
     t.axis[axis] = (Axis){name, size};
     Node *n = emit(b, OP_slice, type_new(b->cx, t.dtype, t.rank, t.axis), 1, &x);
@@ -63,7 +63,7 @@ Node *emit_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Ext
     return n;
 }
 
-Node *emit_pick(Bind *b, Node *x, int axis, Extent at) {
+Node *make_pick(Bind *b, Node *x, int axis, Extent at) {
     Axis rest[MAX_RANK];
     int n = 0;
     for (int i = 0; i < x->type->rank; i++)
@@ -74,17 +74,17 @@ Node *emit_pick(Bind *b, Node *x, int axis, Extent at) {
     return node;
 }
 
-Node *emit_gather(Bind *b, Node *table, Node *ids, int axis) {
+Node *make_gather(Bind *b, Node *table, Node *ids, int axis) {
     Type t = *ids->type;
     t.dtype = table->type->dtype;
     for (int i = 0; i < table->type->rank; i++)
         if (i != axis && !type_take(b, b->at, &t, table->type->axis[i].name, table->type->axis[i].size)) return NULL;
-    Node *n = emit(b, OP_gather, type_new(b->cx, t.dtype, t.rank, t.axis), 2, (Node *[]){table, emit_cast(b, ids, DT_I32)});
+    Node *n = emit(b, OP_gather, type_new(b->cx, t.dtype, t.rank, t.axis), 2, (Node *[]){table, make_cast(b, ids, DT_I32)});
     attr_set_names(b->cx, n, ATTR_over, &table->type->axis[axis].name, 1);
     return n;
 }
 
-Node *emit_reduce(Bind *b, Op op, Node *x, const bool *over) {
+Node *make_reduce(Bind *b, Op op, Node *x, const bool *over) {
     const char *names[MAX_RANK];
     Axis axes[MAX_RANK];
     int n = 0, kept = 0;
@@ -112,7 +112,7 @@ static bool align(Bind *b, Type *t, const Type *y) {
     return true;
 }
 
-Node *emit_map(Bind *b, Op op, int n, Node *const *inputs) {
+Node *make_map(Bind *b, Op op, int n, Node *const *inputs) {
     Type t = {.dtype = op_info[op].flags & OPF_COMPARE ? DT_BOOL : inputs[n - 1]->type->dtype};
     int first = op == OP_where ? 1 : 0;             /* the condition's axes come last: the value keeps its order */
     for (int i = 0; i < n; i++)
@@ -120,7 +120,7 @@ Node *emit_map(Bind *b, Op op, int n, Node *const *inputs) {
     return emit(b, op, type_new(b->cx, t.dtype, t.rank, t.axis), n, inputs);
 }
 
-Node *emit_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over) {
+Node *make_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over) {
     Type all = {.dtype = x->type->dtype}, t = {.dtype = x->type->dtype};
     if (!align(b, &all, x->type) || !align(b, &all, y->type)) return NULL;
     for (int i = 0; i < all.rank; i++) {
@@ -145,10 +145,10 @@ static Node *range_tensor(Bind *b, const Term *t) {
 
 static Node *size_tensor(Bind *b, Extent size, DType like) {
     DType dtype = like == DT_I32 || like == DT_I64 ? like : DT_F32;
-    if (extent_is_const(size)) return emit_number(b, (double)size.base, dtype);
+    if (extent_is_const(size)) return make_number(b, (double)size.base, dtype);
     Node *n = emit(b, OP_extent, type_new(b->cx, DT_F32, 0, NULL), 0, NULL);
     attr_set_extent(b->cx, n, ATTR_size, size);
-    return emit_cast(b, n, dtype);
+    return make_cast(b, n, dtype);
 }
 
 Node *tensor_of(Bind *b, const Term *t, DType like, const char *what) {
@@ -157,8 +157,8 @@ Node *tensor_of(Bind *b, const Term *t, DType like, const char *what) {
     case TERM_TENSOR: return t->node;
     case TERM_RANGE: return range_tensor(b, t);
     case TERM_SIZE: return size_tensor(b, t->size, like);
-    case TERM_FLOAT: return emit_number(b, t->real, DT_F32);
-    case TERM_BOOL: return emit_number(b, t->flag, DT_BOOL);
+    case TERM_FLOAT: return make_number(b, t->real, DT_F32);
+    case TERM_BOOL: return make_number(b, t->flag, DT_BOOL);
     default: break;
     }
     if (t->kind == TERM_ABSENT) {

@@ -266,7 +266,7 @@ bool unify(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Term
         inside.axis[lead + i].name = name;
     }
     set_axes(b, local, &pattern);
-    *value = term_tensor(emit_view(b, x, type_new(b->cx, inside.dtype, inside.rank, inside.axis)));
+    *value = term_tensor(make_view(b, x, type_new(b->cx, inside.dtype, inside.rank, inside.axis)));
     return true;
 }
 
@@ -326,5 +326,5 @@ Term unify_result(Bind *b, Frame *f, Scope *local, const TypeExpr *declared, Ter
     inside.dtype = outside.dtype = x->type->dtype;
     bool other = declared->dtype.text && (!dtype_from_name(declared->dtype.text, &dtype) || dtype != x->type->dtype);
     if (other || !type_equal(x->type, &inside)) return refuse_result(b, f, declared, x->type, &inside, at);
-    return term_tensor(emit_view(b, x, type_new(b->cx, outside.dtype, outside.rank, outside.axis)));
+    return term_tensor(make_view(b, x, type_new(b->cx, outside.dtype, outside.rank, outside.axis)));
 }
