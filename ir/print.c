@@ -262,7 +262,6 @@ static void put_nodes(Printer *p, const Graph *g, int indent) {
 void graph_print(const Graph *model, Text *out) {
     Printer p = {.out = out, .arena = out->arena, .model = model, .sizes = map_new(out->arena)};
     note_graph(&p, model);
-    for (int i = 0; i < model->n_caches; i++) note_type(&p, model->caches[i].type);
     put_header(&p);
     put_nodes(&p, model, 1);
 }
