@@ -105,7 +105,7 @@ static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va
     DiagPart *part = arena_alloc(d->owner->arena, sizeof *part);
     part->kind = kind;
     part->at = at;
-    part->text = arena_vprint(d->owner->arena, format, args);
+    part->text = format ? arena_vprint(d->owner->arena, format, args) : NULL;       /* a label may be a mark alone */
     if (d->last_part)
         d->last_part->next = part;
     else

@@ -67,6 +67,11 @@ json_t *json_read_text(Diags *d, const char *code, const char *file, const char 
         diag_file_error(d, code, file, place_of(d, text, deep), "JSON nested deeper than %d levels", max_depth);
         return NULL;
     }
+    const char *nul = memchr(text, 0, size);            /* jansson overlooks one behind a number */
+    if (nul) {
+        diag_file_error(d, code, file, place_of(d, text, (size_t)(nul - text)), "not valid JSON: a NUL byte");
+        return NULL;
+    }
     json_error_t error;
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (root)

@@ -197,7 +197,7 @@ static void put_row(const Snippet *s, Window w, const char *signs, const Place *
             style_on(s->out, s->colour, STYLE_PLAIN);
     }
     if (label) {
-        if (signs[width - 1] != ' ' && width > 0 && (signs[width - 1] == '^' || signs[width - 1] == '-'))
+        if (width > 0 && (signs[width - 1] == '^' || signs[width - 1] == '-'))
             text_char(s->out, ' ');
         style_on(s->out, s->colour, style_of(s, label));
         put_safe(s->out, label->text, strlen(label->text), (size_t)(s->gutter + 2 + (w.cut_left ? 4 : 1) + width));
