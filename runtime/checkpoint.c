@@ -151,8 +151,8 @@ static int64_t check_part(Context *cx, const Checkpoint *c, const char *name, in
     }
     int64_t all = host_count(&c->shards.tensors[i]);
     if (first >= 0 && count >= 0 && first <= all && count <= all - first) return i;
-    diag_file_error(cx->diags, "E0420", c->path, where, "elements %lld to %lld of %lld were asked for", (long long)first,
-                    (long long)(first + count), (long long)all);
+    diag_file_error(cx->diags, "E0420", c->path, where, "%lld elements from %lld on were asked for, of %lld", (long long)count,
+                    (long long)first, (long long)all);
     return -1;
 }
 
