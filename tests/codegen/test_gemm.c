@@ -35,11 +35,72 @@ START_TEST(test_shapes) {
 }
 END_TEST
 
+/* q, k, v: three results with epilogues of their own, heads as two axes; k with fewer heads; v has a residual. */
+static const char qkv[] =
+    "kernels Attn(x: f32[B, S, D], skip: f32[B, S, G, K], row: f32[B, S], one: f32)\n"
+    "  dims    B = 1..4  S = 1..64  D = 24  H = 6  G = 2  K = 8\n"
+    "  wq    = weight key=\"q.weight\" : f32[H, K, D]\n"
+    "  wk    = weight key=\"k.weight\" stored=[24, 16] strides=[8, 1, 16] : f32[G, K, D]\n"
+    "  wv    = weight key=\"all.weight\" stored=[99, 24] start=72 strides=[192, 24, 1] : f32[G, K, D]\n"
+    "  bq    = weight key=\"q.bias\" : f32[H, K]\n"
+    "  qkv   = gemm x, wq, wk, wv, bq, skip, row, one over=D weights=3 (a: f32[B, S, H, K], b: f32[B, S, G, K], c: f32[B, S, G, K],"
+    " bias: f32[H, K], s: f32[B, S, G, K], r: f32[B, S], o: f32) {\n"
+    "    half = const value=0.5 : f32\n"
+    "    a1 = add a, bias : f32[B, S, H, K]\n"
+    "    a2 = mul a1, half : f32[B, S, H, K]\n"
+    "    b1 = mul b, r : f32[B, S, G, K]\n"
+    "    c1 = add s, c : f32[B, S, G, K]\n"
+    "    c2 = sub c1, o : f32[B, S, G, K]\n"
+    "    return a2, b1, c2\n"
+    "  }\n"
+    "  q     = get qkv index=0 : f32[B, S, H, K]\n"
+    "  k     = get qkv index=1 : f32[B, S, G, K]\n"
+    "  v     = get qkv index=2 : f32[B, S, G, K]\n"
+    "  return q = q, k = k, v = v\n";
+
+/* gate and up: two accumulators in one result; two contracted axes; a slice of x whose rows step by a run-time stride. */
+static const char swiglu[] =
+    "kernels Mlp(x: f32[B, S, H, K])\n"
+    "  dims    B = 1..4  S = 1..64  H = 3  K = 7  F = 50\n"
+    "  up    = weight key=\"up.weight\" : f32[F, H, K]\n"
+    "  gate  = weight key=\"gate.weight\" : f32[F, H, K]\n"
+    "  last  = slice x axis=S start=0 : f32[B, H, K]\n"
+    "  h     = gemm x, gate, up over=[H, K] weights=2 (g: f32[B, S, F], u: f32[B, S, F]) {\n"
+    "    s = silu g : f32[B, S, F]\n"
+    "    r = mul s, u : f32[B, S, F]\n"
+    "    return r\n"
+    "  } : f32[B, S, F]\n"
+    "  l     = gemm last, gate over=[H, K] weights=1 (g2: f32[B, F]) {\n"
+    "    r2 = tanh g2 : f32[B, F]\n"
+    "    return r2\n"
+    "  } : f32[B, F]\n"
+    "  return h = h, l = l\n";
+
+static void both_sizes(const char *text, const Target *target) {
+    Trial t;
+    trial_open(&t, target);
+    trial_load(&t, text);
+    for (int64_t b = 1; b <= 3; b++)
+        for (int64_t s = 1; s <= 17; s += 1 + (b > 1) * 4)
+            trial_check(&t, (int64_t[]){b, s}, 2e-5);
+    trial_close(&t);
+}
+
+START_TEST(test_several) {
+    for (int i = 0; i < target_count; i++)
+        if (native_can(&targets[i])) {
+            both_sizes(qkv, &targets[i]);
+            both_sizes(swiglu, &targets[i]);
+        }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("gemm");
     TCase *c = tcase_create("gemm");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, test_shapes, 0, sizeof shapes / sizeof *shapes);
+    tcase_add_test(c, test_several);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
