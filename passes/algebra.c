@@ -34,6 +34,14 @@ static Node *const_right(PassContext *px, Node *n) {
     return two(px, n, n->op, n->inputs[1], n->inputs[0]);
 }
 
+/* b + x -> x + b where x has all the axes of b and more: the larger operand leads, and with it the order of axes. */
+static Node *wider_left(PassContext *px, Node *n) {
+    Node *a = n->inputs[0], *b = n->inputs[1];
+    if (!(op_info[n->op].flags & OPF_COMMUTES) || a->type->rank == 0 || a->type->rank >= b->type->rank || !axes_within(a->type, b->type)) return NULL;
+    Node *turned = two(px, n, n->op, b, a);
+    return turned ? make_transposed(px, n, turned, n->type) : NULL;
+}
+
 /* s + where(m, 0, -inf) -> where(m, s, -inf);   s + where(m, -inf, 0) -> where(m, -inf, s) */
 static Node *additive_mask(PassContext *px, Node *n) {
     for (int i = 0; i < 2; i++) {
@@ -119,6 +127,7 @@ static Node *simplify_pair(Node *n, Op same) {
 Node *simplify_algebra(PassContext *px, Node *n) {
     if (op_info[n->op].class != CLASS_MAP) return NULL;
     Node *r = n->n_inputs == 2 ? const_right(px, n) : NULL;
+    if (!r && n->n_inputs == 2) r = wider_left(px, n);
     if (r) return r;
     switch (n->op) {
     case OP_add: return simplify_add(px, n);

@@ -13,6 +13,7 @@ typedef struct Epilogue {
     PassContext *px;
     Node *gemm;
     int weights;
+    bool quiet;                         /* trying: refusals are reported once, at the end */
     Text done;                          /* names of the operators taken in, for the remark */
     int count;
     double saved;
@@ -116,6 +117,7 @@ static bool leads_whole(const Node *n, const Type *acc) {
 }
 
 static bool refuse(Epilogue *e, RemarkCode code, const Node *value, const Node *evidence, const char *why) {
+    if (e->quiet) return false;
     Remark *r = remark(e->px, REMARK_MISSED, code, value, "%s", why);
     if (evidence) r->evidence = evidence->at;
     return false;
@@ -226,13 +228,16 @@ static void report(Epilogue *e) {
     for (int j = 1; j <= e->weights; j++) r->flops += product_flops(e->px, e->gemm->inputs[0], e->gemm->inputs[j]);
 }
 
-/* Readers that could have been taken in, had there been only one. */
-static void report_shared(Epilogue *e) {
+/* Why the next operator did not come in, one remark for each result. */
+static void report_missed(Epilogue *e) {
+    e->quiet = false;
     for (Node *value = e->gemm; value; value = value->next) {
-        if (result_of(e, value) < 0 || !value->type || value->uses < 2) continue;
-        Node *reader = first_reader_in(value, value->graph);
-        if (reader && is_map(reader) && type_same_axes(reader->type, value->type))
-            refuse(e, REMARK_MULTI_USE, value, reader, SAY("`%s` has several readers, so it is stored", word_of(value)));
+        int index = result_of(e, value);
+        if (index < 0 || !value->type || read_as_result(value)) continue;
+        Node *reader = only_reader(value), *first = first_reader_in(value, value->graph);
+        if (reader) may_absorb(e, value, reader, index);
+        else if (first && is_map(first) && type_same_axes(first->type, value->type))
+            refuse(e, REMARK_MULTI_USE, value, first, SAY("`%s` has several readers, so it is stored", word_of(value)));
     }
 }
 
@@ -255,11 +260,10 @@ static bool fuse_graph(PassContext *px, Graph *g) {
         before = n->prev;
         if (n->body && n->body->level != LEVEL_BODY) changed |= fuse_graph(px, n->body);
         if (n->op != OP_gemm || n->uses == 0) continue;
-        Epilogue e = {.px = px, .gemm = n, .weights = (int)attr_int(n, ATTR_weights, 1), .done = text_new(px->cx->arena)};
+        Epilogue e = {.px = px, .gemm = n, .weights = (int)attr_int(n, ATTR_weights, 1), .quiet = true, .done = text_new(px->cx->arena)};
         while (absorb_one(&e)) changed = true;
         report(&e);
-        report_shared(&e);
-        before = before && before->graph == g ? before : n->prev;
+        report_missed(&e);
     }
     return changed;
 }

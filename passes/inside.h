@@ -105,6 +105,28 @@ Node *group_build(Group *g);                                    /* the kernel; a
 Node *group_build_append(Group *g, Node *append);               /* the append with the group done on the way; NULL if nothing in it has all axes */
 bool group_absorbs(const Node *n);                              /* elementwise, reduction, lookup, softmax: what these kernels are made of */
 
+/* ---- where elements lie (layout.c) ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct Step { int64_t factor; int n; Extent size[MAX_RANK]; } Step;      /* elements: factor times the sizes; 0: nothing moves */
+typedef struct Layout { int rank; Step step[MAX_RANK]; } Layout;
+bool step_equal(Step a, Step b);
+bool layout_of(const Node *n, Layout *out);                     /* false: a view needs two steps for one axis */
+bool layout_collapses(const Layout *l, const Type *t, int first, int n);        /* the axes first .. first + n lie as one axis would */
+bool layout_is_unit(const Layout *l, const Type *t, int first, int n);          /* and their elements are neighbours */
+Node *storage_of(const Node *n);                                /* below all views */
+bool is_whole_view(const Node *n);                              /* n is all of its storage in the same order, only cut into other axes */
+
+/* ---- parts of lower ------------------------------------------------------------------------------------------------------------------------------------- */
+
+Node *copy_before(PassContext *px, Node *where, Node *value);  /* a packed copy: map with the identity */
+void lower_layouts(PassContext *px, Graph *model);              /* lower_layout.c: copies where a kernel needs another layout; panels of keys */
+void lower_carries(PassContext *px, Graph *model);              /* lower_carry.c: copies so that carried values can share one buffer */
+void lower_results(PassContext *px, Graph *model);              /* every result of the model is a packed value of its own */
+/* The kernel may write its one result over this storage: it reads every element of it only where it writes. */
+bool may_overwrite(const Node *kernel, const Node *storage);
+/* n or a view of it is read by something after `where` in where's graph (inside later nodes too), or is a result. */
+bool read_after(const Node *n, const Node *where);
+
 /* ---- parts of canonicalize ------------------------------------------------------------------------------------------------------------------ */
 
 Node *simplify_formula(PassContext *px, Node *n);               /* formula.c: gelu, silu, sigmoid, softmax, rsqrt */
