@@ -264,21 +264,27 @@ static const char *emit_softmax(Attend *a)
 
 /* ---- the kernel ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* The indices of the row's axes; `row` counts in the tile. */
-static void emit_row_indices(Attend *a)
+static bool mentions_row(const Attend *a, const char *text)
+{
+    bool any = false;
+    for (int i = 0; i < a->n_rows; i++)
+        any |= mentions(text, a->row[i].var);
+    return any;
+}
+
+/* Those indices of the row's axes that `text` mentions; `row` counts in the tile. */
+static void emit_row_indices(Attend *a, const char *text)
 {
     Kernel *k = a->k;
     const char *above = "first + row";
-    if (a->n_rows > 1) {
+    if (a->n_rows > 1 && mentions_row(a, text)) {
         put_line(k, "const ptrdiff_t index = first + row;");
         above = "index";
     }
     for (int i = a->n_rows - 1; i >= 0; i--) {
-        const char *size = kernel_factor(k, a->row[i].size);
-        if (i == 0)
-            put_line(k, "const ptrdiff_t %s = %s;", a->row[i].var, above);
-        else
-            put_line(k, "const ptrdiff_t %s = %s %% %s;", a->row[i].var, above, size);
+        const char *size = kernel_factor(k, a->row[i].size), *var = a->row[i].var;
+        if (mentions(text, var))
+            put_line(k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", var, above, size);
         above = arena_print(k->e->cx->arena, "%s / %s", above, size);
     }
 }
@@ -320,12 +326,17 @@ static void emit_rows(Attend *a)
     put_line(k, "    query_row[i] = 0.0f;");
     put_line(k, "continue;");
     put_close(k);
-    emit_row_indices(a);
+    Text before = k->body;
+    k->body = text_new(k->e->cx->arena);
     put_line(k, "const float *from = %s;", address_of(a, &a->q));
     put_line(k, "for (int i = 0; i < %lld; i++)", head);
     put_line(k, "    query_row[i] = from[%s]%s;", at, scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
     put_line(k, "end[row] = keys;");
     attend_emit_bounds(a);
+    Text after = k->body;
+    k->body = before;
+    emit_row_indices(a, after.data);
+    text_put(&k->body, after.data, after.length);
     put_open(k, "if (begin[row] < end[row])");
     put_line(k, "low = lesser(low, begin[row]);");
     put_line(k, "high = larger(high, end[row]);");
@@ -353,19 +364,10 @@ static void emit_block_ranges(Attend *a)
     put_line(k, "    continue;");
 }
 
-static bool softmax_needs_indices(const Attend *a, const char *arguments)
-{
-    bool needs = false;
-    for (int i = 0; i < a->n_rows; i++)
-        needs |= mentions(arguments, a->row[i].var);
-    return needs;
-}
-
 static void emit_softmax_call(Attend *a, const char *arguments, const char *low, const char *high)
 {
     Kernel *k = a->k;
-    if (softmax_needs_indices(a, arguments))
-        emit_row_indices(a);
+    emit_row_indices(a, arguments);
     put_line(k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s%s);", a->softmax, ATTEND_STEP, low,
              high, a->mask.keys.count ? ", open, holes" : "", arguments);
 }
@@ -448,7 +450,7 @@ static void emit_block(Attend *a, const char *open, const char *softmax)
     put_close(k);
     put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
     put_line(k, "    %s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
-    bool indices = softmax_needs_indices(a, softmax);
+    bool indices = mentions_row(a, softmax);
     if (indices)
         put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     else
@@ -465,7 +467,7 @@ static void emit_store(Attend *a)
 {
     Kernel *k = a->k;
     put_open(k, "for (int row = 0; row < count; row++)");
-    emit_row_indices(a);
+    emit_row_indices(a, address_of(a, &a->out));
     put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
     put_line(k, "float *to = %s;", address_of(a, &a->out));
     put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);

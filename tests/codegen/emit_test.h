@@ -109,10 +109,12 @@ static inline void trial_place_all(Trial *t, Graph *g) {
                     n->place = (Place){.kind = PLACE_CACHE, .index = i};
         } else if (class == CLASS_LEAF && n->op != OP_carry)
             n->place.kind = PLACE_INLINE;
-        else if (n->op == OP_repeat)
-            trial_place_all(t, n->body);
-        else if (n->type)
-            trial_place(t, n);
+        else {
+            if (n->op == OP_repeat)
+                trial_place_all(t, n->body);
+            if (n->type)
+                trial_place(t, n);
+        }
     }
 }
 

@@ -189,6 +189,50 @@ static const Case cases[] = {
     "  return out = out\n", 1e-5},
 };
 
+/* A cache of plain rows and one of panels, filled in two calls and one more by one position; rotated on the way in. */
+static const char caches[] =
+    "kernels K(x: f32[B, S, H, K], c: f32[S, E], s: f32[S, E])\n"
+    "  dims    B = 1..2  S = 1..40  past = 0..70  H = 3  K = 8  E = 4  T = past+S\n"
+    "  cache   kv.k f32[B, T=70, H, K] grows T x 2 panels\n"
+    "  cache   kv.v f32[B, T=70, H, K] grows T x 2\n"
+    "  one   = const value=1 : i32\n"
+    "  k     = append x, one, c, s cache=kv.k layout=panels (a: f32[B, S, H, K], p: f32[S, E], q: f32[S, E]) {\n"
+    "    r = rotate a, p, q : f32[B, S, H, K]\n"
+    "    return r\n"
+    "  } : f32[B, T, H, K]\n"
+    "  v     = append x, one cache=kv.v : f32[B, T, H, K]\n"
+    "  both  = map k, v (m: f32[B, T, H, K], n: f32[B, T, H, K]) {\n"
+    "    d = sub m, n : f32[B, T, H, K]\n"
+    "    return d\n"
+    "  } : f32[B, T, H, K]\n"
+    "  panel = map x layout=panels keys=S (a2: f32[B, S, H, K]) {\n"
+    "    e = neg a2 : f32[B, S, H, K]\n"
+    "    return e\n"
+    "  } : f32[B, S, H, K]\n"
+    "  back  = map panel (a3: f32[B, S, H, K]) {\n"
+    "    f = neg a3 : f32[B, S, H, K]\n"
+    "    return f\n"
+    "  } : f32[B, S, H, K]\n"
+    "  return both = both, back = back\n";
+
+START_TEST(test_caches) {
+    for (int i = 0; i < target_count; i++) {
+        if (!native_can(&targets[i]))
+            continue;
+        for (int64_t b = 1; b <= 2; b++) {
+            Trial t;
+            trial_open(&t, &targets[i]);
+            trial_load(&t, caches);
+            trial_check(&t, (int64_t[]){b, 30, 0}, 1e-6);
+            trial_check(&t, (int64_t[]){b, 5, 30}, 1e-6);
+            trial_check(&t, (int64_t[]){b, 1, 35}, 1e-6);
+            trial_check(&t, (int64_t[]){b, 34, 36}, 1e-6);
+            trial_close(&t);
+        }
+    }
+}
+END_TEST
+
 static void check_case(const Case *c, const Target *target) {
     Trial t;
     trial_open(&t, target);
@@ -211,6 +255,7 @@ int main(void) {
     TCase *c = tcase_create("loops");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, test_cases, 0, sizeof cases / sizeof *cases);
+    tcase_add_test(c, test_caches);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
