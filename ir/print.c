@@ -6,14 +6,17 @@
 #include <string.h>
 #include "ir/ir.h"
 
+typedef struct Size { Extent size; int times; } Size;
+typedef struct Sizes { Size *items; size_t count, capacity, usual; } Sizes;     /* of one axis name; usual: the size it has most often */
+
 typedef struct Printer {
     Text *out;
     Arena *arena;
     const Graph *model;
-    Map sizes;                          /* axis name -> const Extent *, NULL where the name means several sizes */
+    Map sizes;                          /* axis name -> Sizes * */
 } Printer;
 
-/* ---- which axis names mean one size -------------------------------------------------------------------------------------------------- */
+/* ---- what the names of axes mean -------------------------------------------------------------------------------------------------- */
 
 static const Symbol *symbol_named(const Graph *model, const char *name) {
     for (int i = 0; i < model->n_symbols; i++)
@@ -21,51 +24,91 @@ static const Symbol *symbol_named(const Graph *model, const char *name) {
     return NULL;
 }
 
-static void note_type(Printer *p, const Type *t) {
-    for (int i = 0; t && i < t->rank; i++) {
-        const Axis *a = &t->axis[i];
-        if (symbol_named(p->model, a->name)) continue;
-        const Extent *known = map_get(&p->sizes, a->name);
-        if (!map_has(&p->sizes, a->name)) map_set(&p->sizes, a->name, (void *)&a->size);
-        else if (known && !extent_equal(*known, a->size)) map_set(&p->sizes, a->name, NULL);
+static void note_size(Printer *p, const Axis *a) {
+    Sizes *list = map_get(&p->sizes, a->name);
+    if (!list) {
+        list = arena_alloc(p->arena, sizeof *list);
+        map_set(&p->sizes, a->name, list);
     }
+    size_t i = 0;
+    while (i < list->count && !extent_equal(list->items[i].size, a->size)) i++;
+    if (i == list->count) {
+        list->items = arena_room(p->arena, list->items, list->count, &list->capacity, sizeof *list->items);
+        list->items[list->count++] = (Size){a->size, 0};
+    }
+    if (++list->items[i].times > list->items[list->usual].times) list->usual = i;
 }
 
 static void note_graph(Printer *p, const Graph *g) {
     for (const Node *n = g->first; n; n = n->next) {
-        note_type(p, n->type);
+        for (int i = 0; n->type && i < n->type->rank; i++)
+            if (!symbol_named(p->model, n->type->axis[i].name)) note_size(p, &n->type->axis[i]);
         if (n->body) note_graph(p, n->body);
     }
+}
+
+/* What the name means where nothing else is written. */
+static bool is_usual(const Printer *p, const Axis *a) {
+    const Symbol *s = symbol_named(p->model, a->name);
+    if (s) return extent_equal(a->size, extent_symbol(s));
+    const Sizes *list = map_get(&p->sizes, a->name);
+    return list && extent_equal(a->size, list->items[list->usual].size);
 }
 
 static void put_type(Printer *p, const Type *t) {
     text_add(p->out, "%s", dtype_name(t->dtype));
     for (int i = 0; i < t->rank; i++) {
         const Axis *a = &t->axis[i];
-        const Symbol *s = symbol_named(p->model, a->name);
-        const Extent *known = s ? NULL : map_get(&p->sizes, a->name);
         text_add(p->out, "%s%s", i ? ", " : "[", a->name);
-        if (s ? extent_equal(a->size, extent_symbol(s)) : known && extent_equal(*known, a->size)) continue;
+        if (is_usual(p, a)) continue;
         text_char(p->out, '=');
         extent_print(a->size, p->out);
     }
     if (t->rank) text_char(p->out, ']');
 }
 
+/* ---- words and "text" ---------------------------------------------------------------------------------------------------- */
+
+static bool is_word(const char *s) {
+    if (!isalpha((unsigned char)*s) && *s != '_') return false;
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.') return false;
+    return true;
+}
+
+static void put_name(Text *out, const char *name, bool quoted) {
+    if (!quoted && is_word(name)) {
+        text_add(out, "%s", name);
+        return;
+    }
+    text_char(out, '"');
+    for (; *name; name++) {
+        if (*name == '"' || *name == '\\') text_char(out, '\\');
+        text_char(out, iscntrl((unsigned char)*name) ? '?' : *name);
+    }
+    text_char(out, '"');
+}
+
 /* ---- header --------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_dim(Printer *p, const char *name) {
+    enum { WIDEST = 100 };
+    if (text_column(p->out) > WIDEST) text_add(p->out, "\n  dims  ");
+    text_add(p->out, "  %s = ", name);
+}
 
 static void put_dims(Printer *p) {
     text_add(p->out, "  dims  ");
     for (int i = 0; i < p->model->n_symbols; i++) {
         const Symbol *s = p->model->symbols[i];
-        text_add(p->out, "  %s = %lld..", s->name, (long long)s->low);
+        put_dim(p, s->name);
+        text_add(p->out, "%lld..", (long long)s->low);
         if (s->high != SYMBOL_UNBOUNDED) text_add(p->out, "%lld", (long long)s->high);
     }
     for (size_t i = 0; i < p->sizes.count; i++) {
-        const Extent *e = p->sizes.entries[i].value;
-        if (!e) continue;
-        text_add(p->out, "  %s = ", p->sizes.entries[i].key);
-        extent_print(*e, p->out);
+        const Sizes *list = p->sizes.entries[i].value;
+        put_dim(p, p->sizes.entries[i].key);
+        extent_print(list->items[list->usual].size, p->out);
     }
     text_char(p->out, '\n');
 }
@@ -97,32 +140,16 @@ static void put_header(Printer *p) {
         put_type(p, g->params[i]->type);
     }
     text_add(p->out, ")\n");
-    if (g->file) text_add(p->out, "  file    \"%s\"\n", g->file);
+    if (g->file) {
+        text_add(p->out, "  file    ");
+        put_name(p->out, g->file, true);
+        text_char(p->out, '\n');
+    }
     put_dims(p);
     put_caches_and_regions(p);
 }
 
 /* ---- attributes --------------------------------------------------------------------------------------------------------------------------- */
-
-static bool is_word(const char *s) {
-    if (!isalpha((unsigned char)*s) && *s != '_') return false;
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.') return false;
-    return true;
-}
-
-static void put_name(Text *out, const char *name, bool quoted) {
-    if (!quoted && is_word(name)) {
-        text_add(out, "%s", name);
-        return;
-    }
-    text_char(out, '"');
-    for (; *name; name++) {
-        if (*name == '"' || *name == '\\') text_char(out, '\\');
-        text_char(out, *name);
-    }
-    text_char(out, '"');
-}
 
 static void put_attr(Text *out, const Attr *a) {
     text_add(out, " %s=", attr_info[a->id].name);
@@ -186,7 +213,11 @@ static void put_call(Printer *p, const Node *n) {
     text_add(p->out, "%s", op_info[n->op].name);
     if (n->op == OP_repeat) {
         text_add(p->out, " %s < %lld", n->body->params[0]->name, (long long)attr_int(n, ATTR_count, 0));
-        for (int i = 0; i < n->n_inputs; i++) text_add(p->out, "%s%s = %s", i ? ", " : " carries ", n->body->params[i + 1]->name, n->inputs[i]->name);
+        for (int i = 0; i < n->n_inputs; i++) {
+            text_add(p->out, "%s%s", i ? ", " : " carries ", n->body->params[i + 1]->name);
+            put_place(p->out, &n->body->params[i + 1]->place);
+            text_add(p->out, " = %s", n->inputs[i]->name);
+        }
     } else {
         put_inputs(p->out, n);
     }

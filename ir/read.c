@@ -15,8 +15,9 @@ typedef struct Reader {
     const char *word;                   /* the current token */
     size_t length;
     bool quoted, failed;
+    bool placed;                        /* a place was read: memory is planned */
     Graph *model;
-    Map values, sizes;                  /* name -> Node *; axis name -> Extent * */
+    Map values, spans, sizes;           /* name -> Node *, name -> Span *; axis name -> Extent * */
     int depth;
     size_t blank_left;                  /* bytes that may still be spent on the sources of locations */
 } Reader;
@@ -27,16 +28,18 @@ static Span here(const Reader *r) {
     return (Span){r->source, (uint32_t)(r->word - r->source->text), (uint32_t)(r->word - r->source->text + (ptrdiff_t)r->length)};
 }
 
-static bool fail(Reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool fail(Reader *r, const char *format, ...) {
+static bool fail_at(Reader *r, Span at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static bool fail_at(Reader *r, Span at, const char *format, ...) {
     va_list args;
     if (r->failed) return false;
     va_start(args, format);
-    diag_error(r->cx->diags, "E1101", here(r), "%s", arena_vprint(r->cx->arena, format, args));
+    diag_error(r->cx->diags, "E1101", at, "%s", arena_vprint(r->cx->arena, format, args));
     va_end(args);
     r->failed = true;
     return false;
 }
+
+#define fail(r, ...) fail_at(r, here(r), __VA_ARGS__)
 
 static bool is_word_byte(char c) {
     return isalnum((unsigned char)c) || c == '_' || c == '.';
@@ -193,7 +196,11 @@ static const Type *type(Reader *r) {
                 fail(r, "more than %d axes", MAX_RANK);
                 break;
             }
-            axes[rank++] = axis(r);
+            Span at = here(r);
+            axes[rank] = axis(r);
+            for (int i = 0; i < rank; i++)
+                if (axes[i].name == axes[rank].name) fail_at(r, at, "the axis `%s` stands twice", axes[i].name);
+            rank++;
         } while (!r->failed && take(r, ","));
     if (rank) expect(r, "]");
     return type_new(r->cx, dtype, rank, axes);
@@ -342,6 +349,7 @@ static void read_place(Reader *r, Place *p) {
     static const struct { const char *word; PlaceKind kind; } words[] = {{"input.", PLACE_INPUT}, {"output.", PLACE_OUTPUT}, {"cache.", PLACE_CACHE},
                                                                         {"weight", PLACE_WEIGHT}, {"view", PLACE_VIEW}, {"inline", PLACE_INLINE}};
     if (!take(r, "@")) return;
+    r->placed = true;
     if (r->length && isdigit((unsigned char)*r->word)) {
         p->kind = PLACE_ARENA;
         int64_t region = integer(r);
@@ -405,25 +413,29 @@ static void skip_comments(Reader *r) {
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------------------------------------------------ */
 
-static Node *define(Reader *r, Node *n, const char *word) {
-    if (map_has(&r->values, word)) fail(r, "`%s` is defined twice", word);
+static Node *define(Reader *r, Node *n, const char *word, Span at) {
+    if (map_has(&r->values, word)) fail_at(r, at, "`%s` is defined twice", word);
+    Span *kept = arena_alloc(r->cx->arena, sizeof *kept);
+    *kept = at;
     n->name = word;
     map_set(&r->values, word, n);
+    map_set(&r->spans, word, kept);
     return n;
 }
 
 static Node *value(Reader *r) {
+    Span at = here(r);
     const char *word = name(r);
     Node *n = map_get(&r->values, word);
-    if (!n) fail(r, "`%s` is not defined before this line", word);
+    if (!n) fail_at(r, at, "`%s` is not defined before this line", word);
     return n;
 }
 
-static Node *param(Reader *r, Graph *g, Op op, const char *word, const Type *t, int index) {
+static Node *param(Reader *r, Graph *g, Op op, Span at, const char *word, const Type *t, int index) {
     Node *n = node_new(r->cx, g, op, t, 0, NULL);
     if (op == OP_carry || op == OP_param) attr_set_int(r->cx, n, ATTR_index, index);
     graph_add_param(r->cx, g, n);
-    return define(r, n, word);
+    return define(r, n, word, at);
 }
 
 static void read_nodes(Reader *r, Graph *g);
@@ -436,10 +448,13 @@ static void read_body(Reader *r, Graph *body) {
     expect(r, "}");
 }
 
-static void read_repeat(Reader *r, Node *n, const char *index, const char **carried) {
+typedef struct Carried { Span at; const char *name; Place place; } Carried;
+
+static void read_repeat(Reader *r, Node *n, Span at, const char *index, const Carried *carried) {
     Graph *body = graph_body(r->cx, n, n->graph->level);
-    param(r, body, OP_index, index, type_new(r->cx, DT_I32, 0, NULL), 0);
-    for (int i = 0; i < n->n_inputs && !r->failed; i++) param(r, body, OP_carry, carried[i], n->inputs[i]->type, i);
+    param(r, body, OP_index, at, index, type_new(r->cx, DT_I32, 0, NULL), 0);
+    for (int i = 0; i < n->n_inputs && !r->failed; i++)
+        param(r, body, OP_carry, carried[i].at, carried[i].name, n->inputs[i]->type, i)->place = carried[i].place;
     if (!r->failed) read_body(r, body);
 }
 
@@ -447,23 +462,25 @@ static void read_kernel(Reader *r, Node *n) {
     Graph *body = graph_body(r->cx, n, LEVEL_BODY);
     expect(r, "(");
     for (int i = 0; !r->failed && !is(r, ")"); i++) {
+        Span at = here(r);
         const char *word = name(r);
         expect(r, ":");
-        param(r, body, OP_param, word, type(r), i);
+        param(r, body, OP_param, at, word, type(r), i);
         if (!take(r, ",")) break;
     }
     expect(r, ")");
     if (!r->failed) read_body(r, body);
 }
 
-static void read_inputs(Reader *r, Op op, Node ***inputs, int *n, const char ***carried) {
-    size_t capacity = 0, capacity_names = 0;
+static void read_inputs(Reader *r, Op op, Node ***inputs, int *n, Carried **carried) {
+    size_t capacity = 0, capacity_carried = 0;
     bool repeat = op == OP_repeat;
     if (repeat && !take(r, "carries")) return;
     while (!r->failed && (repeat || (r->length && !r->quoted && (isalpha((unsigned char)*r->word) || *r->word == '_') && !(r->at < r->end && *r->at == '=')))) {
         if (repeat) {
-            *carried = arena_room(r->cx->arena, *carried, (size_t)*n, &capacity_names, sizeof **carried);
-            (*carried)[*n] = name(r);
+            *carried = arena_room(r->cx->arena, *carried, (size_t)*n, &capacity_carried, sizeof **carried);
+            (*carried)[*n] = (Carried){.at = here(r), .name = name(r)};
+            read_place(r, &(*carried)[*n].place);
             expect(r, "=");
         }
         *inputs = arena_room(r->cx->arena, *inputs, (size_t)*n, &capacity, sizeof **inputs);
@@ -472,15 +489,26 @@ static void read_inputs(Reader *r, Op op, Node ***inputs, int *n, const char ***
     }
 }
 
-static void infer(Reader *r, Node *n) {
+/* The type that the shape rule gives, which a type in the text has to be. */
+static void infer(Reader *r, Node *n, Span at) {
     const char *reason = NULL;
     const Type *t = infer_type(r->cx, n, n->type, &reason);
-    if (reason) fail(r, "%s: %s", op_info[n->op].name, reason);
+    if (reason) fail_at(r, at, "%s: %s", op_info[n->op].name, reason);
     else if (!n->type) n->type = t;
+    else if (!t) fail_at(r, at, "it has several results and no type of its own");
+    else if (!type_equal(t, n->type)) {
+        Text text = text_new(r->cx->arena);
+        type_print(t, &text);
+        text_add(&text, ", not ");
+        type_print(n->type, &text);
+        fail_at(r, at, "its type is %s", text.data);
+    }
 }
 
 static void read_node(Reader *r, Graph *g) {
-    const char *word = name(r), *index = NULL, **carried = NULL;
+    Span at = here(r);
+    const char *word = name(r), *index = NULL;
+    Carried *carried = NULL;
     Node **inputs = NULL;
     int n_inputs = 0;
     int64_t count = 0;
@@ -497,21 +525,21 @@ static void read_node(Reader *r, Graph *g) {
     read_inputs(r, op, &inputs, &n_inputs, &carried);
     if (r->failed) return;
     if (op_info[op].arity != ARITY_ANY && op_info[op].arity != n_inputs) {
-        fail(r, "%s takes %d inputs, not %d", op_info[op].name, op_info[op].arity, n_inputs);
+        fail_at(r, at, "%s takes %d inputs, not %d", op_info[op].name, op_info[op].arity, n_inputs);
         return;
     }
     Node *n = node_new(r->cx, g, op, NULL, n_inputs, inputs);
     if (op == OP_repeat) attr_set_int(r->cx, n, ATTR_count, count);
     read_attrs(r, n);
     for (int i = 0; i < n_inputs; i++)
-        if (!inputs[i]->type && op != OP_get) fail(r, "`%s` has several results: only get reads it", inputs[i]->name);
+        if (!inputs[i]->type && op != OP_get) fail_at(r, at, "`%s` has several results: only get reads it", inputs[i]->name);
     if (r->failed) return;
-    if (op == OP_repeat) read_repeat(r, n, index, carried);
+    if (op == OP_repeat) read_repeat(r, n, at, index, carried);
     else if (op_info[op].class == CLASS_KERNEL || (op == OP_append && is(r, "("))) read_kernel(r, n);
     if (!r->failed && take(r, ":")) n->type = type(r);
     if (r->failed) return;
-    infer(r, n);
-    define(r, n, word);
+    infer(r, n, at);
+    define(r, n, word, at);
     read_place(r, &n->place);
     read_location(r, n);
 }
@@ -556,13 +584,14 @@ static void read_model(Reader *r) {
     while (!r->failed && r->length && !is(r, ")")) next(r);
     expect(r, ")");
     if (take(r, "file")) r->model->file = text(r);
-    if (take(r, "dims")) read_dims(r);
+    while (take(r, "dims")) read_dims(r);
     const char *body = r->word;
     r->at = signature;
     for (next(r); !r->failed && !is(r, ")");) {
+        Span at = here(r);
         const char *word = name(r);
         expect(r, ":");
-        if (!r->failed) param(r, r->model, OP_input, word, type(r), 0);
+        if (!r->failed) param(r, r->model, OP_input, at, word, type(r), 0);
         if (!take(r, ",")) break;
     }
     expect(r, ")");
@@ -574,16 +603,24 @@ static void read_model(Reader *r) {
     }
     if (!r->failed) read_nodes(r, r->model);
     if (!r->failed && r->length) fail(r, "something stands after the graph");
+    for (int i = 0; i < r->model->n_params && r->placed; i++) r->model->params[i]->place = (Place){.kind = PLACE_INPUT, .index = i};
+}
+
+/* The verifier's reasons begin with the node's name. */
+static Span span_of(const Reader *r, const char *why) {
+    const char *end = why[0] == '`' ? strchr(why + 1, '`') : NULL;
+    const Span *at = end ? map_get_n(&r->spans, why + 1, (size_t)(end - why - 1)) : NULL;
+    return at ? *at : (Span){r->source, 0, 0};
 }
 
 Graph *graph_read(Context *cx, const Source *source) {
-    Reader r = {.cx = cx, .source = source, .at = source->text, .end = source->text + source->size, .values = map_new(cx->arena), .sizes = map_new(cx->arena), .blank_left = MAX_BLANK};
+    Reader r = {.cx = cx, .source = source, .at = source->text, .end = source->text + source->size, .values = map_new(cx->arena), .spans = map_new(cx->arena), .sizes = map_new(cx->arena), .blank_left = MAX_BLANK};
     r.model = graph_new(cx, NULL, LEVEL_GRAPH);
     r.model->symbols = arena_array(cx->arena, MAX_SYMBOLS_READ, sizeof *r.model->symbols);
     next(&r);
     skip_comments(&r);
     read_model(&r);
     const char *why = NULL;
-    if (!r.failed && !graph_verify(cx, r.model, &why)) fail(&r, "%s", why);
+    if (!r.failed && !graph_verify(cx, r.model, &why)) fail_at(&r, span_of(&r, why), "%s", why);
     return r.failed ? NULL : r.model;
 }
