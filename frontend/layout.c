@@ -93,15 +93,24 @@ static void pop(Layout *l) {
     l->first = o->first;
 }
 
+/* A string without its end, say, swallows the bracket too. */
+static bool reported_since(const Layout *l, size_t index) {
+    for (size_t i = index; i < l->p->n_tokens; i++)
+        if (l->p->tokens[i].reported)
+            return true;
+    return false;
+}
+
 /* Puts in the partners of all open brackets above `depth`. One message, about the innermost. */
 static void close_unclosed(Layout *l, int depth, const Token *because) {
     const Open *o = &l->open[l->n_open - 1];
     if (o->token.kind == '{' && l->suspect.token.kind)
         o = &l->suspect;
-    Diags *diags = l->p->cx->diags;
-    Diag *d = diag_error(diags, "E0111", token_span(l->p, &o->token), "this `%c` is never closed", o->token.kind);
-    if (because)
-        diag_label(d, token_span(l->p, because), "a `%c` is missing before this", closer_of(o->token.kind));
+    if (o->token.kind == '{' || !reported_since(l, o->index)) {
+        Diag *d = diag_error(l->p->cx->diags, "E0111", token_span(l->p, &o->token), "this `%c` is never closed", o->token.kind);
+        if (because)
+            diag_label(d, token_span(l->p, because), "a `%c` is missing before this", closer_of(o->token.kind));
+    }
     l->p->tokens[o->index].reported = true;
     l->suspect.token.kind = 0;
     while (l->n_open > depth) {
@@ -121,37 +130,6 @@ static int depth_of_brace(const Layout *l) {
     return depth;
 }
 
-/* A closing bracket that nothing opened is left out. One message a line. */
-static void report_extra(Layout *l, const Token *t) {
-    if (!l->extra_reported) {
-        Diag *d = diag_error(l->p->cx->diags, "E0111", token_span(l->p, t), "this `%c` closes nothing", t->kind);
-        if (!in_braces(l))
-            diag_label(d, token_span(l->p, &l->open[l->n_open - 1].token), "open here is this `%c`", l->open[l->n_open - 1].token.kind);
-    }
-    l->extra_reported = true;
-    if (l->p->n_tokens)
-        l->p->tokens[l->p->n_tokens - 1].reported = true;
-}
-
-static void close_bracket(Layout *l, Token t) {
-    int depth = l->n_open;
-    while (depth > 0 && closer_of(l->open[depth - 1].token.kind) != t.kind && l->open[depth - 1].token.kind != '{')
-        depth--;
-    if (t.kind == '}')
-        depth = depth_of_brace(l);
-    if (depth == 0 || closer_of(l->open[depth - 1].token.kind) != t.kind) {
-        report_extra(l, &t);
-        return;
-    }
-    if (l->n_open > depth)
-        close_unclosed(l, depth, &t);
-    const Open *o = &l->open[l->n_open - 1];
-    if (t.kind == '}' && t.after_newline && column_of(l, &t) < o->line_column && !l->suspect.token.kind)
-        l->suspect = *o;
-    put_token(l, t);
-    pop(l);
-}
-
 /* The brackets closed minus those opened from here to the end of the line: positive if this line closes what is open. */
 static int closes_on_line(const Layout *l) {
     int closed = 0, most = 0;
@@ -161,6 +139,43 @@ static int closes_on_line(const Layout *l) {
         most = closed > most ? closed : most;
     }
     return most;
+}
+
+/* A closing bracket that fits nothing. If what is open needs it on this line, it stands for the right one; else it is left out. */
+static void close_wrongly(Layout *l, Token t) {
+    int inside = l->n_open - depth_of_brace(l);
+    const Open *o = &l->open[l->n_open - (l->n_open > 0)];
+    if (!l->extra_reported) {
+        Diag *d = diag_error(l->p->cx->diags, "E0111", token_span(l->p, &t), "this `%c` closes nothing", t.kind);
+        if (inside > 0)
+            diag_label(d, token_span(l->p, &o->token), "open here is this `%c`", o->token.kind);
+    }
+    l->extra_reported = true;
+    if (l->p->n_tokens)
+        l->p->tokens[l->p->n_tokens - 1].reported = true;
+    if (inside > 0 && t.kind != '}' && closes_on_line(l) < inside) {
+        put(l, closer_of(o->token.kind), true);
+        pop(l);
+    }
+}
+
+static void close_bracket(Layout *l, Token t) {
+    int depth = l->n_open;
+    while (depth > 0 && closer_of(l->open[depth - 1].token.kind) != t.kind && l->open[depth - 1].token.kind != '{')
+        depth--;
+    if (t.kind == '}')
+        depth = depth_of_brace(l);
+    if (depth == 0 || closer_of(l->open[depth - 1].token.kind) != t.kind) {
+        close_wrongly(l, t);
+        return;
+    }
+    if (l->n_open > depth)
+        close_unclosed(l, depth, &t);
+    const Open *o = &l->open[l->n_open - 1];
+    if (t.kind == '}' && t.after_newline && column_of(l, &t) < o->line_column && !l->suspect.token.kind)
+        l->suspect = *o;
+    put_token(l, t);
+    pop(l);
 }
 
 static bool begins_declaration(const Token *t, int column) {

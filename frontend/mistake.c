@@ -82,7 +82,7 @@ static Words words_for(const int *kinds, int n) {
             continue;
         if (operators && kind == '=')
             continue;
-        if ((operators && kind == '<') || kind == ';' || kind == '}')
+        if ((operators && (kind == '<' || kind == 0)) || kind == ';' || kind == '}')
             continue;
         if (declaration || statement)
             continue;
@@ -205,7 +205,7 @@ static bool report_operator_first(Parser *p, const Token *found) {
 }
 
 static bool report_second_equals(Parser *p, const Token *found, const Token *start) {
-    if (found->kind != '=')
+    if (found->kind != '=' || found[-(p->current > 0)].kind == '=')
         return false;
     for (const Token *t = start; t < found; t++) {
         if (t->kind != '=')
@@ -217,12 +217,37 @@ static bool report_second_equals(Parser *p, const Token *found, const Token *sta
     return false;
 }
 
+static bool compares(int kind) { return kind == T_EQ || kind == T_NE || kind == T_LE || kind == T_GE || kind == '<' || kind == '>'; }
+
+/* `a < b < c`: the operators of that class have no order among themselves. */
+static bool report_chain(Parser *p, const Token *found, const int *expected, int n) {
+    bool range = found->kind == T_RANGE;
+    if ((!compares(found->kind) && !range) || !has(expected, n, '+') || !has(expected, n, T_OTHERWISE))
+        return false;
+    Diag *d = diag_error(p->cx->diags, "E0101", token_span(p, found), range ? "a range has two ends only" : "comparisons cannot be chained");
+    if (!range)
+        diag_help(d, "write `a < b & b < c`");
+    return true;
+}
+
+/* The line, or the block, ended where an expression had to follow: the message points at what asks for it. */
+static bool report_nothing_after(Parser *p, const Token *found, const Token *before, const int *expected, int n) {
+    bool ended = found->after_newline || found->kind == '}' || found->kind == ';' || found->kind == 0;
+    if (!ended || !before || !has(expected, n, T_NUMBER) || !has(expected, n, '!') || found == statement_start(p, p->current))
+        return false;
+    Diag *d = diag_error(p->cx->diags, "E0101", token_span(p, before), "expected an expression after %s", token_text(p, before));
+    if (before->kind == ',')
+        diag_help(d, "leave out the last `,`");
+    return true;
+}
+
 static bool report_known(Parser *p, const Token *found, const int *expected, int n) {
     const Token *before = p->current ? found - 1 : NULL;
     const Token *start = statement_start(p, p->current);
     bool fresh = start == found;
     return (fresh && report_operator_first(p, found)) || report_word_operator(p, found, before) || report_keyword_before(p, found, before) ||
-           report_keyword_as_name(p, found, expected, n) || report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n);
+           report_keyword_as_name(p, found, expected, n) || report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n) ||
+           report_chain(p, found, expected, n) || report_nothing_after(p, found, before, expected, n);
 }
 
 /* Advice that depends on what is missing rather than on what stands there. */
