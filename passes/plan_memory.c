@@ -12,16 +12,8 @@ enum { FOREVER = INT32_MAX };
 
 /* ---- copies ------------------------------------------------------------------------------------------------------------------------------ */
 
-static Node *copy_before(PassContext *px, Node *where, Node *value) {
-    Node *copy = kernel_before(px, where, OP_map, value);
-    Builder b = builder_new(px, copy, NULL, NULL);
-    graph_add_result(px->cx, copy->body, NULL, builder_input(&b, value), copy->at);
-    kernel_finish(px, copy);
-    return copy;
-}
-
-static Node *copy_at_end(PassContext *px, Graph *g, Node *value) {
-    Node *last = g->last, *copy = copy_before(px, last, value);
+static Node *identity_at_end(PassContext *px, Graph *g, Node *value) {
+    Node *last = g->last, *copy = identity_before(px, last, value);
     node_move_before(last, copy);
     return copy;
 }
@@ -187,12 +179,12 @@ static bool carry_values(Memory *m, Graph *g) {
         if (carry_values(m, n->body)) return true;
         for (int i = 0; i < n->body->n_results; i++)
             if (!stays_in_place(m, n, i)) {
-                n->body->results[i].value = copy_at_end(m->px, n->body, n->body->results[i].value);
+                n->body->results[i].value = identity_at_end(m->px, n->body, n->body->results[i].value);
                 return true;
             }
         for (int i = 0; i < n->n_inputs; i++)
             if (!enters_in_place(m, n, i)) {
-                n->inputs[i] = copy_before(m->px, n, n->inputs[i]);
+                n->inputs[i] = identity_before(m->px, n, n->inputs[i]);
                 return true;
             }
     }
@@ -235,7 +227,7 @@ static bool place_outputs(Memory *m) {
         Buffer *b = m->of[value->id];
         bool direct = b && value->graph == g && is_written(value) && buffer_root(b)->node->op != OP_carry && buffer_root(b)->output < 0;
         if (!direct) {
-            g->results[i].value = copy_at_end(m->px, g, value);
+            g->results[i].value = identity_at_end(m->px, g, value);
             return true;
         }
         buffer_root(b)->output = i;
