@@ -119,13 +119,7 @@ bool is_whole_view(const Node *n);                              /* n is all of i
 /* ---- parts of lower ------------------------------------------------------------------------------------------------------------------------------------- */
 
 Node *copy_before(PassContext *px, Node *where, Node *value);  /* a packed copy: map with the identity */
-void lower_layouts(PassContext *px, Graph *model);              /* lower_layout.c: copies where a kernel needs another layout; panels of keys */
-void lower_carries(PassContext *px, Graph *model);              /* lower_carry.c: copies so that carried values can share one buffer */
-void lower_results(PassContext *px, Graph *model);              /* every result of the model is a packed value of its own */
-/* The kernel may write its one result over this storage: it reads every element of it only where it writes. */
-bool may_overwrite(const Node *kernel, const Node *storage);
-/* n or a view of it is read by something after `where` in where's graph (inside later nodes too), or is a result. */
-bool read_after(const Node *n, const Node *where);
+void lower_layouts(PassContext *px, Graph *model);              /* lower_layout.c: copies where a kernel needs another layout; keys as panels */
 
 /* ---- parts of canonicalize ------------------------------------------------------------------------------------------------------------------ */
 

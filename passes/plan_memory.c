@@ -13,7 +13,7 @@ enum { FOREVER = INT32_MAX };
 /* ---- copies ------------------------------------------------------------------------------------------------------------------------------ */
 
 static Node *identity_at_end(PassContext *px, Graph *g, Node *value) {
-    Node *last = g->last, *copy = identity_before(px, last, value);
+    Node *last = g->last, *copy = copy_before(px, last, value);
     node_move_before(last, copy);
     return copy;
 }
@@ -184,7 +184,7 @@ static bool carry_values(Memory *m, Graph *g) {
             }
         for (int i = 0; i < n->n_inputs; i++)
             if (!enters_in_place(m, n, i)) {
-                n->inputs[i] = identity_before(m->px, n, n->inputs[i]);
+                n->inputs[i] = copy_before(m->px, n, n->inputs[i]);
                 return true;
             }
     }
