@@ -18,42 +18,54 @@ struct Checkpoint {
     Shards shards;
 };
 
-/* ---- finding the files ----------------------------------------------------------------------------------------------------------- */
+/* ---- finding the files ------------------------------------------------------------------------------------------- */
 
-static const char *join(Context *cx, const char *folder, const char *name) {
+static const char *join(Context *cx, const char *folder, const char *name)
+{
     size_t n = strlen(folder);
     return arena_print(cx->arena, n > 0 && folder[n - 1] == '/' ? "%s%s" : "%s/%s", folder, name);
 }
 
-static bool ends_with(const char *text, const char *tail) {
+static bool ends_with(const char *text, const char *tail)
+{
     size_t n = strlen(text), m = strlen(tail);
     return n >= m && strcmp(text + n - m, tail) == 0;
 }
 
 /* Notes what a folder without a checkpoint holds instead: other safetensors files, pickled weights. */
-static void note_others(Context *cx, const char *path, Diag *d) {
+static void note_others(Context *cx, const char *path, Diag *d)
+{
     DIR *folder = opendir(path);
-    if (!folder) return;
+    if (!folder)
+        return;
     int shown = 0;
     for (struct dirent *e = readdir(folder); e && shown < FILES_SHOWN; e = readdir(folder)) {
         bool tensors = ends_with(e->d_name, ".safetensors") || ends_with(e->d_name, ".safetensors.index.json");
         bool pickled = ends_with(e->d_name, ".bin") || ends_with(e->d_name, ".pt") || ends_with(e->d_name, ".pth");
-        if (!tensors && !pickled) continue;
+        if (!tensors && !pickled)
+            continue;
         shown++;
-        if (tensors) diag_help(d, "the folder has `%s`: name this file itself", file_shown(cx, e->d_name));
-        else diag_help(d, "the folder has `%s`: pickled weights can run code and are not read; convert them to safetensors", file_shown(cx, e->d_name));
+        if (tensors)
+            diag_help(d, "the folder has `%s`: name this file itself", file_shown(cx, e->d_name));
+        else
+            diag_help(d,
+                      "the folder has `%s`: pickled weights can run code and are not read; convert them to safetensors",
+                      file_shown(cx, e->d_name));
     }
     closedir(folder);
 }
 
 /* The file in a folder that is the checkpoint, or NULL and a diagnostic that says what was looked for. */
-static const char *in_folder(Context *cx, const char *path) {
+static const char *in_folder(Context *cx, const char *path)
+{
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *file = join(cx, path, names[i]);
         struct stat st;
-        if (lstat(file, &st) == 0) return file;
-        if (errno == ENOENT) continue;
+        if (lstat(file, &st) == 0)
+            return file;
+        if (errno == ENOENT)
+            continue;
         diag_file_error(cx->diags, "E0421", file, NULL, "cannot open the file: %s", file_reason(cx, errno));
         return NULL;
     }
@@ -62,79 +74,100 @@ static const char *in_folder(Context *cx, const char *path) {
     return NULL;
 }
 
-static bool open_single(Context *cx, const char *path, Shards *out) {
+static bool open_single(Context *cx, const char *path, Shards *out)
+{
     TensorFile *f = arena_alloc(cx->arena, sizeof *f);
     *out = (Shards){0};
-    if (!tensor_file_open(cx, path, f)) return false;
+    if (!tensor_file_open(cx, path, f))
+        return false;
     *out = (Shards){.files = f, .n_files = 1, .count = f->count, .tensors = f->tensors};
     return true;
 }
 
-Checkpoint *checkpoint_open(Context *cx, const char *path) {
+Checkpoint *checkpoint_open(Context *cx, const char *path)
+{
     struct stat st;
     if (stat(path, &st) != 0) {
         diag_file_error(cx->diags, "E0421", path, NULL, "cannot open the checkpoint: %s", file_reason(cx, errno));
         return NULL;
     }
     const char *file = S_ISDIR(st.st_mode) ? in_folder(cx, path) : path;
-    if (!file) return NULL;
+    if (!file)
+        return NULL;
     Checkpoint *c = arena_alloc(cx->arena, sizeof *c);
     c->path = arena_copy(cx->arena, file, strlen(file));
     bool good = ends_with(file, ".json") ? index_open(cx, c->path, &c->shards) : open_single(cx, c->path, &c->shards);
     return good ? c : NULL;
 }
 
-void checkpoint_close(Checkpoint *c) {
-    for (int i = 0; c && i < c->shards.n_files; i++) tensor_file_close(&c->shards.files[i]);
+void checkpoint_close(Checkpoint *c)
+{
+    for (int i = 0; c && i < c->shards.n_files; i++)
+        tensor_file_close(&c->shards.files[i]);
 }
 
-/* ---- the table -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
-const HostTensor *checkpoint_tensors(const Checkpoint *c, int64_t *count) {
+const HostTensor *checkpoint_tensors(const Checkpoint *c, int64_t *count)
+{
     *count = c->shards.count;
     return c->shards.tensors;
 }
 
-static int64_t find(const Checkpoint *c, const char *name) {
+static int64_t find(const Checkpoint *c, const char *name)
+{
     TensorFile all = {.count = c->shards.count, .tensors = c->shards.tensors};
     return tensor_file_find(&all, name);
 }
 
-const HostTensor *checkpoint_find(const Checkpoint *c, const char *name) {
+const HostTensor *checkpoint_find(const Checkpoint *c, const char *name)
+{
     int64_t i = find(c, name);
     return i < 0 ? NULL : &c->shards.tensors[i];
 }
 
 /* A single file has no places: its table is the file's. */
-static const TensorFile *file_of(const Checkpoint *c, int64_t i, int64_t *tensor) {
+static const TensorFile *file_of(const Checkpoint *c, int64_t i, int64_t *tensor)
+{
     *tensor = c->shards.places ? c->shards.places[i].tensor : i;
     return &c->shards.files[c->shards.places ? c->shards.places[i].file : 0];
 }
 
-const char *checkpoint_file(const Checkpoint *c, const char *name) {
+const char *checkpoint_file(const Checkpoint *c, const char *name)
+{
     int64_t i = find(c, name), tensor;
     return i < 0 ? NULL : file_of(c, i, &tensor)->path;
 }
 
-const char *checkpoint_path(const Checkpoint *c) { return c->path; }
+const char *checkpoint_path(const Checkpoint *c)
+{
+    return c->path;
+}
 
-uint64_t checkpoint_bytes(const Checkpoint *c) {
+uint64_t checkpoint_bytes(const Checkpoint *c)
+{
     uint64_t bytes = 0;
-    for (int64_t i = 0; i < c->shards.count; i++) bytes += tensor_bytes(&c->shards.tensors[i]);
+    for (int64_t i = 0; i < c->shards.count; i++)
+        bytes += tensor_bytes(&c->shards.tensors[i]);
     return bytes;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-int checkpoint_read_raw(const Checkpoint *c, int64_t i, uint64_t first, uint64_t bytes, void *out) {
+int checkpoint_read_raw(const Checkpoint *c, int64_t i, uint64_t first, uint64_t bytes, void *out)
+{
     int64_t tensor;
     const TensorFile *f = file_of(c, i, &tensor);
     return tensor_file_read(f, tensor, first, bytes, out);
 }
 
-int64_t checkpoint_number(const Checkpoint *c, const char *name) { return find(c, name); }
+int64_t checkpoint_number(const Checkpoint *c, const char *name)
+{
+    return find(c, name);
+}
 
-void checkpoint_report(Context *cx, const Checkpoint *c, int64_t i, int error) {
+void checkpoint_report(Context *cx, const Checkpoint *c, int64_t i, int error)
+{
     int64_t tensor;
     const TensorFile *f = file_of(c, i, &tensor);
     const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, f->tensors[tensor].name));
@@ -142,7 +175,8 @@ void checkpoint_report(Context *cx, const Checkpoint *c, int64_t i, int error) {
 }
 
 /* The tensor's number if it has elements [first, first + count), else -1 and a diagnostic. */
-static int64_t check_part(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count) {
+static int64_t check_part(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count)
+{
     int64_t i = find(c, name);
     const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, name));
     if (i < 0) {
@@ -150,25 +184,32 @@ static int64_t check_part(Context *cx, const Checkpoint *c, const char *name, in
         return -1;
     }
     int64_t all = host_count(&c->shards.tensors[i]);
-    if (first >= 0 && count >= 0 && first <= all && count <= all - first) return i;
-    diag_file_error(cx->diags, "E0420", c->path, where, "%lld elements from %lld on were asked for, of %lld", (long long)count,
-                    (long long)first, (long long)all);
+    if (first >= 0 && count >= 0 && first <= all && count <= all - first)
+        return i;
+    diag_file_error(cx->diags, "E0420", c->path, where, "%lld elements from %lld on were asked for, of %lld",
+                    (long long)count, (long long)first, (long long)all);
     return -1;
 }
 
-bool checkpoint_read(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, void *out) {
+bool checkpoint_read(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, void *out)
+{
     int64_t i = check_part(cx, c, name, first, count);
-    if (i < 0) return false;
+    if (i < 0)
+        return false;
     uint64_t size = dtype_size(c->shards.tensors[i].dtype);
     int error = checkpoint_read_raw(c, i, (uint64_t)first * size, (uint64_t)count * size, out);
-    if (error) checkpoint_report(cx, c, i, error);
+    if (error)
+        checkpoint_report(cx, c, i, error);
     return !error;
 }
 
 /* Piece by piece through a small buffer; `single` says whether `out` holds floats or doubles. */
-static bool read_converted(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, void *out, bool single) {
+static bool read_converted(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, void *out,
+                           bool single)
+{
     int64_t i = check_part(cx, c, name, first, count);
-    if (i < 0) return false;
+    if (i < 0)
+        return false;
     unsigned char buffer[CHUNK];
     DType dtype = c->shards.tensors[i].dtype;
     int64_t size = (int64_t)dtype_size(dtype), step = CHUNK / size;
@@ -179,18 +220,23 @@ static bool read_converted(Context *cx, const Checkpoint *c, const char *name, i
             checkpoint_report(cx, c, i, error);
             return false;
         }
-        if (single) convert_f32(dtype, buffer, (size_t)now, (float *)out + done);
-        else convert_f64(dtype, buffer, (size_t)now, (double *)out + done);
+        if (single)
+            convert_f32(dtype, buffer, (size_t)now, (float *)out + done);
+        else
+            convert_f64(dtype, buffer, (size_t)now, (double *)out + done);
     }
     return true;
 }
 
-bool checkpoint_read_f32(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, float *out) {
+bool checkpoint_read_f32(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, float *out)
+{
     const HostTensor *t = checkpoint_find(c, name);
-    if (t && t->dtype == DT_F32) return checkpoint_read(cx, c, name, first, count, out);
+    if (t && t->dtype == DT_F32)
+        return checkpoint_read(cx, c, name, first, count, out);
     return read_converted(cx, c, name, first, count, out, true);
 }
 
-bool checkpoint_read_f64(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, double *out) {
+bool checkpoint_read_f64(Context *cx, const Checkpoint *c, const char *name, int64_t first, int64_t count, double *out)
+{
     return read_converted(cx, c, name, first, count, out, false);
 }

@@ -16,28 +16,36 @@
 enum { OLDEST = 19, LINES_SHOWN = 8, LINE_SHOWN = 200, MAX_FLAGS = 64 };
 #define VERSION_SECONDS 10.0
 
-/* ---- finding it ---------------------------------------------------------------------------------------------------------------- */
+/* ---- finding it -------------------------------------------------------------------------------------------------- */
 
-static bool runnable(const char *path) {
+static bool runnable(const char *path)
+{
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
 /* A name with a slash is a path; another one is looked for on the PATH. */
-static const char *look_for(Context *cx, const char *name) {
-    if (strchr(name, '/')) return runnable(name) ? name : NULL;
+static const char *look_for(Context *cx, const char *name)
+{
+    if (strchr(name, '/'))
+        return runnable(name) ? name : NULL;
     const char *folders = getenv("PATH");
-    if (!folders || !*folders) folders = "/usr/local/bin:/usr/bin:/bin";
+    if (!folders || !*folders)
+        folders = "/usr/local/bin:/usr/bin:/bin";
     for (const char *f = folders;; f++) {
         size_t n = strcspn(f, ":");
-        const char *path = n ? arena_print(cx->arena, "%.*s/%s", (int)n, f, name) : arena_print(cx->arena, "./%s", name);
-        if (runnable(path)) return path;
+        const char *path =
+            n ? arena_print(cx->arena, "%.*s/%s", (int)n, f, name) : arena_print(cx->arena, "./%s", name);
+        if (runnable(path))
+            return path;
         f += n;
-        if (!*f) return NULL;
+        if (!*f)
+            return NULL;
     }
 }
 
-static const char *identify(Context *cx, const char *path) {
+static const char *identify(Context *cx, const char *path)
+{
     struct stat st = {0};
     stat(path, &st);
     char *real = realpath(path, NULL);
@@ -47,23 +55,29 @@ static const char *identify(Context *cx, const char *path) {
     return text;
 }
 
-bool compiler_find(Context *cx, const char *asked, Compiler *out) {
+bool compiler_find(Context *cx, const char *asked, Compiler *out)
+{
     const char *variable = getenv("ATTAR_CLANG");
-    if (!asked && variable && *variable) asked = variable;
+    if (!asked && variable && *variable)
+        asked = variable;
     const char *const names[] = {asked ? asked : "clang-19", asked ? NULL : "clang"};
     for (int i = 0; i < 2 && names[i]; i++) {
         const char *path = *names[i] ? look_for(cx, names[i]) : NULL;
-        if (!path) continue;
+        if (!path)
+            continue;
         *out = (Compiler){path, identify(cx, path)};
         return true;
     }
     Diag *d = asked ? diag_file_error(cx->diags, "E0801", asked, NULL, "there is no such compiler, or it cannot be run")
-                    : diag_file_error(cx->diags, "E0801", NULL, NULL, "no C compiler: neither clang-19 nor clang is on the PATH");
-    diag_help(d, "install clang 19 or later (Debian: `apt-get install clang-19`), or name one with --clang or $ATTAR_CLANG");
+                    : diag_file_error(cx->diags, "E0801", NULL, NULL,
+                                      "no C compiler: neither clang-19 nor clang is on the PATH");
+    diag_help(
+        d, "install clang 19 or later (Debian: `apt-get install clang-19`), or name one with --clang or $ATTAR_CLANG");
     return false;
 }
 
-const char *compiler_version(Context *cx, const Compiler *c) {
+const char *compiler_version(Context *cx, const Compiler *c)
+{
     char *argv[] = {arena_copy(cx->arena, c->path, strlen(c->path)), arena_copy(cx->arena, "--version", 9), NULL};
     Child child;
     child_run(argv, "", 0, VERSION_SECONDS, &child);
@@ -77,35 +91,44 @@ const char *compiler_version(Context *cx, const Compiler *c) {
     return line;
 }
 
-bool jit_compiler(Context *cx, const char *clang, const char **path, const char **version) {
+bool jit_compiler(Context *cx, const char *clang, const char **path, const char **version)
+{
     Compiler c;
-    if (!compiler_find(cx, clang, &c)) return false;
+    if (!compiler_find(cx, clang, &c))
+        return false;
     *path = c.path;
     *version = compiler_version(cx, &c);
     const char *mark = *version ? strstr(*version, "clang version ") : NULL;
-    if (mark && atoi(mark + strlen("clang version ")) >= OLDEST) return true;
-    Diag *d = diag_file_error(cx->diags, "E0801", c.path, NULL, "this is not clang 19 or later: it says `%s`", *version ? *version : "nothing");
-    diag_help(d, "install clang 19 or later (Debian: `apt-get install clang-19`), or name one with --clang or $ATTAR_CLANG");
+    if (mark && atoi(mark + strlen("clang version ")) >= OLDEST)
+        return true;
+    Diag *d = diag_file_error(cx->diags, "E0801", c.path, NULL, "this is not clang 19 or later: it says `%s`",
+                              *version ? *version : "nothing");
+    diag_help(
+        d, "install clang 19 or later (Debian: `apt-get install clang-19`), or name one with --clang or $ATTAR_CLANG");
     return false;
 }
 
-/* ---- running it ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running it -------------------------------------------------------------------------------------------------- */
 
 /* The compiler's own messages, as notes. */
-static void quote(Context *cx, Diag *d, const Bytes *err) {
+static void quote(Context *cx, Diag *d, const Bytes *err)
+{
     const char *text = arena_copy(cx->arena, err->size ? (const char *)err->data : "", err->size);
     for (int i = 0; i < LINES_SHOWN && *text; i++) {
         size_t n = strcspn(text, "\n");
-        if (n > 0) diag_note(d, "%s", file_shown(cx, arena_copy(cx->arena, text, n < LINE_SHOWN ? n : LINE_SHOWN)));
+        if (n > 0)
+            diag_note(d, "%s", file_shown(cx, arena_copy(cx->arena, text, n < LINE_SHOWN ? n : LINE_SHOWN)));
         text += n + (text[n] == '\n');
     }
 }
 
-static bool mentions(const Bytes *err, const char *word) {
+static bool mentions(const Bytes *err, const char *word)
+{
     return err->size > 0 && memmem(err->data, err->size, word, strlen(word)) != NULL;
 }
 
-static bool report(Context *cx, const Compiler *c, const Child *child, double seconds) {
+static bool report(Context *cx, const Compiler *c, const Child *child, double seconds)
+{
     const char *path = c->path;
     if (child->error) {
         diag_file_error(cx->diags, "E0807", path, NULL, "cannot start the compiler: %s", file_reason(cx, child->error));
@@ -117,36 +140,48 @@ static bool report(Context *cx, const Compiler *c, const Child *child, double se
     }
     Diag *d;
     if (child->timed_out) {
-        d = diag_file_error(cx->diags, "E0805", path, NULL, "the compiler took more than %g s and was stopped", seconds);
+        d = diag_file_error(cx->diags, "E0805", path, NULL, "the compiler took more than %g s and was stopped",
+                            seconds);
     } else if (WIFSIGNALED(child->status)) {
         int number = WTERMSIG(child->status);
         const char *name = sigabbrev_np(number);
-        d = diag_file_error(cx->diags, "E0804", path, NULL, "the compiler was killed by signal %d (SIG%s)", number, name ? name : "?");
+        d = diag_file_error(cx->diags, "E0804", path, NULL, "the compiler was killed by signal %d (SIG%s)", number,
+                            name ? name : "?");
     } else if (mentions(&child->err, "attar needs clang")) {
         const char *version = compiler_version(cx, c);
-        d = diag_file_error(cx->diags, "E0802", path, NULL, "this is not clang 19 or later: it says `%s`", version ? version : "nothing");
-        diag_help(d, "install clang 19 or later (Debian: `apt-get install clang-19`), or name one with --clang or $ATTAR_CLANG");
+        d = diag_file_error(cx->diags, "E0802", path, NULL, "this is not clang 19 or later: it says `%s`",
+                            version ? version : "nothing");
+        diag_help(
+            d,
+            "install clang 19 or later (Debian: `apt-get install clang-19`), or name one with --clang or $ATTAR_CLANG");
         return false;
     } else {
-        d = diag_file_error(cx->diags, "E0803", path, NULL, "the compiler ended with status %d", WEXITSTATUS(child->status));
+        d = diag_file_error(cx->diags, "E0803", path, NULL, "the compiler ended with status %d",
+                            WEXITSTATUS(child->status));
     }
     quote(cx, d, &child->err);
     return false;
 }
 
 /* The compiler checks its own version while it compiles: asking first would cost another process. */
-static const char *with_check(Context *cx, const char *text, size_t length, size_t *total) {
+static const char *with_check(Context *cx, const char *text, size_t length, size_t *total)
+{
     Text t = text_new(cx->arena);
-    text_add(&t, "#if !defined(__clang__) || __clang_major__ < %d\n#error attar needs clang %d or later\n#endif\n#line 1 \"model.c\"\n", OLDEST, OLDEST);
+    text_add(&t,
+             "#if !defined(__clang__) || __clang_major__ < %d\n#error attar needs clang %d or later\n#endif\n#line 1 "
+             "\"model.c\"\n",
+             OLDEST, OLDEST);
     text_put(&t, text, length);
     *total = t.length;
     return t.data;
 }
 
-static bool take_object(Context *cx, const Compiler *c, Child *child, unsigned char **object, size_t *bytes) {
+static bool take_object(Context *cx, const Compiler *c, Child *child, unsigned char **object, size_t *bytes)
+{
     const char *symbol;
     if (!object_is_whole(child->out.data, child->out.size, &symbol)) {
-        Diag *d = diag_file_error(cx->diags, "E0806", c->path, NULL, "the compiler wrote no complete object (%zu bytes)", child->out.size);
+        Diag *d = diag_file_error(cx->diags, "E0806", c->path, NULL,
+                                  "the compiler wrote no complete object (%zu bytes)", child->out.size);
         quote(cx, d, &child->err);
         return false;
     }
@@ -156,56 +191,71 @@ static bool take_object(Context *cx, const Compiler *c, Child *child, unsigned c
     return true;
 }
 
-bool compiler_run(Context *cx, const Compiler *c, const char *const *flags, const char *text, size_t length, double seconds,
-                  unsigned char **object, size_t *bytes) {
+bool compiler_run(Context *cx, const Compiler *c, const char *const *flags, const char *text, size_t length,
+                  double seconds, unsigned char **object, size_t *bytes)
+{
     const char *argv[MAX_FLAGS + 8] = {c->path, "-x", "c", "-", "-c", "-o", "-"};
     int n = 7;
-    for (int i = 0; flags && flags[i] && i < MAX_FLAGS; i++) argv[n++] = flags[i];
+    for (int i = 0; flags && flags[i] && i < MAX_FLAGS; i++)
+        argv[n++] = flags[i];
     size_t total;
     const char *checked = with_check(cx, text, length, &total);
     Child child;
     char *arguments[MAX_FLAGS + 8];
-    memcpy(arguments, argv, sizeof arguments);  /* execve's prototype lacks a const */
+    memcpy(arguments, argv, sizeof arguments); /* execve's prototype lacks a const */
     child_run(arguments, checked, total, seconds, &child);
-    bool ran = !child.error && !child.timed_out && !child.out_of_memory && WIFEXITED(child.status) && WEXITSTATUS(child.status) == 0;
+    bool ran = !child.error && !child.timed_out && !child.out_of_memory && WIFEXITED(child.status) &&
+               WEXITSTATUS(child.status) == 0;
     bool good = ran ? take_object(cx, c, &child, object, bytes) : report(cx, c, &child, seconds);
     child_free(&child);
     return good;
 }
 
-/* ---- looking at the object -------------------------------------------------------------------------------------------------------- */
+/* ---- looking at the object --------------------------------------------------------------------------------------- */
 
-static bool section_at(const unsigned char *object, size_t bytes, const Elf64_Ehdr *h, size_t i, Elf64_Shdr *out) {
+static bool section_at(const unsigned char *object, size_t bytes, const Elf64_Ehdr *h, size_t i, Elf64_Shdr *out)
+{
     memcpy(out, object + h->e_shoff + i * sizeof *out, sizeof *out);
-    if (out->sh_type == SHT_NOBITS || out->sh_type == SHT_NULL) return true;
+    if (out->sh_type == SHT_NOBITS || out->sh_type == SHT_NULL)
+        return true;
     return out->sh_offset <= bytes && out->sh_size <= bytes - out->sh_offset;
 }
 
 /* The first global function of a symbol table, or NULL. */
-static const char *function_of(const unsigned char *object, const Elf64_Shdr *symbols, const Elf64_Shdr *strings) {
+static const char *function_of(const unsigned char *object, const Elf64_Shdr *symbols, const Elf64_Shdr *strings)
+{
     const char *names = (const char *)object + strings->sh_offset;
-    if (strings->sh_type != SHT_STRTAB || strings->sh_size == 0 || names[strings->sh_size - 1] != 0) return NULL;
+    if (strings->sh_type != SHT_STRTAB || strings->sh_size == 0 || names[strings->sh_size - 1] != 0)
+        return NULL;
     for (size_t i = 0; i < symbols->sh_size / sizeof(Elf64_Sym); i++) {
         Elf64_Sym s;
         memcpy(&s, object + symbols->sh_offset + i * sizeof s, sizeof s);
-        bool function = ELF64_ST_TYPE(s.st_info) == STT_FUNC && ELF64_ST_BIND(s.st_info) == STB_GLOBAL && s.st_shndx != SHN_UNDEF;
-        if (function && s.st_name > 0 && s.st_name < strings->sh_size) return names + s.st_name;
+        bool function =
+            ELF64_ST_TYPE(s.st_info) == STT_FUNC && ELF64_ST_BIND(s.st_info) == STB_GLOBAL && s.st_shndx != SHN_UNDEF;
+        if (function && s.st_name > 0 && s.st_name < strings->sh_size)
+            return names + s.st_name;
     }
     return NULL;
 }
 
-bool object_is_whole(const unsigned char *object, size_t bytes, const char **symbol) {
+bool object_is_whole(const unsigned char *object, size_t bytes, const char **symbol)
+{
     Elf64_Ehdr h;
     *symbol = NULL;
-    if (!object || bytes < sizeof h) return false;
+    if (!object || bytes < sizeof h)
+        return false;
     memcpy(&h, object, sizeof h);
     bool elf = !memcmp(h.e_ident, ELFMAG, SELFMAG) && h.e_ident[EI_CLASS] == ELFCLASS64 && h.e_type == ET_REL;
-    if (!elf || h.e_shentsize != sizeof(Elf64_Shdr) || h.e_shnum == 0) return false;
-    if (h.e_shoff > bytes || (bytes - h.e_shoff) / sizeof(Elf64_Shdr) < h.e_shnum) return false;
+    if (!elf || h.e_shentsize != sizeof(Elf64_Shdr) || h.e_shnum == 0)
+        return false;
+    if (h.e_shoff > bytes || (bytes - h.e_shoff) / sizeof(Elf64_Shdr) < h.e_shnum)
+        return false;
     for (size_t i = 0; i < h.e_shnum; i++) {
         Elf64_Shdr s, strings;
-        if (!section_at(object, bytes, &h, i, &s)) return false;
-        if (s.sh_type != SHT_SYMTAB || s.sh_link >= h.e_shnum || !section_at(object, bytes, &h, s.sh_link, &strings)) continue;
+        if (!section_at(object, bytes, &h, i, &s))
+            return false;
+        if (s.sh_type != SHT_SYMTAB || s.sh_link >= h.e_shnum || !section_at(object, bytes, &h, s.sh_link, &strings))
+            continue;
         *symbol = function_of(object, &s, &strings);
     }
     return true;

@@ -1,20 +1,21 @@
-/* clang as a child process: found on the PATH, fed by a socket, read through pipes, stopped after a time limit. Internal to runtime/. */
+/* clang as a child process: found on the PATH, fed by a socket, read through pipes, stopped after a time limit.
+ * Internal to runtime/. */
 #ifndef ATTAR_RUNTIME_COMPILER_H
 #define ATTAR_RUNTIME_COMPILER_H
 
 #include "support/context.h"
 
 typedef struct Compiler {
-    const char *path;                   /* as it is started */
-    const char *identity;               /* path, resolved path, size and time of the binary: part of cache keys, costs no process */
+    const char *path;     /* as it is started */
+    const char *identity; /* path, resolved path, size and time of the binary: part of cache keys, costs no process */
 } Compiler;
 
-bool compiler_find(Context *cx, const char *asked, Compiler *out);              /* E0801 */
-const char *compiler_version(Context *cx, const Compiler *c);                   /* first line of --version, or NULL */
+bool compiler_find(Context *cx, const char *asked, Compiler *out); /* E0801 */
+const char *compiler_version(Context *cx, const Compiler *c);      /* first line of --version, or NULL */
 
 /* Compiles C text to an object (malloc'd); false and E0802 to E0807. Any thread's signals are left as they were. */
-bool compiler_run(Context *cx, const Compiler *c, const char *const *flags, const char *text, size_t length, double seconds,
-                  unsigned char **object, size_t *bytes);
+bool compiler_run(Context *cx, const Compiler *c, const char *const *flags, const char *text, size_t length,
+                  double seconds, unsigned char **object, size_t *bytes);
 
 /* Whether bytes are a whole ELF relocatable object; *symbol (may stay NULL) is a function that it defines. */
 bool object_is_whole(const unsigned char *object, size_t bytes, const char **symbol);

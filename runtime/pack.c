@@ -1,8 +1,9 @@
 /* Packing: stored tensors to f32 in the layouts that the kernels read.
  *
- * Element (i, j) of an item lies at start + noff[i] + koff[j] of the stored tensor, so two small tables hold every layout: transposed,
- * sliced, several tensors in one. An item is cut into blocks whose stored elements span at most CHUNK; a worker reads that span, converts it and
- * scatters it. Beyond the packed weights the memory is the tables and one chunk a worker. */
+ * Element (i, j) of an item lies at start + noff[i] + koff[j] of the stored tensor, so two small tables hold every
+ * layout: transposed, sliced, several tensors in one. An item is cut into blocks whose stored elements span at most
+ * CHUNK; a worker reads that span, converts it and scatters it. Beyond the packed weights the memory is the tables
+ * and one chunk a worker. */
 #include "runtime/pack.h"
 
 #include <stdatomic.h>
@@ -15,13 +16,15 @@
 
 enum { CHUNK = 128 << 10, TILE = 16, MAX_LAYERS = 1 << 20 };
 
-typedef struct Block { int64_t i0, i1, j0, j1, low, span; } Block;     /* columns, contracted elements; stored elements [low, low + span) */
+typedef struct Block {
+    int64_t i0, i1, j0, j1, low, span;
+} Block; /* columns, contracted elements; stored elements [low, low + span) */
 
-typedef struct Job {                    /* one item */
+typedef struct Job { /* one item */
     const PackItem *item;
-    int64_t n, k;                       /* columns, contracted elements */
-    int64_t *noff, *koff;               /* koff lies behind noff */
-    int64_t *tensors;                   /* number of the tensor of each layer; NULL for constants */
+    int64_t n, k;         /* columns, contracted elements */
+    int64_t *noff, *koff; /* koff lies behind noff */
+    int64_t *tensors;     /* number of the tensor of each layer; NULL for constants */
     DType dtype;
     Block *blocks;
     size_t n_blocks, capacity;
@@ -32,118 +35,144 @@ typedef struct Work {
     Job *jobs;
     int n_jobs;
     unsigned char *out;
-    atomic_size_t next;                 /* blocks taken, counted over jobs, layers, blocks */
+    atomic_size_t next; /* blocks taken, counted over jobs, layers, blocks */
     atomic_int error;
-    int64_t failed;                     /* tensor; written by the thread that sets error */
-    unsigned char *rooms;               /* for each worker: CHUNK stored elements, CHUNK floats */
+    int64_t failed;       /* tensor; written by the thread that sets error */
+    unsigned char *rooms; /* for each worker: CHUNK stored elements, CHUNK floats */
 } Work;
 
 enum { ROOM = CHUNK * (sizeof(double) + sizeof(float)) };
 
-/* ---- checking an item ---------------------------------------------------------------------------------------------------------- */
+/* ---- checking an item -------------------------------------------------------------------------------------------- */
 
-static bool fail(Context *cx, const PackItem *item, const char *code, const char *why) {
+static bool fail(Context *cx, const PackItem *item, const char *code, const char *why)
+{
     const char *where = item->key ? arena_print(cx->arena, "tensor `%s`", file_shown(cx, item->key)) : "a constant";
     diag_file_error(cx->diags, code, NULL, where, "%s", why);
     return false;
 }
 
-static const char *key_of(Context *cx, const PackItem *item, int64_t layer) {
+static const char *key_of(Context *cx, const PackItem *item, int64_t layer)
+{
     const char *mark = strstr(item->key, "{i}");
-    if (!mark) return item->key;
+    if (!mark)
+        return item->key;
     return arena_print(cx->arena, "%.*s%lld%s", (int)(mark - item->key), item->key, (long long)layer, mark + 3);
 }
 
-static bool count_of(const PackDim *dims, int rank, int64_t *out) {
+static bool count_of(const PackDim *dims, int rank, int64_t *out)
+{
     *out = 1;
     for (int d = 0; d < rank; d++) {
-        if (dims[d].size < 0 || !checked_imul(*out, dims[d].size, out)) return false;
+        if (dims[d].size < 0 || !checked_imul(*out, dims[d].size, out))
+            return false;
     }
     return true;
 }
 
 /* The layer's tensors, all with the shape and the dtype that the plan was made for. */
-static bool find_tensors(Context *cx, const Checkpoint *c, Job *job) {
+static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
+{
     const PackItem *item = job->item;
     job->tensors = arena_array(cx->arena, (size_t)item->layers, sizeof *job->tensors);
     int64_t all;
     const HostTensor *table = checkpoint_tensors(c, &all);
     for (int64_t layer = 0; layer < item->layers; layer++) {
         int64_t number = checkpoint_number(c, key_of(cx, item, layer));
-        if (number < 0) return fail(cx, item, "E0420", "the checkpoint has no such tensor");
+        if (number < 0)
+            return fail(cx, item, "E0420", "the checkpoint has no such tensor");
         const HostTensor *t = &table[number];
         bool same = t->rank == item->stored_rank && !memcmp(t->dims, item->stored, (size_t)t->rank * sizeof *t->dims);
-        if (!same) return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
-        if (layer > 0 && t->dtype != job->dtype) return fail(cx, item, "E0426", "its dtype differs between layers");
+        if (!same)
+            return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
+        if (layer > 0 && t->dtype != job->dtype)
+            return fail(cx, item, "E0426", "its dtype differs between layers");
         job->tensors[layer] = number;
         job->dtype = t->dtype;
     }
     return true;
 }
 
-static void fill_offsets(const PackDim *dims, int rank, int64_t count, int64_t *out) {
+static void fill_offsets(const PackDim *dims, int rank, int64_t count, int64_t *out)
+{
     int64_t index[MAX_RANK] = {0}, at = 0;
     for (int64_t i = 0; i < count; i++) {
         out[i] = at;
         for (int d = rank - 1; d >= 0; d--) {
             at += dims[d].stride;
-            if (++index[d] < dims[d].size) break;
+            if (++index[d] < dims[d].size)
+                break;
             at -= dims[d].stride * dims[d].size;
             index[d] = 0;
         }
     }
 }
 
-static void range_of(const int64_t *offsets, int64_t from, int64_t to, int64_t *low, int64_t *high) {
+static void range_of(const int64_t *offsets, int64_t from, int64_t to, int64_t *low, int64_t *high)
+{
     *low = *high = offsets[from];
     for (int64_t i = from + 1; i < to; i++) {
-        if (offsets[i] < *low) *low = offsets[i];
-        if (offsets[i] > *high) *high = offsets[i];
+        if (offsets[i] < *low)
+            *low = offsets[i];
+        if (offsets[i] > *high)
+            *high = offsets[i];
     }
 }
 
 /* Every element of the item lies inside the stored tensor, and every packed one inside the item's bytes. */
-static bool check_places(Context *cx, Job *job, uint64_t weight_bytes) {
+static bool check_places(Context *cx, Job *job, uint64_t weight_bytes)
+{
     const PackItem *item = job->item;
     int64_t stored = 1, low_n, high_n, low_k, high_k;
     for (int d = 0; d < item->stored_rank; d++) {
-        if (!checked_imul(stored, item->stored[d], &stored)) return fail(cx, item, "E0428", "the size of the shape overflows");
+        if (!checked_imul(stored, item->stored[d], &stored))
+            return fail(cx, item, "E0428", "the size of the shape overflows");
     }
     range_of(job->noff, 0, job->n, &low_n, &high_n);
     range_of(job->koff, 0, job->k, &low_k, &high_k);
     bool inside = item->start + low_n + low_k >= 0 && (item->data || item->start + high_n + high_k < stored);
     uint64_t columns = (uint64_t)job->n, elements, bytes, last, end;
-    if (item->layout == PACK_PANELS) columns = (columns + (uint64_t)item->panel - 1) / (uint64_t)item->panel * (uint64_t)item->panel;
-    inside = inside && checked_mul(columns, (uint64_t)job->k, &elements) && checked_mul(elements, sizeof(float), &bytes) && bytes <= item->bytes;
-    inside = inside && checked_mul((uint64_t)item->layers - 1, item->layer_stride, &last) && checked_add(last, item->offset, &last) &&
-             checked_add(last, item->bytes, &end) && end <= weight_bytes;
+    if (item->layout == PACK_PANELS)
+        columns = (columns + (uint64_t)item->panel - 1) / (uint64_t)item->panel * (uint64_t)item->panel;
+    inside = inside && checked_mul(columns, (uint64_t)job->k, &elements) &&
+             checked_mul(elements, sizeof(float), &bytes) && bytes <= item->bytes;
+    inside = inside && checked_mul((uint64_t)item->layers - 1, item->layer_stride, &last) &&
+             checked_add(last, item->offset, &last) && checked_add(last, item->bytes, &end) && end <= weight_bytes;
     return inside || fail(cx, item, "E9901", "the plan's places for this weight do not fit");
 }
 
-static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job) {
+static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job)
+{
     const PackItem *item = job->item;
     uint64_t entries, bytes;
-    bool sound = count_of(item->n, item->n_rank, &job->n) && count_of(item->k, item->k_rank, &job->k) && item->layers > 0 &&
-                 item->layers <= MAX_LAYERS && (item->layout == PACK_PLAIN || item->panel > 0) && (item->data || c) &&
-                 checked_add((uint64_t)job->n, (uint64_t)job->k, &entries) && checked_mul(entries, sizeof(int64_t), &bytes) && bytes <= PTRDIFF_MAX;
-    if (!sound) return fail(cx, item, "E9901", "the plan for this weight is malformed");
-    if (job->n == 0 || job->k == 0) return true;
-    if (!item->data && !find_tensors(cx, c, job)) return false;
+    bool sound = count_of(item->n, item->n_rank, &job->n) && count_of(item->k, item->k_rank, &job->k) &&
+                 item->layers > 0 && item->layers <= MAX_LAYERS && (item->layout == PACK_PLAIN || item->panel > 0) &&
+                 (item->data || c) && checked_add((uint64_t)job->n, (uint64_t)job->k, &entries) &&
+                 checked_mul(entries, sizeof(int64_t), &bytes) && bytes <= PTRDIFF_MAX;
+    if (!sound)
+        return fail(cx, item, "E9901", "the plan for this weight is malformed");
+    if (job->n == 0 || job->k == 0)
+        return true;
+    if (!item->data && !find_tensors(cx, c, job))
+        return false;
     job->noff = malloc(bytes);
-    if (!job->noff) return fail(cx, item, "E1003", "not enough memory to pack this weight");
+    if (!job->noff)
+        return fail(cx, item, "E1003", "not enough memory to pack this weight");
     job->koff = job->noff + job->n;
     fill_offsets(item->n, item->n_rank, job->n, job->noff);
     fill_offsets(item->k, item->k_rank, job->k, job->koff);
     return check_places(cx, job, plan->weight_bytes);
 }
 
-/* ---- cutting into blocks ---------------------------------------------------------------------------------------------------------- */
+/* ---- cutting into blocks ----------------------------------------------------------------------------------------- */
 
-static bool add_block(Job *job, Block b) {
+static bool add_block(Job *job, Block b)
+{
     if (job->n_blocks == job->capacity) {
         size_t capacity = job->capacity ? job->capacity * 2 : 64;
         Block *grown = realloc(job->blocks, capacity * sizeof *grown);
-        if (!grown) return false;
+        if (!grown)
+            return false;
         job->blocks = grown;
         job->capacity = capacity;
     }
@@ -151,13 +180,16 @@ static bool add_block(Job *job, Block b) {
     return true;
 }
 
-/* Halves the axis that spans more until a block's elements lie within one chunk; columns are cut between panels if that goes. */
-static bool cut(Job *job, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+/* Halves the axis that spans more until a block's elements lie within one chunk; columns are cut between panels if
+ * that goes. */
+static bool cut(Job *job, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
+{
     int64_t low_n, high_n, low_k, high_k;
     range_of(job->noff, i0, i1, &low_n, &high_n);
     range_of(job->koff, j0, j1, &low_k, &high_k);
     int64_t span = high_n - low_n + high_k - low_k + 1;
-    if (span <= CHUNK) return add_block(job, (Block){i0, i1, j0, j1, low_n + low_k, span});
+    if (span <= CHUNK)
+        return add_block(job, (Block){i0, i1, j0, j1, low_n + low_k, span});
     if (high_n - low_n < high_k - low_k) {
         int64_t middle = j0 + (j1 - j0) / 2;
         return cut(job, i0, i1, j0, middle) && cut(job, i0, i1, middle, j1);
@@ -165,33 +197,42 @@ static bool cut(Job *job, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
     int64_t middle = i0 + (i1 - i0) / 2;
     if (job->item->layout == PACK_PANELS) {
         int64_t panel = job->item->panel, border = middle / panel * panel;
-        if (border > i0) middle = border;
-        else if (border + panel < i1) middle = border + panel;
+        if (border > i0)
+            middle = border;
+        else if (border + panel < i1)
+            middle = border + panel;
     }
     return cut(job, i0, middle, j0, j1) && cut(job, middle, i1, j0, j1);
 }
 
-/* ---- one block ------------------------------------------------------------------------------------------------------------------- */
+/* ---- one block --------------------------------------------------------------------------------------------------- */
 
-static bool contiguous(const int64_t *offsets, int64_t from, int64_t to) {
+static bool contiguous(const int64_t *offsets, int64_t from, int64_t to)
+{
     for (int64_t i = from + 1; i < to; i++) {
-        if (offsets[i] != offsets[i - 1] + 1) return false;
+        if (offsets[i] != offsets[i - 1] + 1)
+            return false;
     }
     return true;
 }
 
-static void scatter_plain(const Job *job, const Block *b, const float *from, float *out) {
+static void scatter_plain(const Job *job, const Block *b, const float *from, float *out)
+{
     bool runs = contiguous(job->koff, b->j0, b->j1);
     for (int64_t i = b->i0; i < b->i1; i++) {
         const float *row = from + job->noff[i] - b->low;
         float *to = out + i * job->k;
-        if (runs) memcpy(to + b->j0, row + job->koff[b->j0], (size_t)(b->j1 - b->j0) * sizeof *to);
-        else for (int64_t j = b->j0; j < b->j1; j++) to[j] = row[job->koff[j]];
+        if (runs)
+            memcpy(to + b->j0, row + job->koff[b->j0], (size_t)(b->j1 - b->j0) * sizeof *to);
+        else
+            for (int64_t j = b->j0; j < b->j1; j++)
+                to[j] = row[job->koff[j]];
     }
 }
 
 /* Columns [i0, i1) of one panel. Tiles keep the lines that are read, and those that are written, in the first cache. */
-static void scatter_panel(const Job *job, const Block *b, int64_t i0, int64_t i1, const float *from, float *out) {
+static void scatter_panel(const Job *job, const Block *b, int64_t i0, int64_t i1, const float *from, float *out)
+{
     int64_t panel = job->item->panel, first = i0 % panel;
     float *base = out + i0 / panel * panel * job->k + first;
     if (contiguous(job->noff, i0, i1)) {
@@ -205,12 +246,14 @@ static void scatter_panel(const Job *job, const Block *b, int64_t i0, int64_t i1
         for (int64_t i = i0; i < i1; i++) {
             const float *row = from + job->noff[i] - b->low;
             float *to = base + (i - i0);
-            for (int64_t t = j; t < end; t++) to[t * panel] = row[job->koff[t]];
+            for (int64_t t = j; t < end; t++)
+                to[t * panel] = row[job->koff[t]];
         }
     }
 }
 
-static void scatter(const Job *job, const Block *b, const float *from, float *out) {
+static void scatter(const Job *job, const Block *b, const float *from, float *out)
+{
     if (job->item->layout == PACK_PLAIN) {
         scatter_plain(job, b, from, out);
         return;
@@ -218,13 +261,15 @@ static void scatter(const Job *job, const Block *b, const float *from, float *ou
     int64_t panel = job->item->panel;
     for (int64_t i = b->i0; i < b->i1;) {
         int64_t end = (i / panel + 1) * panel;
-        if (end > b->i1) end = b->i1;
+        if (end > b->i1)
+            end = b->i1;
         scatter_panel(job, b, i, end, from, out);
         i = end;
     }
 }
 
-static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room) {
+static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room)
+{
     const PackItem *item = job->item;
     float *out = (float *)(void *)(w->out + item->offset + (uint64_t)layer * item->layer_stride);
     if (item->data) {
@@ -234,17 +279,21 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
     uint64_t size = dtype_size(job->dtype);
     float *floats = (float *)(void *)(room + CHUNK * sizeof(double));
     void *stored = job->dtype == DT_F32 ? (void *)floats : room;
-    int error = checkpoint_read_raw(w->checkpoint, job->tensors[layer], (uint64_t)(item->start + b->low) * size, (uint64_t)b->span * size, stored);
-    if (error) return error;
-    if (job->dtype != DT_F32) convert_f32(job->dtype, stored, (size_t)b->span, floats);
+    int error = checkpoint_read_raw(w->checkpoint, job->tensors[layer], (uint64_t)(item->start + b->low) * size,
+                                    (uint64_t)b->span * size, stored);
+    if (error)
+        return error;
+    if (job->dtype != DT_F32)
+        convert_f32(job->dtype, stored, (size_t)b->span, floats);
     scatter(job, b, floats, out);
     return 0;
 }
 
-static void work(void *state, ptrdiff_t thread) {
+static void work(void *state, ptrdiff_t thread)
+{
     Work *w = state;
     unsigned char *room = w->rooms + (size_t)thread * ROOM;
-    size_t before = 0;                  /* blocks of all layers of the jobs before this one */
+    size_t before = 0; /* blocks of all layers of the jobs before this one */
     int at = 0;
     while (atomic_load(&w->error) == 0) {
         size_t taken = atomic_fetch_add(&w->next, 1);
@@ -252,19 +301,22 @@ static void work(void *state, ptrdiff_t thread) {
             before += w->jobs[at].n_blocks * (size_t)w->jobs[at].item->layers;
             at++;
         }
-        if (at == w->n_jobs) return;
+        if (at == w->n_jobs)
+            return;
         const Job *job = &w->jobs[at];
         int64_t layer = (int64_t)((taken - before) / job->n_blocks);
         int error = pack_block(w, job, layer, &job->blocks[(taken - before) % job->n_blocks], room);
         int none = 0;
-        if (error && atomic_compare_exchange_strong(&w->error, &none, error)) w->failed = job->tensors[layer];
+        if (error && atomic_compare_exchange_strong(&w->error, &none, error))
+            w->failed = job->tensors[layer];
     }
 }
 
-/* ---- all items ------------------------------------------------------------------------------------------------------------------- */
+/* ---- all items --------------------------------------------------------------------------------------------------- */
 
-static bool run(Context *cx, Work *w, int threads) {
-    Pool *pool = threads > 1 ? pool_new(threads) : NULL;        /* without threads the caller does it all */
+static bool run(Context *cx, Work *w, int threads)
+{
+    Pool *pool = threads > 1 ? pool_new(threads) : NULL; /* without threads the caller does it all */
     int n = pool ? threads : 1;
     w->rooms = malloc((size_t)n * ROOM);
     if (!w->rooms) {
@@ -272,29 +324,37 @@ static bool run(Context *cx, Work *w, int threads) {
         diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory to pack the weights");
         return false;
     }
-    if (pool) pool_run(pool, work, w);
-    else work(w, 0);
+    if (pool)
+        pool_run(pool, work, w);
+    else
+        work(w, 0);
     pool_free(pool);
     free(w->rooms);
     int error = atomic_load(&w->error);
-    if (error) checkpoint_report(cx, w->checkpoint, w->failed, error);
+    if (error)
+        checkpoint_report(cx, w->checkpoint, w->failed, error);
     return error == 0;
 }
 
-static bool pack_items(Context *cx, const Checkpoint *c, const Plan *plan, Work *w, int threads) {
+static bool pack_items(Context *cx, const Checkpoint *c, const Plan *plan, Work *w, int threads)
+{
     for (int i = 0; i < w->n_jobs; i++) {
         Job *job = &w->jobs[i];
         job->item = &plan->weights[i];
-        if (!prepare(cx, c, plan, job)) return false;
-        if (job->n > 0 && job->k > 0 && !cut(job, 0, job->n, 0, job->k)) return fail(cx, job->item, "E1003", "not enough memory to pack this weight");
+        if (!prepare(cx, c, plan, job))
+            return false;
+        if (job->n > 0 && job->k > 0 && !cut(job, 0, job->n, 0, job->k))
+            return fail(cx, job->item, "E1003", "not enough memory to pack this weight");
     }
     return run(cx, w, threads);
 }
 
-bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int threads, Packed *out) {
+bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int threads, Packed *out)
+{
     *out = (Packed){.data = memory_map(plan->weight_bytes), .bytes = plan->weight_bytes};
     if (!out->data) {
-        diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory for %llu bytes of weights", (unsigned long long)plan->weight_bytes);
+        diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory for %llu bytes of weights",
+                        (unsigned long long)plan->weight_bytes);
         return false;
     }
     Work w = {.checkpoint = c, .n_jobs = plan->n_weights, .out = out->data};
@@ -304,11 +364,13 @@ bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int thread
         free(w.jobs[i].noff);
         free(w.jobs[i].blocks);
     }
-    if (!good) pack_free(out);
+    if (!good)
+        pack_free(out);
     return good;
 }
 
-void pack_free(Packed *p) {
+void pack_free(Packed *p)
+{
     memory_unmap(p->data, p->bytes);
     *p = (Packed){0};
 }

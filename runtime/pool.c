@@ -1,8 +1,9 @@
 /* Threads: the caller and n - 1 workers.
  *
- * A run is announced by adding 1 to `epoch`; each worker answers by taking 1 from `pending`. Whoever waits first spins for about
- * 100 us, since on a virtual machine waking a sleeper costs 30 to 60 us, and then sleeps on a futex. The one who changes a counter wakes
- * sleepers only if `sleeping` says that there are some: both sides use sequentially consistent order, so one of them sees the other. */
+ * A run is announced by adding 1 to `epoch`; each worker answers by taking 1 from `pending`. Whoever waits first
+ * spins for about 100 us, since on a virtual machine waking a sleeper costs 30 to 60 us, and then sleeps on a futex.
+ * The one who changes a counter wakes sleepers only if `sleeping` says that there are some: both sides use
+ * sequentially consistent order, so one of them sees the other. */
 #include "runtime/pool.h"
 
 #include <errno.h>
@@ -19,24 +20,29 @@
 
 enum { SPIN_NANOSECONDS = 100000, SPINS_A_LOOK = 64, LINE = 128 };
 
-typedef struct Signal {                 /* a counter on its own cache lines, and how many sleep on it */
+typedef struct Signal { /* a counter on its own cache lines, and how many sleep on it */
     _Alignas(LINE) atomic_uint value;
     atomic_int sleeping;
 } Signal;
 
-typedef struct Worker { Pool *pool; ptrdiff_t number; pthread_t thread; } Worker;
+typedef struct Worker {
+    Pool *pool;
+    ptrdiff_t number;
+    pthread_t thread;
+} Worker;
 
 struct Pool {
     Signal epoch, pending;
     _Alignas(LINE) void (*run)(void *state, ptrdiff_t thread);
     void *state;
-    bool stop;                          /* read after a new epoch */
+    bool stop; /* read after a new epoch */
     int threads, started;
-    int64_t spin;                       /* nanoseconds */
+    int64_t spin; /* nanoseconds */
     Worker *workers;
 };
 
-static void relax(void) {
+static void relax(void)
+{
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -44,26 +50,31 @@ static void relax(void) {
 #endif
 }
 
-static int64_t now(void) {
+static int64_t now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void futex(atomic_uint *value, int operation, unsigned argument) {
+static void futex(atomic_uint *value, int operation, unsigned argument)
+{
     syscall(SYS_futex, value, operation | FUTEX_PRIVATE_FLAG, argument, NULL, NULL, 0);
 }
 
 /* Until *value is `wanted` (or no longer is, if `leave`). Returns the value seen. */
-static unsigned wait_for(Signal *s, unsigned wanted, bool leave, int64_t spin) {
+static unsigned wait_for(Signal *s, unsigned wanted, bool leave, int64_t spin)
+{
     int64_t limit = now() + spin;
     for (;;) {
         for (int i = 0; i < SPINS_A_LOOK; i++) {
             unsigned seen = atomic_load_explicit(&s->value, memory_order_acquire);
-            if ((seen == wanted) != leave) return seen;
+            if ((seen == wanted) != leave)
+                return seen;
             relax();
         }
-        if (now() >= limit) break;
+        if (now() >= limit)
+            break;
     }
     atomic_fetch_add(&s->sleeping, 1);
     unsigned seen = atomic_load(&s->value);
@@ -75,65 +86,85 @@ static unsigned wait_for(Signal *s, unsigned wanted, bool leave, int64_t spin) {
     return seen;
 }
 
-static void wake(Signal *s) {
-    if (atomic_load(&s->sleeping) > 0) futex(&s->value, FUTEX_WAKE, INT32_MAX);
+static void wake(Signal *s)
+{
+    if (atomic_load(&s->sleeping) > 0)
+        futex(&s->value, FUTEX_WAKE, INT32_MAX);
 }
 
-static void *work(void *argument) {
+static void *work(void *argument)
+{
     Worker *w = argument;
     Pool *p = w->pool;
     unsigned epoch = 0;
     for (;;) {
         epoch = wait_for(&p->epoch, epoch, true, p->spin);
-        if (p->stop) return NULL;
+        if (p->stop)
+            return NULL;
         p->run(p->state, w->number);
-        if (atomic_fetch_sub(&p->pending.value, 1) == 1) wake(&p->pending);
+        if (atomic_fetch_sub(&p->pending.value, 1) == 1)
+            wake(&p->pending);
     }
 }
 
-static void announce(Pool *p) {
+static void announce(Pool *p)
+{
     atomic_fetch_add(&p->epoch.value, 1);
     wake(&p->epoch);
 }
 
 /* Workers take no signals: those are the host program's, and its own threads'. */
-static void start(Pool *p) {
+static void start(Pool *p)
+{
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int i = 1; i < p->threads; i++) {
         Worker *w = &p->workers[i];
         *w = (Worker){.pool = p, .number = i};
-        if (pthread_create(&w->thread, NULL, work, w) != 0) break;
+        if (pthread_create(&w->thread, NULL, work, w) != 0)
+            break;
         p->started++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-Pool *pool_new(int threads) {
-    if (threads < 1) threads = 1;
+Pool *pool_new(int threads)
+{
+    if (threads < 1)
+        threads = 1;
     Pool *p = aligned_alloc(LINE, (sizeof *p + LINE - 1) / LINE * LINE);
-    if (!p) return NULL;
+    if (!p)
+        return NULL;
     *p = (Pool){.threads = threads, .started = 1, .spin = threads <= pool_cpus() ? SPIN_NANOSECONDS : 0};
     p->workers = calloc((size_t)threads, sizeof *p->workers);
-    if (p->workers) start(p);
-    if (p->workers && p->started == threads) return p;
+    if (p->workers)
+        start(p);
+    if (p->workers && p->started == threads)
+        return p;
     pool_free(p);
     return NULL;
 }
 
-void pool_free(Pool *p) {
-    if (!p) return;
+void pool_free(Pool *p)
+{
+    if (!p)
+        return;
     p->stop = true;
     announce(p);
-    for (int i = 1; i < p->started; i++) pthread_join(p->workers[i].thread, NULL);
+    for (int i = 1; i < p->started; i++)
+        pthread_join(p->workers[i].thread, NULL);
     free(p->workers);
     free(p);
 }
 
-int pool_threads(const Pool *p) { return p->threads; }
+int pool_threads(const Pool *p)
+{
+    return p->threads;
+}
 
-void pool_run(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state) {
+void pool_run(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state)
+{
     if (p->threads == 1) {
         run(state, 0);
         return;
@@ -146,16 +177,20 @@ void pool_run(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state) 
     wait_for(&p->pending, 0, false, p->spin);
 }
 
-int pool_cpus(void) {
+int pool_cpus(void)
+{
     for (int cpus = CPU_SETSIZE; cpus <= 1 << 16; cpus *= 4) {
         cpu_set_t *set = CPU_ALLOC((size_t)cpus);
         size_t size = CPU_ALLOC_SIZE((size_t)cpus);
-        if (!set) break;
+        if (!set)
+            break;
         int got = sched_getaffinity(0, size, set);
         int error = errno, count = got == 0 ? CPU_COUNT_S(size, set) : 0;
         CPU_FREE(set);
-        if (got == 0) return count > 0 ? count : 1;
-        if (error != EINVAL) break;
+        if (got == 0)
+            return count > 0 ? count : 1;
+        if (error != EINVAL)
+            break;
     }
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 && online < 1 << 16 ? (int)online : 1;

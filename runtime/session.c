@@ -1,7 +1,8 @@
 /* Sessions: the memory of one caller, and the call itself.
  *
- * Everything a run needs is kept from run to run and only grows: copies of the inputs (aligned, readable a little beyond their end), outputs,
- * the arena. Caches are as large as they can become from the start. So a run with sizes seen before allocates nothing. */
+ * Everything a run needs is kept from run to run and only grows: copies of the inputs (aligned, readable a little
+ * beyond their end), outputs, the arena. Caches are as large as they can become from the start. So a run with sizes
+ * seen before allocates nothing. */
 #include "runtime/session.h"
 
 #include <inttypes.h>
@@ -15,88 +16,115 @@
 
 enum { MEET_BYTES = 128 };
 
-typedef struct Room { unsigned char *data; uint64_t bytes; } Room;     /* grows, never shrinks */
+typedef struct Room {
+    unsigned char *data;
+    uint64_t bytes;
+} Room; /* grows, never shrinks */
 
 struct Session {
     const Program *program;
     const Plan *plan;
     SessionHooks hooks;
     Pool *pool;
-    int64_t batch, length, capacity;    /* positions filled, and how many the caches hold */
-    int batch_symbol;                   /* -1: none */
+    int64_t batch, length, capacity; /* positions filled, and how many the caches hold */
+    int batch_symbol;                /* -1: none */
     PlanDim grows;
-    Size *sizes;                        /* of each symbol */
-    int64_t *values;                    /* the same, as arena_bytes takes them */
+    Size *sizes;     /* of each symbol */
+    int64_t *values; /* the same, as arena_bytes takes them */
     const HostTensor **matched;
     Room *inputs, *outputs, *caches;
     HostTensor *results;
     Room arena, meet;
-    uint64_t *slots;                    /* the call */
+    uint64_t *slots; /* the call */
     int64_t fault[4];
 };
 
-typedef struct Call { const Program *program; const void *slots; atomic_int failed; } Call;
+typedef struct Call {
+    const Program *program;
+    const void *slots;
+    atomic_int failed;
+} Call;
 
-/* ---- making one --------------------------------------------------------------------------------------------------------------------- */
+/* ---- making one -------------------------------------------------------------------------------------------------- */
 
-static bool room_for(Room *r, uint64_t bytes) {
-    if (r->data && bytes <= r->bytes) return true;
-    uint64_t roomy = r->data ? bytes + bytes / 4 : bytes;       /* lengths that grow step by step do not map anew each time */
-    memory_unmap(r->data, r->bytes);                            /* first: never both at once */
+static bool room_for(Room *r, uint64_t bytes)
+{
+    if (r->data && bytes <= r->bytes)
+        return true;
+    uint64_t roomy = r->data ? bytes + bytes / 4 : bytes; /* lengths that grow step by step do not map anew each time */
+    memory_unmap(r->data, r->bytes);                      /* first: never both at once */
     *r = (Room){roomy >= bytes ? memory_map(roomy) : NULL, roomy};
     return r->data != NULL;
 }
 
-static bool no_memory(Context *cx, const char *what, uint64_t bytes, const char *sizes) {
-    diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory for %" PRIu64 " bytes of %s%s%s", bytes, what, *sizes ? " with " : "", sizes);
+static bool no_memory(Context *cx, const char *what, uint64_t bytes, const char *sizes)
+{
+    diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory for %" PRIu64 " bytes of %s%s%s", bytes, what,
+                    *sizes ? " with " : "", sizes);
     return false;
 }
 
-static bool is_symbol(const PlanDim *d) { return d->n == 1 && d->factor[0] == 1 && d->base == 0; }
+static bool is_symbol(const PlanDim *d)
+{
+    return d->n == 1 && d->factor[0] == 1 && d->base == 0;
+}
 
-static int find_batch(const Plan *plan) {
+static int find_batch(const Plan *plan)
+{
     for (int i = 0; i < plan->n_caches; i++) {
-        if (plan->caches[i].rank > 0 && plan->caches[i].growing != 0 && is_symbol(&plan->caches[i].dims[0])) return plan->caches[i].dims[0].symbol[0];
+        if (plan->caches[i].rank > 0 && plan->caches[i].growing != 0 && is_symbol(&plan->caches[i].dims[0]))
+            return plan->caches[i].dims[0].symbol[0];
     }
     return -1;
 }
 
-static PlanDim find_growth(const Plan *plan, int batch_symbol) {
-    if (plan->grows.n > 0 || plan->grows.base > 0) return plan->grows;
+static PlanDim find_growth(const Plan *plan, int batch_symbol)
+{
+    if (plan->grows.n > 0 || plan->grows.base > 0)
+        return plan->grows;
     for (int i = 0; i < plan->n_inputs; i++) {
         for (int a = 0; a < plan->inputs[i].rank; a++) {
             const PlanDim *d = &plan->inputs[i].dims[a];
-            if (is_symbol(d) && !plan->symbols[d->symbol[0]].past && d->symbol[0] != batch_symbol) return *d;
+            if (is_symbol(d) && !plan->symbols[d->symbol[0]].past && d->symbol[0] != batch_symbol)
+                return *d;
         }
     }
     return (PlanDim){.base = 1};
 }
 
-static int64_t find_capacity(const Plan *plan) {
+static int64_t find_capacity(const Plan *plan)
+{
     int64_t capacity = INT64_MAX;
     for (int i = 0; i < plan->n_caches; i++) {
         const PlanTensor *c = &plan->caches[i];
-        if (c->growing >= 0 && c->dims[c->growing].base < capacity) capacity = c->dims[c->growing].base;
+        if (c->growing >= 0 && c->dims[c->growing].base < capacity)
+            capacity = c->dims[c->growing].base;
     }
     return plan->n_caches ? capacity : 0;
 }
 
-static bool check_batch(Context *cx, const Session *s) {
-    if (s->batch_symbol < 0) return true;
+static bool check_batch(Context *cx, const Session *s)
+{
+    if (s->batch_symbol < 0)
+        return true;
     const PlanSymbol *p = &s->plan->symbols[s->batch_symbol];
-    if (s->batch > 0 && s->batch >= p->low && s->batch <= p->high) return true;
-    diag_file_error(cx->diags, "E0609", NULL, NULL, "a session of this model needs a size for axis %s from %" PRId64 " to %" PRId64 ", not %" PRId64, p->name,
-                    p->low > 1 ? p->low : 1, p->high, s->batch);
+    if (s->batch > 0 && s->batch >= p->low && s->batch <= p->high)
+        return true;
+    diag_file_error(cx->diags, "E0609", NULL, NULL,
+                    "a session of this model needs a size for axis %s from %" PRId64 " to %" PRId64 ", not %" PRId64,
+                    p->name, p->low > 1 ? p->low : 1, p->high, s->batch);
     return false;
 }
 
-static bool make_caches(Context *cx, Session *s) {
+static bool make_caches(Context *cx, Session *s)
+{
     uint64_t total = 0;
     for (int i = 0; i < s->plan->n_caches; i++) {
         const PlanTensor *c = &s->plan->caches[i];
         bool by_batch = c->rank > 0 && c->growing != 0 && c->dims[0].n > 0;
         uint64_t bytes;
-        bool sized = checked_mul(c->bytes_per_row, by_batch ? (uint64_t)s->batch : 1, &bytes) && checked_mul(bytes, (uint64_t)c->layers, &bytes);
+        bool sized = checked_mul(c->bytes_per_row, by_batch ? (uint64_t)s->batch : 1, &bytes) &&
+                     checked_mul(bytes, (uint64_t)c->layers, &bytes);
         if (!sized || !checked_add(total, bytes, &total) || !room_for(&s->caches[i], bytes)) {
             return no_memory(cx, "caches", sized ? bytes : UINT64_MAX, "");
         }
@@ -104,7 +132,8 @@ static bool make_caches(Context *cx, Session *s) {
     return true;
 }
 
-static bool make_tables(Session *s) {
+static bool make_tables(Session *s)
+{
     const Plan *p = s->plan;
     s->sizes = calloc((size_t)p->n_symbols + 1, sizeof *s->sizes);
     s->values = calloc((size_t)p->n_symbols + 1, sizeof *s->values);
@@ -114,22 +143,28 @@ static bool make_tables(Session *s) {
     s->caches = calloc((size_t)p->n_caches + 1, sizeof *s->caches);
     s->results = calloc((size_t)p->n_outputs + 1, sizeof *s->results);
     s->slots = calloc((size_t)p->n_slots + 1, sizeof *s->slots);
-    return s->sizes && s->values && s->matched && s->inputs && s->outputs && s->caches && s->results && s->slots && room_for(&s->meet, MEET_BYTES);
+    return s->sizes && s->values && s->matched && s->inputs && s->outputs && s->caches && s->results && s->slots &&
+           room_for(&s->meet, MEET_BYTES);
 }
 
-static bool set_up(Context *cx, Session *s, int threads) {
-    if (!make_tables(s)) return no_memory(cx, "tables of a session", 0, "");
+static bool set_up(Context *cx, Session *s, int threads)
+{
+    if (!make_tables(s))
+        return no_memory(cx, "tables of a session", 0, "");
     s->batch_symbol = find_batch(s->plan);
     s->grows = find_growth(s->plan, s->batch_symbol);
     s->capacity = find_capacity(s->plan);
-    if (!check_batch(cx, s) || !make_caches(cx, s)) return false;
+    if (!check_batch(cx, s) || !make_caches(cx, s))
+        return false;
     s->pool = pool_new(threads > 0 ? threads : pool_cpus());
-    if (s->pool) return true;
+    if (s->pool)
+        return true;
     diag_file_error(cx->diags, "E1002", NULL, NULL, "cannot start %d threads", threads > 0 ? threads : pool_cpus());
     return false;
 }
 
-Session *session_new(Context *cx, const Program *program, int64_t batch, int threads, const SessionHooks *hooks) {
+Session *session_new(Context *cx, const Program *program, int64_t batch, int threads, const SessionHooks *hooks)
+{
     Session *s = calloc(1, sizeof *s);
     if (!s) {
         no_memory(cx, "a session", sizeof *s, "");
@@ -138,19 +173,25 @@ Session *session_new(Context *cx, const Program *program, int64_t batch, int thr
     s->program = program;
     s->plan = program->plan;
     s->batch = batch;
-    if (hooks) s->hooks = *hooks;
-    if (set_up(cx, s, threads)) return s;
+    if (hooks)
+        s->hooks = *hooks;
+    if (set_up(cx, s, threads))
+        return s;
     session_free(s);
     return NULL;
 }
 
-static void free_rooms(Room *rooms, int n) {
-    for (int i = 0; rooms && i < n; i++) memory_unmap(rooms[i].data, rooms[i].bytes);
+static void free_rooms(Room *rooms, int n)
+{
+    for (int i = 0; rooms && i < n; i++)
+        memory_unmap(rooms[i].data, rooms[i].bytes);
     free(rooms);
 }
 
-void session_free(Session *s) {
-    if (!s) return;
+void session_free(Session *s)
+{
+    if (!s)
+        return;
     pool_free(s->pool);
     free_rooms(s->inputs, s->plan->n_inputs);
     free_rooms(s->outputs, s->plan->n_outputs);
@@ -165,43 +206,62 @@ void session_free(Session *s) {
     free(s);
 }
 
-void session_reset(Session *s) { s->length = 0; }
-int64_t session_length(const Session *s) { return s->length; }
-
-void session_truncate(Session *s, int64_t length) {
-    if (length >= 0 && length < s->length) s->length = length;
+void session_reset(Session *s)
+{
+    s->length = 0;
+}
+int64_t session_length(const Session *s)
+{
+    return s->length;
 }
 
-/* ---- a run -------------------------------------------------------------------------------------------------------------------------- */
+void session_truncate(Session *s, int64_t length)
+{
+    if (length >= 0 && length < s->length)
+        s->length = length;
+}
 
-static void known_sizes(Session *s) {
+/* ---- a run ------------------------------------------------------------------------------------------------------- */
+
+static void known_sizes(Session *s)
+{
     for (int i = 0; i < s->plan->n_symbols; i++) {
         s->sizes[i] = (Size){0, FROM_NOWHERE, 0};
-        if (s->plan->symbols[i].past) s->sizes[i] = (Size){s->length, FROM_SESSION, 0};
+        if (s->plan->symbols[i].past)
+            s->sizes[i] = (Size){s->length, FROM_SESSION, 0};
     }
-    if (s->batch_symbol >= 0) s->sizes[s->batch_symbol] = (Size){s->batch, FROM_SESSION, 0};
+    if (s->batch_symbol >= 0)
+        s->sizes[s->batch_symbol] = (Size){s->batch, FROM_SESSION, 0};
 }
 
-static bool check_caches(Context *cx, Session *s) {
-    if (s->plan->n_caches == 0) return true;
+static bool check_caches(Context *cx, Session *s)
+{
+    if (s->plan->n_caches == 0)
+        return true;
     int64_t more = dim_value(&s->grows, s->sizes);
-    if (more >= 0 && more <= s->capacity - s->length) return true;
-    diag_file_error(cx->diags, "E0607", NULL, NULL, "the run needs %" PRId64 " positions, the cache holds %" PRId64 " (%" PRId64 " filled)", s->length + more,
-                    s->capacity, s->length);
+    if (more >= 0 && more <= s->capacity - s->length)
+        return true;
+    diag_file_error(cx->diags, "E0607", NULL, NULL,
+                    "the run needs %" PRId64 " positions, the cache holds %" PRId64 " (%" PRId64 " filled)",
+                    s->length + more, s->capacity, s->length);
     return false;
 }
 
-static bool take_inputs(Context *cx, Session *s) {
+static bool take_inputs(Context *cx, Session *s)
+{
     for (int i = 0; i < s->plan->n_inputs; i++) {
         const PlanTensor *want = &s->plan->inputs[i];
         uint64_t bytes = (uint64_t)host_count(s->matched[i]) * dtype_size(want->dtype);
-        if (!room_for(&s->inputs[i], bytes)) return no_memory(cx, "inputs", bytes, sizes_shown(cx, s->plan, s->sizes));
-        if (!input_take(cx, want, s->matched[i], s->inputs[i].data)) return false;
+        if (!room_for(&s->inputs[i], bytes))
+            return no_memory(cx, "inputs", bytes, sizes_shown(cx, s->plan, s->sizes));
+        if (!input_take(cx, want, s->matched[i], s->inputs[i].data))
+            return false;
     }
     return true;
 }
 
-static bool shape_outputs(Context *cx, Session *s) {
+static bool shape_outputs(Context *cx, Session *s)
+{
     for (int i = 0; i < s->plan->n_outputs; i++) {
         const PlanTensor *p = &s->plan->outputs[i];
         HostTensor *t = &s->results[i];
@@ -213,7 +273,8 @@ static bool shape_outputs(Context *cx, Session *s) {
         }
         int64_t count = sized ? host_count(t) : -1;
         uint64_t bytes = UINT64_MAX;
-        if (count < 0 || !checked_mul((uint64_t)count, dtype_size(t->dtype), &bytes) || !room_for(&s->outputs[i], bytes)) {
+        if (count < 0 || !checked_mul((uint64_t)count, dtype_size(t->dtype), &bytes) ||
+            !room_for(&s->outputs[i], bytes)) {
             return no_memory(cx, "outputs", bytes, sizes_shown(cx, s->plan, s->sizes));
         }
         t->data = s->outputs[i].data;
@@ -221,19 +282,24 @@ static bool shape_outputs(Context *cx, Session *s) {
     return true;
 }
 
-static bool make_arena(Context *cx, Session *s) {
-    for (int i = 0; i < s->plan->n_symbols; i++) s->values[i] = s->sizes[i].value;
+static bool make_arena(Context *cx, Session *s)
+{
+    for (int i = 0; i < s->plan->n_symbols; i++)
+        s->values[i] = s->sizes[i].value;
     uint64_t bytes = s->program->arena_bytes ? s->program->arena_bytes(s->values, pool_threads(s->pool)) : 0;
-    return room_for(&s->arena, bytes) || no_memory(cx, "intermediate results", bytes, sizes_shown(cx, s->plan, s->sizes));
+    return room_for(&s->arena, bytes) ||
+           no_memory(cx, "intermediate results", bytes, sizes_shown(cx, s->plan, s->sizes));
 }
 
-static uint64_t monotonic(void) {
+static uint64_t monotonic(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t slot_value(Session *s, Slot slot) {
+static uint64_t slot_value(Session *s, Slot slot)
+{
     switch (slot.kind) {
     case SLOT_INPUT: return (uintptr_t)s->inputs[slot.index].data;
     case SLOT_OUTPUT: return (uintptr_t)s->outputs[slot.index].data;
@@ -252,33 +318,44 @@ static uint64_t slot_value(Session *s, Slot slot) {
     return 0;
 }
 
-static void call(void *state, ptrdiff_t thread) {
+static void call(void *state, ptrdiff_t thread)
+{
     Call *c = state;
-    if (c->program->run(c->slots, thread) != 0) atomic_store(&c->failed, 1);
+    if (c->program->run(c->slots, thread) != 0)
+        atomic_store(&c->failed, 1);
 }
 
-static bool finish(Context *cx, Session *s, bool failed) {
+static bool finish(Context *cx, Session *s, bool failed)
+{
     if (s->fault[0] == 1) {
         inputs_report_index(cx, s->plan, s->matched, s->fault[1], s->fault[2], s->fault[3]);
         return false;
     }
     if (failed || s->fault[0] != 0) {
-        diag_file_error(cx->diags, "E9901", NULL, NULL, "the compiled model reports fault %" PRId64 " at value %" PRId64, s->fault[0], s->fault[1]);
+        diag_file_error(cx->diags, "E9901", NULL, NULL,
+                        "the compiled model reports fault %" PRId64 " at value %" PRId64, s->fault[0], s->fault[1]);
         return false;
     }
-    if (s->plan->n_caches) s->length += dim_value(&s->grows, s->sizes);
+    if (s->plan->n_caches)
+        s->length += dim_value(&s->grows, s->sizes);
     return true;
 }
 
-bool session_run(Context *cx, Session *s, const HostTensor *inputs, int n_inputs, const HostTensor **outputs) {
+bool session_run(Context *cx, Session *s, const HostTensor *inputs, int n_inputs, const HostTensor **outputs)
+{
     known_sizes(s);
-    if (!inputs_match(cx, s->plan, inputs, n_inputs, s->matched) || !inputs_sizes(cx, s->plan, s->matched, s->sizes)) return false;
-    if (!check_caches(cx, s) || !take_inputs(cx, s) || !shape_outputs(cx, s) || !make_arena(cx, s)) return false;
+    if (!inputs_match(cx, s->plan, inputs, n_inputs, s->matched) || !inputs_sizes(cx, s->plan, s->matched, s->sizes))
+        return false;
+    if (!check_caches(cx, s) || !take_inputs(cx, s) || !shape_outputs(cx, s) || !make_arena(cx, s))
+        return false;
     memset(s->fault, 0, sizeof s->fault);
-    for (int i = 0; i < s->plan->n_slots; i++) s->slots[i] = slot_value(s, s->plan->slots[i]);
+    for (int i = 0; i < s->plan->n_slots; i++)
+        s->slots[i] = slot_value(s, s->plan->slots[i]);
     Call c = {.program = s->program, .slots = s->slots};
     pool_run(s->pool, call, &c);
-    if (!finish(cx, s, atomic_load(&c.failed) != 0)) return false;
-    if (outputs) *outputs = s->results;
+    if (!finish(cx, s, atomic_load(&c.failed) != 0))
+        return false;
+    if (outputs)
+        *outputs = s->results;
     return true;
 }

@@ -14,13 +14,19 @@ enum { BYTES = 20000, HEADER = 104 };
 
 static unsigned char object[BYTES];
 
-static void fill(void) {
-    for (int i = 0; i < BYTES; i++) object[i] = (unsigned char)(i * 31 + i / 256);
+static void fill(void)
+{
+    for (int i = 0; i < BYTES; i++)
+        object[i] = (unsigned char)(i * 31 + i / 256);
 }
 
-static const char *entry(Fixture *f, const char *key) { return arena_print(&f->arena, "%s/%s.o", f->dir, key); }
+static const char *entry(Fixture *f, const char *key)
+{
+    return arena_print(&f->arena, "%s/%s.o", f->dir, key);
+}
 
-static void expect_hit(Fixture *f, const char *key) {
+static void expect_hit(Fixture *f, const char *key)
+{
     void *got = NULL;
     size_t bytes = 0;
     ck_assert_msg(cache_read(&f->cx, f->dir, key, &got, &bytes), "%s", rendered(f));
@@ -31,7 +37,8 @@ static void expect_hit(Fixture *f, const char *key) {
 }
 
 /* A damaged entry: no object, one warning, the entry out of the way, and a new one can be written. */
-static void expect_miss(Fixture *f, const char *what, const char *phrase) {
+static void expect_miss(Fixture *f, const char *what, const char *phrase)
+{
     void *got = NULL;
     size_t bytes = 0;
     ck_assert_msg(!cache_read(&f->cx, f->dir, KEY, &got, &bytes), "%s was believed", what);
@@ -44,7 +51,8 @@ static void expect_miss(Fixture *f, const char *what, const char *phrase) {
     expect_silence(f, "the second time it is just absent");
 }
 
-START_TEST(hits) {
+START_TEST(hits)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -53,7 +61,7 @@ START_TEST(hits) {
     ck_assert(!cache_read(&f.cx, f.dir, KEY, &got, &bytes));
     cache_write(&f.cx, f.dir, KEY, object, BYTES);
     expect_hit(&f, KEY);
-    cache_write(&f.cx, f.dir, KEY, object, BYTES);             /* again */
+    cache_write(&f.cx, f.dir, KEY, object, BYTES); /* again */
     expect_hit(&f, KEY);
     ck_assert_int_eq(files_in(f.dir), 1);
     struct stat st;
@@ -62,7 +70,7 @@ START_TEST(hits) {
     ck_assert(cache_read(&f.cx, f.dir, OTHER, &got, &bytes));
     ck_assert_uint_eq(bytes, 0);
     free(got);
-    ck_assert(!cache_read(&f.cx, f.dir, "../../etc/passwd", &got, &bytes));    /* no key, no path */
+    ck_assert(!cache_read(&f.cx, f.dir, "../../etc/passwd", &got, &bytes)); /* no key, no path */
     cache_write(&f.cx, f.dir, "../x", object, BYTES);
     ck_assert_int_eq(files_in(f.dir), 2);
     expect_silence(&f, "hits");
@@ -70,7 +78,8 @@ START_TEST(hits) {
 }
 END_TEST
 
-static void damage_bit(Fixture *f, const unsigned char *whole, size_t size, size_t bit) {
+static void damage_bit(Fixture *f, const unsigned char *whole, size_t size, size_t bit)
+{
     unsigned char *copy = malloc(size);
     memcpy(copy, whole, size);
     copy[bit / 8] ^= (unsigned char)(1 << bit % 8);
@@ -79,12 +88,15 @@ static void damage_bit(Fixture *f, const unsigned char *whole, size_t size, size
     chmod(entry(f, KEY), 0600);
     void *got;
     size_t bytes;
-    if (cache_read(&f->cx, f->dir, KEY, &got, &bytes)) ck_abort_msg("bit %zu was not noticed", bit);
-    if (f->diags.warnings != 1 || f->diags.errors != 0 || strcmp(f->diags.first->code, "W0702") != 0) ck_abort_msg("bit %zu:\n%s", bit, rendered(f));
+    if (cache_read(&f->cx, f->dir, KEY, &got, &bytes))
+        ck_abort_msg("bit %zu was not noticed", bit);
+    if (f->diags.warnings != 1 || f->diags.errors != 0 || strcmp(f->diags.first->code, "W0702") != 0)
+        ck_abort_msg("bit %zu:\n%s", bit, rendered(f));
     forget(f);
 }
 
-START_TEST(every_bit_of_the_header) {
+START_TEST(every_bit_of_the_header)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -92,12 +104,14 @@ START_TEST(every_bit_of_the_header) {
     size_t size;
     unsigned char *whole = get_bytes(&f, entry(&f, KEY), &size);
     ck_assert_uint_eq(size, BYTES + HEADER);
-    for (size_t bit = 0; bit < HEADER * 8; bit++) damage_bit(&f, whole, size, bit);
+    for (size_t bit = 0; bit < HEADER * 8; bit++)
+        damage_bit(&f, whole, size, bit);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(bits_of_the_body) {
+START_TEST(bits_of_the_body)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -105,12 +119,14 @@ START_TEST(bits_of_the_body) {
     size_t size;
     unsigned char *whole = get_bytes(&f, entry(&f, KEY), &size);
     uint64_t seed = 7;
-    for (int i = 0; i < 1000; i++) damage_bit(&f, whole, size, HEADER * 8 + draw(&seed) % (BYTES * 8));
+    for (int i = 0; i < 1000; i++)
+        damage_bit(&f, whole, size, HEADER * 8 + draw(&seed) % (BYTES * 8));
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(truncations) {
+START_TEST(truncations)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -131,11 +147,14 @@ START_TEST(truncations) {
 }
 END_TEST
 
-START_TEST(foreign) {
+START_TEST(foreign)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
-    put_text(&f, KEY ".o", "\177ELF and then something else, long enough to hold a header of one hundred and four bytes, which it is now, surely");
+    put_text(&f, KEY ".o",
+             "\177ELF and then something else, long enough to hold a header of one hundred and four bytes, which it is "
+             "now, surely");
     expect_miss(&f, "foreign file", "no cache entry");
     cache_write(&f.cx, f.dir, OTHER, object, BYTES);
     ck_assert_int_eq(rename(entry(&f, OTHER), entry(&f, KEY)), 0);
@@ -144,11 +163,15 @@ START_TEST(foreign) {
 }
 END_TEST
 
-START_TEST(permissions) {
+START_TEST(permissions)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
-    static const struct { mode_t mode; const char *phrase; } rows[] = {{0620, "others may write"}, {0602, "others may write"}, {0666, "others may write"}};
+    static const struct {
+        mode_t mode;
+        const char *phrase;
+    } rows[] = {{0620, "others may write"}, {0602, "others may write"}, {0666, "others may write"}};
     for (size_t i = 0; i < 3; i++) {
         cache_write(&f.cx, f.dir, KEY, object, BYTES);
         chmod(entry(&f, KEY), rows[i].mode);
@@ -172,7 +195,8 @@ START_TEST(permissions) {
 }
 END_TEST
 
-START_TEST(no_files) {
+START_TEST(no_files)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -190,7 +214,8 @@ START_TEST(no_files) {
 }
 END_TEST
 
-START_TEST(clock_backwards) {
+START_TEST(clock_backwards)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -202,9 +227,10 @@ START_TEST(clock_backwards) {
 }
 END_TEST
 
-/* ---- writing --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-START_TEST(write_failures) {
+START_TEST(write_failures)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -233,8 +259,10 @@ START_TEST(write_failures) {
 }
 END_TEST
 
-START_TEST(read_only_folder) {
-    if (geteuid() != 0) return;
+START_TEST(read_only_folder)
+{
+    if (geteuid() != 0)
+        return;
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -247,7 +275,8 @@ START_TEST(read_only_folder) {
 }
 END_TEST
 
-START_TEST(killed_while_writing) {              /* whatever is there afterwards is whole */
+START_TEST(killed_while_writing)
+{ /* whatever is there afterwards is whole */
     Fixture f;
     fixture_begin(&f);
     static unsigned char large[256 << 10];
@@ -257,7 +286,8 @@ START_TEST(killed_while_writing) {              /* whatever is there afterwards 
         fflush(NULL);
         pid_t pid = fork();
         if (pid == 0) {
-            for (;;) cache_write(&f.cx, f.dir, KEY, large, sizeof large);
+            for (;;)
+                cache_write(&f.cx, f.dir, KEY, large, sizeof large);
         }
         usleep((useconds_t)(draw(&seed) % 20000));
         kill(pid, SIGKILL);
@@ -276,7 +306,8 @@ START_TEST(killed_while_writing) {              /* whatever is there afterwards 
 }
 END_TEST
 
-START_TEST(together) {                          /* several processes write and read one entry */
+START_TEST(together)
+{ /* several processes write and read one entry */
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -284,12 +315,14 @@ START_TEST(together) {                          /* several processes write and r
     fflush(NULL);
     for (int p = 0; p < 8; p++) {
         pids[p] = fork();
-        if (pids[p] != 0) continue;
+        if (pids[p] != 0)
+            continue;
         for (int i = 0; i < 50; i++) {
             void *got;
             size_t bytes;
             cache_write(&f.cx, f.dir, KEY, object, BYTES);
-            if (!cache_read(&f.cx, f.dir, KEY, &got, &bytes) || bytes != BYTES || memcmp(got, object, BYTES) != 0) _exit(1);
+            if (!cache_read(&f.cx, f.dir, KEY, &got, &bytes) || bytes != BYTES || memcmp(got, object, BYTES) != 0)
+                _exit(1);
             free(got);
         }
         _exit(f.diags.warnings == 0 ? 0 : 2);
@@ -304,9 +337,10 @@ START_TEST(together) {                          /* several processes write and r
 }
 END_TEST
 
-/* ---- the folder ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the folder -------------------------------------------------------------------------------------------------- */
 
-START_TEST(folder) {
+START_TEST(folder)
+{
     Fixture f;
     fixture_begin(&f);
     const char *out;
@@ -351,9 +385,10 @@ START_TEST(folder) {
 }
 END_TEST
 
-/* ---- listing, pruning ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- listing, pruning -------------------------------------------------------------------------------------------- */
 
-START_TEST(list_and_prune) {
+START_TEST(list_and_prune)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -361,7 +396,7 @@ START_TEST(list_and_prune) {
     for (int i = 0; i < 5; i++) {
         key[31] = (char)('0' + i);
         cache_write(&f.cx, f.dir, key, object, BYTES);
-        struct timespec old[2] = {{1000 + (i * 3) % 5, 0}, {2000, 0}};     /* last used in the order 0 2 4 1 3 */
+        struct timespec old[2] = {{1000 + (i * 3) % 5, 0}, {2000, 0}}; /* last used in the order 0 2 4 1 3 */
         utimensat(AT_FDCWD, entry(&f, key), old, 0);
     }
     put_text(&f, "00000000000000000000000000000004.o", "damaged");
@@ -381,7 +416,7 @@ START_TEST(list_and_prune) {
         ck_assert_uint_eq(e[i].bytes, i == 4 ? 7 : BYTES + HEADER);
     }
     ck_assert_int_eq(cache_prune(&f.cx, f.dir, (uint64_t)1 << 40), 0);
-    ck_assert_int_eq(files_in(f.dir), 5 + 2);                  /* what was put aside and what was left behind are gone */
+    ck_assert_int_eq(files_in(f.dir), 5 + 2); /* what was put aside and what was left behind are gone */
     ck_assert_int_eq(cache_prune(&f.cx, f.dir, 2 * (BYTES + HEADER) + 7), 2);
     e = cache_list(&f.cx, f.dir, &count);
     ck_assert_int_eq(count, 3);
@@ -396,7 +431,8 @@ START_TEST(list_and_prune) {
 }
 END_TEST
 
-START_TEST(use_keeps_an_entry) {
+START_TEST(use_keeps_an_entry)
+{
     Fixture f;
     fixture_begin(&f);
     fill();
@@ -413,7 +449,8 @@ START_TEST(use_keeps_an_entry) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("cache");
     TCase *t = tcase_create("cache");
     tcase_set_timeout(t, 120);

@@ -1,4 +1,5 @@
-/* Checkpoints on disk: folders, indexes and shards (S73 to S80), files that are none or change under us (S67 to S72), reading parts. */
+/* Checkpoints on disk: folders, indexes and shards (S73 to S80), files that are none or change under us (S67 to
+ * S72), reading parts. */
 #include "tests/runtime/fixture.h"
 
 #include <fcntl.h>
@@ -7,13 +8,18 @@
 
 #define A "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}"
 #define B "{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}"
-#define AB "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[16,20]}}"
+#define AB                                                                                                             \
+    "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_"   \
+    "offsets\":[16,20]}}"
 
-typedef struct Case { const char *id, *index, *code, *phrase; } Case;   /* code NULL: valid; then phrase is a warning's code or NULL */
+typedef struct Case {
+    const char *id, *index, *code, *phrase;
+} Case; /* code NULL: valid; then phrase is a warning's code or NULL */
 
 #define MAP(body) "{\"metadata\":{\"total_size\":20},\"weight_map\":{" body "}}"
 #define NAMED(file) MAP("\"a\":\"one.safetensors\",\"b\":\"" file "\"")
 
+/* clang-format off */
 static const Case cases[] = {
     {"V two shards", NAMED("two.safetensors"), NULL, NULL},
     {"V a folder below", MAP("\"a\":\"one.safetensors\",\"b\":\"sub/two.safetensors\""), NULL, NULL},
@@ -50,8 +56,10 @@ static const Case cases[] = {
     {"a name twice", "{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"two.safetensors\"}}", "E0432", "duplicate"},
     {"damaged shard", NAMED("bad.safetensors"), "E0422", "a shard named by"},
 };
+/* clang-format on */
 
-START_TEST(index_case) {
+START_TEST(index_case)
+{
     const Case *c = &cases[_i];
     Fixture f;
     fixture_begin(&f);
@@ -69,23 +77,28 @@ START_TEST(index_case) {
         expect_error(&f, c->id, c->code, c->phrase);
     } else {
         ck_assert_msg(got != NULL, "%s:\n%s", c->id, rendered(&f));
-        if (c->phrase) expect_warning(&f, c->id, c->phrase, "");
-        else expect_silence(&f, c->id);
+        if (c->phrase)
+            expect_warning(&f, c->id, c->phrase, "");
+        else
+            expect_silence(&f, c->id);
         float a;
         ck_assert(checkpoint_read_f32(&f.cx, got, "a", 1, 1, &a));
-        ck_assert_str_eq(strrchr(checkpoint_file(got, "a"), '/') + 1, c->phrase && !strcmp(c->phrase, "W0438") ? "both.safetensors" : "one.safetensors");
+        ck_assert_str_eq(strrchr(checkpoint_file(got, "a"), '/') + 1,
+                         c->phrase && !strcmp(c->phrase, "W0438") ? "both.safetensors" : "one.safetensors");
     }
     checkpoint_close(got);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(many_shards) {                       /* refused before anything is opened */
+START_TEST(many_shards)
+{ /* refused before anything is opened */
     Fixture f;
     fixture_begin(&f);
     Text t = text_new(&f.arena);
     text_add(&t, "{\"weight_map\":{");
-    for (int i = 0; i < 5000; i++) text_add(&t, "%s\"t%d\":\"s%d.safetensors\"", i ? "," : "", i, i);
+    for (int i = 0; i < 5000; i++)
+        text_add(&t, "%s\"t%d\":\"s%d.safetensors\"", i ? "," : "", i, i);
     text_add(&t, "}}");
     ck_assert_ptr_null(checkpoint_open(&f.cx, put_text(&f, "x.index.json", t.data)));
     expect_error(&f, "5000 shards", "E0431", "more than 4096 shards");
@@ -93,15 +106,17 @@ START_TEST(many_shards) {                       /* refused before anything is op
 }
 END_TEST
 
-/* ---- what is no file ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what is no file --------------------------------------------------------------------------------------------- */
 
-static void refuse(Fixture *f, const char *path, const char *code, const char *phrase) {
+static void refuse(Fixture *f, const char *path, const char *code, const char *phrase)
+{
     forget(f);
     ck_assert_ptr_null(checkpoint_open(&f->cx, path));
     expect_error(f, path, code, phrase);
 }
 
-START_TEST(no_files) {
+START_TEST(no_files)
+{
     Fixture f;
     fixture_begin(&f);
     refuse(&f, at(&f, "absent.safetensors"), "E0421", "no such file");
@@ -126,21 +141,25 @@ START_TEST(no_files) {
 }
 END_TEST
 
-START_TEST(no_permission) {
+START_TEST(no_permission)
+{
     Fixture f;
     fixture_begin(&f);
     const char *path = put_header(&f, "model.safetensors", A, 16);
     chmod(path, 0);
     chmod(f.dir, 0755);
-    if (geteuid() == 0) ck_assert_int_eq(seteuid(65534), 0);
+    if (geteuid() == 0)
+        ck_assert_int_eq(seteuid(65534), 0);
     refuse(&f, path, "E0421", "no permission");
     refuse(&f, f.dir, "E0421", "no permission");
-    if (getuid() == 0) ck_assert_int_eq(seteuid(0), 0);
+    if (getuid() == 0)
+        ck_assert_int_eq(seteuid(0), 0);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(links) {                             /* the caches of model hubs are folders of links */
+START_TEST(links)
+{ /* the caches of model hubs are folders of links */
     Fixture f;
     fixture_begin(&f);
     put_header(&f, "blob", A, 16);
@@ -153,23 +172,28 @@ START_TEST(links) {                             /* the caches of model hubs are 
 }
 END_TEST
 
-START_TEST(descriptors) {
+START_TEST(descriptors)
+{
     Fixture f;
     fixture_begin(&f);
     put_header(&f, "model.safetensors", A, 16);
     int last = -1, taken[4096], n = 0;
-    while (n < 4096 && (last = open("/dev/null", O_RDONLY)) >= 0) taken[n++] = last;
+    while (n < 4096 && (last = open("/dev/null", O_RDONLY)) >= 0)
+        taken[n++] = last;
     Checkpoint *c = n < 4096 ? checkpoint_open(&f.cx, f.dir) : NULL;
-    for (int i = 0; i < n; i++) close(taken[i]);
+    for (int i = 0; i < n; i++)
+        close(taken[i]);
     ck_assert_ptr_null(c);
-    if (n < 4096) expect_error(&f, "no descriptors", "E0421", "too many open files");
+    if (n < 4096)
+        expect_error(&f, "no descriptors", "E0421", "too many open files");
     fixture_end(&f);
 }
 END_TEST
 
-/* ---- what changes -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what changes ------------------------------------------------------------------------------------------------ */
 
-START_TEST(shrinks) {
+START_TEST(shrinks)
+{
     Fixture f;
     fixture_begin(&f);
     const char *path = put_header(&f, "model.safetensors", A, 16);
@@ -186,7 +210,8 @@ START_TEST(shrinks) {
 }
 END_TEST
 
-START_TEST(replaced) {                          /* the file that was checked is the file that is read */
+START_TEST(replaced)
+{ /* the file that was checked is the file that is read */
     Fixture f;
     fixture_begin(&f);
     const char *path = put_header(&f, "model.safetensors", A, 16);
@@ -201,9 +226,10 @@ START_TEST(replaced) {                          /* the file that was checked is 
 }
 END_TEST
 
-/* ---- reading --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-START_TEST(parts) {
+START_TEST(parts)
+{
     Fixture f;
     fixture_begin(&f);
     Checkpoint *c = checkpoint_open(&f.cx, put_header(&f, "x.safetensors", AB, 20));
@@ -217,7 +243,10 @@ START_TEST(parts) {
     ck_assert_int_eq(out[0], 17);
     ck_assert(checkpoint_read(&f.cx, c, "b", 4, 0, out));
     expect_silence(&f, "parts");
-    static const struct { const char *name; int64_t first, count; } wrong[] = {{"b", 0, 5}, {"b", 4, 1}, {"b", -1, 1}, {"b", 1, INT64_MAX}, {"c", 0, 1}};
+    static const struct {
+        const char *name;
+        int64_t first, count;
+    } wrong[] = {{"b", 0, 5}, {"b", 4, 1}, {"b", -1, 1}, {"b", 1, INT64_MAX}, {"c", 0, 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         forget(&f);
         ck_assert(!checkpoint_read(&f.cx, c, wrong[i].name, wrong[i].first, wrong[i].count, out));
@@ -229,11 +258,13 @@ START_TEST(parts) {
 END_TEST
 
 /* Every half and every bfloat through the loader, against the scalar conversion. */
-START_TEST(every_half) {
+START_TEST(every_half)
+{
     Fixture f;
     fixture_begin(&f);
     uint16_t *all = arena_array(&f.arena, 65536, 2);
-    for (int i = 0; i < 65536; i++) all[i] = (uint16_t)i;
+    for (int i = 0; i < 65536; i++)
+        all[i] = (uint16_t)i;
     HostTensor t[] = {{"h", DT_F16, 1, {65536}, all}, {"b", DT_BF16, 1, {65536}, all}};
     ck_assert(safetensors_save(&f.cx, at(&f, "x.safetensors"), t, 2));
     Checkpoint *c = checkpoint_open(&f.cx, at(&f, "x.safetensors"));
@@ -243,16 +274,20 @@ START_TEST(every_half) {
     ck_assert(checkpoint_read_f64(&f.cx, c, "h", 0, 65536, d));
     for (int i = 0; i < 65536; i++) {
         float want = half_to_float((uint16_t)i), wide = bfloat_to_float((uint16_t)i);
-        if (isnan(want) ? !isnan(h[i]) : memcmp(&want, &h[i], 4) != 0) ck_abort_msg("half %04x is %a, not %a", i, h[i], want);
-        if (isnan(want) ? !isnan(d[i]) : d[i] != (double)want) ck_abort_msg("half %04x is %a, not %a", i, d[i], want);
-        if (isnan(wide) ? !isnan(b[i]) : memcmp(&wide, &b[i], 4) != 0) ck_abort_msg("bfloat %04x is %a, not %a", i, b[i], wide);
+        if (isnan(want) ? !isnan(h[i]) : memcmp(&want, &h[i], 4) != 0)
+            ck_abort_msg("half %04x is %a, not %a", i, h[i], want);
+        if (isnan(want) ? !isnan(d[i]) : d[i] != (double)want)
+            ck_abort_msg("half %04x is %a, not %a", i, d[i], want);
+        if (isnan(wide) ? !isnan(b[i]) : memcmp(&wide, &b[i], 4) != 0)
+            ck_abort_msg("bfloat %04x is %a, not %a", i, b[i], wide);
     }
     checkpoint_close(c);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(real_shards) {
+START_TEST(real_shards)
+{
     Fixture f;
     fixture_begin(&f);
     Checkpoint *c = checkpoint_open(&f.cx, SOURCE_DIR "/tests/golden/llama-sharded-bf16");
@@ -267,7 +302,8 @@ START_TEST(real_shards) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("checkpoint");
     TCase *t = tcase_create("checkpoint");
     tcase_set_timeout(t, 60);

@@ -8,17 +8,26 @@
 
 static const char text[] = "#include <string.h>\n"
                            "int tiny_add(int a, int b) { return a + b; }\n"
-                           "void tiny_copy(char *to, const char *from, unsigned long n) { memcpy(to, from, n); memset(to + n, 0, n); memmove(to + 1, to, n); }\n";
+                           "void tiny_copy(char *to, const char *from, unsigned long n) { memcpy(to, from, n); "
+                           "memset(to + n, 0, n); memmove(to + 1, to, n); }\n";
 static const char *const flags[] = {"-O2", "-fno-math-errno", NULL};
 
-static JitOptions options(Fixture *f) { return (JitOptions){.flags = flags, .cache_dir = at(f, "cache")}; }
+static JitOptions options(Fixture *f)
+{
+    return (JitOptions){.flags = flags, .cache_dir = at(f, "cache")};
+}
 
-static Jit *compile(Fixture *f, const JitOptions *o, JitStats *stats) { return jit_compile(&f->cx, text, strlen(text), o, stats); }
+static Jit *compile(Fixture *f, const JitOptions *o, JitStats *stats)
+{
+    return jit_compile(&f->cx, text, strlen(text), o, stats);
+}
 
-static void check_functions(Fixture *f, Jit *jit) {
+static void check_functions(Fixture *f, Jit *jit)
+{
     ck_assert_msg(jit != NULL, "%s", rendered(f));
     int (*add)(int, int) = (int (*)(int, int))jit_symbol(&f->cx, jit, "tiny_add");
-    void (*copy)(char *, const char *, unsigned long) = (void (*)(char *, const char *, unsigned long))jit_symbol(&f->cx, jit, "tiny_copy");
+    void (*copy)(char *, const char *, unsigned long) =
+        (void (*)(char *, const char *, unsigned long))jit_symbol(&f->cx, jit, "tiny_copy");
     ck_assert(add && copy);
     ck_assert_int_eq(add(40, 2), 42);
     char to[16] = "";
@@ -26,7 +35,8 @@ static void check_functions(Fixture *f, Jit *jit) {
     ck_assert_str_eq(to, "wword");
 }
 
-START_TEST(compile_and_call) {
+START_TEST(compile_and_call)
+{
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -41,14 +51,15 @@ START_TEST(compile_and_call) {
     ck_assert_ptr_null(jit_symbol(&f.cx, jit, "absent"));
     expect_error(&f, "symbol", "E0809", "`absent`");
     jit_free(jit);
-    check_functions(&f, again);                 /* one does not own the other */
+    check_functions(&f, again); /* one does not own the other */
     jit_free(again);
     jit_free(NULL);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(what_makes_a_key) {
+START_TEST(what_makes_a_key)
+{
     Fixture f;
     fixture_begin(&f);
     static const char *const other[] = {"-O1", "-fno-math-errno", NULL};
@@ -75,7 +86,8 @@ START_TEST(what_makes_a_key) {
 }
 END_TEST
 
-START_TEST(damaged_entry) {                     /* compiled again, one warning, the same function */
+START_TEST(damaged_entry)
+{ /* compiled again, one warning, the same function */
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -106,7 +118,8 @@ START_TEST(damaged_entry) {                     /* compiled again, one warning, 
 }
 END_TEST
 
-START_TEST(no_folder) {
+START_TEST(no_folder)
+{
     Fixture f;
     fixture_begin(&f);
     put_text(&f, "cache", "a file");
@@ -119,7 +132,8 @@ START_TEST(no_folder) {
 }
 END_TEST
 
-START_TEST(bad_text) {
+START_TEST(bad_text)
+{
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -130,21 +144,25 @@ START_TEST(bad_text) {
     static const char unresolved[] = "int g(void);\nint f(void) { return g(); }";
     ck_assert_ptr_null(jit_compile(&f.cx, unresolved, strlen(unresolved), &o, NULL));
     expect_error(&f, "unresolved", "E0808", "Symbols not found: [ g ]");
-    ck_assert_int_eq(files_in(at(&f, "cache")), 0);            /* what cannot be linked is not kept */
+    ck_assert_int_eq(files_in(at(&f, "cache")), 0); /* what cannot be linked is not kept */
     fixture_end(&f);
 }
 END_TEST
 
-/* ---- compilers that are none ------------------------------------------------------------------------------------------------------- */
+/* ---- compilers that are none ------------------------------------------------------------------------------------- */
 
-static const char *script(Fixture *f, const char *body) {
+static const char *script(Fixture *f, const char *body)
+{
     const char *path = put_text(f, "clang", arena_print(&f->arena, "#!/bin/sh\n%s\n", body));
     chmod(path, 0755);
     return path;
 }
 
-typedef struct Case { const char *what, *body, *code, *phrase; } Case;
+typedef struct Case {
+    const char *what, *body, *code, *phrase;
+} Case;
 
+/* clang-format off */
 static const Case cases[] = {
     {"exits 1", "cat > /dev/null; echo 'first line' >&2; echo 'second line' >&2; exit 1", "E0803", "first line"},
     {"exits 1 without reading", "exit 1", "E0803", "status 1"},
@@ -168,8 +186,10 @@ static const Case cases[] = {
      "it says `Debian clang version 14.0.6`"},
     {"is no program", NULL, "E0801", "cannot be run"},
 };
+/* clang-format on */
 
-START_TEST(compiler_case) {
+START_TEST(compiler_case)
+{
     const Case *c = &cases[_i];
     Fixture f;
     fixture_begin(&f);
@@ -182,13 +202,14 @@ START_TEST(compiler_case) {
     clock_gettime(CLOCK_MONOTONIC, &end);
     expect_error(&f, c->what, c->code, c->phrase);
     ck_assert_int_eq(diag_exit_status(&f.diags), 4);
-    ck_assert_int_lt(end.tv_sec - start.tv_sec, 30);           /* not the 60 s that a script sleeps */
+    ck_assert_int_lt(end.tv_sec - start.tv_sec, 30); /* not the 60 s that a script sleeps */
     ck_assert_int_le(files_in(at(&f, "cache")), 0);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(not_executable_format) {             /* runnable by its mode, but not by the kernel */
+START_TEST(not_executable_format)
+{ /* runnable by its mode, but not by the kernel */
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -200,7 +221,8 @@ START_TEST(not_executable_format) {             /* runnable by its mode, but not
 }
 END_TEST
 
-START_TEST(absent) {
+START_TEST(absent)
+{
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -229,7 +251,8 @@ START_TEST(absent) {
 }
 END_TEST
 
-START_TEST(found) {
+START_TEST(found)
+{
     Fixture f;
     fixture_begin(&f);
     const char *path, *version;
@@ -245,7 +268,8 @@ START_TEST(found) {
 }
 END_TEST
 
-START_TEST(warnings_do_not_matter) {            /* a wrapper that talks, at a path with spaces and quotes */
+START_TEST(warnings_do_not_matter)
+{ /* a wrapper that talks, at a path with spaces and quotes */
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -261,7 +285,8 @@ START_TEST(warnings_do_not_matter) {            /* a wrapper that talks, at a pa
 }
 END_TEST
 
-START_TEST(compiler_replaced) {                 /* another binary at the same path is another compiler */
+START_TEST(compiler_replaced)
+{ /* another binary at the same path is another compiler */
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
@@ -277,15 +302,17 @@ START_TEST(compiler_replaced) {                 /* another binary at the same pa
 }
 END_TEST
 
-START_TEST(host_state) {                        /* closed standard streams, an ignored SIGCHLD and SIGPIPE as they were */
+START_TEST(host_state)
+{ /* closed standard streams, an ignored SIGCHLD and SIGPIPE as they were */
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
     o.no_cache = true;
     signal(SIGPIPE, SIG_DFL);
     Text large = text_new(&f.arena);
-    for (int i = 0; i < 100000; i++) text_add(&large, "int f%d;\n", i);
-    o.clang = script(&f, "exit 3");             /* does not read 1 MB of input */
+    for (int i = 0; i < 100000; i++)
+        text_add(&large, "int f%d;\n", i);
+    o.clang = script(&f, "exit 3"); /* does not read 1 MB of input */
     ck_assert_ptr_null(jit_compile(&f.cx, large.data, large.length, &o, NULL));
     expect_error(&f, "pipe", "E0803", "status 3");
     forget(&f);
@@ -296,9 +323,11 @@ START_TEST(host_state) {                        /* closed standard streams, an i
     jit_free(jit);
     signal(SIGCHLD, SIG_DFL);
     int kept[3] = {dup(0), dup(1), dup(2)};
-    for (int i = 0; i < 3; i++) close(i);
+    for (int i = 0; i < 3; i++)
+        close(i);
     jit = compile(&f, &o, NULL);
-    for (int i = 0; i < 3; i++) dup2(kept[i], i);
+    for (int i = 0; i < 3; i++)
+        dup2(kept[i], i);
     check_functions(&f, jit);
     jit_free(jit);
     expect_silence(&f, "host");
@@ -306,17 +335,23 @@ START_TEST(host_state) {                        /* closed standard streams, an i
 }
 END_TEST
 
-static int open_descriptors(void) { return files_in("/proc/self/fd"); }
+static int open_descriptors(void)
+{
+    return files_in("/proc/self/fd");
+}
 
-START_TEST(nothing_leaks) {
+START_TEST(nothing_leaks)
+{
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
     jit_free(compile(&f, &o, NULL));
     int before = open_descriptors();
-    for (int i = 0; i < 20; i++) jit_free(compile(&f, &o, NULL));
+    for (int i = 0; i < 20; i++)
+        jit_free(compile(&f, &o, NULL));
     o.clang = script(&f, "exit 1");
-    for (int i = 0; i < 20; i++) ck_assert_ptr_null(compile(&f, &o, NULL));
+    for (int i = 0; i < 20; i++)
+        ck_assert_ptr_null(compile(&f, &o, NULL));
     ck_assert_int_eq(open_descriptors(), before);
     struct rlimit all, few;
     getrlimit(RLIMIT_NOFILE, &all);
@@ -335,7 +370,8 @@ START_TEST(nothing_leaks) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("jit");
     TCase *t = tcase_create("jit");
     tcase_set_timeout(t, 120);

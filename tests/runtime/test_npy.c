@@ -3,10 +3,15 @@
 
 #include "runtime/checkpoint.h"
 
-typedef struct Case { const char *id, *header; size_t data; const char *code, *phrase; } Case;
+typedef struct Case {
+    const char *id, *header;
+    size_t data;
+    const char *code, *phrase;
+} Case;
 
 #define D(descr, order, shape) "{'descr': '" descr "', 'fortran_order': " order ", 'shape': " shape ", }\n"
 
+/* clang-format off */
 static const Case cases[] = {
     {"V vector", D("<f4", "False", "(4,)"), 16, NULL, NULL},
     {"V matrix", D("<i4", "False", "(2, 2)"), 16, NULL, NULL},
@@ -38,18 +43,22 @@ static const Case cases[] = {
     {"string unfinished", "{'descr': '<f4", 16, "E0440", "malformed"},
     {"empty header", "", 16, "E0440", "malformed"},
 };
+/* clang-format on */
 
-static const char *put_npy(Fixture *f, int version, const char *header, size_t data) {
+static const char *put_npy(Fixture *f, int version, const char *header, size_t data)
+{
     unsigned char all[4096] = {0x93, 'N', 'U', 'M', 'P', 'Y', (unsigned char)version, 0};
     size_t n = strlen(header), start = version == 1 ? 10 : 12;
     all[8] = (unsigned char)n;
     all[9] = (unsigned char)(n >> 8);
     memcpy(all + start, header, n);
-    for (size_t i = 0; i < data; i++) all[start + n + i] = (unsigned char)i;
+    for (size_t i = 0; i < data; i++)
+        all[start + n + i] = (unsigned char)i;
     return put_bytes(f, "x.npy", all, start + n + data);
 }
 
-START_TEST(npy_case) {
+START_TEST(npy_case)
+{
     const Case *c = &cases[_i];
     for (int version = 1; version <= 3; version++) {
         Fixture f;
@@ -57,15 +66,19 @@ START_TEST(npy_case) {
         HostTensor t;
         bool good = npy_load(&f.cx, put_npy(&f, version, c->header, c->data), &t);
         ck_assert_msg(good == !c->code, "%s:\n%s", c->id, rendered(&f));
-        if (c->code) expect_error(&f, c->id, c->code, c->phrase);
-        else expect_silence(&f, c->id);
-        if (good) ck_assert_uint_eq((uint64_t)host_count(&t) * dtype_size(t.dtype), c->data);
+        if (c->code)
+            expect_error(&f, c->id, c->code, c->phrase);
+        else
+            expect_silence(&f, c->id);
+        if (good)
+            ck_assert_uint_eq((uint64_t)host_count(&t) * dtype_size(t.dtype), c->data);
         fixture_end(&f);
     }
 }
 END_TEST
 
-START_TEST(no_npy) {
+START_TEST(no_npy)
+{
     Fixture f;
     fixture_begin(&f);
     HostTensor t;
@@ -87,25 +100,29 @@ START_TEST(no_npy) {
 }
 END_TEST
 
-START_TEST(fortran) {                           /* [2, 3, 4] column by column */
+START_TEST(fortran)
+{ /* [2, 3, 4] column by column */
     Fixture f;
     fixture_begin(&f);
     HostTensor t;
     ck_assert(npy_load(&f.cx, put_npy(&f, 1, D("|u1", "True", "(2, 3, 4)"), 24), &t));
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++)
-            for (int k = 0; k < 4; k++) ck_assert_int_eq(((unsigned char *)t.data)[(i * 3 + j) * 4 + k], i + 2 * j + 6 * k);
+            for (int k = 0; k < 4; k++)
+                ck_assert_int_eq(((unsigned char *)t.data)[(i * 3 + j) * 4 + k], i + 2 * j + 6 * k);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(round_trip) {
+START_TEST(round_trip)
+{
     static const DType all[] = {DT_F32, DT_F16, DT_F64, DT_I64, DT_I32, DT_BOOL, DT_U8};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         Fixture f;
         fixture_begin(&f);
         unsigned char data[48];
-        for (int b = 0; b < 48; b++) data[b] = (unsigned char)(b * 7);
+        for (int b = 0; b < 48; b++)
+            data[b] = (unsigned char)(b * 7);
         HostTensor out = {"x", all[i], 2, {2, 3}, data}, in;
         ck_assert(npy_save(&f.cx, at(&f, "x.npy"), &out) && npy_load(&f.cx, at(&f, "x.npy"), &in));
         expect_silence(&f, "round trip");
@@ -122,20 +139,24 @@ START_TEST(round_trip) {
 }
 END_TEST
 
-START_TEST(widened) {                           /* numpy has no bf16 */
+START_TEST(widened)
+{ /* numpy has no bf16 */
     Fixture f;
     fixture_begin(&f);
     uint16_t *bits = arena_array(&f.arena, 3000, 2);
-    for (int i = 0; i < 3000; i++) bits[i] = (uint16_t)(0x3f80 + i % 64);
+    for (int i = 0; i < 3000; i++)
+        bits[i] = (uint16_t)(0x3f80 + i % 64);
     HostTensor out = {"x", DT_BF16, 1, {3000}, bits}, in;
     ck_assert(npy_save(&f.cx, at(&f, "x.npy"), &out) && npy_load(&f.cx, at(&f, "x.npy"), &in));
     ck_assert_int_eq(in.dtype, DT_F32);
-    for (int i = 0; i < 3000; i++) ck_assert_double_eq(host_get(&in, i), host_get(&out, i));
+    for (int i = 0; i < 3000; i++)
+        ck_assert_double_eq(host_get(&in, i), host_get(&out, i));
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(not_written) {
+START_TEST(not_written)
+{
     Fixture f;
     fixture_begin(&f);
     float x = 1;
@@ -147,7 +168,8 @@ START_TEST(not_written) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("npy");
     TCase *t = tcase_create("npy");
     tcase_add_loop_test(t, npy_case, 0, (int)(sizeof cases / sizeof *cases));

@@ -1,4 +1,5 @@
-/* Packing against a naive reference: every layout of weights that models have, every float dtype, panels with edges, several threads. */
+/* Packing against a naive reference: every layout of weights that models have, every float dtype, panels with edges,
+ * several threads. */
 #include "tests/runtime/fixture.h"
 
 #include <fcntl.h>
@@ -15,9 +16,10 @@ typedef struct Case {
     int64_t start;
     int n_rank, k_rank;
     PackDim n[3], k[3];
-    int64_t panel;                      /* 0: plain */
+    int64_t panel; /* 0: plain */
 } Case;
 
+/* clang-format off */
 static const Case cases[] = {
     {"linear [out, in]", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
     {"linear, exact panels", DT_F32, 1, 2, {96, 64}, 0, 1, 1, {{96, 64}}, {{64, 1}}, 48},
@@ -46,75 +48,100 @@ static const Case cases[] = {
     {"f16 plain", DT_F16, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0},
     {"i64 buffer", DT_I64, 1, 1, {33}, 0, 0, 1, {{0, 0}}, {{33, 1}}, 0},
 };
+/* clang-format on */
 enum { CASES = sizeof cases / sizeof *cases };
 
-static int64_t product(const PackDim *d, int rank) {
+static int64_t product(const PackDim *d, int rank)
+{
     int64_t p = 1;
-    for (int i = 0; i < rank; i++) p *= d[i].size;
+    for (int i = 0; i < rank; i++)
+        p *= d[i].size;
     return p;
 }
 
-static int64_t offset(const PackDim *d, int rank, int64_t i) {
+static int64_t offset(const PackDim *d, int rank, int64_t i)
+{
     int64_t at = 0;
-    for (int r = rank - 1; r >= 0; i /= d[r].size, r--) at += i % d[r].size * d[r].stride;
+    for (int r = rank - 1; r >= 0; i /= d[r].size, r--)
+        at += i % d[r].size * d[r].stride;
     return at;
 }
 
-static int64_t stored_count(const Case *c) {
+static int64_t stored_count(const Case *c)
+{
     int64_t p = 1;
-    for (int i = 0; i < c->stored_rank; i++) p *= c->stored[i];
+    for (int i = 0; i < c->stored_rank; i++)
+        p *= c->stored[i];
     return p;
 }
 
-static PackItem item_of(const Case *c) {
-    PackItem item = {.key = c->layers > 1 ? "l.{i}.w" : "w", .layers = c->layers, .stored_rank = c->stored_rank, .start = c->start, .n_rank = c->n_rank,
-                     .k_rank = c->k_rank, .layout = c->panel ? PACK_PANELS : PACK_PLAIN, .panel = c->panel, .offset = 64};
+static PackItem item_of(const Case *c)
+{
+    PackItem item = {.key = c->layers > 1 ? "l.{i}.w" : "w",
+                     .layers = c->layers,
+                     .stored_rank = c->stored_rank,
+                     .start = c->start,
+                     .n_rank = c->n_rank,
+                     .k_rank = c->k_rank,
+                     .layout = c->panel ? PACK_PANELS : PACK_PLAIN,
+                     .panel = c->panel,
+                     .offset = 64};
     memcpy(item.stored, c->stored, (size_t)c->stored_rank * sizeof *c->stored);
     memcpy(item.n, c->n, sizeof c->n);
     memcpy(item.k, c->k, sizeof c->k);
     int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank);
-    if (c->panel) n = (n + c->panel - 1) / c->panel * c->panel;
+    if (c->panel)
+        n = (n + c->panel - 1) / c->panel * c->panel;
     item.bytes = ((uint64_t)(n * k) * 4 + 63) / 64 * 64;
     item.layer_stride = item.bytes + 128;
     return item;
 }
 
-static const char *name_of_layer(Fixture *f, const Case *c, int64_t layer) {
+static const char *name_of_layer(Fixture *f, const Case *c, int64_t layer)
+{
     return c->layers > 1 ? arena_print(&f->arena, "l.%d.w", (int)layer) : "w";
 }
 
-static HostTensor *make_tensors(Fixture *f, const Case *c) {
+static HostTensor *make_tensors(Fixture *f, const Case *c)
+{
     HostTensor *t = arena_array(&f->arena, (size_t)c->layers, sizeof *t);
     int64_t count = stored_count(c);
     for (int64_t layer = 0; layer < c->layers; layer++) {
         t[layer] = (HostTensor){.name = name_of_layer(f, c, layer), .dtype = c->dtype, .rank = c->stored_rank};
         memcpy(t[layer].dims, c->stored, (size_t)c->stored_rank * sizeof *c->stored);
         t[layer].data = arena_alloc(&f->arena, (size_t)count * dtype_size(c->dtype) + 1);
-        for (int64_t i = 0; i < count; i++) host_set(&t[layer], i, (double)((i * 37 + layer * 11) % 2039 - 1000) / (c->dtype == DT_BF16 ? 4 : 8));
+        for (int64_t i = 0; i < count; i++)
+            host_set(&t[layer], i, (double)((i * 37 + layer * 11) % 2039 - 1000) / (c->dtype == DT_BF16 ? 4 : 8));
     }
     return t;
 }
 
-static void check_item(const Case *c, const PackItem *item, const HostTensor *t, const Packed *p) {
+static void check_item(const Case *c, const PackItem *item, const HostTensor *t, const Packed *p)
+{
     int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank), width = c->panel ? c->panel : 1;
     int64_t columns = c->panel ? (n + width - 1) / width * width : n;
     for (int64_t layer = 0; layer < c->layers; layer++) {
         const float *out = (const float *)(void *)(p->data + item->offset + (uint64_t)layer * item->layer_stride);
         for (int64_t i = 0; i < columns; i++) {
             for (int64_t j = 0; j < k; j++) {
-                float want = i < n ? (float)host_get(&t[layer], c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j)) : 0;
+                float want = i < n ? (float)host_get(&t[layer],
+                                                     c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j))
+                                   : 0;
                 float got = c->panel ? out[i / width * width * k + j * width + i % width] : out[i * k + j];
-                if (got != want) ck_abort_msg("%s: layer %d (%d, %d) is %g, not %g", c->what, (int)layer, (int)i, (int)j, got, want);
+                if (got != want)
+                    ck_abort_msg("%s: layer %d (%d, %d) is %g, not %g", c->what, (int)layer, (int)i, (int)j, got, want);
             }
         }
         for (uint64_t at = (uint64_t)(columns * k) * 4; at < item->layer_stride; at++) {
             const unsigned char *byte = p->data + item->offset + (uint64_t)layer * item->layer_stride + at;
-            if (*byte != 0) ck_abort_msg("%s: something is written behind the weight", c->what);
+            if (*byte != 0)
+                ck_abort_msg("%s: something is written behind the weight", c->what);
         }
     }
 }
 
-START_TEST(pack_case) {
+START_TEST(pack_case)
+{
     const Case *c = &cases[_i / 2];
     Fixture f;
     fixture_begin(&f);
@@ -123,7 +150,8 @@ START_TEST(pack_case) {
     Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
     ck_assert_ptr_nonnull(checkpoint);
     PackItem item = item_of(c);
-    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.offset + (uint64_t)c->layers * item.layer_stride};
+    Plan plan = {
+        .weights = &item, .n_weights = 1, .weight_bytes = item.offset + (uint64_t)c->layers * item.layer_stride};
     Packed p;
     bool good = pack_weights(&f.cx, checkpoint, &plan, _i % 2 ? 3 : 1, &p);
     ck_assert_msg(good, "%s:\n%s", c->what, rendered(&f));
@@ -135,7 +163,8 @@ START_TEST(pack_case) {
 }
 END_TEST
 
-START_TEST(all_together) {                      /* many items, offsets after each other, any number of threads: the same bytes */
+START_TEST(all_together)
+{ /* many items, offsets after each other, any number of threads: the same bytes */
     Fixture f;
     fixture_begin(&f);
     PackItem items[CASES];
@@ -159,10 +188,14 @@ START_TEST(all_together) {                      /* many items, offsets after eac
     for (int threads = 1; threads <= 4; threads++) {
         Packed p;
         ck_assert(pack_weights(&f.cx, c, &plan, threads, &p));
-        for (int i = 0; i < CASES && threads == 1; i++) check_item(&cases[i], &items[i], each[i], &p);
-        if (threads == 1) first = p;
-        else ck_assert_int_eq(memcmp(first.data, p.data, p.bytes), 0);
-        if (threads > 1) pack_free(&p);
+        for (int i = 0; i < CASES && threads == 1; i++)
+            check_item(&cases[i], &items[i], each[i], &p);
+        if (threads == 1)
+            first = p;
+        else
+            ck_assert_int_eq(memcmp(first.data, p.data, p.bytes), 0);
+        if (threads > 1)
+            pack_free(&p);
     }
     pack_free(&first);
     checkpoint_close(c);
@@ -170,25 +203,36 @@ START_TEST(all_together) {                      /* many items, offsets after eac
 }
 END_TEST
 
-START_TEST(constants) {                         /* a table that the compiler made needs no checkpoint */
+START_TEST(constants)
+{ /* a table that the compiler made needs no checkpoint */
     Fixture f;
     fixture_begin(&f);
     float table[6] = {1, 2, 3, 4, 5, 6};
-    PackItem item = {.layers = 1, .stored_rank = 2, .stored = {2, 3}, .n_rank = 1, .k_rank = 1, .n = {{2, 3}}, .k = {{3, 1}}, .layout = PACK_PLAIN, .bytes = 64,
-                     .layer_stride = 64, .data = table};
+    PackItem item = {.layers = 1,
+                     .stored_rank = 2,
+                     .stored = {2, 3},
+                     .n_rank = 1,
+                     .k_rank = 1,
+                     .n = {{2, 3}},
+                     .k = {{3, 1}},
+                     .layout = PACK_PLAIN,
+                     .bytes = 64,
+                     .layer_stride = 64,
+                     .data = table};
     Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = 64};
     Packed p;
     ck_assert(pack_weights(&f.cx, NULL, &plan, 2, &p));
     ck_assert_mem_eq(p.data, table, sizeof table);
     pack_free(&p);
     plan = (Plan){0};
-    ck_assert(pack_weights(&f.cx, NULL, &plan, 2, &p));        /* no weights at all */
+    ck_assert(pack_weights(&f.cx, NULL, &plan, 2, &p)); /* no weights at all */
     pack_free(&p);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(refusals) {
+START_TEST(refusals)
+{
     Fixture f;
     fixture_begin(&f);
     const Case *c = &cases[0];
@@ -200,14 +244,22 @@ START_TEST(refusals) {
         PackItem item = item_of(c);
         uint64_t bytes = item.offset + (uint64_t)c->layers * item.layer_stride;
         const char *code = "E9901", *phrase = "do not fit";
-        if (i == 0) item.key = "absent", code = "E0420", phrase = "no such tensor";
-        if (i == 1) item.layers = 4, bytes += item.layer_stride, code = "E0420", phrase = "no such tensor";
-        if (i == 2) item.stored[0] = 99, code = "E0420", phrase = "its shape";
-        if (i == 3) item.start = 1;
-        if (i == 4) item.bytes -= 64;
-        if (i == 5) bytes -= 129;
-        if (i == 6) item.k[0].size = 71;
-        if (i == 7) item.panel = 0, phrase = "malformed";
+        if (i == 0)
+            item.key = "absent", code = "E0420", phrase = "no such tensor";
+        if (i == 1)
+            item.layers = 4, bytes += item.layer_stride, code = "E0420", phrase = "no such tensor";
+        if (i == 2)
+            item.stored[0] = 99, code = "E0420", phrase = "its shape";
+        if (i == 3)
+            item.start = 1;
+        if (i == 4)
+            item.bytes -= 64;
+        if (i == 5)
+            bytes -= 129;
+        if (i == 6)
+            item.k[0].size = 71;
+        if (i == 7)
+            item.panel = 0, phrase = "malformed";
         Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = bytes};
         Packed p;
         forget(&f);
@@ -236,7 +288,8 @@ START_TEST(refusals) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("pack");
     TCase *t = tcase_create("pack");
     tcase_set_timeout(t, 60);

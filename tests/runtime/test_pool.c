@@ -12,14 +12,19 @@
 
 enum { RUNS = 20000, MOST = 8 };
 
-typedef struct Tally { int64_t plain[MOST * 16]; int threads; } Tally;     /* a cache line each, not atomic: the pool orders them */
+typedef struct Tally {
+    int64_t plain[MOST * 16];
+    int threads;
+} Tally; /* a cache line each, not atomic: the pool orders them */
 
-static void count(void *state, ptrdiff_t thread) {
+static void count(void *state, ptrdiff_t thread)
+{
     Tally *t = state;
     t->plain[thread * 16]++;
 }
 
-START_TEST(every_thread_once) {
+START_TEST(every_thread_once)
+{
     Pool *p = pool_new(_i);
     ck_assert_ptr_nonnull(p);
     ck_assert_int_eq(pool_threads(p), _i);
@@ -27,30 +32,37 @@ START_TEST(every_thread_once) {
     int runs = _i > pool_cpus() ? RUNS / 10 : RUNS;
     for (int run = 1; run <= runs; run++) {
         pool_run(p, count, &t);
-        for (int i = 0; i < _i; i++) if (t.plain[i * 16] != run) ck_abort_msg("thread %d, run %d: %d", i, run, (int)t.plain[i * 16]);
+        for (int i = 0; i < _i; i++)
+            if (t.plain[i * 16] != run)
+                ck_abort_msg("thread %d, run %d: %d", i, run, (int)t.plain[i * 16]);
     }
     pool_free(p);
 }
 END_TEST
 
-START_TEST(asleep_between) {                    /* long enough that the workers sleep */
+START_TEST(asleep_between)
+{ /* long enough that the workers sleep */
     Pool *p = pool_new(3);
     Tally t = {.threads = 3};
     for (int run = 1; run <= 30; run++) {
         nanosleep(&(struct timespec){0, 1000000}, NULL);
         pool_run(p, count, &t);
-        for (int i = 0; i < 3; i++) ck_assert_int_eq(t.plain[i * 16], run);
+        for (int i = 0; i < 3; i++)
+            ck_assert_int_eq(t.plain[i * 16], run);
     }
     pool_free(p);
 }
 END_TEST
 
-static void slow(void *state, ptrdiff_t thread) {
-    if (thread == 1) nanosleep(&(struct timespec){0, 2000000}, NULL);
+static void slow(void *state, ptrdiff_t thread)
+{
+    if (thread == 1)
+        nanosleep(&(struct timespec){0, 2000000}, NULL);
     count(state, thread);
 }
 
-START_TEST(waits_for_the_last) {                /* long enough that the caller sleeps */
+START_TEST(waits_for_the_last)
+{ /* long enough that the caller sleeps */
     Pool *p = pool_new(2);
     Tally t = {.threads = 2};
     for (int run = 1; run <= 30; run++) {
@@ -61,13 +73,16 @@ START_TEST(waits_for_the_last) {                /* long enough that the caller s
 }
 END_TEST
 
-static void on_caller(void *state, ptrdiff_t thread) {
-    if (thread == 0) ck_assert(pthread_equal(pthread_self(), *(pthread_t *)state));
+static void on_caller(void *state, ptrdiff_t thread)
+{
+    if (thread == 0)
+        ck_assert(pthread_equal(pthread_self(), *(pthread_t *)state));
 }
 
-START_TEST(first_on_caller) {
+START_TEST(first_on_caller)
+{
     pthread_t self = pthread_self();
-    for (int n = 0; n <= 2; n++) {              /* 0 means 1 */
+    for (int n = 0; n <= 2; n++) { /* 0 means 1 */
         Pool *p = pool_new(n);
         pool_run(p, on_caller, &self);
         pool_free(p);
@@ -75,36 +90,45 @@ START_TEST(first_on_caller) {
 }
 END_TEST
 
-START_TEST(started_and_stopped) {
-    for (int i = 0; i < 300; i++) pool_free(pool_new(1 + i % 4));
+START_TEST(started_and_stopped)
+{
+    for (int i = 0; i < 300; i++)
+        pool_free(pool_new(1 + i % 4));
     pool_free(NULL);
 }
 END_TEST
 
 static atomic_int handled;
 static pthread_t handler_thread;
-static void handler(int number) {
+static void handler(int number)
+{
     (void)number;
     handler_thread = pthread_self();
     atomic_store(&handled, 1);
 }
 
-START_TEST(no_signals) {                        /* those of the process go to the host's threads, never to workers */
+START_TEST(no_signals)
+{ /* those of the process go to the host's threads, never to workers */
     Pool *p = pool_new(4);
     signal(SIGUSR1, handler);
     for (int i = 0; i < 50; i++) {
         atomic_store(&handled, 0);
         kill(getpid(), SIGUSR1);
-        while (!atomic_load(&handled)) sched_yield();
+        while (!atomic_load(&handled))
+            sched_yield();
         ck_assert(pthread_equal(handler_thread, pthread_self()));
     }
     pool_free(p);
 }
 END_TEST
 
-typedef struct Apart { int runs; bool good; } Apart;
+typedef struct Apart {
+    int runs;
+    bool good;
+} Apart;
 
-static void *own_pool(void *state) {
+static void *own_pool(void *state)
+{
     Apart *a = state;
     Pool *p = pool_new(2);
     Tally t = {.threads = 2};
@@ -117,7 +141,8 @@ static void *own_pool(void *state) {
     return NULL;
 }
 
-START_TEST(pools_beside_each_other) {
+START_TEST(pools_beside_each_other)
+{
     pthread_t threads[3];
     Apart each[3];
     for (int i = 0; i < 3; i++) {
@@ -131,7 +156,8 @@ START_TEST(pools_beside_each_other) {
 }
 END_TEST
 
-START_TEST(cpus) {
+START_TEST(cpus)
+{
     cpu_set_t set, one;
     ck_assert_int_eq(sched_getaffinity(0, sizeof set, &set), 0);
     ck_assert_int_eq(pool_cpus(), CPU_COUNT(&set));
@@ -147,8 +173,10 @@ START_TEST(cpus) {
 }
 END_TEST
 
-START_TEST(no_threads_left) {                   /* a limit on address space keeps stacks from being made */
-    if (SANITIZED) return;
+START_TEST(no_threads_left)
+{ /* a limit on address space keeps stacks from being made */
+    if (SANITIZED)
+        return;
     struct rlimit before, small;
     getrlimit(RLIMIT_AS, &before);
     FILE *statm = fopen("/proc/self/statm", "r");
@@ -163,7 +191,8 @@ START_TEST(no_threads_left) {                   /* a limit on address space keep
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("pool");
     TCase *t = tcase_create("pool");
     tcase_set_timeout(t, 60);

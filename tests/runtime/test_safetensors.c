@@ -1,4 +1,5 @@
-/* safetensors headers: the invalid classes S01 to S66 of the reliability list with code and message, and their valid neighbours. */
+/* safetensors headers: the invalid classes S01 to S66 of the reliability list with code and message, and their valid
+ * neighbours. */
 #include "tests/runtime/fixture.h"
 
 #include <sys/resource.h>
@@ -9,16 +10,19 @@
 #define SHAPED(shape, end) "{\"a\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[0," #end "]}}"
 #define TYPED(dtype, shape, end) "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":[0," #end "]}}"
 #define PLACED(offsets) "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":" offsets "}}"
-#define TWO(first, second) "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" first "},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" second "}}"
+#define TWO(first, second)                                                                                             \
+    "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" first                                                   \
+    "},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" second "}}"
 #define GOOD "\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}"
 
 typedef struct Case {
     const char *id, *header;
-    int64_t declared;                   /* the length field; -1: the header's length */
+    int64_t declared; /* the length field; -1: the header's length */
     size_t data;
-    const char *code, *phrase;          /* code NULL: valid; phrase then a warning's code or NULL */
+    const char *code, *phrase; /* code NULL: valid; phrase then a warning's code or NULL */
 } Case;
 
+/* clang-format off */
 static const Case cases[] = {
     /* length */
     {"S03 length and nothing else", "", 100, 0, "E0422", "only 0 follow"},
@@ -173,8 +177,10 @@ static const Case cases[] = {
     {"V bracket and comma in a name", "{\"}],{\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", -1, 16, NULL, NULL},
     {"V escaped metadata key", "{\"\\u005f_metadata__\":{\"k\":\"v\"}," GOOD "}", -1, 16, NULL, NULL},
 };
+/* clang-format on */
 
-START_TEST(header_case) {
+START_TEST(header_case)
+{
     const Case *c = &cases[_i];
     Fixture f;
     fixture_begin(&f);
@@ -185,18 +191,22 @@ START_TEST(header_case) {
     if (c->code) {
         ck_assert_msg(!t, "%s was accepted", c->id);
         expect_error(&f, c->id, c->code, c->phrase);
-        ck_assert_msg(strstr(rendered(&f), "x.safetensors") != NULL, "%s: the file is not named:\n%s", c->id, rendered(&f));
+        ck_assert_msg(strstr(rendered(&f), "x.safetensors") != NULL, "%s: the file is not named:\n%s", c->id,
+                      rendered(&f));
         ck_assert_int_eq(diag_exit_status(&f.diags), 3);
     } else {
         ck_assert_msg(t != NULL, "%s:\n%s", c->id, rendered(&f));
-        if (c->phrase) expect_warning(&f, c->id, c->phrase, "");
-        else expect_silence(&f, c->id);
+        if (c->phrase)
+            expect_warning(&f, c->id, c->phrase, "");
+        else
+            expect_silence(&f, c->id);
     }
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(short_files) {
+START_TEST(short_files)
+{
     Fixture f;
     fixture_begin(&f);
     int count;
@@ -210,10 +220,12 @@ START_TEST(short_files) {
 }
 END_TEST
 
-START_TEST(values_arrive) {
+START_TEST(values_arrive)
+{
     Fixture f;
     fixture_begin(&f);
-    const char *header = "{\"b\":{\"dtype\":\"U8\",\"shape\":[2,2],\"data_offsets\":[4,8]},\"\\u0061\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[0,4]}}";
+    const char *header = "{\"b\":{\"dtype\":\"U8\",\"shape\":[2,2],\"data_offsets\":[4,8]},\"\\u0061\":{\"dtype\":"
+                         "\"I32\",\"shape\":[],\"data_offsets\":[0,4]}}";
     int count;
     HostTensor *t = safetensors_load(&f.cx, put_header(&f, "x", header, 8), &count);
     ck_assert_ptr_nonnull(t);
@@ -228,40 +240,56 @@ START_TEST(values_arrive) {
 }
 END_TEST
 
-/* ---- S59 to S62, S66: hostile in size: refused or read in bounded memory ------------------------------------------------------------ */
+/* ---- S59 to S62, S66: hostile in size: refused or read in bounded memory ----------------------------------------- */
 
-typedef struct Big { char *text; size_t size, capacity; } Big;
+typedef struct Big {
+    char *text;
+    size_t size, capacity;
+} Big;
 
-static void add(Big *b, const char *text, size_t n) {
-    if (b->size + n > b->capacity) b->text = realloc(b->text, b->capacity = (b->size + n) * 2);
+static void add(Big *b, const char *text, size_t n)
+{
+    if (b->size + n > b->capacity)
+        b->text = realloc(b->text, b->capacity = (b->size + n) * 2);
     memcpy(b->text + b->size, text, n);
     b->size += n;
 }
 
-static void add_text(Big *b, const char *text) { add(b, text, strlen(text)); }
-
-static void add_many(Big *b, char c, size_t n) {
-    char piece[4096];
-    memset(piece, c, sizeof piece);
-    for (; n > 0; n -= n < sizeof piece ? n : sizeof piece) add(b, piece, n < sizeof piece ? n : sizeof piece);
+static void add_text(Big *b, const char *text)
+{
+    add(b, text, strlen(text));
 }
 
-static void finish_big(Fixture *f, Big *b, size_t data) {
+static void add_many(Big *b, char c, size_t n)
+{
+    char piece[4096];
+    memset(piece, c, sizeof piece);
+    for (; n > 0; n -= n < sizeof piece ? n : sizeof piece)
+        add(b, piece, n < sizeof piece ? n : sizeof piece);
+}
+
+static void finish_big(Fixture *f, Big *b, size_t data)
+{
     put_tensors(f, "big", b->size, b->text, b->size, data);
     free(b->text);
 }
 
 /* In a child, so that its peak memory is its own. Returns megabytes at the peak. */
-static long load_apart(Fixture *f, const char *code, const char *phrase) {
+static long load_apart(Fixture *f, const char *code, const char *phrase)
+{
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
         int count;
         bool loaded = safetensors_load(&f->cx, at(f, "big"), &count) != NULL;
-        if (!code && (!loaded || f->diags.errors)) fprintf(stderr, "%s\n", rendered(f));
-        if (!code) _exit(loaded && f->diags.errors == 0 ? 0 : 1);
-        bool right = !loaded && f->diags.errors == 1 && !strcmp(f->diags.first->code, code) && strstr(rendered(f), phrase);
-        if (!right) fprintf(stderr, "%s\n", rendered(f));
+        if (!code && (!loaded || f->diags.errors))
+            fprintf(stderr, "%s\n", rendered(f));
+        if (!code)
+            _exit(loaded && f->diags.errors == 0 ? 0 : 1);
+        bool right =
+            !loaded && f->diags.errors == 1 && !strcmp(f->diags.first->code, code) && strstr(rendered(f), phrase);
+        if (!right)
+            fprintf(stderr, "%s\n", rendered(f));
         _exit(right ? 0 : 1);
     }
     int status;
@@ -271,21 +299,28 @@ static long load_apart(Fixture *f, const char *code, const char *phrase) {
     return use.ru_maxrss / 1024;
 }
 
-static void expect_memory(long megabytes, size_t header) {
+static void expect_memory(long megabytes, size_t header)
+{
     long allowed = (long)(3 * (header >> 20)) + 48;
-    if (!SANITIZED) ck_assert_msg(megabytes <= allowed, "%ld MB for a header of %zu MB", megabytes, header >> 20);
+    if (!SANITIZED)
+        ck_assert_msg(megabytes <= allowed, "%ld MB for a header of %zu MB", megabytes, header >> 20);
 }
 
-static void add_entries(Big *b, int n, const char *offsets) {
+static void add_entries(Big *b, int n, const char *offsets)
+{
     for (int i = 0; i < n; i++) {
         char entry[128];
-        int length = snprintf(entry, sizeof entry, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":%s}", i ? "," : "", i, offsets);
-        if (!offsets[0]) length = snprintf(entry, sizeof entry, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[%d,%d]}", i ? "," : "", i, i, i + 1);
+        int length = snprintf(entry, sizeof entry, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":%s}",
+                              i ? "," : "", i, offsets);
+        if (!offsets[0])
+            length = snprintf(entry, sizeof entry, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[%d,%d]}",
+                              i ? "," : "", i, i, i + 1);
         add(b, entry, (size_t)length);
     }
 }
 
-START_TEST(too_many_entries) {                  /* S59 */
+START_TEST(too_many_entries)
+{ /* S59 */
     Fixture f;
     fixture_begin(&f);
     Big b = {0};
@@ -299,12 +334,14 @@ START_TEST(too_many_entries) {                  /* S59 */
 }
 END_TEST
 
-START_TEST(many_small_members) {                /* S59, in the fewest bytes */
+START_TEST(many_small_members)
+{ /* S59, in the fewest bytes */
     Fixture f;
     fixture_begin(&f);
     Big b = {0};
     add_text(&b, "{\"a\":0");
-    for (int i = 0; i < 10000000; i++) add_text(&b, ",\"a\":0");
+    for (int i = 0; i < 10000000; i++)
+        add_text(&b, ",\"a\":0");
     add_text(&b, "}");
     size_t size = b.size;
     finish_big(&f, &b, 16);
@@ -313,7 +350,8 @@ START_TEST(many_small_members) {                /* S59, in the fewest bytes */
 }
 END_TEST
 
-START_TEST(most_entries) {                      /* the largest that is allowed */
+START_TEST(most_entries)
+{ /* the largest that is allowed */
     Fixture f;
     fixture_begin(&f);
     Big b = {0};
@@ -333,12 +371,13 @@ START_TEST(most_entries) {                      /* the largest that is allowed *
     struct rusage use;
     ck_assert_int_eq(wait4(pid, &status, 0, &use), pid);
     ck_assert_int_eq(status, 0);
-    expect_memory(use.ru_maxrss / 1024, size + (32 << 20));     /* the table itself is 100 bytes an entry */
+    expect_memory(use.ru_maxrss / 1024, size + (32 << 20)); /* the table itself is 100 bytes an entry */
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(metadata_entries) {                  /* many small strings, and one name twice among them */
+START_TEST(metadata_entries)
+{ /* many small strings, and one name twice among them */
     Fixture f;
     fixture_begin(&f);
     Big b = {0};
@@ -355,7 +394,8 @@ START_TEST(metadata_entries) {                  /* many small strings, and one n
 }
 END_TEST
 
-START_TEST(white_space) {                       /* S60 */
+START_TEST(white_space)
+{ /* S60 */
     Fixture f;
     fixture_begin(&f);
     Big b = {0};
@@ -369,7 +409,8 @@ START_TEST(white_space) {                       /* S60 */
 }
 END_TEST
 
-START_TEST(deep) {                              /* S61 */
+START_TEST(deep)
+{ /* S61 */
     Fixture f;
     fixture_begin(&f);
     Big b = {0};
@@ -387,8 +428,13 @@ START_TEST(deep) {                              /* S61 */
 }
 END_TEST
 
-START_TEST(long_things) {                       /* S62, S66, and their neighbours */
-    static const struct { const char *before; size_t length; const char *after, *code, *phrase; } rows[] = {
+START_TEST(long_things)
+{ /* S62, S66, and their neighbours */
+    static const struct {
+        const char *before;
+        size_t length;
+        const char *after, *code, *phrase;
+    } rows[] = {
         {"{\"", 90000000, "\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", "E0431", "longer than 4096"},
         {"{\"", 4097, "\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", "E0431", "longer than 4096"},
         {"{\"", 4096, "\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", NULL, ""},
@@ -413,16 +459,20 @@ START_TEST(long_things) {                       /* S62, S66, and their neighbour
 }
 END_TEST
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-START_TEST(round_trip) {
+START_TEST(round_trip)
+{
     Fixture f;
     fixture_begin(&f);
     float x[6] = {1, 2, 3, 4, 5, 6};
     unsigned char flag = 1;
     int64_t big[2] = {INT64_MIN, INT64_MAX};
     HostTensor all[] = {
-        {"flag \"\xce\xb1\"\n", DT_BOOL, 0, {0}, &flag}, {"x", DT_F32, 2, {2, 3}, x}, {"big", DT_I64, 1, {2}, big}, {"none", DT_F16, 2, {0, 7}, NULL},
+        {"flag \"\xce\xb1\"\n", DT_BOOL, 0, {0}, &flag},
+        {"x", DT_F32, 2, {2, 3}, x},
+        {"big", DT_I64, 1, {2}, big},
+        {"none", DT_F16, 2, {0, 7}, NULL},
     };
     const char *path = at(&f, "out.safetensors");
     ck_assert(safetensors_save(&f.cx, path, all, 4));
@@ -441,7 +491,8 @@ START_TEST(round_trip) {
 }
 END_TEST
 
-START_TEST(nothing_half_written) {
+START_TEST(nothing_half_written)
+{
     Fixture f;
     fixture_begin(&f);
     float x[1024] = {0};
@@ -454,7 +505,7 @@ START_TEST(nothing_half_written) {
     ck_assert_int_eq(diag_exit_status(&f.diags), 4);
     forget(&f);
     put_text(&f, "old", "what was there before");
-    struct rlimit before, small;                /* Check itself writes to a file */
+    struct rlimit before, small; /* Check itself writes to a file */
     getrlimit(RLIMIT_FSIZE, &before);
     small = (struct rlimit){1000, before.rlim_max};
     setrlimit(RLIMIT_FSIZE, &small);
@@ -469,7 +520,8 @@ START_TEST(nothing_half_written) {
 }
 END_TEST
 
-START_TEST(links_and_pipes) {                   /* a link's target is replaced, not the link; /dev/null stays a device */
+START_TEST(links_and_pipes)
+{ /* a link's target is replaced, not the link; /dev/null stays a device */
     Fixture f;
     fixture_begin(&f);
     float x = 1;
@@ -488,7 +540,8 @@ START_TEST(links_and_pipes) {                   /* a link's target is replaced, 
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("safetensors");
     TCase *headers = tcase_create("headers"), *large = tcase_create("large"), *writing = tcase_create("writing");
     tcase_add_loop_test(headers, header_case, 0, (int)(sizeof cases / sizeof *cases));

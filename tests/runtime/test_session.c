@@ -1,4 +1,5 @@
-/* Sessions with programs written by hand: inputs and their checks, sizes, caches, faults, threads, nothing allocated in the steady state. */
+/* Sessions with programs written by hand: inputs and their checks, sizes, caches, faults, threads, nothing allocated
+ * in the steady state. */
 #include "tests/runtime/fixture.h"
 
 #include <malloc.h>
@@ -18,7 +19,8 @@ typedef struct SumCall {
 
 enum { ROWS = 10 };
 
-static int sum_run(const void *call, ptrdiff_t thread) {
+static int sum_run(const void *call, ptrdiff_t thread)
+{
     const SumCall *c = call;
     ptrdiff_t all = c->B * c->S, low = all * thread / c->threads, high = all * (thread + 1) / c->threads;
     for (ptrdiff_t i = low; i < high; i++) {
@@ -37,22 +39,43 @@ static int sum_run(const void *call, ptrdiff_t thread) {
     return 0;
 }
 
-static size_t sum_arena(const int64_t *sizes, ptrdiff_t threads) { return (size_t)(sizes[0] * sizes[1]) * sizeof(float) + 0 * (size_t)threads; }
+static size_t sum_arena(const int64_t *sizes, ptrdiff_t threads)
+{
+    return (size_t)(sizes[0] * sizes[1]) * sizeof(float) + 0 * (size_t)threads;
+}
 
 static PlanSymbol sum_symbols[] = {{"B", 1, 64, false}, {"S", 1, 512, false}};
-#define BS {{"B", 0, 1, {0}, {1}}, {"S", 0, 1, {1}, {1}}}
-static PlanTensor sum_inputs[] = {{.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS}, {.name = "x", .dtype = DT_F32, .rank = 2, .dims = BS}};
+#define BS                                                                                                             \
+    {                                                                                                                  \
+        {"B", 0, 1, {0}, {1}},                                                                                         \
+        {                                                                                                              \
+            "S", 0, 1, {1}, {1}                                                                                        \
+        }                                                                                                              \
+    }
+static PlanTensor sum_inputs[] = {{.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS},
+                                  {.name = "x", .dtype = DT_F32, .rank = 2, .dims = BS}};
 static PlanTensor sum_outputs[] = {{.name = "y", .dtype = DT_F32, .rank = 2, .dims = BS}};
-static Slot sum_slots[] = {{SLOT_INPUT, 0}, {SLOT_INPUT, 1}, {SLOT_OUTPUT, 0}, {SLOT_WEIGHTS, 0}, {SLOT_ARENA, 0},
-                           {SLOT_SIZE, 0}, {SLOT_SIZE, 1}, {SLOT_THREADS, 0}, {SLOT_FAULT, 0}};
-static const Plan sum_plan = {.name = "sum", .symbols = sum_symbols, .n_symbols = 2, .inputs = sum_inputs, .n_inputs = 2, .outputs = sum_outputs, .n_outputs = 1,
-                              .slots = sum_slots, .n_slots = 9};
+static Slot sum_slots[] = {{SLOT_INPUT, 0}, {SLOT_INPUT, 1}, {SLOT_OUTPUT, 0},  {SLOT_WEIGHTS, 0}, {SLOT_ARENA, 0},
+                           {SLOT_SIZE, 0},  {SLOT_SIZE, 1},  {SLOT_THREADS, 0}, {SLOT_FAULT, 0}};
+static const Plan sum_plan = {.name = "sum",
+                              .symbols = sum_symbols,
+                              .n_symbols = 2,
+                              .inputs = sum_inputs,
+                              .n_inputs = 2,
+                              .outputs = sum_outputs,
+                              .n_outputs = 1,
+                              .slots = sum_slots,
+                              .n_slots = 9};
 static const float sum_weights[ROWS] = {0, 10, 20, 30, 40, 50, 60, 70, 80, 90};
 static const Program sum_program = {&sum_plan, sum_run, sum_arena, (const unsigned char *)sum_weights};
 
-static HostTensor tensor(const char *name, DType dtype, int64_t a, int64_t b, void *data) { return (HostTensor){name, dtype, 2, {a, b}, data}; }
+static HostTensor tensor(const char *name, DType dtype, int64_t a, int64_t b, void *data)
+{
+    return (HostTensor){name, dtype, 2, {a, b}, data};
+}
 
-START_TEST(sizes_and_threads) {
+START_TEST(sizes_and_threads)
+{
     Fixture f;
     fixture_begin(&f);
     static int32_t ids[64 * 512];
@@ -66,14 +89,16 @@ START_TEST(sizes_and_threads) {
     static const int64_t sizes[][2] = {{1, 1}, {2, 3}, {64, 512}, {1, 512}, {3, 7}};
     for (size_t i = 0; i < 5; i++) {
         int64_t b = sizes[i][0], n = sizes[i][1];
-        HostTensor in[] = {tensor("x", DT_F32, b, n, x), tensor("ids", DT_I32, b, n, ids)};     /* any order */
+        HostTensor in[] = {tensor("x", DT_F32, b, n, x), tensor("ids", DT_I32, b, n, ids)}; /* any order */
         const HostTensor *out;
         ck_assert_msg(session_run(&f.cx, s, in, 2, &out), "%s", rendered(&f));
         ck_assert_int_eq(out->dims[0], b);
         ck_assert_int_eq(out->dims[1], n);
         ck_assert_str_eq(out->name, "y");
         const float *y = out->data;
-        for (int64_t j = 0; j < b * n; j++) if (y[j] != x[j] + sum_weights[ids[j]]) ck_abort_msg("y[%d] is %g", (int)j, y[j]);
+        for (int64_t j = 0; j < b * n; j++)
+            if (y[j] != x[j] + sum_weights[ids[j]])
+                ck_abort_msg("y[%d] is %g", (int)j, y[j]);
     }
     session_free(s);
     expect_silence(&f, "runs");
@@ -81,7 +106,8 @@ START_TEST(sizes_and_threads) {
 }
 END_TEST
 
-START_TEST(unaligned_and_wide) {                /* data at odd addresses, i64 ids */
+START_TEST(unaligned_and_wide)
+{ /* data at odd addresses, i64 ids */
     Fixture f;
     fixture_begin(&f);
     unsigned char room[6 * 8 + 1], more[6 * 4 + 1];
@@ -105,29 +131,83 @@ START_TEST(unaligned_and_wide) {                /* data at odd addresses, i64 id
 }
 END_TEST
 
-/* ---- refusals --------------------------------------------------------------------------------------------------------------------- */
+/* ---- refusals ---------------------------------------------------------------------------------------------------- */
 
 static int32_t some_ids[2048];
 static float some_x[2048];
 
-typedef struct Refusal { const char *what; HostTensor in[3]; int n; const char *code, *phrase; } Refusal;
+typedef struct Refusal {
+    const char *what;
+    HostTensor in[3];
+    int n;
+    const char *code, *phrase;
+} Refusal;
 
 static const Refusal refusals[] = {
-    {"missing", {{"ids", DT_I32, 2, {2, 3}, some_ids}}, 1, "E0602", "input `x` is missing; the model takes ids: i32[B, S], x: f32[B, S]"},
-    {"unknown", {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F32, 2, {2, 3}, some_x}, {"mask", DT_F32, 2, {2, 3}, some_x}}, 3, "E0601", "no input `mask`"},
-    {"twice", {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F32, 2, {2, 3}, some_x}, {"x", DT_F32, 2, {2, 3}, some_x}}, 3, "E0601", "`x` is given twice"},
-    {"dtype", {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F64, 2, {2, 3}, some_x}}, 2, "E0603", "input `x` is f64, but the model takes f32"},
-    {"f32 ids", {{"ids", DT_F32, 2, {2, 3}, some_x}, {"x", DT_F32, 2, {2, 3}, some_x}}, 2, "E0603", "input `ids` is f32, but the model takes i32"},
-    {"rank", {{"ids", DT_I32, 1, {3}, some_ids}, {"x", DT_F32, 2, {2, 3}, some_x}}, 2, "E0604", "has 1 axis, [3], but the model takes ids: i32[B, S]"},
-    {"sizes differ", {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F32, 2, {2, 4}, some_x}}, 2, "E0605", "x: axis S is 4, but axis S of `ids` is 3"},
-    {"bound", {{"ids", DT_I32, 2, {1, 600}, some_ids}, {"x", DT_F32, 2, {1, 600}, some_x}}, 2, "E0606", "ids: axis S is 600 but its bound is 512"},
-    {"too small", {{"ids", DT_I32, 2, {1, 0}, some_ids}, {"x", DT_F32, 2, {1, 0}, some_x}}, 2, "E0606", "ids: axis S is 0 but must be at least 1"},
-    {"negative", {{"ids", DT_I32, 2, {-1, -3}, some_ids}, {"x", DT_F32, 2, {1, 3}, some_x}}, 2, "E0605", "no data for the shape [-1, -3]"},
-    {"overflow", {{"ids", DT_I32, 2, {INT64_MAX, 2}, some_ids}, {"x", DT_F32, 2, {1, 3}, some_x}}, 2, "E0605", "no data for the shape"},
-    {"no data", {{"ids", DT_I32, 2, {1, 3}, NULL}, {"x", DT_F32, 2, {1, 3}, some_x}}, 2, "E0605", "no data for the shape [1, 3]"},
+    {"missing",
+     {{"ids", DT_I32, 2, {2, 3}, some_ids}},
+     1,
+     "E0602",
+     "input `x` is missing; the model takes ids: i32[B, S], x: f32[B, S]"},
+    {"unknown",
+     {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F32, 2, {2, 3}, some_x}, {"mask", DT_F32, 2, {2, 3}, some_x}},
+     3,
+     "E0601",
+     "no input `mask`"},
+    {"twice",
+     {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F32, 2, {2, 3}, some_x}, {"x", DT_F32, 2, {2, 3}, some_x}},
+     3,
+     "E0601",
+     "`x` is given twice"},
+    {"dtype",
+     {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F64, 2, {2, 3}, some_x}},
+     2,
+     "E0603",
+     "input `x` is f64, but the model takes f32"},
+    {"f32 ids",
+     {{"ids", DT_F32, 2, {2, 3}, some_x}, {"x", DT_F32, 2, {2, 3}, some_x}},
+     2,
+     "E0603",
+     "input `ids` is f32, but the model takes i32"},
+    {"rank",
+     {{"ids", DT_I32, 1, {3}, some_ids}, {"x", DT_F32, 2, {2, 3}, some_x}},
+     2,
+     "E0604",
+     "has 1 axis, [3], but the model takes ids: i32[B, S]"},
+    {"sizes differ",
+     {{"ids", DT_I32, 2, {2, 3}, some_ids}, {"x", DT_F32, 2, {2, 4}, some_x}},
+     2,
+     "E0605",
+     "x: axis S is 4, but axis S of `ids` is 3"},
+    {"bound",
+     {{"ids", DT_I32, 2, {1, 600}, some_ids}, {"x", DT_F32, 2, {1, 600}, some_x}},
+     2,
+     "E0606",
+     "ids: axis S is 600 but its bound is 512"},
+    {"too small",
+     {{"ids", DT_I32, 2, {1, 0}, some_ids}, {"x", DT_F32, 2, {1, 0}, some_x}},
+     2,
+     "E0606",
+     "ids: axis S is 0 but must be at least 1"},
+    {"negative",
+     {{"ids", DT_I32, 2, {-1, -3}, some_ids}, {"x", DT_F32, 2, {1, 3}, some_x}},
+     2,
+     "E0605",
+     "no data for the shape [-1, -3]"},
+    {"overflow",
+     {{"ids", DT_I32, 2, {INT64_MAX, 2}, some_ids}, {"x", DT_F32, 2, {1, 3}, some_x}},
+     2,
+     "E0605",
+     "no data for the shape"},
+    {"no data",
+     {{"ids", DT_I32, 2, {1, 3}, NULL}, {"x", DT_F32, 2, {1, 3}, some_x}},
+     2,
+     "E0605",
+     "no data for the shape [1, 3]"},
 };
 
-START_TEST(refusal) {
+START_TEST(refusal)
+{
     const Refusal *r = &refusals[_i];
     Fixture f;
     fixture_begin(&f);
@@ -138,13 +218,14 @@ START_TEST(refusal) {
     ck_assert_int_eq(diag_exit_status(&f.diags), 3);
     forget(&f);
     HostTensor in[] = {tensor("ids", DT_I32, 2, 3, some_ids), tensor("x", DT_F32, 2, 3, some_x)};
-    ck_assert(session_run(&f.cx, s, in, 2, &out));     /* and the session goes on */
+    ck_assert(session_run(&f.cx, s, in, 2, &out)); /* and the session goes on */
     session_free(s);
     fixture_end(&f);
 }
 END_TEST
 
-START_TEST(suggestion) {
+START_TEST(suggestion)
+{
     Fixture f;
     fixture_begin(&f);
     Session *s = session_new(&f.cx, &sum_program, 0, 1, NULL);
@@ -156,7 +237,8 @@ START_TEST(suggestion) {
 }
 END_TEST
 
-START_TEST(index_out_of_range) {
+START_TEST(index_out_of_range)
+{
     static const int32_t wrong[] = {-1, ROWS, INT32_MAX, INT32_MIN};
     for (int threads = 1; threads <= 2; threads++) {
         for (int i = 0; i < 4; i++) {
@@ -166,7 +248,8 @@ START_TEST(index_out_of_range) {
             int32_t ids[6] = {1, 2, 3, 4, wrong[i], 5};
             HostTensor in[] = {tensor("ids", DT_I32, 2, 3, ids), tensor("x", DT_F32, 2, 3, some_x)};
             ck_assert(!session_run(&f.cx, s, in, 2, NULL));
-            expect_error(&f, "index", "E0610", arena_print(&f.arena, "`ids` holds %d at [1, 1], but the table has 10 rows", wrong[i]));
+            expect_error(&f, "index", "E0610",
+                         arena_print(&f.arena, "`ids` holds %d at [1, 1], but the table has 10 rows", wrong[i]));
             ids[4] = 0;
             ck_assert(session_run(&f.cx, s, in, 2, NULL));
             session_free(s);
@@ -176,7 +259,7 @@ START_TEST(index_out_of_range) {
 }
 END_TEST
 
-/* ---- caches: out[B, T] = all ids so far, kept in the cache [B, P]; keep[B, T] with T = past + S ------------------------------------- */
+/* ---- caches: out[B, T] = all ids so far, kept in the cache [B, P]; keep[B, T] with T = past + S ------------------ */
 
 typedef struct LogCall {
     const int32_t *ids;
@@ -187,39 +270,67 @@ typedef struct LogCall {
 
 enum { CAPACITY = 8 };
 
-static int log_run(const void *call, ptrdiff_t thread) {
+static int log_run(const void *call, ptrdiff_t thread)
+{
     const LogCall *c = call;
-    if (thread != 0) return 0;
+    if (thread != 0)
+        return 0;
     for (ptrdiff_t b = 0; b < c->B; b++) {
-        for (ptrdiff_t i = 0; i < c->S; i++) c->cache[b * CAPACITY + c->past + i] = (float)c->ids[b * c->S + i];
-        for (ptrdiff_t t = 0; t < c->past + c->S; t++) c->out[b * (c->past + c->S) + t] = c->keep[b * (c->past + c->S) + t] ? c->cache[b * CAPACITY + t] : -1;
+        for (ptrdiff_t i = 0; i < c->S; i++)
+            c->cache[b * CAPACITY + c->past + i] = (float)c->ids[b * c->S + i];
+        for (ptrdiff_t t = 0; t < c->past + c->S; t++)
+            c->out[b * (c->past + c->S) + t] = c->keep[b * (c->past + c->S) + t] ? c->cache[b * CAPACITY + t] : -1;
     }
     return 0;
 }
 
 static PlanSymbol log_symbols[] = {{"B", 1, 4, false}, {"S", 1, INT32_MAX, false}, {"past", 0, CAPACITY, true}};
-#define BT {{"B", 0, 1, {0}, {1}}, {"T", 0, 2, {1, 2}, {1, 1}}}
-static PlanTensor log_inputs[] = {{.name = "keep", .dtype = DT_BOOL, .rank = 2, .dims = BT}, {.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS}};
+#define BT                                                                                                             \
+    {                                                                                                                  \
+        {"B", 0, 1, {0}, {1}},                                                                                         \
+        {                                                                                                              \
+            "T", 0, 2, {1, 2}, {1, 1}                                                                                  \
+        }                                                                                                              \
+    }
+static PlanTensor log_inputs[] = {{.name = "keep", .dtype = DT_BOOL, .rank = 2, .dims = BT},
+                                  {.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS}};
 static PlanTensor log_outputs[] = {{.name = "out", .dtype = DT_F32, .rank = 2, .dims = BT}};
-static PlanTensor log_caches[] = {{.name = "seen", .dtype = DT_F32, .rank = 2, .dims = {{"B", 0, 1, {0}, {1}}, {"T", CAPACITY, 0, {0}, {0}}}, .layers = 1, .growing = 1,
+static PlanTensor log_caches[] = {{.name = "seen",
+                                   .dtype = DT_F32,
+                                   .rank = 2,
+                                   .dims = {{"B", 0, 1, {0}, {1}}, {"T", CAPACITY, 0, {0}, {0}}},
+                                   .layers = 1,
+                                   .growing = 1,
                                    .bytes_per_row = CAPACITY * sizeof(float)}};
-static Slot log_slots[] = {{SLOT_INPUT, 1}, {SLOT_INPUT, 0}, {SLOT_OUTPUT, 0}, {SLOT_CACHE, 0}, {SLOT_SIZE, 0}, {SLOT_SIZE, 1}, {SLOT_SIZE, 2}};
-static const Plan log_plan = {.name = "log", .symbols = log_symbols, .n_symbols = 3, .inputs = log_inputs, .n_inputs = 2, .outputs = log_outputs, .n_outputs = 1,
-                              .caches = log_caches, .n_caches = 1, .slots = log_slots, .n_slots = 7};
+static Slot log_slots[] = {{SLOT_INPUT, 1}, {SLOT_INPUT, 0}, {SLOT_OUTPUT, 0}, {SLOT_CACHE, 0},
+                           {SLOT_SIZE, 0},  {SLOT_SIZE, 1},  {SLOT_SIZE, 2}};
+static const Plan log_plan = {.name = "log",
+                              .symbols = log_symbols,
+                              .n_symbols = 3,
+                              .inputs = log_inputs,
+                              .n_inputs = 2,
+                              .outputs = log_outputs,
+                              .n_outputs = 1,
+                              .caches = log_caches,
+                              .n_caches = 1,
+                              .slots = log_slots,
+                              .n_slots = 7};
 static const Program log_program = {&log_plan, log_run, NULL, NULL};
 
-static bool log_step(Fixture *f, Session *s, int64_t b, int64_t n, int64_t t, const HostTensor **out) {
+static bool log_step(Fixture *f, Session *s, int64_t b, int64_t n, int64_t t, const HostTensor **out)
+{
     static int32_t ids[64];
     static unsigned char keep[64];
     for (int i = 0; i < 64; i++) {
         ids[i] = 100 + i;
-        keep[i] = (unsigned char)(1 + i);       /* any non-zero byte is true */
+        keep[i] = (unsigned char)(1 + i); /* any non-zero byte is true */
     }
     HostTensor in[] = {tensor("ids", DT_I32, b, n, ids), tensor("keep", DT_BOOL, b, t, keep)};
     return session_run(&f->cx, s, in, 2, out);
 }
 
-START_TEST(caches_grow) {
+START_TEST(caches_grow)
+{
     Fixture f;
     fixture_begin(&f);
     Session *s = session_new(&f.cx, &log_program, 2, 2, NULL);
@@ -261,7 +372,8 @@ START_TEST(caches_grow) {
 }
 END_TEST
 
-START_TEST(batches) {
+START_TEST(batches)
+{
     Fixture f;
     fixture_begin(&f);
     static const int64_t wrong[] = {0, -1, 5};
@@ -275,8 +387,10 @@ START_TEST(batches) {
 END_TEST
 
 /* A growth that the plan states, and inputs whose sizes are constants. */
-START_TEST(stated_growth) {
-    static PlanTensor inputs[] = {{.name = "keep", .dtype = DT_BOOL, .rank = 2, .dims = BT}, {.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS}};
+START_TEST(stated_growth)
+{
+    static PlanTensor inputs[] = {{.name = "keep", .dtype = DT_BOOL, .rank = 2, .dims = BT},
+                                  {.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS}};
     Plan plan = log_plan;
     plan.inputs = inputs;
     plan.grows = (PlanDim){"S", 0, 1, {1}, {1}};
@@ -292,7 +406,7 @@ START_TEST(stated_growth) {
 }
 END_TEST
 
-/* ---- hooks, steady state ---------------------------------------------------------------------------------------------------------- */
+/* ---- hooks, steady state ----------------------------------------------------------------------------------------- */
 
 typedef struct HookCall {
     void (*tap)(void *state, int64_t value, int64_t layer, const void *data);
@@ -302,21 +416,27 @@ typedef struct HookCall {
     atomic_int *meet;
 } HookCall;
 
-static int hook_run(const void *call, ptrdiff_t thread) {
+static int hook_run(const void *call, ptrdiff_t thread)
+{
     const HookCall *c = call;
-    if ((uintptr_t)c->meet % 64 != 0) return 1;
+    if ((uintptr_t)c->meet % 64 != 0)
+        return 1;
     atomic_fetch_add(c->meet, 1);
-    if (thread == 0 && c->tap) c->tap(c->tap_state, 7, 2, "x");
-    if (thread == 0 && c->times) c->times[0] += c->clock() > 0;
+    if (thread == 0 && c->tap)
+        c->tap(c->tap_state, 7, 2, "x");
+    if (thread == 0 && c->times)
+        c->times[0] += c->clock() > 0;
     return 0;
 }
 
-static void tap(void *state, int64_t value, int64_t layer, const void *data) {
+static void tap(void *state, int64_t value, int64_t layer, const void *data)
+{
     ck_assert(value == 7 && layer == 2 && !strcmp(data, "x"));
     ++*(int *)state;
 }
 
-START_TEST(hooks) {
+START_TEST(hooks)
+{
     static Slot slots[] = {{SLOT_TAP, 0}, {SLOT_TAP_STATE, 0}, {SLOT_TIMES, 0}, {SLOT_CLOCK, 0}, {SLOT_MEET, 0}};
     Plan plan = {.name = "hooks", .slots = slots, .n_slots = 5};
     Program program = {&plan, hook_run, NULL, NULL};
@@ -326,7 +446,8 @@ START_TEST(hooks) {
     uint64_t times[1] = {0};
     SessionHooks h = {tap, &taps, times};
     Session *s = session_new(&f.cx, &program, 0, 2, &h);
-    for (int i = 0; i < 3; i++) ck_assert(session_run(&f.cx, s, NULL, 0, NULL));
+    for (int i = 0; i < 3; i++)
+        ck_assert(session_run(&f.cx, s, NULL, 0, NULL));
     ck_assert_int_eq(taps, 3);
     ck_assert_uint_eq(times[0], 3);
     session_free(s);
@@ -337,9 +458,13 @@ START_TEST(hooks) {
 }
 END_TEST
 
-static int failing_run(const void *call, ptrdiff_t thread) { return call && thread == 1; }
+static int failing_run(const void *call, ptrdiff_t thread)
+{
+    return call && thread == 1;
+}
 
-START_TEST(failure_without_reason) {
+START_TEST(failure_without_reason)
+{
     Plan plan = {.name = "failing"};
     Program program = {&plan, failing_run, NULL, NULL};
     Fixture f;
@@ -353,9 +478,13 @@ START_TEST(failure_without_reason) {
 }
 END_TEST
 
-static size_t huge_arena(const int64_t *sizes, ptrdiff_t threads) { return sizes[1] > 3 ? (size_t)1 << 62 : (size_t)threads; }
+static size_t huge_arena(const int64_t *sizes, ptrdiff_t threads)
+{
+    return sizes[1] > 3 ? (size_t)1 << 62 : (size_t)threads;
+}
 
-START_TEST(no_memory) {
+START_TEST(no_memory)
+{
     Program program = sum_program;
     program.arena_bytes = huge_arena;
     Fixture f;
@@ -378,30 +507,35 @@ START_TEST(no_memory) {
 }
 END_TEST
 
-START_TEST(steady_state) {                      /* neither the heap nor the context's arena grows */
+START_TEST(steady_state)
+{ /* neither the heap nor the context's arena grows */
     Fixture f;
     fixture_begin(&f);
     Session *s = session_new(&f.cx, &log_program, 1, 1, NULL);
     for (int warm = 0; warm < 2; warm++) {
-        for (int i = 1; i <= CAPACITY; i++) ck_assert(log_step(&f, s, 1, 1, i, NULL));
+        for (int i = 1; i <= CAPACITY; i++)
+            ck_assert(log_step(&f, s, 1, 1, i, NULL));
         session_reset(s);
     }
     size_t used = f.arena.used;
     struct mallinfo2 before = mallinfo2();
     for (int run = 0; run < 100; run++) {
-        for (int i = 1; i <= CAPACITY; i++) ck_assert(log_step(&f, s, 1, 1, i, NULL));
+        for (int i = 1; i <= CAPACITY; i++)
+            ck_assert(log_step(&f, s, 1, 1, i, NULL));
         session_reset(s);
     }
     struct mallinfo2 after = mallinfo2();
     ck_assert_uint_eq(f.arena.used, used);
-    if (!SANITIZED) ck_assert_uint_eq(after.uordblks + after.hblkhd, before.uordblks + before.hblkhd);
+    if (!SANITIZED)
+        ck_assert_uint_eq(after.uordblks + after.hblkhd, before.uordblks + before.hblkhd);
     session_free(s);
     session_free(NULL);
     fixture_end(&f);
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("session");
     TCase *t = tcase_create("session");
     tcase_set_timeout(t, 60);
