@@ -78,14 +78,25 @@ static int flush_results(int status)
     return EXIT_ENVIRONMENT;
 }
 
-static void ask_for_report(int argc, char **argv)
+/* The command as a shell would take it: kept before parsing, which moves and cuts the words. NULL without memory. */
+static char *command_line(int argc, char **argv)
 {
-    fputs("\nThis is a fault in attar, not in your model or your files. Please report it with the message above and "
-          "this command:\n   ",
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    for (int i = 0; f && i < argc; i++)
+        fprintf(f, strpbrk(argv[i], " \t\n'\"$\\*?&|;()<>") ? " '%s'" : " %s", argv[i]);
+    if (f)
+        fclose(f);
+    return text;
+}
+
+static void ask_for_report(const char *command)
+{
+    fputs("\nThis is a fault in attar, not in your model or your files. Please report it with the message above and this "
+          "command:\n   ",
           stderr);
-    for (int i = 0; i < argc; i++)
-        fprintf(stderr, strpbrk(argv[i], " \t\n'\"$\\*?&|;()<>") ? " '%s'" : " %s", argv[i]);
-    fputs("\n", stderr);
+    fprintf(stderr, "%s\n", command ? command : "");
 }
 
 int main(int argc, char **argv)
@@ -106,8 +117,10 @@ int main(int argc, char **argv)
     const Verb *verb = find_verb(argv[1]);
     if (!verb)
         return unknown_verb(argv[1]);
+    char *command = command_line(argc, argv);
     int status = flush_results(verb->run(argc - 1, argv + 1));
     if (status == EXIT_INTERNAL)
-        ask_for_report(argc, argv);
+        ask_for_report(command);
+    free(command);
     return status;
 }

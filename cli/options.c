@@ -318,9 +318,10 @@ static void check_options(const struct argp *argp, int argc, char **argv)
 void options_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     check_options(argp, argc, argv);
-    char name[64];
-    snprintf(name, sizeof name, "attar %s", argv[0]);
+    char name[64], *verb = argv[0];
+    snprintf(name, sizeof name, "attar %s", verb);
     argv[0] = name;
     setenv("ARGP_HELP_FMT", "rmargin=118,no-dup-args-note", 0);
     argp_parse(argp, argc, argv, 0, NULL, input);
+    argv[0] = verb;
 }

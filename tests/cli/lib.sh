@@ -32,7 +32,8 @@ expect() {
         pass
     else
         fail "$name: exit status $status, expected $want"
-        tail -5 "$work/out" "$work/err"
+        tail -n 5 "$work/out"
+        tail -n 5 "$work/err"
     fi
 }
 
@@ -40,7 +41,7 @@ expect() {
 says() {
     if grep -q -e "$3" "$work/$1"; then pass; else
         fail "$2: no line of $1 matches: $3"
-        tail -5 "$work/$1"
+        tail -n 5 "$work/$1"
     fi
 }
 
