@@ -18,17 +18,22 @@ char *bind_print(Bind *b, const char *format, ...) {
 
 bool bind_in_library(const Bind *b, Span at) { return b->library && at.source && at.source == b->library->source; }
 
+Span bind_site(const Bind *b) { return bind_in_library(b, b->at) ? b->site : b->at; }
+
 Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...) {
     va_list args;
     va_start(args, format);
     const char *message = arena_vprint(b->cx->arena, format, args);
     va_end(args);
     bool library = bind_in_library(b, at) && b->site.source;
+    const Diag *last = b->cx->diags->last;
+    if ((library || bind_in_library(b, b->at)) && last && last->at.source == b->site.source && last->at.begin == b->site.begin && last->at.end == b->site.end)
+        return diag_error(&b->muted, code, at, "%s", message);     /* one error a call */
     Diag *d = diag_error(b->cx->diags, code, library ? b->site : at, "%s", message);
     if (!library) return d;
     const Frame *f = b->frame;
     while (f && f->library && f->caller && f->caller->library) f = f->caller;
-    if (f && f->library) diag_note(d, "in `%s`, which std.attar writes as `%s` on line %d", f->decl->name.text, source_text(b, at), span_start(at).line);
+    if (f && f->library) diag_note(d, "in `%s`, which std.attar writes as `%s` on line %d", f->decl->name.text, source_text(b, bind_in_library(b, b->at) ? b->at : at), span_start(at).line);
     return d;
 }
 
@@ -63,6 +68,14 @@ static bool has_param(const Decl *d, const char *name) {
     return false;
 }
 
+static void refuse_default(Bind *b, const Decl *d, const Ident *name, const Decl *target) {
+    const char **names = arena_array(b->cx->arena, (size_t)target->n_params + 1, sizeof *names);
+    for (int i = 0; i < target->n_params; i++) names[i] = target->params[i].name.text;
+    Diag *e = bind_error(b, "E0124", name->at, "`%s` has no parameter `%s`", d->name.text, name->text);
+    const char *near = name_nearest(name->text, names, (size_t)target->n_params);
+    if (near) diag_caret(e, "a similar one exists: `%s`", near);
+}
+
 static void bind_default(Bind *b, Decl *d) {
     const Decl *target = map_get(&b->blocks, d->name.text);
     if (!target) target = map_get(&b->library_blocks, d->name.text);
@@ -74,7 +87,7 @@ static void bind_default(Bind *b, Decl *d) {
     }
     for (int i = 0; i < d->n_args; i++) {
         if (d->args[i].name.text && has_param(target, d->args[i].name.text)) continue;
-        if (d->args[i].name.text) bind_error(b, "E0124", d->args[i].name.at, "`%s` has no parameter `%s`", d->name.text, d->args[i].name.text);
+        if (d->args[i].name.text) refuse_default(b, d, &d->args[i].name, target);
         else bind_error(b, "E0124", d->args[i].value->at, "a default needs the parameter's name: NAME=value");
         return;
     }
@@ -233,6 +246,8 @@ static bool begin(Bind *b, const Source *source) {
     b->axis_owners = map_new(a);
     b->caches = map_new(a);
     b->marks = map_new(a);
+    b->blamed = map_new(a);
+    b->muted.arena = a;
     b->library_globals = scope_open(b, NULL);
     b->globals = scope_open(b, NULL);
     b->path = "";

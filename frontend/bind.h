@@ -84,9 +84,13 @@ bool term_is_number(const Term *t, double *out);            /* a number known at
 bool term_is_int(const Term *t, int64_t *out);              /* a whole number known at compile time */
 const char *term_print(Bind *b, const Term *t);             /* for messages: "text", 12, f32[B, S], a function */
 bool term_equal(Bind *b, const Term *x, const Term *y, bool *equal);    /* false: they cannot be compared at compile time */
-const char *origin_print(Bind *b, const Origin *o);         /* "`head_dim` of config.json", "`??` on llama.attar:4"; NULL if there is nothing to say */
+/* "`K` = 128: `head_dim` of config.json (llama.attar:4)"; NULL if there is nothing to say. */
+const char *origin_note(Bind *b, const char *name, const char *value, const Origin *o);
 void diag_origin(Bind *b, Diag *d, const Term *t);          /* a note on where the term came from, if known */
 void diag_dim(Bind *b, Diag *d, const Dim *dim);
+/* False if a value of config.json that this term came from was complained about before: then one error is enough. */
+bool origin_blame(Bind *b, const Term *t);
+const char *origin_code(const Term *t, const char *otherwise);      /* E0503 for a value of config.json */
 
 /* ---- scopes (scope.c) --------------------------------------------------------------------------------------------------------------- */
 
@@ -136,6 +140,7 @@ typedef struct BoundAxis {
     const char *outer;                  /* the caller's IR axis */
     const char *param;                  /* the parameter that bound it */
     Span arg;                           /* the argument it got */
+    Node *node;                         /* its tensor; NULL for axes arguments */
 } BoundAxis;
 
 typedef struct Given Given;
@@ -276,9 +281,9 @@ typedef struct WeightUse {
     int n_dims[MAX_RANK];               /* a stored dimension may be several axes */
     const Dim **dims[MAX_RANK];
     int64_t stored[MAX_RANK];
+    const char *axes;                   /* for messages, in the caller's words: "[G*K, D]" */
 } WeightUse;
 
-const char *weight_axes(Bind *b, const WeightUse *w);       /* "[G*K, D]" */
 const char *shape_print(Bind *b, int rank, const int64_t *sizes);              /* "[1024, 4096]" */
 
 void keys_bind(Bind *b);                                    /* names and ignore declarations */
@@ -314,11 +319,12 @@ struct Bind {
     int nesting;                        /* loops around it */
     Span loop;                          /* the innermost repeat */
     int64_t operations;
-    bool exhausted;                     /* the operation budget was reported */
+    bool exhausted;                     /* something was reported after which nothing can be evaluated */
+    Diags muted;                        /* where further errors of one call of a std.attar block go */
     int depth;                          /* of evaluation */
     Symbol *past;
     WeightUse *weights; int n_weights; size_t weights_room;
-    Map marks;
+    Map marks, blamed;
     KeyMaps keys;
     const char *config;                 /* how messages call config.json */
 };
@@ -328,6 +334,7 @@ enum { BUDGET_OPERATIONS = 1 << 20, BUDGET_DEPTH = 1000 };
 /* An error at `at`; if that is in std.attar, at the call in the model file, with a note. */
 Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...) __attribute__((format(printf, 4, 5)));
 bool bind_in_library(const Bind *b, Span at);
+Span bind_site(const Bind *b);                              /* where b->at shows in the model file */
 Symbol *bind_symbol(Bind *b, const char *name, Span at);
 char *bind_print(Bind *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void *bind_new(Bind *b, size_t size);

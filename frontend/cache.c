@@ -26,7 +26,7 @@ static bool read_axis(Bind *b, Scope *s, const CacheDecl *c, const Expr *e, Axis
     int n;
     if (e->kind == EXPR_NAME && !scope_find(s, e->text)) {
         Diag *d = bind_error(b, "E0223", e->at, "no input of the model has the axis `%s` that the cache `%s` needs", e->text, c->decl->name.text);
-        diag_help(d, "a cache's axes are sizes, axes of the model's inputs, and one growing axis `%s <= P`", e->text);
+        diag_help(d, "a cache's axes are sizes, axes of the model's inputs, and one growing axis `T <= P`");
         return false;
     }
     Term t = eval(b, s, e);

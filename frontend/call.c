@@ -116,7 +116,8 @@ static bool refuse_recursion(Bind *b, const Call *c, const Decl *decl) {
 }
 
 static bool wrong_kind(Bind *b, const Call *c, const Given *g, const Param *p, const Term *t, const char *needed) {
-    Diag *d = bind_error(b, "E0201", g->at, "`%s` of `%s` must be %s, not %s", p->name.text, c->name, needed, term_print(b, t));
+    if (!origin_blame(b, t)) return false;
+    Diag *d = bind_error(b, origin_code(t, "E0201"), g->at, "`%s` of `%s` must be %s, not %s", p->name.text, c->name, needed, term_print(b, t));
     diag_origin(b, d, t);
     return false;
 }
@@ -158,10 +159,10 @@ static bool bind_params(Bind *b, Call *c, Frame *f, Scope *local, Given **got) {
     const Decl *decl = f->decl;
     bool good = true;
     const char *hint = b->hint;
-    for (int p = 0; p < decl->n_params; p++) {
+    for (int p = 0; p < decl->n_params && good; p++) {
         if (!got[p]) continue;
         if (f->library) b->hint = name_of(b->cx->names, bind_print(b, "%s.%s", hint ? hint : decl->name.text, decl->params[p].name.text));
-        if (!bind_param(b, c, f, local, &decl->params[p], got[p], got[p]->term)) good = false;
+        good = bind_param(b, c, f, local, &decl->params[p], got[p], got[p]->term);
         b->hint = hint;
     }
     for (int p = 0; p < decl->n_params && good; p++) {

@@ -34,10 +34,13 @@ static const KeyMap *choose_spelling(Bind *b, const Map *tensors) {
 
 /* ---- missing ---------------------------------------------------------------------------------------------------------------------------- */
 
-static const char *nearest_tensor(Bind *b, const char *key, const Map *tensors) {
+/* A tensor of a similar name that nobody reads. */
+static const char *nearest_unused(Bind *b, const char *key, const Map *tensors, const Map *used) {
     const char **names = arena_array(b->cx->arena, tensors->count + 1, sizeof *names);
-    for (size_t i = 0; i < tensors->count; i++) names[i] = tensors->entries[i].key;
-    return name_nearest(key, names, tensors->count);
+    size_t n = 0;
+    for (size_t i = 0; i < tensors->count; i++)
+        if (!map_has(used, tensors->entries[i].key)) names[n++] = tensors->entries[i].key;
+    return name_nearest(key, names, n);
 }
 
 /* The text before `key` in a tensor's name, if the checkpoint has the key under a prefix. */
@@ -72,18 +75,28 @@ static bool report_prefix(Bind *b, const KeyMap *map, const Map *tensors) {
     return true;
 }
 
-static void report_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors) {
+typedef struct Missing { Diag *diag; int others; const char *names; } Missing;
+
+/* One error for a key with a similar tensor in the file; those without share one. */
+static void report_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors, Map *used, Missing *all) {
     int64_t missing = layers_missing(b, map, w, tensors), first = 0;
     if (!missing) return;
     while (map_has(tensors, key_in_file(b, map, w, first))) first++;
-    const char *key = key_in_file(b, map, w, first);
-    Diag *d = bind_error(b, "E0401", w->at, "%s has no tensor `%s`", b->options->checkpoint_path, w->layers == missing && missing > 1 ? keys_apply(b->cx, map, w->key) : key);
-    diag_caret(d, "needs %s = %s", weight_axes(b, w), shape_print(b, w->rank, w->stored));
-    const char *near = nearest_tensor(b, key, tensors);
-    if (near) diag_note(d, "a similar one exists: `%s`", near);
+    const char *key = key_in_file(b, map, w, first), *shown = w->layers == missing && missing > 1 ? keys_apply(b->cx, map, w->key) : key;
+    const char *near = nearest_unused(b, key, tensors, used);
+    if (!near && all->diag) {
+        if (all->others++ < LISTED) all->names = bind_print(b, "%s%s`%s`", all->names ? all->names : "", all->names ? ", " : "", shown);
+        return;
+    }
+    Diag *d = bind_error(b, "E0401", w->at, "%s has no tensor `%s`", b->options->checkpoint_path, shown);
+    diag_caret(d, "needs %s = %s", w->axes, shape_print(b, w->rank, w->stored));
     if (missing > 1) diag_note(d, "missing in %lld of %lld layers; shown once", (long long)missing, (long long)w->layers);
-    size_t length = strlen(w->key);
-    if (length > 5 && !strcmp(w->key + length - 5, ".bias") && !near) diag_help(d, "`bias=false` if this layer has none");
+    if (!near) {
+        all->diag = d;
+        return;
+    }
+    diag_help(d, "the file has `%s`, which the model does not read", near);
+    map_set(used, near, b);
 }
 
 static bool seen_before(const Bind *b, int index) {
@@ -150,8 +163,11 @@ bool check_weights(Bind *b, Model *out) {
     for (int i = 0; i < b->n_weights; i++) {
         const WeightUse *w = &b->weights[i];
         for (int64_t k = 0; k < w->layers; k++) map_set(&used, key_in_file(b, map, w, k), b);
-        if (!seen_before(b, i)) report_missing(b, map, w, &tensors);
     }
+    Missing missing = {0};
+    for (int i = 0; i < b->n_weights; i++)
+        if (!seen_before(b, i)) report_missing(b, map, &b->weights[i], &tensors, &used, &missing);
+    if (missing.others) diag_note(missing.diag, "also missing: %s%s", missing.names, missing.others > LISTED ? bind_print(b, " and %d more", missing.others - LISTED) : "");
     check_shapes(b, map, &tensors);
     report_extra(b, map, &tensors, &used);
     return b->cx->diags->errors == before;

@@ -101,15 +101,15 @@ static bool is_transposed(const WeightUse *w, const HostTensor *t) {
 }
 
 static Diag *report_transposed(Shapes *s, const WeightUse *w, const HostTensor *t) {
-    Diag *d = bind_error(s->b, "E0404", w->at, "`%s` is %s in the file, which is %s transposed", short_key(t->name), shape_print(s->b, t->rank, t->dims), weight_axes(s->b, w));
-    diag_caret(d, "needs %s = %s", weight_axes(s->b, w), shape_print(s->b, w->rank, w->stored));
+    Diag *d = bind_error(s->b, "E0404", w->at, "`%s` is %s in the file, which is %s transposed", short_key(t->name), shape_print(s->b, t->rank, t->dims), w->axes);
+    diag_caret(d, "needs %s = %s", w->axes, shape_print(s->b, w->rank, w->stored));
     diag_help(d, "`order=\"in,out\"` if linear layers are stored with the input axes first; GPT-2's are");
     return d;
 }
 
 static Diag *report_rank(Shapes *s, const WeightUse *w, const HostTensor *t) {
     Diag *d = bind_error(s->b, "E0403", w->at, "`%s` has %d dimension%s in the file but %d here", short_key(t->name), t->rank, t->rank == 1 ? "" : "s", w->rank);
-    diag_caret(d, "needs %s = %s, the file has %s", weight_axes(s->b, w), shape_print(s->b, w->rank, w->stored), shape_print(s->b, t->rank, t->dims));
+    diag_caret(d, "needs %s = %s, the file has %s", w->axes, shape_print(s->b, w->rank, w->stored), shape_print(s->b, t->rank, t->dims));
     return d;
 }
 
@@ -140,7 +140,7 @@ static Diag *report_sizes(Shapes *s, const WeightUse *w, const HostTensor *t) {
         return NULL;
     }
     Diag *d = bind_error(b, "E0412", w->at, "`%s` is %s in the file but %s here", short_key(t->name), shape_print(b, t->rank, t->dims), shape_print(b, w->rank, w->stored));
-    diag_caret(d, "needs %s", weight_axes(b, w));
+    diag_caret(d, "needs %s", w->axes);
     if (guessed) note_guess(s, d, w, t, &g);
     else
         for (int i = 0; i < w->rank; i++)

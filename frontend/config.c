@@ -84,7 +84,7 @@ void config_refuse_absent(Bind *b, const Term *t, Span at) {
     else d = bind_error(b, "E0501", at, "%s has no `%s`", b->config, t->key);
     const char *near = t->null || strchr(t->key, '.') ? NULL : nearest_key(b, t->key);
     if (near) diag_caret(d, "a similar key exists: `%s`", near);
-    diag_help(d, "add it to %s, or give a value for its absence in the model file: `%s ?? ...`", b->config, source_text(b, at));
+    diag_help(d, "%s %s, or say in the model file what its absence means: `%s ?? ...`", t->null ? "give it a value in" : "add it to", b->config, source_text(b, at));
 }
 
 /* ---- binding ------------------------------------------------------------------------------------------------------------------------ */

@@ -207,8 +207,8 @@ static Term eval_as(Bind *b, Scope *s, const Expr *e) {
 /* `head_dim ?? D / H`: the right side if the left is absent or null. Two spellings of one key that are both there have to agree. */
 static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left) {
     if (left.kind == TERM_POISON) return left;
+    bool other_key = s->config && (e->right->kind == EXPR_FIELD || (e->right->kind == EXPR_NAME && !scope_find(s, e->right->text)));
     if (left.kind != TERM_ABSENT && left.kind != TERM_NONE) {
-        bool other_key = s->config && (e->right->kind == EXPR_FIELD || (e->right->kind == EXPR_NAME && !scope_find(s, e->right->text)));
         if (!other_key || !left.origin || left.origin->kind != ORIGIN_CONFIG) return left;
         Term right = eval(b, s, e->right);
         if (right.kind == TERM_ABSENT || right.kind == TERM_POISON || !right.origin) return left;
@@ -221,7 +221,7 @@ static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left) {
         return term_poison();
     }
     Term t = eval(b, s, e->right);
-    if (left.kind != TERM_ABSENT || t.kind == TERM_POISON || (t.origin && t.origin->kind == ORIGIN_CONFIG)) return t;
+    if (left.kind != TERM_ABSENT || t.kind == TERM_POISON || (other_key && t.kind != TERM_ABSENT)) return t;
     if (t.kind == TERM_ABSENT) {
         t.key = bind_print(b, "%s` or `%s", left.key, t.key);
         return t;
@@ -305,6 +305,7 @@ bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out) {
         config_refuse_absent(b, &t, e->at);
         return false;
     }
+    if (!origin_blame(b, &t)) return false;
     Diag *d = t.origin && t.origin->kind == ORIGIN_CONFIG
         ? bind_error(b, "E0503", e->at, "%s must be true or false, but `%s` of %s is %s", what, t.origin->key, b->config, term_print(b, &t))
         : bind_error(b, "E0205", e->at, "%s must be known at compile time and true or false, not %s", what, term_print(b, &t));

@@ -22,8 +22,8 @@ static bool read_number(Bind *b, const Term *scaling, const char *key, double *o
         return true;
     }
     const char *path = path_of(b, scaling, key);
-    if (!value) bind_error(b, "E0509", b->at, "%s has no `%s`, which this kind of rotary scaling needs", b->config, path);
-    else bind_error(b, "E0509", b->at, "`%s` of %s must be a number above 0, not %s", path, b->config, config_print(b, value));
+    if (!value) bind_error(b, "E0509", bind_site(b), "%s has no `%s`, which this kind of rotary scaling needs", b->config, path);
+    else bind_error(b, "E0509", bind_site(b), "`%s` of %s must be a number above 0, not %s", path, b->config, config_print(b, value));
     return false;
 }
 
@@ -31,7 +31,7 @@ static bool read_type(Bind *b, const Term *scaling, RopeType *type) {
     json_t *now = json_object_get(scaling->json, "rope_type"), *old = json_object_get(scaling->json, "type");
     const char *key = now ? "rope_type" : "type";
     if (now && old && !json_equal(now, old)) {
-        bind_error(b, "E0506", b->at, "%s contradicts itself: `%s` is %s and `%s` is %s", b->config, path_of(b, scaling, "rope_type"), config_print(b, now),
+        bind_error(b, "E0506", bind_site(b), "%s contradicts itself: `%s` is %s and `%s` is %s", b->config, path_of(b, scaling, "rope_type"), config_print(b, now),
                    path_of(b, scaling, "type"), config_print(b, old));
         return false;
     }
@@ -43,26 +43,24 @@ static bool read_type(Bind *b, const Term *scaling, RopeType *type) {
         *type = (RopeType)i;
         return true;
     }
-    Diag *d = bind_error(b, "E0507", b->at, "`%s` of %s is %s, a rotary scaling that attar does not know", path_of(b, scaling, key), b->config, config_print(b, value));
+    Diag *d = bind_error(b, "E0507", bind_site(b), "`%s` of %s is %s, a rotary scaling that attar does not know", path_of(b, scaling, key), b->config, config_print(b, value));
     diag_note(d, "it knows `default`, `linear` and `llama3`");
     const char *near = json_is_string(value) ? name_nearest(json_string_value(value), type_names, 3) : NULL;
     if (near) diag_help(d, "a similar name exists: `%s`", near);
     return false;
 }
 
-static bool read_scaling(Bind *b, const Term *scaling, Scaling *s) {
-    *s = (Scaling){.type = ROPE_DEFAULT, .factor = 1};
-    if (scaling->kind == TERM_NONE) return true;
+static bool read_known(Bind *b, const Term *scaling, Scaling *s) {
     if (scaling->kind != TERM_JSON || !json_is_object(scaling->json)) {
         if (scaling->kind == TERM_POISON) return false;
-        Diag *d = bind_error(b, "E0509", b->at, "the rotary scaling must be an object of %s or none, not %s", b->config, term_print(b, scaling));
+        Diag *d = bind_error(b, "E0509", bind_site(b), "the rotary scaling must be an object of %s or none, not %s", b->config, term_print(b, scaling));
         diag_origin(b, d, scaling);
         return false;
     }
     if (!read_type(b, scaling, &s->type)) return false;
     json_t *partial = json_object_get(scaling->json, "partial_rotary_factor");
     if (partial && json_number_value(partial) != 1) {
-        bind_error(b, "E0509", b->at, "`%s` of %s is %s, but `rope` rotates whole heads", path_of(b, scaling, "partial_rotary_factor"), b->config, config_print(b, partial));
+        bind_error(b, "E0509", bind_site(b), "`%s` of %s is %s, but `rope` rotates whole heads", path_of(b, scaling, "partial_rotary_factor"), b->config, config_print(b, partial));
         return false;
     }
     if (s->type != ROPE_DEFAULT && !read_number(b, scaling, "factor", &s->factor)) return false;
@@ -70,7 +68,16 @@ static bool read_scaling(Bind *b, const Term *scaling, Scaling *s) {
     if (!read_number(b, scaling, "low_freq_factor", &s->low) || !read_number(b, scaling, "high_freq_factor", &s->high)) return false;
     if (!read_number(b, scaling, "original_max_position_embeddings", &s->original)) return false;
     if (s->high > s->low) return true;
-    bind_error(b, "E0509", b->at, "`%s` of %s must be above `low_freq_factor`", path_of(b, scaling, "high_freq_factor"), b->config);
+    bind_error(b, "E0509", bind_site(b), "`%s` of %s must be above `low_freq_factor`", path_of(b, scaling, "high_freq_factor"), b->config);
+    return false;
+}
+
+static bool read_scaling(Bind *b, const Term *scaling, Scaling *s) {
+    *s = (Scaling){.type = ROPE_DEFAULT, .factor = 1};
+    if (scaling->kind == TERM_NONE) return true;
+    if (scaling->origin && map_has(&b->blamed, scaling->origin->key)) return false;
+    if (read_known(b, scaling, s)) return true;
+    origin_blame(b, scaling);
     return false;
 }
 
@@ -93,13 +100,15 @@ Term builtin_rope_frequencies(Bind *b, Call *c) {
     Term base = arg_term(b, c, 1), scaling = arg_term(b, c, 2);
     if (!arg_dims(b, c, 0, &dims, &n) || !read_scaling(b, &scaling, &s)) return term_poison();
     if (n != 1 || !extent_is_const(dims[0]->size) || !extent_div(dims[0]->size, 2, &half)) {
-        Diag *d = bind_error(b, "E0308", b->at, "rotary positions need an even head size, not %s", n == 1 ? bind_print(b, "`%s`", dims[0]->name) : "several axes");
-        if (n == 1) diag_dim(b, d, dims[0]);
+        Term size = term_dim(dims[0]);
+        if (!origin_blame(b, &size)) return term_poison();
+        Diag *d = bind_error(b, "E0308", bind_site(b), "rotary positions need an even head size, and `%s` is %s", dims[0]->axis, term_print(b, &size));
+        diag_dim(b, d, dims[0]);
         return term_poison();
     }
     if (arg_given(c, 1) && (!term_is_number(&base, &theta) || theta <= 0)) {
-        if (base.kind == TERM_POISON) return base;
-        Diag *d = bind_error(b, "E0509", b->at, "the rotary base must be a number above 0, not %s", term_print(b, &base));
+        if (base.kind == TERM_POISON || !origin_blame(b, &base)) return term_poison();
+        Diag *d = bind_error(b, "E0509", bind_site(b), "the rotary base must be a number above 0, not %s", term_print(b, &base));
         diag_origin(b, d, &base);
         return term_poison();
     }

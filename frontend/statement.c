@@ -129,7 +129,7 @@ static void note_names(Bind *b, Diag *d, Scope *s, const Expr *e, Map *seen) {
     if (e->kind == EXPR_NAME && !map_has(seen, e->text)) {
         Var *v = scope_find(s, e->text);
         map_set(seen, e->text, d);
-        if (v && v->term.origin && origin_print(b, v->term.origin)) diag_origin(b, d, &v->term);
+        if (v && v->term.origin) diag_origin(b, d, &v->term);
         else if (v && (v->term.kind == TERM_SIZE || v->term.kind == TERM_TEXT || v->term.kind == TERM_FLOAT))
             diag_note(d, "`%s` = %s", e->text, term_print(b, &v->term));
     }
@@ -168,7 +168,8 @@ bool statement_assert(Bind *b, Scope *s, const Stmt *st) {
     }
     if (good) return true;
     Map seen = map_new(b->cx->arena);
-    Diag *d = bind_error(b, "E0209", e->at, "%s", st->message ? st->message : bind_print(b, "`%s` does not hold", source_text(b, e->at)));
+    Span at = st->message ? (b->at = e->at, bind_site(b)) : e->at;
+    Diag *d = bind_error(b, "E0209", at, "%s", st->message ? st->message : bind_print(b, "`%s` does not hold", source_text(b, e->at)));
     note_names(b, d, s, e, &seen);
     return false;
 }
@@ -222,15 +223,19 @@ static void scoped_body(Bind *b, Scope *s, const Stmt *st) {
     b->path = outer;
 }
 
+/* What follows in this block depends on what failed: its results are poison. */
+static void give_up(Bind *b) {
+    static Term poison = {.kind = TERM_POISON};
+    if (!b->frame) return;
+    b->frame->returned = true;
+    b->frame->results = &poison;
+    b->frame->n_results = 1;
+}
+
 static void choose_body(Bind *b, Scope *s, const Stmt *st) {
     bool condition;
     if (!eval_flag(b, s, st->values[0], "the condition of `if`", &condition)) {
-        if (b->frame) b->frame->returned = true;        /* what either branch would have assigned is unknown: stay silent */
-        if (b->frame && !b->frame->results) {
-            static const Term poison = {.kind = TERM_POISON};
-            b->frame->results = (Term *)(uintptr_t)&poison;
-            b->frame->n_results = 1;
-        }
+        give_up(b);
         return;
     }
     if (condition) statement_body(b, s, st->body);
@@ -272,7 +277,9 @@ static void statement(Bind *b, Scope *s, const Stmt *st) {
     case STMT_REPEAT: statement_repeat(b, s, st); break;
     case STMT_AT: scoped_body(b, s, st); break;
     case STMT_IF: choose_body(b, s, st); break;
-    case STMT_ASSERT: statement_assert(b, s, st); break;
+    case STMT_ASSERT:
+        if (!statement_assert(b, s, st)) give_up(b);
+        break;
     case STMT_RETURN: return_statement(b, s, st); break;
     case STMT_ERROR: b->exhausted = true; break;        /* reported by the parser */
     }

@@ -19,9 +19,11 @@ Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs) {
 }
 
 Node *make_view(Bind *b, Node *x, const Type *t) {
-    while (x->op == OP_view && !attr_bool(x, ATTR_keep, false)) x = x->inputs[0];
-    if (type_equal(x->type, t)) return x;
-    return emit(b, OP_view, t, 1, &x);
+    for (;;) {
+        if (type_equal(x->type, t)) return x;
+        if (x->op != OP_view || attr_bool(x, ATTR_keep, false)) return emit(b, OP_view, t, 1, &x);
+        x = x->inputs[0];
+    }
 }
 
 Node *make_rename(Bind *b, Node *x, int axis, const char *name) {
@@ -165,7 +167,8 @@ Node *tensor_of(Bind *b, const Term *t, DType like, const char *what) {
         config_refuse_absent(b, t, b->at);
         return NULL;
     }
-    Diag *d = bind_error(b, "E0201", b->at, "%s must be a tensor or a number, not %s", what, term_print(b, t));
+    if (!origin_blame(b, t)) return NULL;
+    Diag *d = bind_error(b, origin_code(t, "E0201"), b->at, "%s must be a tensor or a number, not %s", what, term_print(b, t));
     diag_origin(b, d, t);
     return NULL;
 }

@@ -103,24 +103,36 @@ static const char *place(Bind *b, Span at) {
     return bind_print(b, "%s:%d", at.source ? at.source->path : "?", where.line);
 }
 
-const char *origin_print(Bind *b, const Origin *o) {
+const char *origin_note(Bind *b, const char *name, const char *value, const Origin *o) {
     if (!o) return NULL;
+    const char *text = source_text(b, o->at);
     switch (o->kind) {
-    case ORIGIN_CONFIG: return bind_print(b, "`%s` of %s (%s)", o->key, b->config, place(b, o->at));
+    case ORIGIN_CONFIG: return bind_print(b, "`%s` = %s: `%s` of %s (%s)", name, value, o->key, b->config, place(b, o->at));
     case ORIGIN_DEFAULT:
-        return bind_print(b, "%s %s `%s`, so `?? %s` applied (%s)", b->config, o->null ? "has null for" : "has no", o->key,
+        return bind_print(b, "`%s` = %s: %s %s `%s`, so `?? %s` applied (%s)", name, value, b->config, o->null ? "has null for" : "has no", o->key,
                           source_text(b, o->otherwise), place(b, o->otherwise));
-    case ORIGIN_LET: return bind_print(b, "computed: `%s` (%s)", source_text(b, o->at), place(b, o->at));
-    case ORIGIN_INPUT: return bind_print(b, "known at run time (%s)", place(b, o->at));
+    case ORIGIN_LET:
+        if (!strcmp(text, value)) return bind_print(b, "`%s` = %s (%s)", name, value, place(b, o->at));
+        return bind_print(b, "`%s` = %s: `%s` (%s)", name, value, text, place(b, o->at));
+    case ORIGIN_INPUT: return bind_print(b, "`%s` is known only at run time (%s)", name, place(b, o->at));
     case ORIGIN_PARAM: return NULL;
     }
     return NULL;
 }
 
 void diag_origin(Bind *b, Diag *d, const Term *t) {
-    const char *from = origin_print(b, t->origin);
-    if (from) diag_note(d, "`%s` = %s: %s", t->origin->name, term_print(b, t), from);
+    const char *note = t->origin ? origin_note(b, t->origin->name, term_print(b, t), t->origin) : NULL;
+    if (note) diag_note(d, "%s", note);
 }
+
+bool origin_blame(Bind *b, const Term *t) {
+    if (!t->origin || t->origin->kind > ORIGIN_DEFAULT) return true;
+    if (map_has(&b->blamed, t->origin->key)) return false;
+    map_set(&b->blamed, t->origin->key, b);
+    return true;
+}
+
+const char *origin_code(const Term *t, const char *otherwise) { return t->origin && t->origin->kind == ORIGIN_CONFIG ? "E0503" : otherwise; }
 
 void diag_dim(Bind *b, Diag *d, const Dim *dim) {
     if (!dim->origin) return;

@@ -34,8 +34,9 @@ static bool taken(const Frame *f, const char *outer) {
 }
 
 static void remember(Bind *b, Frame *f, const Dim *dim, const char *outer, const Param *p, const Given *g) {
+    Node *node = g->term.kind == TERM_TENSOR ? g->term.node : NULL;
     f->axes = arena_room(b->cx->arena, f->axes, (size_t)f->n_axes, &f->axes_room, sizeof *f->axes);
-    f->axes[f->n_axes++] = (BoundAxis){dim, outer, p->name.text, g->at};
+    f->axes[f->n_axes++] = (BoundAxis){dim, outer, p->name.text, g->at, node};
 }
 
 /* A variable of the call for the caller's axis. */
@@ -124,6 +125,7 @@ static const char *ordinal(int i, int n) {
 static void refuse_rank(Bind *b, const Frame *f, const Param *p, const Given *g, const Type *t) {
     Diag *d = bind_error(b, "E0302", g->at, "`%s` needs `%s` as %s", f->decl->name.text, p->name.text, type_expr_text(b, p->type));
     diag_caret(d, "this is %s", type_text(b, t));
+    if (t->rank < p->type->n_axes && g->expr) diag_help(d, "a tuple of axes makes several of one: linear(x, \"name\", (H, K))");
 }
 
 static void note_mark(Bind *b, Diag *d, const Node *x, const Axis *a, const char *who) {
@@ -134,9 +136,49 @@ static void note_mark(Bind *b, Diag *d, const Node *x, const Axis *a, const char
 }
 
 static void note_axis(Bind *b, Diag *d, const char *axis, Extent size) {
-    const Origin *o = axis_origin(b, axis);
-    const char *from = origin_print(b, o);
-    if (from && extent_is_const(size)) diag_note(d, "`%s` = %lld: %s", axis, (long long)size.base, from);
+    Term t = term_size(size);
+    const char *note = origin_note(b, axis, term_print(b, &t), axis_origin(b, axis));
+    if (note && extent_is_const(size)) diag_note(d, "%s", note);
+}
+
+/* The cache declaration that has checked this tensor's axes already, or NULL. */
+static const Cache *checked_by_cache(const Node *x) {
+    for (int steps = 0; x && steps < 8; steps++) {
+        if (x->op == OP_append) {
+            const Graph *model = graph_model(x->graph);
+            for (int i = 0; i < model->n_caches; i++)
+                if (!strcmp(model->caches[i].name, attr_name(x, ATTR_cache))) return &model->caches[i];
+        }
+        x = x->n_inputs ? x->inputs[0] : NULL;
+    }
+    return NULL;
+}
+
+typedef struct Side { const char *param; Span at; const Node *node; const char *axis; Extent size; } Side;
+
+static void suggest_axis(Bind *b, Diag *d, const Side *suspect, const Side *other) {
+    const Origin *o = axis_origin(b, other->axis);
+    Span mark;
+    if (axis_marked(b, suspect->node, suspect->axis, &mark) && !bind_in_library(b, mark))
+        diag_help(d, "did you mean `%s` on line %d?", other->axis, span_start(mark).line);
+    if (o) note_axis(b, d, other->axis, other->size);
+}
+
+/* Two arguments of one call disagree. The one that a cache has checked before is not to blame. */
+static bool refuse_pair(Bind *b, const Frame *f, const Side *now, const Side *before, bool last, const char *place) {
+    const Cache *cache = checked_by_cache(now->node);
+    bool first = cache && !checked_by_cache(before->node);
+    const Side *suspect = first ? before : now, *other = first ? now : before;
+    Diag *d = bind_error(b, "E0301", suspect->at, "`%s` needs `%s` and `%s` to share %s axis", f->decl->name.text, before->param, now->param,
+                         last ? "their last" : bind_print(b, "the %s", place));
+    diag_caret(d, "%s", type_text(b, suspect->node->type));
+    if (other->at.source == suspect->at.source && other->at.begin != suspect->at.begin) diag_label(d, other->at, "%s", type_text(b, other->node->type));
+    Axis a = {suspect->axis, suspect->size};
+    note_mark(b, d, suspect->node, &a, suspect->param);
+    suggest_axis(b, d, suspect, other);
+    if (first) diag_note(d, "`%s` was checked against the cache `%s` on line %d, so `%s` is the likelier culprit", now->param, cache->name, span_start(cache->at).line, before->param);
+    if (extent_equal(now->size, before->size)) diag_note(d, "both sizes are the same now, but axes with different names never match");
+    return false;
 }
 
 /* The argument has another axis where the slot is bound already: by another argument, or by config and let. */
@@ -144,15 +186,12 @@ static bool refuse_axis(Bind *b, const Frame *f, const Param *p, const Given *g,
     const Axis *a = &x->type->axis[at];
     const BoundAxis *by = bound_axis(f, bound);
     const char *needed = by ? by->outer : bound->axis, *place = ordinal(at, x->type->rank);
-    Diag *d;
-    if (by && strcmp(by->param, p->name.text) != 0)
-        d = bind_error(b, "E0301", g->at, "`%s` needs `%s` and `%s` to share %s axis", f->decl->name.text, by->param, p->name.text,
-                       at == x->type->rank - 1 ? "their last" : bind_print(b, "the %s", place));
-    else
-        d = bind_error(b, "E0301", g->at, "`%s` needs `%s` as %s", f->decl->name.text, p->name.text, type_expr_text(b, p->type));
+    if (by && by->node && strcmp(by->param, p->name.text) != 0) {
+        Side now = {p->name.text, g->at, x, a->name, a->size}, before = {by->param, by->arg, by->node, by->outer, bound->size};
+        return refuse_pair(b, f, &now, &before, at == x->type->rank - 1, place);
+    }
+    Diag *d = bind_error(b, "E0301", g->at, "`%s` needs `%s` as %s", f->decl->name.text, p->name.text, type_expr_text(b, p->type));
     diag_caret(d, "the %s axis of %s is `%s`, not `%s`", place, type_text(b, x->type), a->name, needed);
-    if (by && by->arg.source && by->arg.source == g->at.source && by->arg.begin != g->at.begin)
-        diag_label(d, by->arg, "`%s` has the axis `%s` here", by->param, needed);
     note_mark(b, d, x, a, p->name.text);
     note_axis(b, d, a->name, a->size);
     note_axis(b, d, needed, bound->size);
@@ -185,7 +224,7 @@ static const char *match_slot(Bind *b, Frame *f, Scope *local, const Param *p, c
         bind_error(b, "E0309", slot->written->at, "the axis `%s` stands twice in one type", slot->name);
         return NULL;
     }
-    slot->dim = bind_axis(b, f, slot->name, slot->base, slot->owner, a, p, g);
+    slot->dim = bind_axis(b, f, slot->axes ? a->name : slot->name, slot->base, slot->owner, a, p, g);
     if (!slot->axes) scope_set(b, local, slot->name, term_dim(slot->dim), slot->written->at);
     return slot->dim->axis;
 }

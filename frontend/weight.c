@@ -5,11 +5,19 @@
 
 #include <string.h>
 
-const char *weight_axes(Bind *b, const WeightUse *w) {
+/* What the caller of the block calls this axis. */
+static const char *outer_name(const Bind *b, const Dim *d) {
+    for (int i = 0; b->frame && i < b->frame->n_axes; i++)
+        if (b->frame->axes[i].dim == d) return b->frame->axes[i].outer;
+    return d->name;
+}
+
+static const char *axes_print(Bind *b, const WeightUse *w) {
     Text out = text_new(b->cx->arena);
+    text_char(&out, '[');
     for (int i = 0; i < w->rank; i++) {
-        text_add(&out, "%s", i ? ", " : "[");
-        for (int k = 0; k < w->n_dims[i]; k++) text_add(&out, "%s%s", k ? "*" : "", w->dims[i][k]->name);
+        text_add(&out, "%s", i ? ", " : "");
+        for (int k = 0; k < w->n_dims[i]; k++) text_add(&out, "%s%s", k ? "*" : "", outer_name(b, w->dims[i][k]));
     }
     text_char(&out, ']');
     return out.data;
@@ -37,6 +45,7 @@ static bool read_dims(Bind *b, Call *c, WeightUse *w) {
         const Expr *e = g->expr && g->expr->kind == EXPR_LIST ? g->expr->items[i] : NULL;
         if (!dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i])) return false;
     }
+    w->axes = axes_print(b, w);
     return true;
 }
 
@@ -48,11 +57,11 @@ static bool read_sizes(Bind *b, WeightUse *w, Type *t) {
         for (int k = 0; k < w->n_dims[i]; k++) {
             const Dim *d = w->dims[i][k];
             if (!extent_is_const(d->size)) {
-                bind_error(b, "E0310", b->at, "a weight cannot have the axis `%s`, whose size is known only at run time", d->name);
+                bind_error(b, "E0310", w->at, "a weight cannot have the axis `%s`, whose size is known only at run time", outer_name(b, d));
                 return false;
             }
             if (!checked_imul(w->stored[i], d->size.base, &w->stored[i]) || !checked_imul(count, d->size.base, &count) || count > INT64_MAX / 8) {
-                bind_error(b, "E0310", b->at, "the weight %s is too large", weight_axes(b, w));
+                bind_error(b, "E0310", w->at, "the weight %s is too large", w->axes);
                 return false;
             }
             if (!type_take(b, b->at, t, d->axis, d->size)) return false;
@@ -66,9 +75,9 @@ static bool same_as_before(Bind *b, const WeightUse *w) {
         const WeightUse *old = &b->weights[i];
         if (old->key != w->key) continue;
         if (old->rank == w->rank && !memcmp(old->stored, w->stored, sizeof(int64_t) * (size_t)w->rank)) return true;
-        Diag *d = bind_error(b, "E0406", b->at, "`%s` is read with two shapes", w->key);
-        diag_caret(d, "here as %s = %s", weight_axes(b, w), shape_print(b, w->rank, w->stored));
-        diag_label(d, old->at, "here as %s = %s", weight_axes(b, old), shape_print(b, old->rank, old->stored));
+        Diag *d = bind_error(b, "E0406", w->at, "`%s` is read with two shapes", w->key);
+        diag_caret(d, "here as %s = %s", w->axes, shape_print(b, w->rank, w->stored));
+        diag_label(d, old->at, "here as %s = %s", old->axes, shape_print(b, old->rank, old->stored));
         return false;
     }
     return true;
@@ -90,7 +99,7 @@ static const char *short_name(Bind *b, const char *key) {
 
 Term builtin_weight(Bind *b, Call *c) {
     Term name = arg_term(b, c, 0);
-    WeightUse w = {.at = bind_in_library(b, b->at) ? b->site : b->at, .layers = 1};
+    WeightUse w = {.at = bind_site(b), .layers = 1};
     Type t;
     if (name.kind != TERM_TEXT) {
         if (name.kind != TERM_POISON) diag_origin(b, bind_error(b, "E0201", arg_given(c, 0)->at, "the name of a weight is a text, not %s", term_print(b, &name)), &name);
@@ -100,7 +109,7 @@ Term builtin_weight(Bind *b, Call *c) {
     if (strstr(w.key, "{i}")) {
         w.layers = b->count;
         if (b->nesting > 1) {
-            bind_error(b, "E0129", b->at, "`%s` stands in a loop inside a loop: weights are stacked by one loop only", w.key);
+            bind_error(b, "E0129", w.at, "`%s` stands in a loop inside a loop: weights are stacked by one loop only", w.key);
             return term_poison();
         }
     }
