@@ -243,26 +243,61 @@ const char *kernel_address(Kernel *k, const Access *a, int n, const char *const 
 
 /* ---- text ------------------------------------------------------------------------------------------------------------------------------ */
 
-static void put(Kernel *k, const char *format, va_list args) {
-    for (int i = 0; i < k->indent; i++)
-        text_add(&k->body, "    ");
-    text_vadd(&k->body, format, args);
+enum { WIDTH = 120 };
+
+/* Where a long statement breaks best: after a comma or before an operator, as far outside of parentheses as there is one in
+ * [from, limit), the last of those. 0: nowhere. */
+static size_t best_break(const char *text, size_t from, size_t limit) {
+    size_t best = 0;
+    int depth = 0, least = 1000;
+    for (size_t i = 0; text[i] && i < limit; i++) {
+        depth += (text[i] == '(' || text[i] == '[' || text[i] == '{') - (text[i] == ')' || text[i] == ']' || text[i] == '}');
+        bool comma = i && text[i] == ' ' && text[i - 1] == ',';
+        bool sign = text[i] == ' ' && text[i + 1] && strchr("+-*/<>=!&|?:", text[i + 1]) && strchr(" =<>", text[i + 2]);
+        bool assigns = sign && (text[i + 1] == '=' || text[i + 2] == '=') && !strchr("<>!=", text[i + 1]);
+        if (i >= from && (comma || (sign && !assigns)) && depth <= least) {
+            least = depth;
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void put_wrapped(Kernel *k, const char *text) {
+    size_t indent = (size_t)k->indent * 4;
+    bool whole = !strchr(text, '\n');
+    for (int part = 0;; part++) {
+        size_t margin = part ? indent + 4 : indent, room = WIDTH - margin, length = strlen(text);
+        size_t at = whole && length > room ? best_break(text, room / 3, room) : 0;
+        for (size_t i = 0; i < margin; i++)
+            text_char(&k->body, ' ');
+        if (!at) {
+            text_add(&k->body, "%s", text);
+            return;
+        }
+        text_put(&k->body, text, at);
+        text_char(&k->body, '\n');
+        text += at + 1;
+    }
+}
+
+static void put(Kernel *k, const char *end, const char *format, va_list args) {
+    put_wrapped(k, arena_print(k->e->cx->arena, "%s%s", arena_vprint(k->e->cx->arena, format, args), end));
+    text_char(&k->body, '\n');
 }
 
 void put_line(Kernel *k, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    put(k, format, args);
+    put(k, "", format, args);
     va_end(args);
-    text_char(&k->body, '\n');
 }
 
 void put_open(Kernel *k, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    put(k, format, args);
+    put(k, " {", format, args);
     va_end(args);
-    text_add(&k->body, " {\n");
     k->indent++;
 }
 
@@ -373,19 +408,38 @@ static void source_line(const Node *n, Text *out) {
     text_char(out, '\n');
 }
 
+/* A line of a comment, broken between words. */
+static void put_comment_line(Text *out, const char *line, size_t length, const char *margin) {
+    size_t column = 3;
+    for (size_t i = 0; i < length;) {
+        size_t word = i;
+        while (word < length && line[word] == ' ')
+            word++;
+        while (word < length && line[word] != ' ')
+            word++;
+        if (column + (word - i) > WIDTH - 3 && i) {
+            text_add(out, "\n%s    ", margin);
+            column = 7;
+            while (line[i] == ' ')
+                i++;
+        }
+        text_put(out, line + i, word - i);
+        column += word - i;
+        i = word;
+    }
+}
+
 void kernel_comment(const Kernel *k, Text *out) {
     Text lines = text_new(k->e->cx->arena);
     source_line(k->node, &lines);
     text_put(&lines, k->comment.data, k->comment.length);
-    if (!lines.length)
-        return;
-    text_add(out, "/* ");
-    for (const char *p = lines.data; *p; p++) {
-        if (*p == '\n' && !p[1])
-            text_add(out, " */");
-        text_char(out, *p);
-        if (*p == '\n' && p[1])
-            text_add(out, " * ");
+    const char *start = "/* ";
+    for (const char *p = lines.data, *end; *p; p = end + 1) {
+        end = strchr(p, '\n');
+        text_add(out, "%s", start);
+        put_comment_line(out, p, (size_t)(end - p), " * ");
+        start = " * ";
+        text_add(out, end[1] ? "\n" : " */\n");
     }
 }
 

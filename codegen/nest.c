@@ -45,7 +45,7 @@ static Operand nest_leaf(void *state, const Node *leaf);
 
 bool nest_begin(Nest *nest, Kernel *k, int skip) {
     const Node *n = k->node;
-    *nest = (Nest){.k = k, .body = n->body, .ids = map_new(k->e->cx->arena)};
+    *nest = (Nest){.k = k, .body = n->body, .ids = map_new(k->e->cx->arena), .vars = map_new(k->e->cx->arena)};
     nest->printer = (BodyPrinter){.k = k, .out = &k->body, .indent = k->indent, .leaf = nest_leaf, .state = nest};
     if (!n->body)
         return true;
@@ -229,10 +229,15 @@ Text capture_end(Kernel *k, Capture c, int *lines) {
 }
 
 const char *nest_var(Nest *nest, const Axis *axis) {
+    const char *known = map_get(&nest->vars, axis->name);
+    if (known)                          /* loops over one axis follow one another, they never nest */
+        return known;
     char *name = arena_copy(arena_of(nest), axis->name, strlen(axis->name));
     for (char *p = name; *p; p++)
         *p = (char)tolower((unsigned char)*p);
-    return scope_name(&nest->k->names, name);
+    known = scope_name(&nest->k->names, name);
+    map_set(&nest->vars, axis->name, (void *)(uintptr_t)known);
+    return known;
 }
 
 Loop *nest_loop(Nest *nest, const Axis *axis, const char *var) {

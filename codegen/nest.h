@@ -23,6 +23,7 @@ typedef struct Nest {
     const char *count;                  /* how many lanes exist (C text); NULL: all */
     BodyPrinter printer;
     int depth;                          /* > 0 inside a step */
+    Map vars;                           /* axis -> its C variable */
     Map ids;                            /* gather node -> its row number, a C variable */
 } Nest;
 
