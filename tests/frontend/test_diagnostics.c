@@ -1,0 +1,141 @@
+/* Golden diagnostics: for every errors/NAME.attar the rendered text is NAME.expected, to the letter.
+ *
+ * parse_*.attar are only parsed. The others are loaded, with NAME.config.json (called config.json in messages) if it is there, and with
+ * NAME.tensors as the checkpoint: a line for each tensor, `name dtype size size ...`. ATTAR_BLESS=1 rewrites the expected texts. */
+#include <check.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/frontend.h"
+
+enum { MOST_CASES = 1000 };
+
+static char *cases[MOST_CASES];
+static int n_cases;
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void list_cases(void) {
+    DIR *dir = opendir(SOURCE_DIR "/tests/frontend/errors");
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir)) != NULL && n_cases < MOST_CASES;) {
+        const char *dot = strrchr(e->d_name, '.');
+        if (dot && strcmp(dot, ".attar") == 0)
+            cases[n_cases++] = strndup(e->d_name, (size_t)(dot - e->d_name));
+    }
+    closedir(dir);
+    qsort(cases, (size_t)n_cases, sizeof *cases, by_name);
+}
+
+/* A file beside the case, ending with 0 (which does not count), or NULL. */
+static char *read_beside(Arena *a, const char *name, const char *suffix, size_t *size) {
+    FILE *f = fopen(arena_print(a, SOURCE_DIR "/tests/frontend/errors/%s%s", name, suffix), "rb");
+    if (!f)
+        return NULL;
+    size_t room = 2 << 20;
+    char *text = arena_alloc(a, room);
+    *size = fread(text, 1, room - 1, f);
+    fclose(f);
+    return text;
+}
+
+static void write_beside(Arena *a, const char *name, const char *suffix, const Text *text) {
+    FILE *f = fopen(arena_print(a, SOURCE_DIR "/tests/frontend/errors/%s%s", name, suffix), "wb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(text->data, 1, text->length, f), text->length);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* `name dtype size size ...`; `#` starts a comment. */
+static HostTensor read_tensor(char *line) {
+    HostTensor t = { .name = strtok(line, " ") };
+    const char *dtype = strtok(NULL, " ");
+    ck_assert_msg(dtype && dtype_from_name(dtype, &t.dtype), "%s: no element type", t.name);
+    for (const char *size; (size = strtok(NULL, " ")) != NULL;) {
+        ck_assert_int_lt(t.rank, MAX_RANK);
+        t.dims[t.rank++] = strtoll(size, NULL, 10);
+    }
+    return t;
+}
+
+static void read_tensors(Arena *a, const char *name, ModelOptions *options) {
+    size_t size;
+    char *text = read_beside(a, name, ".tensors", &size);
+    options->n_checkpoint = -1;
+    if (!text)
+        return;
+    HostTensor *tensors = arena_array(a, size + 1, sizeof *tensors);
+    options->checkpoint = tensors;
+    options->n_checkpoint = 0;
+    options->checkpoint_path = "model.safetensors";
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;) {
+        line[strcspn(line, "#")] = 0;
+        if (line[strspn(line, " ")])
+            tensors[options->n_checkpoint++] = read_tensor(line);
+    }
+}
+
+static void load(Context *cx, const char *name, const Source *source) {
+    ModelOptions options = { 0 };
+    size_t size;
+    char *config = read_beside(cx->arena, name, ".config.json", &size);
+    if (config) {
+        options.config_path = "config.json";
+        options.config = json_read_text(cx->diags, "E0590", "config.json", config, size, 32);
+        ck_assert_ptr_nonnull(options.config);
+    }
+    read_tensors(cx->arena, name, &options);
+    Model model = { 0 };
+    bool good = model_load(cx, source, &options, &model);
+    ck_assert_msg(good == (cx->diags->errors == 0), "model_load says %d, but %d errors were reported", good, cx->diags->errors);
+    json_decref(options.config);
+}
+
+START_TEST(diagnostics_are_as_expected) {
+    const char *name = cases[_i];
+    Arena a = { 0 };
+    Diags diags = { .arena = &a };
+    Names names = { map_new(&a) };
+    Context cx = { &a, &diags, &names };
+    size_t size;
+    char *text = read_beside(&a, name, ".attar", &size);
+    ck_assert_ptr_nonnull(text);
+    Source source = { arena_print(&a, "%s.attar", name), text, size };
+    if (strncmp(name, "parse_", 6) == 0)
+        parse_file(&cx, &source);
+    else
+        load(&cx, name, &source);
+    Text rendered = text_new(&a);
+    diag_render(&diags, &rendered, false);
+    if (getenv("ATTAR_BLESS"))
+        write_beside(&a, name, ".expected", &rendered);
+    size_t wanted;
+    char *want = read_beside(&a, name, ".expected", &wanted);
+    ck_assert_msg(want != NULL, "%s.expected is missing; ATTAR_BLESS=1 writes it", name);
+    ck_assert_msg(strcmp(want, rendered.data) == 0, "%s: expected\n%s\nbut got\n%s", name, want, rendered.data);
+    arena_free(&a);
+}
+END_TEST
+
+START_TEST(there_are_cases) { ck_assert_int_ge(n_cases, 30); }
+END_TEST
+
+int main(void) {
+    list_cases();
+    Suite *s = suite_create("golden diagnostics");
+    TCase *c = tcase_create("all");
+    tcase_set_timeout(c, 30);
+    tcase_add_test(c, there_are_cases);
+    tcase_add_loop_test(c, diagnostics_are_as_expected, 0, n_cases);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    for (int i = 0; i < n_cases; i++)
+        free(cases[i]);
+    return failed != 0;
+}
