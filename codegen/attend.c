@@ -1,29 +1,31 @@
 /* attend: softmax(body(scale * q . k)) . v without ever holding all scores.
  *
- * A task is a tile of rows (query positions and grouped heads) of one combination of batch axes; tasks are independent, so any number
- * of threads gives the same bits. Keys come in blocks of ATTEND_BLOCK:
+ * A task is a tile of rows (query positions and grouped heads) of one combination of batch axes; tasks are independent,
+ * so any number of threads gives the same bits. Keys come in blocks of ATTEND_BLOCK:
  *
  *     scores     tile of q times panels of keys, kept for the block
  *     softmax    body, masks, largest score so far, weights 2^(score - largest), by rows
  *     values     out = out * 2^(old largest - new) + weights * v
  *
- * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not touched, inside
- * there is no comparison. A row with no key at all is 0. What is left of the tile at the end of q is zeros in scratch; a few rows
- * (decoding) go one by one. */
+ * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
+ * touched, inside there is no comparison. A row with no key at all is 0. What the last tile lacks in rows is zeros in
+ * scratch; a few rows (decoding) go one by one. */
 #include "codegen/attend_inside.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
 
-/* ---- what the kernel works on ----------------------------------------------------------------------------------------------------- */
+/* ---- what the kernel works on ------------------------------------------------------------------------------------ */
 
 /* Words that the functions below use for themselves. */
 static const char *const own_words[] = {
-    "task", "rows", "blocks", "first", "count", "panels", "panel_step", "value_rows", "value_step", "query", "score", "out", "open", "begin", "end",
-    "low", "high", "most", "total", "row", "index", "query_row", "out_row", "from", "to", "part", "t", "t0", "t1", "open_begin", "open_end", "holes",
-    "first_key", "last_key", "shrink", "i", "w", "at", "x", "top", "none", "sum", "weight", "before", "here", "now", "base", "keys", "key", "is",
-    "least", "past_last", "kept",
+    "task",  "rows",  "blocks",     "first",     "count",   "panels",    "panel_step", "value_rows", "value_step",
+    "query", "score", "out",        "open",      "begin",   "end",       "low",        "high",       "most",
+    "total", "row",   "index",      "query_row", "out_row", "from",      "to",         "part",       "t",
+    "t0",    "t1",    "open_begin", "open_end",  "holes",   "first_key", "last_key",   "shrink",     "i",
+    "w",     "at",    "x",          "top",       "none",    "sum",       "weight",     "before",     "here",
+    "now",   "base",  "keys",       "key",       "is",      "least",     "past_last",  "kept",
 };
 
 static bool need_const(Attend *a, const Type *type, const char *axis, int64_t *out)
@@ -60,7 +62,8 @@ static bool read_operands(Attend *a)
 {
     Kernel *k = a->k;
     const Node *n = k->node;
-    if (!kernel_read(k, n->inputs[0], &a->q) || !kernel_read(k, n->inputs[1], &a->keys) || !kernel_read(k, n->inputs[2], &a->v))
+    if (!kernel_read(k, n->inputs[0], &a->q) || !kernel_read(k, n->inputs[1], &a->keys) ||
+        !kernel_read(k, n->inputs[2], &a->v))
         return false;
     for (int i = 3; i < n->n_inputs; i++) {
         Access extra;
@@ -74,7 +77,8 @@ static bool read_operands(Attend *a)
     bool floats = a->q.dtype == DT_F32 && a->keys.dtype == DT_F32 && a->v.dtype == DT_F32 && a->out.dtype == DT_F32;
     if (!floats)
         emit_fail(k->e, n, "q, k and v must be f32");
-    else if (!a->keys.panels || a->keys.axis[a->keys.keys].name != a->key_axis || a->keys.axis[a->keys.head].name != a->head_axis)
+    else if (!a->keys.panels || a->keys.axis[a->keys.keys].name != a->key_axis ||
+             a->keys.axis[a->keys.head].name != a->head_axis)
         emit_fail(k->e, n, "its keys are not stored as panels of `%s`", a->key_axis);
     else if (!values || (a->width > 1 && (!stride_is_const(values->stride, &step) || step != 1)))
         emit_fail(k->e, n, "its values do not lie side by side along `%s`", a->value_axis);
@@ -95,7 +99,8 @@ static bool prepare(Attend *a)
     a->few = a->rows / 2;
     if (over->names.count != 1)
         emit_fail(k->e, n, "it has more than one head axis");
-    if (!need_const(a, n->inputs[0]->type, a->head_axis, &a->head) || !need_const(a, v, a->value_axis, &a->width) || k->e->failed)
+    if (!need_const(a, n->inputs[0]->type, a->head_axis, &a->head) || !need_const(a, v, a->value_axis, &a->width) ||
+        k->e->failed)
         return false;
     a->padded = (a->width + a->lanes - 1) / a->lanes * a->lanes;
     for (size_t i = 0; i < sizeof own_words / sizeof *own_words; i++)
@@ -105,164 +110,16 @@ static bool prepare(Attend *a)
     find_axes(a);
     a->positions = kernel_size(k, n->inputs[1]->type->axis[type_find(n->inputs[1]->type, a->key_axis)].size);
     attend_split_mask(a);
-    const char *const names[] = {"scores", "scores_row", "values", "values_row", "values_rest", "values_row_rest", "values_careful",
-                                 "open", "softmax"};
-    const char **functions[] = {&a->scores, &a->scores_row, &a->values, &a->values_row, &a->values_rest, &a->values_row_rest, &a->values_careful,
-                                &a->open, &a->softmax};
+    const char *const names[] = {"scores",          "scores_row",     "values", "values_row", "values_rest",
+                                 "values_row_rest", "values_careful", "open",   "softmax"};
+    const char **functions[] = {&a->scores,          &a->scores_row,     &a->values, &a->values_row, &a->values_rest,
+                                &a->values_row_rest, &a->values_careful, &a->open,   &a->softmax};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         *functions[i] = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, names[i]));
     return true;
 }
 
-/* ---- helper functions with the parameters they happen to need ------------------------------------------------------------------------ */
-
-/* What `body` mentions of the kernel's parameters and indices. */
-static size_t borrowed(const Attend *a, const char *body, const char **names)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < a->k->n_params; i++)
-        if (mentions(body, a->k->params[i].name))
-            names[n++] = a->k->params[i].name;
-    for (int i = 0; i < a->n_batch; i++)
-        if (mentions(body, a->batch[i].var))
-            names[n++] = a->batch[i].var;
-    for (int i = 0; i < a->n_rows; i++)
-        if (mentions(body, a->row[i].var))
-            names[n++] = a->row[i].var;
-    return n;
-}
-
-/* Puts `body` as a function before the kernel, its own parameters first; returns the end of the argument list of a call. */
-static const char *add_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own, const char *body)
-{
-    Arena *arena = a->k->e->cx->arena;
-    const char **names = arena_array(arena, a->k->n_params + 2 * MAX_RANK, sizeof *names);
-    size_t n = borrowed(a, body, names);
-    const char **items = arena_array(arena, n_own + n, sizeof *items);
-    Text rest = text_new(arena);
-    for (size_t i = 0; i < n_own; i++)
-        items[i] = own[i];
-    for (size_t i = 0; i < n; i++) {
-        items[n_own + i] = param_text(a->k, names[i]);
-        text_add(&rest, ", %s", names[i]);
-    }
-    text_add(&a->k->before, "/* %s */\n%s\n{\n%s}\n\n", comment, wrapped(a->k->e->cx, head, items, n_own + n), body);
-    return n ? rest.data : "";
-}
-
-/* ---- keys that some row may read ------------------------------------------------------------------------------------------------------- */
-
-static const char *emit_open(Attend *a)
-{
-    Kernel *k = a->k;
-    Text main = k->body;
-    k->body = text_new(k->e->cx->arena);
-    k->indent = 1;
-    put_line(k, "ints least = splat_int(0x7fffffff), past_last = {0}, kept = {0};");
-    put_open(k, "for (ptrdiff_t t = t0; t < t1; t += LANES)");
-    BodyPrinter b = attend_printer(a);
-    put_line(k, "const ints key = count_from((int)t);");
-    const char *condition = attend_condition(a, &b, &a->mask.keys);
-    put_line(k, "const ints is = (%s) & (key < (int)t1);", condition);
-    put_line(k, "*(ints *)(open + (t - t0)) = is;");
-    put_line(k, "least = %s(least, select_int(is, key, splat_int(0x7fffffff)));", math_use(k->e, MATH_INT_MIN));
-    put_line(k, "past_last = %s(past_last, is & (key + 1));", math_use(k->e, MATH_INT_MAX));
-    put_line(k, "kept -= is;");
-    put_close(k);
-    put_line(k, "int from = least[0], to = past_last[0], count = kept[0];");
-    put_open(k, "for (int i = 1; i < LANES; i++)");
-    put_line(k, "from = least[i] < from ? least[i] : from;");
-    put_line(k, "to = past_last[i] > to ? past_last[i] : to;");
-    put_line(k, "count += kept[i];");
-    put_close(k);
-    put_line(k, "*begin = from;");
-    put_line(k, "*end = to;");
-    put_line(k, "return count < to - from;");
-    const char *body = k->body.data;
-    k->body = main;
-    static const char *const own[] = {"int *restrict open", "ptrdiff_t t0", "ptrdiff_t t1", "ptrdiff_t *begin", "ptrdiff_t *end"};
-    const char *head = arena_print(k->e->cx->arena, "static int %s", a->open);
-    return add_function(a, "Which of the keys t0 .. t1 are open, and the range they lie in; true if it has holes.", head, own, 5, body);
-}
-
-/* ---- one row's softmax ------------------------------------------------------------------------------------------------------------------- */
-
-static void emit_final_scores(Attend *a)
-{
-    Kernel *k = a->k;
-    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
-    put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
-    put_line(k, "lanes x = *at;");
-    BodyPrinter b = attend_printer(a);
-    const char *rest = attend_condition(a, &b, &a->mask.rest);
-    if (!a->plain) {
-        Operand final = operand_vector(k, body_value(&b, a->mask.score));
-        put_line(k, "x = %s * %s;", operand_text(k->e->cx, final, BINDS_PRODUCT), float_literal(k->e->cx, M_LOG2E));
-    }
-    if (a->mask.rest.count)
-        put_line(k, "x = select(%s, x, none);", rest);
-    if (a->mask.keys.count) {
-        put_line(k, "if (holes)");
-        put_line(k, "    x = select(*(const ints *)(open + (t - t0)), x, none);");
-    }
-    put_line(k, "if (t < begin || t + LANES > end)");
-    put_line(k, "    x = select((count_from((int)t) >= (int)begin) & (count_from((int)t) < (int)end), x, none);");
-    put_line(k, "*at = x;");
-    put_line(k, "top = select(x > top, x, top);");
-    put_close(k);
-}
-
-static void emit_weights(Attend *a)
-{
-    Kernel *k = a->k;
-    bool always = a->mask.rest.count || !a->plain;
-    const char *exp2 = math_use(k->e, MATH_EXP2);
-    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
-    put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
-    put_line(k, "const lanes weight = %s(*at - base);", exp2);
-    put_line(k, "sum += weight;");
-    put_line(k, always ? "*at = select(*at == none, splat(-0.0f), weight);" : "*at = weight;");
-    put_close(k);
-    if (a->mask.keys.count && !always) {
-        put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; holes && t < end; t += LANES)");
-        put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
-        put_line(k, "*at = select(*(const ints *)(open + (t - t0)), *at, splat(-0.0f));");
-        put_close(k);
-    }
-    put_line(k, "for (ptrdiff_t t = low / LANES * LANES; t < begin / LANES * LANES; t += LANES)");
-    put_line(k, "    *(lanes *)(score + (t - t0)) = (lanes){0};");
-    put_line(k, "for (ptrdiff_t t = (end + LANES - 1) / LANES * LANES; t < high; t += LANES)");
-    put_line(k, "    *(lanes *)(score + (t - t0)) = (lanes){0};");
-}
-
-static const char *emit_softmax(Attend *a)
-{
-    Kernel *k = a->k;
-    Context *cx = k->e->cx;
-    Text main = k->body;
-    k->body = text_new(cx->arena);
-    k->indent = 1;
-    put_line(k, "const lanes none = splat(-__builtin_inff());");
-    put_line(k, "lanes top = none, sum = {0};");
-    emit_final_scores(a);
-    put_line(k, "const float before = *most, here = %s(top), now = here > before ? here : before;", math_use(k->e, MATH_TOP_ACROSS));
-    put_line(k, "const float base = now == -__builtin_inff() ? 0.0f : now; /* every key so far masked: all weights are 0 */");
-    emit_weights(a);
-    put_line(k, "const float shrink = %s(splat(before - base))[0];", math_use(k->e, MATH_EXP2));
-    put_line(k, "*most = now;");
-    put_line(k, "*total = *total * shrink + %s(sum);", math_use(k->e, MATH_SUM_ACROSS));
-    put_line(k, "return shrink;");
-    const char *body = k->body.data;
-    k->body = main;
-    static const char *const own[] = {"float *restrict score", "float *most", "float *total", "ptrdiff_t t0", "ptrdiff_t begin", "ptrdiff_t end",
-                                      "ptrdiff_t low", "ptrdiff_t high", "const int *restrict open", "int holes"};
-    return add_function(a,
-                        "One row: scores of keys begin .. end to weights, 0 in the rest of low .. high. The row's sums so far, relative to its\n"
-                        " * largest score, must shrink by the result.",
-                        arena_print(cx->arena, "static float %s", a->softmax), own, a->mask.keys.count ? 10 : 8, body);
-}
-
-/* ---- the kernel ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the kernel -------------------------------------------------------------------------------------------------- */
 
 static bool mentions_row(const Attend *a, const char *text)
 {
@@ -330,7 +187,8 @@ static void emit_rows(Attend *a)
     k->body = text_new(k->e->cx->arena);
     put_line(k, "const float *from = %s;", address_of(a, &a->q));
     put_line(k, "for (int i = 0; i < %lld; i++)", head);
-    put_line(k, "    query_row[i] = from[%s]%s;", at, scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
+    put_line(k, "    query_row[i] = from[%s]%s;", at,
+             scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
     put_line(k, "end[row] = keys;");
     attend_emit_bounds(a);
     Text after = k->body;
@@ -368,8 +226,8 @@ static void emit_softmax_call(Attend *a, const char *arguments, const char *low,
 {
     Kernel *k = a->k;
     emit_row_indices(a, arguments);
-    put_line(k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s%s);", a->softmax, ATTEND_STEP, low,
-             high, a->mask.keys.count ? ", open, holes" : "", arguments);
+    put_line(k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s%s);",
+             a->softmax, ATTEND_STEP, low, high, a->mask.keys.count ? ", open, holes" : "", arguments);
 }
 
 static void emit_values_row_calls(Attend *a)
@@ -377,7 +235,8 @@ static void emit_values_row_calls(Attend *a)
     Kernel *k = a->k;
     Context *cx = k->e->cx;
     long long group = (long long)attend_group(a, true) * a->lanes, rest = attend_rest(a, true);
-    const char *format = "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, to[row] - from[row],";
+    const char *format = "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
+                         "to[row] - from[row],";
     const char *next = "%*sshrink[row], out + row * %lld%s);";
     if (rest > 0) {
         bool loop = rest > group;
@@ -401,9 +260,10 @@ static void emit_few(Attend *a, const char *softmax)
     Kernel *k = a->k;
     int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
     put_open(k, "for (int row = 0; row < count; row++)");
-    put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL, panels * KEY_PANEL);
-    put_line(k, "    %s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d,", a->scores_row,
-             (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL);
+    put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
+             panels * KEY_PANEL);
+    put_line(k, "    %s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d,",
+             a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL);
     put_line(k, "    %*sscore + row * %d + (t - t0));", (int)strlen(a->scores_row) + 1, "", ATTEND_STEP);
     emit_softmax_call(a, softmax, "from[row]", "to[row]");
     emit_values_row_calls(a);
@@ -415,9 +275,12 @@ static void emit_few(Attend *a, const char *softmax)
 static void emit_values_call(Attend *a, const char *function, const char *plus, long long columns)
 {
     Kernel *k = a->k;
-    put_line(k, "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, last_key - first_key,", function, plus);
+    put_line(
+        k, "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, last_key - first_key,",
+        function, plus);
     put_line(k, "     %*sshrink, out%s))", (int)strlen(function), "", plus);
-    put_line(k, "    %s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus, plus, columns);
+    put_line(k, "    %s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus,
+             plus, columns);
 }
 
 static void emit_values_calls(Attend *a)
@@ -482,11 +345,14 @@ static void emit_tasks(Attend *a)
     Context *cx = k->e->cx;
     Text rows = text_new(cx->arena), tasks = text_new(cx->arena);
     for (int i = 0; i < a->n_rows; i++)
-        text_add(&rows, "%s%s", i ? " * " : "", a->n_rows > 1 ? kernel_factor(k, a->row[i].size) : kernel_size(k, a->row[i].size));
+        text_add(&rows, "%s%s", i ? " * " : "",
+                 a->n_rows > 1 ? kernel_factor(k, a->row[i].size) : kernel_size(k, a->row[i].size));
     for (int i = 0; i < a->n_batch; i++)
         text_add(&tasks, "%s * ", kernel_factor(k, a->batch[i].size));
-    put_line(k, "const ptrdiff_t keys = %s, rows = %s, blocks = (rows + %d) / %d;", a->positions, a->n_rows ? rows.data : "1", a->rows - 1, a->rows);
-    put_line(k, "const ptrdiff_t panel_step = %s, value_step = %s;", kernel_stride(k, a->keys.axis[a->keys.keys].stride),
+    put_line(k, "const ptrdiff_t keys = %s, rows = %s, blocks = (rows + %d) / %d;", a->positions,
+             a->n_rows ? rows.data : "1", a->rows - 1, a->rows);
+    put_line(k, "const ptrdiff_t panel_step = %s, value_step = %s;",
+             kernel_stride(k, a->keys.axis[a->keys.keys].stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
     put_line(k, "for (ptrdiff_t task = thread; task < %sblocks; task += threads) {", a->n_batch ? tasks.data : "");
     k->indent++;
@@ -503,23 +369,28 @@ static void emit_tasks(Attend *a)
 static void emit_scratch(Attend *a)
 {
     Kernel *k = a->k;
-    uint64_t head = ((uint64_t)a->head + 15) / 16 * 16, query = head * (uint64_t)a->rows, out = (uint64_t)a->padded * (uint64_t)a->rows;
+    uint64_t head = ((uint64_t)a->head + 15) / 16 * 16, query = head * (uint64_t)a->rows,
+             out = (uint64_t)a->padded * (uint64_t)a->rows;
     uint64_t score = (uint64_t)a->rows * ATTEND_STEP;
     out = (out + 15) / 16 * 16;
     uint64_t open = a->mask.keys.count ? ATTEND_STEP : 0;
     const char *scratch = kernel_scratch(k, 4 * (query + score + out + open));
     put_line(k, "float *query = %s; /* [%d][%lld], scaled */", scratch, a->rows, (long long)a->head);
-    put_line(k, "float *score = query + %llu; /* [%d][%d], later the weights */", (unsigned long long)query, a->rows, ATTEND_STEP);
-    put_line(k, "float *out = score + %llu; /* [%d][%lld], the weighted sums */", (unsigned long long)score, a->rows, (long long)a->padded);
+    put_line(k, "float *score = query + %llu; /* [%d][%d], later the weights */", (unsigned long long)query, a->rows,
+             ATTEND_STEP);
+    put_line(k, "float *out = score + %llu; /* [%d][%lld], the weighted sums */", (unsigned long long)score, a->rows,
+             (long long)a->padded);
     if (open)
-        put_line(k, "int *open = (int *)(out + %llu); /* [%d], masks of the keys */", (unsigned long long)out, ATTEND_BLOCK);
+        put_line(k, "int *open = (int *)(out + %llu); /* [%d], masks of the keys */", (unsigned long long)out,
+                 ATTEND_BLOCK);
 }
 
 static void emit_comment(Attend *a)
 {
     const Node *n = a->k->node;
     Text *t = &a->k->comment;
-    Text q = text_new(t->arena), k = text_new(t->arena), v = text_new(t->arena), out = text_new(t->arena), body = text_new(t->arena);
+    Text q = text_new(t->arena), k = text_new(t->arena), v = text_new(t->arena), out = text_new(t->arena),
+         body = text_new(t->arena);
     type_print(n->inputs[0]->type, &q);
     type_print(n->inputs[1]->type, &k);
     type_print(n->inputs[2]->type, &v);
@@ -527,7 +398,8 @@ static void emit_comment(Attend *a)
     expression_print(n->body, 0, &body);
     double scale = attr_float(n, ATTR_scale, 1);
     const char *score = n->body->params[0]->name ? n->body->params[0]->name : "score";
-    text_add(t, "%s = softmax over %s of (%s) * %s, where %s = ", a->out.name, a->key_axis, body.data, a->v.name, score);
+    text_add(t, "%s = softmax over %s of (%s) * %s, where %s = ", a->out.name, a->key_axis, body.data, a->v.name,
+             score);
     if (scale != 1) {
         text_float(t, (float)scale);
         text_add(t, " * ");
@@ -535,8 +407,10 @@ static void emit_comment(Attend *a)
     text_add(t, "%s . %s over %s\n", a->q.name, a->keys.name, a->head_axis);
     text_add(t, "%s: %s   %s: %s in panels of %d\n", a->q.name, q.data, a->keys.name, k.data, KEY_PANEL);
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, a->out.name, out.data);
-    text_add(t, "A task is %d rows of one batch; keys go in blocks of %d with the softmax rescaled between them, exponents to base 2.\n", a->rows,
-             ATTEND_BLOCK);
+    text_add(t,
+             "A task is %d rows of one batch; keys go in blocks of %d with the softmax rescaled between them, "
+             "exponents to base 2.\n",
+             a->rows, ATTEND_BLOCK);
 }
 
 void emit_attend(Kernel *k)
@@ -547,13 +421,15 @@ void emit_attend(Kernel *k)
     math_use(k->e, MATH_LARGER);
     emit_comment(&a);
     attend_emit_tiles(&a);
-    const char *open = a.mask.keys.count ? emit_open(&a) : "";
-    const char *softmax = emit_softmax(&a);
+    const char *open = a.mask.keys.count ? attend_emit_open(&a) : "";
+    const char *softmax = attend_emit_softmax(&a);
     k->indent = 1;
     kernel_threads(k);
     emit_scratch(&a);
     emit_tasks(&a);
-    put_line(k, "ptrdiff_t begin[%d], end[%d], low = keys, high = 0; /* keys that each row reads; all of them together */", a.rows, a.rows);
+    put_line(k,
+             "ptrdiff_t begin[%d], end[%d], low = keys, high = 0; /* keys that each row reads; all of them together */",
+             a.rows, a.rows);
     put_line(k, "float most[%d], total[%d];", a.rows, a.rows);
     emit_rows(&a);
     put_open(k, "for (ptrdiff_t t0 = low / %d * %d; t0 < high; t0 += %d)", KEY_PANEL, KEY_PANEL, ATTEND_BLOCK);

@@ -1,12 +1,13 @@
-/* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads), attend_tile.c (products). */
+/* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
+ * attend_row.c (softmax of a row), attend_tile.c (products). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
 #include "codegen/emit.h"
 
-/* ---- the mask, taken apart -------------------------------------------------------------------------------------------------------- */
+/* ---- the mask, taken apart --------------------------------------------------------------------------------------- */
 
-typedef struct Condition {              /* keys for which it fails are masked */
+typedef struct Condition { /* keys for which it fails are masked */
     const Node *node;
     bool negated;
 } Condition;
@@ -17,8 +18,9 @@ typedef struct Conditions {
 } Conditions;
 
 typedef struct AttendMask {
-    const Node *score;                  /* the score where nothing is masked */
-    /* Conditions that bound the keys of a row from below or above, or that do not look at the key at all: each row has a range of keys. */
+    const Node *score; /* the score where nothing is masked */
+    /* Conditions that bound the keys of a row from below or above, or that do not look at the key at all: each row has
+     * a range of keys. */
     Conditions bounds;
     /* Conditions on the key alone (and batch axes): found out once for a block of keys. */
     Conditions keys;
@@ -26,11 +28,11 @@ typedef struct AttendMask {
     Conditions rest;
 } AttendMask;
 
-/* ---- the kernel ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the kernel -------------------------------------------------------------------------------------------------- */
 
 typedef struct AttendAxis {
-    const char *name;                   /* in the model */
-    const char *var;                    /* in C */
+    const char *name; /* in the model */
+    const char *var;  /* in C */
     Extent size;
 } AttendAxis;
 
@@ -38,27 +40,28 @@ typedef struct Attend {
     Kernel *k;
     Access q, keys, v, out;
     const char *key_axis, *head_axis, *value_axis;
-    int64_t head, width;                /* sizes of the head axis and of v's own axis */
-    int64_t padded;                     /* width rounded up to whole vectors */
+    int64_t head, width; /* sizes of the head axis and of v's own axis */
+    int64_t padded;      /* width rounded up to whole vectors */
     int n_batch, n_rows;
-    AttendAxis batch[MAX_RANK], row[MAX_RANK];      /* both in q's order */
-    const char *positions;              /* number of keys, as C text */
+    AttendAxis batch[MAX_RANK], row[MAX_RANK]; /* both in q's order */
+    const char *positions;                     /* number of keys, as C text */
     AttendMask mask;
-    bool plain;                         /* the score is q . k and nothing else: log2(e) can be folded into q */
-    bool marks;                         /* some masked keys are known by their weight alone, which is -0 */
+    bool plain; /* the score is q . k and nothing else: log2(e) can be folded into q */
+    bool marks; /* some masked keys are known by their weight alone, which is -0 */
     int lanes;
-    int rows, few;                      /* rows in a tile; so many rows at most are done one by one */
+    int rows, few; /* rows in a tile; so many rows at most are done one by one */
     const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *open, *softmax;
 } Attend;
 
 enum {
-    ATTEND_BLOCK = 512,                 /* keys between two rescalings: their scores stay in the first-level cache */
-    ATTEND_STEP = ATTEND_BLOCK + 16,    /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
-    ATTEND_ROW_VECTORS = 8              /* accumulators of the functions for one row */
+    ATTEND_BLOCK = 512, /* keys between two rescalings: their scores stay in the first-level cache */
+    ATTEND_STEP =
+        ATTEND_BLOCK + 16, /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
+    ATTEND_ROW_VECTORS = 8 /* accumulators of the functions for one row */
 };
 
-/* ---- attend_mask.c ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- attend_mask.c ----------------------------------------------------------------------------------------------- */
 
 void attend_split_mask(Attend *a);
 /* "begin = larger(begin, ..);", "end = lesser(end, ..);" for each of the bounds; the row's indices are variables. */
@@ -68,10 +71,16 @@ BodyPrinter attend_printer(Attend *a);
 /* "a & ~b" of the conditions as one mask of lanes. */
 const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c);
 
-/* ---- attend_tile.c ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- attend_row.c ------------------------------------------------------------------------------------------------ */
 
-void attend_emit_tiles(Attend *a);      /* the functions, into k->before */
-/* Vectors in a column group of `values` (rows > 1) or `values_row`, and where the narrower last group begins (== padded: none). */
+/* Emit the function before the kernel; the result is the end of the argument list of its calls (", keep, b"). */
+const char *attend_emit_open(Attend *a);
+const char *attend_emit_softmax(Attend *a);
+
+/* ---- attend_tile.c ----------------------------------------------------------------------------------------------- */
+
+void attend_emit_tiles(Attend *a); /* the functions, into k->before */
+/* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */
 int attend_group(const Attend *a, bool one_row);
 int64_t attend_rest(const Attend *a, bool one_row);
 

@@ -2,8 +2,8 @@
  *
  *     where(c1 and c2 and .., score, -inf)     each condition goes into the cheapest class that fits:
  *
- *     bounds    +-t + x < 0 with x the same for all keys (causal, window, lengths[b]), or no t at all: the row's keys are a range,
- *               so keys outside cost nothing and keys inside need no comparison
+ *     bounds    +-t + x < 0 with x the same for all keys (causal, window, lengths[b]), or no t at all: the row's keys
+ *               are a range, so keys outside cost nothing and keys inside need no comparison
  *     keys      keep[b, t]: no row in it; found out once for a block of keys, and often a range again (padding)
  *     rest      everything else, such as `or`: evaluated beside the score
  *
@@ -12,7 +12,10 @@
 
 #include <math.h>
 
-static bool has_axis(const Node *n, const char *axis) { return type_find(n->type, axis) >= 0; }
+static bool has_axis(const Node *n, const char *axis)
+{
+    return type_find(n->type, axis) >= 0;
+}
 
 static bool has_row(const Attend *a, const Node *n)
 {
@@ -27,16 +30,22 @@ static bool is_minus_infinity(const Node *n)
     return n->op == OP_const && attr_float(n, ATTR_value, 0) == -INFINITY;
 }
 
-static bool is_int(const Node *n) { return n->type->dtype == DT_I32 || n->type->dtype == DT_I64; }
+static bool is_int(const Node *n)
+{
+    return n->type->dtype == DT_I32 || n->type->dtype == DT_I64;
+}
 
-/* ---- whole-number expressions as +-t + terms + base --------------------------------------------------------------------------------- */
+/* ---- whole-number expressions as +-t + terms + base -------------------------------------------------------------- */
 
 enum { MAX_TERMS = 12 };
 typedef struct Linear {
-    int t;                              /* factor of the key's position */
+    int t; /* factor of the key's position */
     Extent base;
     int n;
-    struct { const Node *node; int sign; } term[MAX_TERMS];
+    struct {
+        const Node *node;
+        int sign;
+    } term[MAX_TERMS];
 } Linear;
 
 static bool linear_add(const Attend *a, const Node *n, int sign, Linear *l)
@@ -74,7 +83,8 @@ static bool linear_add(const Attend *a, const Node *n, int sign, Linear *l)
 static bool linear_of(const Attend *a, const Node *comparison, Linear *l)
 {
     *l = (Linear){.base = extent_const(0)};
-    return linear_add(a, comparison->inputs[0], 1, l) && linear_add(a, comparison->inputs[1], -1, l) && (l->t == 1 || l->t == -1);
+    return linear_add(a, comparison->inputs[0], 1, l) && linear_add(a, comparison->inputs[1], -1, l) &&
+           (l->t == 1 || l->t == -1);
 }
 
 static bool is_bound(const Attend *a, Condition c)
@@ -83,10 +93,11 @@ static bool is_bound(const Attend *a, Condition c)
     if (!has_axis(c.node, a->key_axis))
         return true;
     bool order = c.node->op == OP_lt || c.node->op == OP_le;
-    return (order || (c.node->op == OP_eq && !c.negated) || (c.node->op == OP_ne && c.negated)) && linear_of(a, c.node, &l);
+    return (order || (c.node->op == OP_eq && !c.negated) || (c.node->op == OP_ne && c.negated)) &&
+           linear_of(a, c.node, &l);
 }
 
-/* ---- taking the body apart ---------------------------------------------------------------------------------------------------------- */
+/* ---- taking the body apart --------------------------------------------------------------------------------------- */
 
 static void keep(Attend *a, Conditions *list, Condition c)
 {
@@ -100,7 +111,7 @@ static void split_condition(Attend *a, const Node *n, bool negated)
         split_condition(a, n->inputs[0], !negated);
         return;
     }
-    if (n->op == (negated ? OP_or : OP_and)) {          /* not (x or y) is not x and not y */
+    if (n->op == (negated ? OP_or : OP_and)) { /* not (x or y) is not x and not y */
         split_condition(a, n->inputs[0], negated);
         split_condition(a, n->inputs[1], negated);
         return;
@@ -122,7 +133,7 @@ void attend_split_mask(Attend *a)
     a->marks = !a->plain || a->mask.keys.count || a->mask.rest.count;
 }
 
-/* ---- leaves ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- leaves ------------------------------------------------------------------------------------------------------ */
 
 static const AttendAxis *find_axis(const Attend *a, const char *name)
 {
@@ -159,7 +170,8 @@ static Operand load_keys(Attend *a, DType dtype, const char *from, const char *c
     if (dtype == DT_F32)
         return part;
     const char *all = load_vector(a->k, dtype, from, NULL).text;
-    return operand_of(arena_print(a->k->e->cx->arena, "%s >= LANES ? %s : %s", count, all, part.text), BINDS_CONDITION, true, dtype);
+    return operand_of(arena_print(a->k->e->cx->arena, "%s >= LANES ? %s : %s", count, all, part.text), BINDS_CONDITION,
+                      true, dtype);
 }
 
 static Operand extra(Attend *a, const Node *param)
@@ -211,7 +223,7 @@ BodyPrinter attend_printer(Attend *a)
     return (BodyPrinter){.k = a->k, .out = &a->k->body, .indent = a->k->indent, .leaf = leaf, .state = a};
 }
 
-/* ---- conditions as text ------------------------------------------------------------------------------------------------------------------ */
+/* ---- conditions as text ------------------------------------------------------------------------------------------ */
 
 const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c)
 {
@@ -232,8 +244,8 @@ static const char *bound_text(Attend *a, BodyPrinter *b, const Linear *l, int ad
     Context *cx = a->k->e->cx;
     Extent base = l->base;
     Text t = text_new(cx->arena);
-    int turn = -l->t;                   /* t + x < 0: t < -x; -t + x < 0: t > x */
-    for (int want = 1; want >= -1; want -= 2)           /* what is added comes first */
+    int turn = -l->t;                         /* t + x < 0: t < -x; -t + x < 0: t > x */
+    for (int want = 1; want >= -1; want -= 2) /* what is added comes first */
         for (int i = 0; i < l->n; i++) {
             const Node *n = l->term[i].node;
             if (l->term[i].sign * turn != want)
@@ -263,7 +275,7 @@ static void emit_bound(Attend *a, BodyPrinter *b, Condition c)
     Linear l;
     linear_of(a, c.node, &l);
     bool equal = c.node->op == OP_eq || c.node->op == OP_ne, or_equal = c.node->op == OP_le;
-    if (!equal && c.negated) {          /* not (x < 0) is -x <= 0 */
+    if (!equal && c.negated) { /* not (x < 0) is -x <= 0 */
         l.t = -l.t;
         extent_scale(l.base, -1, &l.base);
         for (int i = 0; i < l.n; i++)
@@ -286,7 +298,8 @@ static Operand bound_leaf(void *state, const Node *n)
         return leaf(state, n);
     if (!attr || (extent_is_const(attr->extent) && attr->extent.base == 0))
         return operand_of(row->var, BINDS_ALL, false, DT_I32);
-    return operand_of(arena_print(a->k->e->cx->arena, "%s + %s", kernel_size(a->k, attr->extent), row->var), BINDS_SUM, false, DT_I32);
+    return operand_of(arena_print(a->k->e->cx->arena, "%s + %s", kernel_size(a->k, attr->extent), row->var), BINDS_SUM,
+                      false, DT_I32);
 }
 
 void attend_emit_bounds(Attend *a)

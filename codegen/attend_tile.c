@@ -1,10 +1,10 @@
 /* The products of attend: functions whose sums stay in registers.
  *
- *     scores       a tile of rows of q times one panel of 32 keys              values       a tile of rows of weights times keys of v
- *     scores_row   one row times a few panels                                  values_row   one row
+ *     scores       a tile of rows of q times one panel of 32 keys      values       a tile of rows of weights times v
+ *     scores_row   one row times a few panels                          values_row   one row
  *
- * Each takes vectors of the keys' or values' axis, two at a time beside a tile and up to eight beside one row, which is enough
- * independent sums to keep the multipliers busy. All sums run over ascending positions. */
+ * Each takes vectors of the keys' or values' axis, two at a time beside a tile and up to eight beside one row, which is
+ * enough independent sums to keep the multipliers busy. All sums run over ascending positions. */
 #include "codegen/attend_inside.h"
 
 #include <string.h>
@@ -34,9 +34,10 @@ static void emit_scores(Attend *a, Text *t)
 {
     int vectors = KEY_PANEL / a->lanes, columns = 2 * a->lanes;
     bool halves = vectors > 2;
-    text_add(t, "/* score[%d][%d keys] = query[%d][%lld] * panel[%lld][%d]. */\n", a->rows, KEY_PANEL, a->rows, (long long)a->head,
-             (long long)a->head, KEY_PANEL);
-    text_add(t, "static void %s(const float *restrict query, const float *restrict panel, float *restrict score)\n{\n", a->scores);
+    text_add(t, "/* score[%d][%d keys] = query[%d][%lld] * panel[%lld][%d]. */\n", a->rows, KEY_PANEL, a->rows,
+             (long long)a->head, (long long)a->head, KEY_PANEL);
+    text_add(t, "static void %s(const float *restrict query, const float *restrict panel, float *restrict score)\n{\n",
+             a->scores);
     if (halves)
         text_add(t, "    for (int first = 0; first < %d; first += %d) {\n", KEY_PANEL, columns);
     const char *in = halves ? "    " : "", *first = halves ? " + first" : "";
@@ -59,16 +60,21 @@ static void emit_scores(Attend *a, Text *t)
 static void emit_scores_row(Attend *a, Text *t)
 {
     int vectors = KEY_PANEL / a->lanes, panels = ATTEND_ROW_VECTORS / vectors;
-    text_add(t, "/* One row: score[%d keys] = query[%lld] * panel[%lld][%d], %s. */\n", KEY_PANEL, (long long)a->head, (long long)a->head,
-             KEY_PANEL, panels > 1 ? arena_print(a->k->e->cx->arena, "for up to %d panels, `step` apart", panels) : "one panel");
-    text_add(t, "static void %s(const float *restrict query, const float *restrict panel, ptrdiff_t step, ptrdiff_t panels,\n", a->scores_row);
+    text_add(t, "/* One row: score[%d keys] = query[%lld] * panel[%lld][%d], %s. */\n", KEY_PANEL, (long long)a->head,
+             (long long)a->head, KEY_PANEL,
+             panels > 1 ? arena_print(a->k->e->cx->arena, "for up to %d panels, `step` apart", panels) : "one panel");
+    text_add(
+        t,
+        "static void %s(const float *restrict query, const float *restrict panel, ptrdiff_t step, ptrdiff_t panels,\n",
+        a->scores_row);
     text_pad(t, 14 + strlen(a->scores_row));
     text_add(t, "float *restrict score)\n{\n");
     text_add(t, "    lanes sum[%d][%d] = {{{0}}};\n", panels, vectors);
     text_add(t, "    const float *at[%d];\n", panels);
     unrolled(t, 1, "p", panels);
     text_add(t, "        at[p] = panel + (p < panels ? p : 0) * step;\n    ROLLED\n");
-    text_add(t, "    for (ptrdiff_t i = 0; i < %lld; i++) {\n        const lanes q = splat(query[i]);\n", (long long)a->head);
+    text_add(t, "    for (ptrdiff_t i = 0; i < %lld; i++) {\n        const lanes q = splat(query[i]);\n",
+             (long long)a->head);
     unrolled(t, 2, "p", panels);
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[p][c] += q * ((const lanes *)(at[p] + i * %d))[c];\n    }\n", KEY_PANEL);
@@ -102,25 +108,31 @@ static void emit_accumulate(Attend *a, Text *t, int rows, int vectors, int last)
     text_add(t, "%s[c] += %s * value[c];\n", sum, weight);
 }
 
-/* A NaN can come from a masked key's value (0 * NaN), so it is only reported, and the caller adds up again, row by row. */
+/* A NaN can come from a masked key's value (0 * NaN): it is only reported, and the caller adds up again, row by row. */
 static void emit_values(Attend *a, Text *t, const char *name, int vectors, int last)
 {
     long long width = a->padded;
-    text_add(t, "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys]; false, and nothing changed, if a sum is not finite. */\n",
+    text_add(t,
+             "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys]; false, and nothing changed, if a sum "
+             "is not finite. */\n",
              a->rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, a->rows);
-    text_add(t, "static int %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t keys,\n", name);
+    text_add(t,
+             "static int %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t keys,\n",
+             name);
     text_pad(t, 12 + strlen(name));
     text_add(t, "const float *restrict shrink, float *restrict out)\n{\n    lanes sum[%d][%d];\n", a->rows, vectors);
     unrolled(t, 1, "row", a->rows);
     unrolled(t, 2, "c", vectors);
-    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n    ROLLED\n", width);
+    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n    ROLLED\n",
+             width);
     text_add(t, "    for (ptrdiff_t t = 0; t < keys; t++) {\n");
     emit_accumulate(a, t, a->rows, vectors, last);
     text_add(t, "    }\n    lanes zero[%d] = {{0}};\n", vectors);
     unrolled(t, 1, "row", a->rows);
     unrolled(t, 2, "c", vectors);
     text_add(t, "            zero[c] += sum[row][c] * 0.0f;\n");
-    text_add(t, "    if (%s(zero[0]%s) != 0.0f)\n        return 0;\n", math_use(a->k->e, MATH_SUM_ACROSS), vectors > 1 ? " + zero[1]" : "");
+    text_add(t, "    if (%s(zero[0]%s) != 0.0f)\n        return 0;\n", math_use(a->k->e, MATH_SUM_ACROSS),
+             vectors > 1 ? " + zero[1]" : "");
     unrolled(t, 1, "row", a->rows);
     unrolled(t, 2, "c", vectors);
     text_add(t, "            *(lanes *)(out + row * %lld + c * LANES) = sum[row][c];\n    return 1;\n}\n\n", width);
@@ -128,8 +140,12 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
 
 static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, int last)
 {
-    text_add(t, "/* One row: the same for its own keys%s. */\n", a->marks ? "; a weight of -0 marks a masked key, whose value is not read" : "");
-    text_add(t, "static void %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t keys, float shrink,\n", name);
+    text_add(t, "/* One row: the same for its own keys%s. */\n",
+             a->marks ? "; a weight of -0 marks a masked key, whose value is not read" : "");
+    text_add(t,
+             "static void %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t keys, "
+             "float shrink,\n",
+             name);
     text_pad(t, 13 + strlen(name));
     text_add(t, "float *restrict out)\n{\n    lanes sum[%d];\n", vectors);
     unrolled(t, 1, "c", vectors);
@@ -144,20 +160,24 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
     text_add(t, "        *(lanes *)(out + c * LANES) = sum[c];\n}\n\n");
 }
 
-/* For the rare case that a masked key's value is infinite or NaN: every row adds up its own keys, none is multiplied by 0. */
+/* If a masked key's value is infinite or NaN, which is rare: every row adds up its own keys, no value meets a 0. */
 static void emit_values_careful(Attend *a, Text *t)
 {
     text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
-    text_add(t, "static void %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t t0,\n", a->values_careful);
+    text_add(t, "static void %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t t0,\n",
+             a->values_careful);
     text_pad(t, 13 + strlen(a->values_careful));
-    text_add(t, "const ptrdiff_t *from, const ptrdiff_t *to, const float *shrink, float *restrict out, int columns)\n{\n");
-    text_add(t, "    for (int row = 0; row < %d; row++) {\n        float *out_row = out + row * %lld;\n", a->rows, (long long)a->padded);
+    text_add(t,
+             "const ptrdiff_t *from, const ptrdiff_t *to, const float *shrink, float *restrict out, int columns)\n{\n");
+    text_add(t, "    for (int row = 0; row < %d; row++) {\n        float *out_row = out + row * %lld;\n", a->rows,
+             (long long)a->padded);
     text_add(t, "        for (int w = 0; w < columns; w++)\n            out_row[w] *= shrink[row];\n");
     text_add(t, "        for (ptrdiff_t t = from[row]; t < to[row]; t++) {\n");
     text_add(t, "            const float weight_t = weight[row * %d + (t - t0)];\n", ATTEND_STEP);
     if (a->marks)
         text_add(t, "            if (weight_t == 0.0f && __builtin_signbit(weight_t))\n                continue;\n");
-    text_add(t, "            for (int w = 0; w < columns; w++)\n                out_row[w] += weight_t * v[t * step + w];\n        }\n    }\n}\n\n");
+    text_add(t, "            for (int w = 0; w < columns; w++)\n                out_row[w] += weight_t * v[t * step + "
+                "w];\n        }\n    }\n}\n\n");
 }
 
 void attend_emit_tiles(Attend *a)
@@ -174,6 +194,7 @@ void attend_emit_tiles(Attend *a)
         if (rest > 0)
             emit(a, t, one_row ? a->values_row : a->values, group, 0);
         if (rest < a->width)
-            emit(a, t, one_row ? a->values_row_rest : a->values_rest, (int)((a->width - rest + a->lanes - 1) / a->lanes), last);
+            emit(a, t, one_row ? a->values_row_rest : a->values_rest,
+                 (int)((a->width - rest + a->lanes - 1) / a->lanes), last);
     }
 }

@@ -1,17 +1,18 @@
 /* The text of our vector functions: what an emitted file gets instead of libm. No tables, no branches, no calls.
  *
- * Every function works on `lanes` of any width. The bounds in the comments hold for all floats unless they say otherwise, with and
- * without fused multiply-add; tests/codegen/test_math.c measures them. NaN in gives NaN out; nothing depends on the rounding mode being
- * changed or on denormals being flushed. The polynomials are minimax fits of our own. */
+ * Every function works on `lanes` of any width. The bounds in the comments hold for all floats unless they say
+ * otherwise, with and without fused multiply-add; tests/codegen/test_math.c measures them. NaN in gives NaN out; nothing
+ * depends on the rounding mode being changed or on denormals being flushed. The polynomials are minimax fits of our own. */
 #include "codegen/emit.h"
 
 typedef struct MathText {
     const char *name;
     int n_needs;
     MathFunction needs[3];
-    const char *text;                   /* NULL: written by a function below, because it depends on the number of lanes */
+    const char *text; /* NULL: written by `across`, because it depends on the number of lanes */
 } MathText;
 
+/* clang-format off */
 static const MathText texts[MATH_COUNT] = {
 [MATH_MAX] = {"max_lanes", 0, {0},
 "/* The larger of two; NaN if either is. */\n"
@@ -70,8 +71,8 @@ static const MathText texts[MATH_COUNT] = {
 [MATH_TOP_ACROSS] = {"top_across", 0, {0}, NULL},
 
 [MATH_SCALE] = {"scale_by_power", 0, {0},
-"/* p * 2^n for p near 1, in two steps, so that neither factor leaves the range of a float and the product becomes a denormal, 0 or\n"
-" * infinity just where it must. */\n"
+"/* p * 2^n for p near 1, in two steps, so that neither factor leaves the range of a float and the product becomes a\n"
+" * denormal, 0 or infinity just where it must. */\n"
 "static inline lanes scale_by_power(lanes p, ints n)\n"
 "{\n"
 "    ints half = n >> 1;\n"
@@ -80,10 +81,13 @@ static const MathText texts[MATH_COUNT] = {
 
 [MATH_SIGNED] = {"with_sign", 0, {0},
 "/* |x| with the sign of y. */\n"
-"static inline lanes with_sign(lanes x, lanes y) { return (lanes)(((ints)x & 0x7fffffff) | ((ints)y & ~0x7fffffff)); }\n"},
+"static inline lanes with_sign(lanes x, lanes y)\n"
+"{\n"
+"    return (lanes)(((ints)x & 0x7fffffff) | ((ints)y & ~0x7fffffff));\n"
+"}\n"},
 
 [MATH_EXP2] = {"exp2_lanes", 0, {0},
-"/* 2^x for x <= 127 (softmax asks for x <= 0); 0 below -126.5. At most 2.3 ulp off where the result is a normal number.\n"
+"/* 2^x for x <= 127 (softmax asks for x <= 0); 0 below -126.5. At most 2.3 ulp off where the result is normal.\n"
 " * The constant rounds x to an integer n and leaves n + 127, the exponent's field, in the low bits. */\n"
 "static inline lanes exp2_lanes(lanes x)\n"
 "{\n"
@@ -136,12 +140,14 @@ static const MathText texts[MATH_COUNT] = {
 "}\n"},
 
 [MATH_POW] = {"pow_lanes", 2, {MATH_ABS, MATH_SCALE},
-"/* a^b = 2^(b log2 |a|), the exponent in double; a < 0 needs an integer b. At most 1.4 ulp off. Special cases as in C's pow. */\n"
+"/* a^b = 2^(b log2 |a|), the exponent in double; a < 0 needs an integer b. At most 1.4 ulp off. Special cases as in\n"
+" * C's pow. */\n"
 "static inline lanes pow_lanes(lanes a, lanes b)\n"
 "{\n"
 "    typedef double wide __attribute__((vector_size(2 * sizeof(lanes))));\n"
 "    typedef long long longs __attribute__((vector_size(2 * sizeof(lanes))));\n"
-"    const lanes zero = {0}, one = splat(1.0f), infinity = splat(__builtin_inff()), nan = splat(__builtin_nanf(\"\"));\n"
+"    const lanes zero = {0}, one = splat(1.0f);\n"
+"    const lanes infinity = splat(__builtin_inff()), nan = splat(__builtin_nanf(\"\"));\n"
 "    lanes x = abs_lanes(a);\n"
 "    longs bits = (longs)__builtin_convertvector(x, wide) - 0x3fe6a09e667f3bcd;\n"
 "    wide m = (wide)((bits & 0xfffffffffffff) + 0x3fe6a09e667f3bcd); /* between sqrt(1/2) and sqrt(2) */\n"
@@ -213,7 +219,8 @@ static const MathText texts[MATH_COUNT] = {
 "}\n"},
 
 [MATH_SINE_AT] = {"sine_at", 1, {MATH_ABS},
-"/* sin(x + quarter * pi / 2). x = n pi/2 + r with |r| <= pi/4, n and r found in double: at most 1e-7 off up to |x| = 2^30, NaN beyond. */\n"
+"/* sin(x + quarter * pi / 2). x = n pi/2 + r with |r| <= pi/4, n and r found in double: at most 1e-7 off up to\n"
+" * |x| = 2^30, NaN beyond. */\n"
 "static inline lanes sine_at(lanes x, int quarter)\n"
 "{\n"
 "    typedef double wide __attribute__((vector_size(2 * sizeof(lanes))));\n"
@@ -251,7 +258,7 @@ static const MathText texts[MATH_COUNT] = {
 "}\n"},
 
 [MATH_GELU] = {"gelu", 1, {MATH_ABS},
-"/* x Phi(x) = max(x, 0) - |x| Phi(-|x|), where Phi(-a) = 1 / (2 p(a)^16) to 2.5e-7. At most 6e-7 off, or half an ulp of x if that is more. */\n"
+"/* x Phi(x) = max(x, 0) - |x| Phi(-|x|), where a Phi(-a) = a / (2 p(a)^16) to 2.5e-7. At most 6e-7 off. */\n"
 "static inline lanes gelu(lanes x)\n"
 "{\n"
 "    lanes a = abs_lanes(x);\n"
@@ -270,13 +277,14 @@ static const MathText texts[MATH_COUNT] = {
 "}\n"},
 
 [MATH_GELU_TANH] = {"gelu_tanh", 1, {MATH_EXP},
-"/* x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3), 0 at -inf. At most 1.3e-7 off times the larger of 1 and |x|. */\n"
+"/* x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3), 0 at -inf. At most 1.3e-7 max(1, |x|) off. */\n"
 "static inline lanes gelu_tanh(lanes x)\n"
 "{\n"
 "    x = select(x < -100.0f, splat(-100.0f), x);\n"
 "    return x / (1.0f + exp_lanes(x * (x * x * -0.0713548163f - 1.59576912f)));\n"
 "}\n"},
 };
+/* clang-format on */
 
 const char *math_name(MathFunction f)
 {
@@ -293,10 +301,14 @@ const char *math_use(Emitter *e, MathFunction f)
 
 bool math_of_op(Op op, MathFunction *out)
 {
-    static const struct { Op op; MathFunction function; } rows[] = {
-        {OP_maximum, MATH_MAX}, {OP_minimum, MATH_MIN}, {OP_abs, MATH_ABS}, {OP_exp, MATH_EXP}, {OP_log, MATH_LOG}, {OP_pow, MATH_POW},
-        {OP_sqrt, MATH_SQRT}, {OP_rsqrt, MATH_RSQRT}, {OP_tanh, MATH_TANH}, {OP_erf, MATH_ERF}, {OP_sin, MATH_SIN}, {OP_cos, MATH_COS},
-        {OP_sigmoid, MATH_SIGMOID}, {OP_silu, MATH_SILU}, {OP_gelu, MATH_GELU}, {OP_gelu_tanh, MATH_GELU_TANH},
+    static const struct {
+        Op op;
+        MathFunction function;
+    } rows[] = {
+        {OP_maximum, MATH_MAX},     {OP_minimum, MATH_MIN}, {OP_abs, MATH_ABS},   {OP_exp, MATH_EXP},
+        {OP_log, MATH_LOG},         {OP_pow, MATH_POW},     {OP_sqrt, MATH_SQRT}, {OP_rsqrt, MATH_RSQRT},
+        {OP_tanh, MATH_TANH},       {OP_erf, MATH_ERF},     {OP_sin, MATH_SIN},   {OP_cos, MATH_COS},
+        {OP_sigmoid, MATH_SIGMOID}, {OP_silu, MATH_SILU},   {OP_gelu, MATH_GELU}, {OP_gelu_tanh, MATH_GELU_TANH},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].op == op) {
@@ -309,14 +321,14 @@ bool math_of_op(Op op, MathFunction *out)
 /* Each line combines x with itself turned by half of what is left; in the end every lane holds the result. */
 static void across(int lanes, MathFunction f, Text *out)
 {
-    const char *says = f == MATH_SUM_ACROSS ? "The sum of all lanes, as a fixed tree."
+    const char *says = f == MATH_SUM_ACROSS   ? "The sum of all lanes, as a fixed tree."
                        : f == MATH_MAX_ACROSS ? "The largest of all lanes; NaN if one is."
                                               : "The largest of all lanes; a NaN may or may not win.";
     text_add(out, "/* %s */\nstatic inline float %s(lanes x)\n{\n", says, texts[f].name);
     if (f != MATH_SUM_ACROSS)
         text_add(out, "    lanes y;\n");
     for (int step = lanes / 2; step > 0; step /= 2) {
-        text_add(out, f == MATH_SUM_ACROSS ? "    x += __builtin_shufflevector(x, x" : "    y = __builtin_shufflevector(x, x");
+        text_add(out, "    %s= __builtin_shufflevector(x, x", f == MATH_SUM_ACROSS ? "x +" : "y ");
         for (int i = 0; i < lanes; i++)
             text_add(out, ", %d", (i + step) % lanes);
         text_add(out, ");\n");
