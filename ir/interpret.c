@@ -1,4 +1,5 @@
-/* The float64 interpreter: leaves, views, moves and repeats; arithmetic is in interpret_math.c, kernels in interpret_kernel.c. */
+/* The float64 interpreter: leaves, views, moves and repeats; arithmetic is in interpret_math.c, kernels in
+ * interpret_kernel.c. */
 #include "ir/interpret_inside.h"
 
 #include <string.h>
@@ -9,9 +10,9 @@ int64_t extent_value(Extent e, const Graph *model, const int64_t *sizes)
     int64_t value = e.base, term;
     for (int i = 0; i < e.n; i++)
         for (int s = 0; s < model->n_symbols; s++)
-            if (!strcmp(model->symbols[s]->name, e.symbol[i]->name)
-                && (!checked_imul(e.factor[i], sizes[s], &term) || !checked_iadd(value, term, &value)))
-                return INT64_MIN;       /* no size: whoever asks refuses negative ones */
+            if (!strcmp(model->symbols[s]->name, e.symbol[i]->name) &&
+                (!checked_imul(e.factor[i], sizes[s], &term) || !checked_iadd(value, term, &value)))
+                return INT64_MIN; /* no size: whoever asks refuses negative ones */
     return value;
 }
 
@@ -69,7 +70,7 @@ void value_steps(const Value *v, const Type *type, int64_t steps[MAX_RANK])
     }
 }
 
-/* ---- leaves ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- leaves ------------------------------------------------------------------------------------------------------ */
 
 /* The checkpoint key of a weight in this layer: {i} replaced by the number. */
 static const char *layer_key(Run *run, const char *key)
@@ -128,14 +129,15 @@ static void eval_input(Run *run, const Node *n, Value *out)
         out->data[i] = host_get(&run->bind->inputs[at], i);
 }
 
-/* ---- views and moves ----------------------------------------------------------------------------------------------------------------- */
+/* ---- views and moves --------------------------------------------------------------------------------------------- */
 
 static void eval_slice(Run *run, const Node *n, Value *out)
 {
     const Value *in = value_of(run, n->inputs[0]);
     int axis = type_find(in->type, attr_name(n, ATTR_axis));
     const Attr *start = node_attr(n, ATTR_start);
-    int64_t first = start ? extent_value(start->extent, run->model, run->bind->sizes) : 0, steps[MAX_RANK] = {0}, step = 1;
+    int64_t first = start ? extent_value(start->extent, run->model, run->bind->sizes) : 0, steps[MAX_RANK] = {0},
+            step = 1;
     for (int i = in->rank - 1; i >= 0; i--) {
         if (i == axis)
             first *= step;
@@ -178,13 +180,15 @@ static void eval_gather(Run *run, const Node *n, Value *out)
     for (int64_t i = 0; i < ids->count; i++) {
         double id = ids->data[i];
         if (!(id >= 0 && id < (double)bound)) {
-            diag_error(run->cx->diags, "E0610", n->at, "index %.0f is outside the axis `%s`, which has %lld entries", id, axis, (long long)bound);
+            diag_error(run->cx->diags, "E0610", n->at, "index %.0f is outside the axis `%s`, which has %lld entries",
+                       id, axis, (long long)bound);
             run->failed = true;
             return;
         }
         int64_t row = (int64_t)id;
         for (int64_t o = 0; o < outer; o++)
-            memcpy(out->data + (i * outer + o) * inner, table->data + (o * bound + row) * inner, (size_t)inner * sizeof *out->data);
+            memcpy(out->data + (i * outer + o) * inner, table->data + (o * bound + row) * inner,
+                   (size_t)inner * sizeof *out->data);
     }
 }
 
@@ -192,7 +196,8 @@ static void eval_rotate(Run *run, const Node *n, Value *out)
 {
     const Value *x = value_of(run, n->inputs[0]);
     const Value *tables[2] = {value_of(run, n->inputs[1]), value_of(run, n->inputs[2])};
-    int64_t width = out->dims[out->rank - 1], half = width / 2, rows = width ? out->count / width : 0, at[MAX_RANK] = {0};
+    int64_t width = out->dims[out->rank - 1], half = width / 2, rows = width ? out->count / width : 0,
+            at[MAX_RANK] = {0};
     bool interleave = attr_bool(n, ATTR_interleave, false);
     int64_t steps[2][MAX_RANK];
     for (int k = 0; k < 2; k++)
@@ -215,7 +220,8 @@ static void eval_rotate(Run *run, const Node *n, Value *out)
     }
 }
 
-/* Copies rows between the cache of one layer and a value whose growing axis is shorter. `first`: where in the cache the value starts. */
+/* Copies rows between the cache of one layer and a value whose growing axis is shorter. `first`: where in the cache
+ * the value starts. */
 static void move_rows(const Value *cache, int growing, int64_t layer, int64_t first, Value *value, bool store)
 {
     int64_t inner = 1, outer = 1, capacity = cache->dims[growing + 1], rows = value->dims[growing];
@@ -224,7 +230,8 @@ static void move_rows(const Value *cache, int growing, int64_t layer, int64_t fi
     for (int i = 0; i < growing; i++)
         outer *= value->dims[i];
     for (int64_t o = 0; o < outer; o++) {
-        double *in_cache = cache->data + (((layer * outer + o) * capacity) + first) * inner, *in_value = value->data + o * rows * inner;
+        double *in_cache = cache->data + (((layer * outer + o) * capacity) + first) * inner,
+               *in_value = value->data + o * rows * inner;
         memcpy(store ? in_cache : in_value, store ? in_value : in_cache, (size_t)(rows * inner) * sizeof(double));
     }
 }
@@ -236,12 +243,13 @@ static void eval_append(Run *run, const Node *n)
     Value *value = value_of(run, n->inputs[0]);
     double number = value_of(run, n->inputs[1])->data[0];
     if (!(number >= 0 && number < (double)cache->layers)) {
-        diag_error(run->cx->diags, "E0610", n->at, "layer %.0f of the cache `%s`, which has %lld", number, cache->name, (long long)cache->layers);
+        diag_error(run->cx->diags, "E0610", n->at, "layer %.0f of the cache `%s`, which has %lld", number, cache->name,
+                   (long long)cache->layers);
         run->failed = true;
         return;
     }
     int64_t layer = (int64_t)number;
-    if (n->body) {                      /* something is done to the value on its way */
+    if (n->body) { /* something is done to the value on its way */
         Value **params = arena_array(run->work, (size_t)n->body->n_params + 1, sizeof *params);
         for (int i = 0, p = 0; i < n->n_inputs; i++)
             if (i != 1)
@@ -255,7 +263,7 @@ static void eval_append(Run *run, const Node *n)
     run->values[n->id] = out;
 }
 
-/* ---- regions ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 static void eval_all(Run *run, const Graph *g)
 {
@@ -300,7 +308,8 @@ static void eval_repeat(Run *run, const Node *n)
             run->values[body->params[i + 1]->id] = &start[i];
         }
         eval_all(run, body);
-        for (int i = 0; i < carried && !run->failed; i++)     /* a value that only passed through may live in the arena freed next */
+        for (int i = 0; i < carried && !run->failed;
+             i++) /* a value that only passed through may live in the arena freed next */
             now[i] = copy_out(run->work, value_of(run, body->results[i].value));
     }
     run->layer = outer_layer;
@@ -322,7 +331,7 @@ bool eval_body(Run *run, const Graph *body, Value *const *params, Value **result
     return !run->failed;
 }
 
-/* ---- one node -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one node ---------------------------------------------------------------------------------------------------- */
 
 static void eval_view(Run *run, const Node *n, Value *out)
 {
@@ -347,7 +356,9 @@ static void eval_value(Run *run, const Node *n, Value *out)
     case OP_concat: eval_concat(run, n, out); return;
     case OP_gather: eval_gather(run, n, out); return;
     case OP_rotate: eval_rotate(run, n, out); return;
-    case OP_softmax: eval_softmax(run, value_of(run, n->inputs[0]), node_attr(n, ATTR_over)->names.items[0], out); return;
+    case OP_softmax:
+        eval_softmax(run, value_of(run, n->inputs[0]), node_attr(n, ATTR_over)->names.items[0], out);
+        return;
     default: break;
     }
     const Attr *over = node_attr(n, ATTR_over);
@@ -357,14 +368,16 @@ static void eval_value(Run *run, const Node *n, Value *out)
     case CLASS_REDUCE: eval_reduce(run, n, out); return;
     case CLASS_VIEW: eval_view(run, n, out); return;
     default:
-        eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count, false, out);
+        eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count,
+                 false, out);
     }
 }
 
 void eval_node(Run *run, const Node *n)
 {
     switch (n->op) {
-    case OP_carry: case OP_param: return;       /* bound by whoever evaluates the body */
+    case OP_carry:
+    case OP_param: return; /* bound by whoever evaluates the body */
     case OP_get: run->values[n->id] = &run->values[n->inputs[0]->id][attr_int(n, ATTR_index, 0)]; return;
     case OP_repeat: eval_repeat(run, n); return;
     case OP_append: eval_append(run, n); return;
@@ -410,7 +423,8 @@ Value *interpret_caches(const Graph *model, const int64_t *sizes, Arena *arena)
     for (int c = 0; c < model->n_caches; c++) {
         const Type *t = model->caches[c].type;
         Value *v = &caches[c];
-        *v = (Value){.type = t, .rank = t->rank + 1, .dims = {model->caches[c].layers}, .count = model->caches[c].layers};
+        *v = (Value){
+            .type = t, .rank = t->rank + 1, .dims = {model->caches[c].layers}, .count = model->caches[c].layers};
         for (int i = 0; i < t->rank; i++)
             v->count *= v->dims[i + 1] = extent_value(t->axis[i].size, model, sizes);
         v->data = arena_array(arena, (size_t)v->count, sizeof *v->data);

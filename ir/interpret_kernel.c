@@ -1,4 +1,5 @@
-/* The interpreter's kernels: accumulators or inputs are bound to the body's parameters, then the body is evaluated like any graph. */
+/* The interpreter's kernels: accumulators or inputs are bound to the body's parameters, then the body is evaluated
+ * like any graph. */
 #include "ir/interpret_inside.h"
 
 #include <math.h>
@@ -26,7 +27,8 @@ static void eval_gemm(Run *run, const Node *n)
             continue;
         }
         params[i - 1] = value_new(run, acc->type);
-        eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[i]), over->names.items, over->names.count, false, params[i - 1]);
+        eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[i]), over->names.items, over->names.count,
+                 false, params[i - 1]);
     }
     finish(run, n, params);
 }
@@ -38,7 +40,8 @@ static void eval_attend(Run *run, const Node *n)
     double scale = attr_float(n, ATTR_scale, 1);
     Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
     Value *scores = value_new(run, n->body->params[0]->type);
-    eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count, false, scores);
+    eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count, false,
+             scores);
     for (int64_t i = 0; i < scores->count; i++)
         scores->data[i] *= scale;
     params[0] = scores;
@@ -47,7 +50,8 @@ static void eval_attend(Run *run, const Node *n)
     Value *final = NULL;
     if (!eval_body(run, n->body, params, &final))
         return;
-    /* The body may leave axes out only if the score itself does not matter to them: it never does, the score has them all. */
+    /* The body may leave axes out only if the score itself does not matter to them: it never does, the score has them
+     * all. */
     Value *p = value_new(run, final->type);
     eval_softmax(run, final, keys, p);
     Value *out = value_new(run, n->type);

@@ -6,6 +6,7 @@
 
 typedef double (*Scalar)(double a, double b, double c);
 
+/* clang-format off */
 static double f_add(double a, double b, double c) { (void)c; return a + b; }
 static double f_sub(double a, double b, double c) { (void)c; return a - b; }
 static double f_mul(double a, double b, double c) { (void)c; return a * b; }
@@ -39,6 +40,7 @@ static double f_where(double a, double b, double c) { return a != 0 ? b : c; }
 static double f_same(double a, double b, double c) { (void)b; (void)c; return a; }
 static double f_truncate(double a, double b, double c) { (void)b; (void)c; return trunc(a); }
 static double f_truth(double a, double b, double c) { (void)b; (void)c; return a != 0; }
+/* clang-format on */
 
 static double f_gelu_tanh(double a, double b, double c)
 {
@@ -47,6 +49,7 @@ static double f_gelu_tanh(double a, double b, double c)
     return 0.5 * a * (1 + tanh(sqrt(2 / M_PI) * (a + 0.044715 * a * a * a)));
 }
 
+/* clang-format off */
 static const Scalar scalars[OP_COUNT] = {
     [OP_add] = f_add, [OP_sub] = f_sub, [OP_mul] = f_mul, [OP_div] = f_div, [OP_mod] = f_mod, [OP_pow] = f_pow,
     [OP_maximum] = f_maximum, [OP_minimum] = f_minimum, [OP_neg] = f_neg, [OP_abs] = f_abs, [OP_exp] = f_exp, [OP_log] = f_log,
@@ -54,6 +57,7 @@ static const Scalar scalars[OP_COUNT] = {
     [OP_sigmoid] = f_sigmoid, [OP_silu] = f_silu, [OP_gelu] = f_gelu, [OP_gelu_tanh] = f_gelu_tanh, [OP_lt] = f_lt, [OP_le] = f_le,
     [OP_eq] = f_eq, [OP_ne] = f_ne, [OP_and] = f_and, [OP_or] = f_or, [OP_not] = f_not, [OP_where] = f_where,
 };
+/* clang-format on */
 
 static Scalar scalar_of(const Node *n)
 {
@@ -172,9 +176,13 @@ void eval_softmax(Run *run, const Value *in, const char *axis, Value *out)
         }
 }
 
-/* ---- products: operands permuted to [batch, m, k] and [batch, k, n] ------------------------------------------------------------------ */
+/* ---- products: operands permuted to [batch, m, k] and [batch, k, n] ---------------------------------------------- */
 
-typedef struct AxisList { const char *name[2 * MAX_RANK]; int64_t size[2 * MAX_RANK]; int n; } AxisList;
+typedef struct AxisList {
+    const char *name[2 * MAX_RANK];
+    int64_t size[2 * MAX_RANK];
+    int n;
+} AxisList;
 
 static void list_add(AxisList *l, const char *name, int64_t size)
 {
@@ -202,7 +210,8 @@ static int64_t step_of(const Value *v, const char *axis)
 }
 
 /* Copies between `v` in its own order and a packed array in the order first, second, third. */
-static void permute(const Value *v, double *packed, const AxisList *first, const AxisList *second, const AxisList *third, bool unpack)
+static void permute(const Value *v, double *packed, const AxisList *first, const AxisList *second,
+                    const AxisList *third, bool unpack)
 {
     int64_t dims[4 * MAX_RANK], steps[4 * MAX_RANK], at[4 * MAX_RANK] = {0}, offset = 0;
     const AxisList *lists[3] = {first, second, third};
@@ -230,7 +239,8 @@ static void permute(const Value *v, double *packed, const AxisList *first, const
 }
 
 /* c[m][n] = sum over k of a[m][k] * b[k][n], four rows at a time. */
-static void multiply(const double *restrict a, const double *restrict b, double *restrict c, int64_t m, int64_t k, int64_t n, bool skip_zero)
+static void multiply(const double *restrict a, const double *restrict b, double *restrict c, int64_t m, int64_t k,
+                     int64_t n, bool skip_zero)
 {
     memset(c, 0, (size_t)(m * n) * sizeof *c);
     int64_t row = 0;

@@ -6,7 +6,7 @@ const OpInfo op_info[OP_COUNT] = {
 #define G LEVEL_GRAPH
 #define K LEVEL_KERNEL
 #define B LEVEL_BODY
-#define OP(name, arity, class, flags, levels, template, sentence) \
+#define OP(name, arity, class, flags, levels, template, sentence)                                                      \
     [OP_##name] = {#name, arity, CLASS_##class, flags, levels, template, sentence},
 #include "ir/ops.def"
 #undef OP
@@ -21,9 +21,11 @@ const AttrInfo attr_info[ATTR_COUNT] = {
 #undef ATTR
 };
 
-bool op_from_name(const char *name, Op *out) {
+bool op_from_name(const char *name, Op *out)
+{
     for (int i = 0; i < OP_COUNT; i++) {
-        if (strcmp(op_info[i].name, name) != 0) continue;
+        if (strcmp(op_info[i].name, name) != 0)
+            continue;
         *out = (Op)i;
         return true;
     }
@@ -33,14 +35,17 @@ bool op_from_name(const char *name, Op *out) {
 bool op_takes(Op op, AttrId attr)
 {
     switch (attr) {
-    case ATTR_key: case ATTR_stored: case ATTR_strides: return op == OP_weight;
+    case ATTR_key:
+    case ATTR_stored:
+    case ATTR_strides: return op == OP_weight;
     case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice;
     case ATTR_value: return op == OP_const;
     case ATTR_table: return op == OP_table;
     case ATTR_size: return op == OP_extent;
     case ATTR_over:
-        return op_info[op].class == CLASS_REDUCE || op_info[op].class == CLASS_ROW || op_info[op].class == CLASS_CONTRACT || op == OP_gather
-               || (op_info[op].class == CLASS_KERNEL && op != OP_map);
+        return op_info[op].class == CLASS_REDUCE || op_info[op].class == CLASS_ROW ||
+               op_info[op].class == CLASS_CONTRACT || op == OP_gather ||
+               (op_info[op].class == CLASS_KERNEL && op != OP_map);
     case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append;
     case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand;
     case ATTR_interleave: return op == OP_rotate;

@@ -1,109 +1,138 @@
-/* The text form: what graph_print writes, graph_read reads and prints again identically. The syntax is described in docs/ir.md.
+/* The text form: what graph_print writes, graph_read reads and prints again identically. The syntax is described in
+ * docs/ir.md.
  *
- * One line a value; names are the model's words. Sizes stand once, in the `dims` line; an axis is written NAME=SIZE only where its name
- * means another size elsewhere. `=` and `:` are aligned within a block. */
+ * One line a value; names are the model's words. Sizes stand once, in the `dims` line; an axis is written NAME=SIZE
+ * only where its name means another size elsewhere. `=` and `:` are aligned within a block. */
 #include <ctype.h>
 #include <string.h>
 #include "ir/ir.h"
 
-typedef struct Size { Extent size; int times; } Size;
-typedef struct Sizes { Size *items; size_t count, capacity, usual; } Sizes;     /* of one axis name; usual: the size it has most often */
+typedef struct Size {
+    Extent size;
+    int times;
+} Size;
+typedef struct Sizes {
+    Size *items;
+    size_t count, capacity, usual;
+} Sizes; /* of one axis name; usual: the size it has most often */
 
 typedef struct Printer {
     Text *out;
     Arena *arena;
     const Graph *model;
-    Map sizes;                          /* axis name -> Sizes * */
+    Map sizes; /* axis name -> Sizes * */
 } Printer;
 
-/* ---- what the names of axes mean -------------------------------------------------------------------------------------------------- */
+/* ---- what the names of axes mean --------------------------------------------------------------------------------- */
 
-static const Symbol *symbol_named(const Graph *model, const char *name) {
+static const Symbol *symbol_named(const Graph *model, const char *name)
+{
     for (int i = 0; i < model->n_symbols; i++)
-        if (!strcmp(model->symbols[i]->name, name)) return model->symbols[i];
+        if (!strcmp(model->symbols[i]->name, name))
+            return model->symbols[i];
     return NULL;
 }
 
-static void note_size(Printer *p, const Axis *a) {
+static void note_size(Printer *p, const Axis *a)
+{
     Sizes *list = map_get(&p->sizes, a->name);
     if (!list) {
         list = arena_alloc(p->arena, sizeof *list);
         map_set(&p->sizes, a->name, list);
     }
     size_t i = 0;
-    while (i < list->count && !extent_equal(list->items[i].size, a->size)) i++;
+    while (i < list->count && !extent_equal(list->items[i].size, a->size))
+        i++;
     if (i == list->count) {
         list->items = arena_room(p->arena, list->items, list->count, &list->capacity, sizeof *list->items);
         list->items[list->count++] = (Size){a->size, 0};
     }
-    if (++list->items[i].times > list->items[list->usual].times) list->usual = i;
+    if (++list->items[i].times > list->items[list->usual].times)
+        list->usual = i;
 }
 
-static void note_graph(Printer *p, const Graph *g) {
+static void note_graph(Printer *p, const Graph *g)
+{
     for (const Node *n = g->first; n; n = n->next) {
         for (int i = 0; n->type && i < n->type->rank; i++)
-            if (!symbol_named(p->model, n->type->axis[i].name)) note_size(p, &n->type->axis[i]);
-        if (n->body) note_graph(p, n->body);
+            if (!symbol_named(p->model, n->type->axis[i].name))
+                note_size(p, &n->type->axis[i]);
+        if (n->body)
+            note_graph(p, n->body);
     }
 }
 
 /* What the name means where nothing else is written. */
-static bool is_usual(const Printer *p, const Axis *a) {
+static bool is_usual(const Printer *p, const Axis *a)
+{
     const Symbol *s = symbol_named(p->model, a->name);
-    if (s) return extent_equal(a->size, extent_symbol(s));
+    if (s)
+        return extent_equal(a->size, extent_symbol(s));
     const Sizes *list = map_get(&p->sizes, a->name);
     return list && extent_equal(a->size, list->items[list->usual].size);
 }
 
-static void put_type(Printer *p, const Type *t) {
+static void put_type(Printer *p, const Type *t)
+{
     text_add(p->out, "%s", dtype_name(t->dtype));
     for (int i = 0; i < t->rank; i++) {
         const Axis *a = &t->axis[i];
         text_add(p->out, "%s%s", i ? ", " : "[", a->name);
-        if (is_usual(p, a)) continue;
+        if (is_usual(p, a))
+            continue;
         text_char(p->out, '=');
         extent_print(a->size, p->out);
     }
-    if (t->rank) text_char(p->out, ']');
+    if (t->rank)
+        text_char(p->out, ']');
 }
 
-/* ---- words and "text" ---------------------------------------------------------------------------------------------------- */
+/* ---- words and "text" -------------------------------------------------------------------------------------------- */
 
-static bool is_word(const char *s) {
-    if (!isalpha((unsigned char)*s) && *s != '_') return false;
+static bool is_word(const char *s)
+{
+    if (!isalpha((unsigned char)*s) && *s != '_')
+        return false;
     for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.') return false;
+        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.')
+            return false;
     return true;
 }
 
-static void put_name(Text *out, const char *name, bool quoted) {
+static void put_name(Text *out, const char *name, bool quoted)
+{
     if (!quoted && is_word(name)) {
         text_add(out, "%s", name);
         return;
     }
     text_char(out, '"');
     for (; *name; name++) {
-        if (*name == '"' || *name == '\\') text_char(out, '\\');
+        if (*name == '"' || *name == '\\')
+            text_char(out, '\\');
         text_char(out, iscntrl((unsigned char)*name) ? '?' : *name);
     }
     text_char(out, '"');
 }
 
-/* ---- header --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- header ------------------------------------------------------------------------------------------------------ */
 
-static void put_dim(Printer *p, const char *name) {
+static void put_dim(Printer *p, const char *name)
+{
     enum { WIDEST = 100 };
-    if (text_column(p->out) > WIDEST) text_add(p->out, "\n  dims  ");
+    if (text_column(p->out) > WIDEST)
+        text_add(p->out, "\n  dims  ");
     text_add(p->out, "  %s = ", name);
 }
 
-static void put_dims(Printer *p) {
+static void put_dims(Printer *p)
+{
     text_add(p->out, "  dims  ");
     for (int i = 0; i < p->model->n_symbols; i++) {
         const Symbol *s = p->model->symbols[i];
         put_dim(p, s->name);
         text_add(p->out, "%lld..", (long long)s->low);
-        if (s->high != SYMBOL_UNBOUNDED) text_add(p->out, "%lld", (long long)s->high);
+        if (s->high != SYMBOL_UNBOUNDED)
+            text_add(p->out, "%lld", (long long)s->high);
     }
     for (size_t i = 0; i < p->sizes.count; i++) {
         const Sizes *list = p->sizes.entries[i].value;
@@ -113,12 +142,14 @@ static void put_dims(Printer *p) {
     text_char(p->out, '\n');
 }
 
-static void put_caches_and_regions(Printer *p) {
+static void put_caches_and_regions(Printer *p)
+{
     for (int i = 0; i < p->model->n_caches; i++) {
         const Cache *c = &p->model->caches[i];
         text_add(p->out, "  cache   %s ", c->name);
         put_type(p, c->type);
-        text_add(p->out, " grows %s x %lld%s\n", c->type->axis[c->growing].name, (long long)c->layers, c->panels ? " panels" : "");
+        text_add(p->out, " grows %s x %lld%s\n", c->type->axis[c->growing].name, (long long)c->layers,
+                 c->panels ? " panels" : "");
     }
     for (int i = 0; i < p->model->n_regions; i++) {
         const Region *r = &p->model->regions[i];
@@ -126,13 +157,15 @@ static void put_caches_and_regions(Printer *p) {
         for (int k = 0; k < r->n; k++) {
             text_add(p->out, " * ");
             extent_print(r->unit[k], p->out);
-            if (r->round[k] > 1) text_add(p->out, " to %lld", (long long)r->round[k]);
+            if (r->round[k] > 1)
+                text_add(p->out, " to %lld", (long long)r->round[k]);
         }
         text_add(p->out, ", bound %lld\n", (long long)r->lower_bound);
     }
 }
 
-static void put_header(Printer *p) {
+static void put_header(Printer *p)
+{
     const Graph *g = p->model;
     text_add(p->out, "%s %s(", g->level == LEVEL_KERNEL ? "kernels" : "graph", g->name);
     for (int i = 0; i < g->n_params; i++) {
@@ -149,9 +182,10 @@ static void put_header(Printer *p) {
     put_caches_and_regions(p);
 }
 
-/* ---- attributes --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 
-static void put_attr(Text *out, const Attr *a) {
+static void put_attr(Text *out, const Attr *a)
+{
     text_add(out, " %s=", attr_info[a->id].name);
     switch (attr_info[a->id].kind) {
     case ATTR_KIND_INT: text_add(out, "%lld", (long long)a->integer); return;
@@ -171,7 +205,8 @@ static void put_attr(Text *out, const Attr *a) {
         text_add(out, a->names.count ? "]" : "[]");
         return;
     case ATTR_KIND_INTS:
-        for (int i = 0; i < a->ints.count; i++) text_add(out, "%s%lld", i ? ", " : "[", (long long)a->ints.items[i]);
+        for (int i = 0; i < a->ints.count; i++)
+            text_add(out, "%s%lld", i ? ", " : "[", (long long)a->ints.items[i]);
         text_add(out, a->ints.count ? "]" : "[]");
         return;
     case ATTR_KIND_FLOATS:
@@ -183,33 +218,44 @@ static void put_attr(Text *out, const Attr *a) {
     }
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
-static void put_place(Text *out, const Place *at) {
-    static const char *const words[] = {[PLACE_INPUT] = "input", [PLACE_OUTPUT] = "output", [PLACE_WEIGHT] = "weight", [PLACE_CACHE] = "cache",
-                                        [PLACE_VIEW] = "view", [PLACE_INLINE] = "inline"};
-    if (at->kind == PLACE_NONE) return;
-    if (at->kind == PLACE_ARENA) text_add(out, " @%d+%lld", at->region, (long long)at->offset);
-    else if (at->kind == PLACE_INPUT || at->kind == PLACE_OUTPUT || at->kind == PLACE_CACHE) text_add(out, " @%s.%d", words[at->kind], at->index);
-    else text_add(out, " @%s", words[at->kind]);
+static void put_place(Text *out, const Place *at)
+{
+    static const char *const words[] = {[PLACE_INPUT] = "input", [PLACE_OUTPUT] = "output", [PLACE_WEIGHT] = "weight",
+                                        [PLACE_CACHE] = "cache", [PLACE_VIEW] = "view",     [PLACE_INLINE] = "inline"};
+    if (at->kind == PLACE_NONE)
+        return;
+    if (at->kind == PLACE_ARENA)
+        text_add(out, " @%d+%lld", at->region, (long long)at->offset);
+    else if (at->kind == PLACE_INPUT || at->kind == PLACE_OUTPUT || at->kind == PLACE_CACHE)
+        text_add(out, " @%s.%d", words[at->kind], at->index);
+    else
+        text_add(out, " @%s", words[at->kind]);
 }
 
-static void put_span(Text *out, const char *before, Span at) {
-    if (!at.source) return;
+static void put_span(Text *out, const char *before, Span at)
+{
+    if (!at.source)
+        return;
     LineColumn where = span_start(at);
     text_add(out, "%s%s:%d:%d", before, at.source->path, where.line, where.column);
 }
 
-static bool is_param(const Node *n) {
+static bool is_param(const Node *n)
+{
     return n->op == OP_input || n->op == OP_index || n->op == OP_carry || n->op == OP_param;
 }
 
-static void put_inputs(Text *out, const Node *n) {
-    for (int i = 0; i < n->n_inputs; i++) text_add(out, "%s%s", i ? ", " : " ", n->inputs[i]->name);
+static void put_inputs(Text *out, const Node *n)
+{
+    for (int i = 0; i < n->n_inputs; i++)
+        text_add(out, "%s%s", i ? ", " : " ", n->inputs[i]->name);
 }
 
 /* The part before the body or the type: "gemm x, w1, b1 over=D weights=1". */
-static void put_call(Printer *p, const Node *n) {
+static void put_call(Printer *p, const Node *n)
+{
     text_add(p->out, "%s", op_info[n->op].name);
     if (n->op == OP_repeat) {
         text_add(p->out, " %s < %lld", n->body->params[0]->name, (long long)attr_int(n, ATTR_count, 0));
@@ -222,8 +268,10 @@ static void put_call(Printer *p, const Node *n) {
         put_inputs(p->out, n);
     }
     for (int i = 0; i < n->n_attrs; i++)
-        if (n->op != OP_repeat || n->attrs[i].id != ATTR_count) put_attr(p->out, &n->attrs[i]);
-    if (!n->body || n->op == OP_repeat) return;
+        if (n->op != OP_repeat || n->attrs[i].id != ATTR_count)
+            put_attr(p->out, &n->attrs[i]);
+    if (!n->body || n->op == OP_repeat)
+        return;
     for (int i = 0; i < n->body->n_params; i++) {
         text_add(p->out, "%s%s: ", i ? ", " : " (", n->body->params[i]->name);
         put_type(p, n->body->params[i]->type);
@@ -233,7 +281,8 @@ static void put_call(Printer *p, const Node *n) {
 
 static void put_nodes(Printer *p, const Graph *g, int indent);
 
-static void put_node(Printer *p, const Node *n, int indent, size_t names, size_t types) {
+static void put_node(Printer *p, const Node *n, int indent, size_t names, size_t types)
+{
     size_t margin = (size_t)indent * 2;
     text_pad(p->out, margin);
     text_add(p->out, "%s", n->name);
@@ -253,44 +302,53 @@ static void put_node(Printer *p, const Node *n, int indent, size_t names, size_t
     }
     put_place(p->out, &n->place);
     put_span(p->out, "   # ", n->at);
-    if (n->at.source) put_span(p->out, " via ", n->via);
+    if (n->at.source)
+        put_span(p->out, " via ", n->via);
     text_char(p->out, '\n');
 }
 
 /* The widths that align `=` and `:` in a block; long lines stick out instead of pushing all others to the right. */
-static void measure(Printer *p, const Graph *g, size_t *names, size_t *types) {
+static void measure(Printer *p, const Graph *g, size_t *names, size_t *types)
+{
     enum { WIDEST_NAME = 24, WIDEST_CALL = 72 };
     Text draft = text_new(p->arena), *out = p->out;
     *names = *types = 0;
     for (const Node *n = g->first; n; n = n->next)
-        if (!is_param(n) && strlen(n->name) <= WIDEST_NAME && strlen(n->name) > *names) *names = strlen(n->name);
+        if (!is_param(n) && strlen(n->name) <= WIDEST_NAME && strlen(n->name) > *names)
+            *names = strlen(n->name);
     p->out = &draft;
     for (const Node *n = g->first; n; n = n->next) {
-        if (is_param(n) || n->body) continue;
+        if (is_param(n) || n->body)
+            continue;
         draft.length = 0;
         put_call(p, n);
         size_t width = (*names > strlen(n->name) ? *names : strlen(n->name)) + 3 + draft.length;
-        if (width <= WIDEST_CALL && width > *types) *types = width;
+        if (width <= WIDEST_CALL && width > *types)
+            *types = width;
     }
     p->out = out;
 }
 
-static void put_nodes(Printer *p, const Graph *g, int indent) {
+static void put_nodes(Printer *p, const Graph *g, int indent)
+{
     size_t names, types;
     measure(p, g, &names, &types);
     for (const Node *n = g->first; n; n = n->next)
-        if (!is_param(n)) put_node(p, n, indent, names, types);
+        if (!is_param(n))
+            put_node(p, n, indent, names, types);
     text_pad(p->out, (size_t)indent * 2);
     text_add(p->out, g->owner && g->owner->op == OP_repeat ? "yield" : "return");
     for (int i = 0; i < g->n_results; i++) {
         text_add(p->out, i ? ", " : " ");
-        if (g->results[i].name) text_add(p->out, "%s = ", g->results[i].name);
+        if (g->results[i].name)
+            text_add(p->out, "%s = ", g->results[i].name);
         text_add(p->out, "%s", g->results[i].value->name);
     }
     text_char(p->out, '\n');
 }
 
-void graph_print(const Graph *model, Text *out) {
+void graph_print(const Graph *model, Text *out)
+{
     Printer p = {.out = out, .arena = out->arena, .model = model, .sizes = map_new(out->arena)};
     note_graph(&p, model);
     put_header(&p);

@@ -58,8 +58,10 @@ static inline uint64_t bench_random(Bench *t)
 static inline double bench_number(Bench *t, DType dtype)
 {
     uint64_t r = bench_random(t);
-    if (dtype == DT_BOOL) return (double)(r % 2);
-    if (dtype == DT_I32) return (double)(int64_t)(r % 7) - 3;
+    if (dtype == DT_BOOL)
+        return (double)(r % 2);
+    if (dtype == DT_I32)
+        return (double)(int64_t)(r % 7) - 3;
     return ((double)(r % 257) - 128) / 64;
 }
 
@@ -69,15 +71,18 @@ static inline void bench_begin(Bench *t, const char *text, const int64_t *sizes)
     bench_open(t);
     t->g = bench_read(t, text);
     ck_assert_msg(t->g != NULL, "%s", bench_said(t));
-    for (int i = 0; i < t->g->n_symbols; i++) t->sizes[i] = sizes[i];
+    for (int i = 0; i < t->g->n_symbols; i++)
+        t->sizes[i] = sizes[i];
     for (int i = 0; i < t->g->n_params; i++) {
         const Type *type = t->g->params[i]->type;
         HostTensor *h = &t->in[i];
         *h = (HostTensor){.name = t->g->params[i]->name, .dtype = type->dtype, .rank = type->rank};
-        for (int a = 0; a < type->rank; a++) h->dims[a] = extent_value(type->axis[a].size, t->g, t->sizes);
+        for (int a = 0; a < type->rank; a++)
+            h->dims[a] = extent_value(type->axis[a].size, t->g, t->sizes);
         int64_t count = host_count(h);
         h->data = arena_array(&t->arena, (size_t)count + 1, 8);
-        for (int64_t k = 0; k < count; k++) host_set(h, k, bench_number(t, type->dtype));
+        for (int64_t k = 0; k < count; k++)
+            host_set(h, k, bench_number(t, type->dtype));
     }
     t->bind = (Bindings){.sizes = t->sizes, .inputs = t->in};
     t->bind.caches = interpret_caches(t->g, t->sizes, &t->arena);
@@ -86,7 +91,8 @@ static inline void bench_begin(Bench *t, const char *text, const int64_t *sizes)
 static inline void bench_set(Bench *t, int input, const double *numbers, int64_t count)
 {
     ck_assert_int_eq(host_count(&t->in[input]), count);
-    for (int64_t i = 0; i < count; i++) host_set(&t->in[input], i, numbers[i]);
+    for (int64_t i = 0; i < count; i++)
+        host_set(&t->in[input], i, numbers[i]);
 }
 
 static inline double bench_in(const Bench *t, int input, int64_t index)
@@ -104,7 +110,8 @@ static inline Value *bench_run(Bench *t)
 
 static inline bool same_number(double a, double b)
 {
-    if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
+    if (isnan(a) || isnan(b))
+        return isnan(a) && isnan(b);
     return a == b || fabs(a - b) <= 1e-12 * fmax(1, fmax(fabs(a), fabs(b)));
 }
 
@@ -112,7 +119,8 @@ static inline void check_numbers(const Value *v, const double *want, int64_t cou
 {
     ck_assert_int_eq(v->count, count);
     for (int64_t i = 0; i < count; i++)
-        ck_assert_msg(same_number(v->data[i], want[i]), "element %lld is %.17g, not %.17g", (long long)i, v->data[i], want[i]);
+        ck_assert_msg(same_number(v->data[i], want[i]), "element %lld is %.17g, not %.17g", (long long)i, v->data[i],
+                      want[i]);
 }
 
 static inline int run_cases(const char *name, const TTest *const *tests, size_t count)
@@ -120,7 +128,8 @@ static inline int run_cases(const char *name, const TTest *const *tests, size_t 
     Suite *suite = suite_create(name);
     TCase *cases = tcase_create(name);
     tcase_set_timeout(cases, 120);
-    for (size_t i = 0; i < count; i++) tcase_add_test(cases, tests[i]);
+    for (size_t i = 0; i < count; i++)
+        tcase_add_test(cases, tests[i]);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
@@ -129,11 +138,11 @@ static inline int run_cases(const char *name, const TTest *const *tests, size_t 
     return failed != 0;
 }
 
-#define RUN_CASES(name, ...) \
-    int main(void) \
-    { \
-        const TTest *const tests[] = {__VA_ARGS__}; \
-        return run_cases(name, tests, sizeof tests / sizeof *tests); \
+#define RUN_CASES(name, ...)                                                                                           \
+    int main(void)                                                                                                     \
+    {                                                                                                                  \
+        const TTest *const tests[] = {__VA_ARGS__};                                                                    \
+        return run_cases(name, tests, sizeof tests / sizeof *tests);                                                   \
     }
 
 #endif

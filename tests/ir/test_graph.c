@@ -1,9 +1,10 @@
 /* Sizes, types, attributes and the list of nodes: the small tools that everything else stands on. */
 #include "ir_test.h"
 
-/* ---- sizes ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
-static const Symbol past = {"past", 0, 8, {0}}, s = {"S", 1, 4, {0}}, b = {"B", 1, SYMBOL_UNBOUNDED, {0}}, h = {"H", 1, 9, {0}};
+static const Symbol past = {"past", 0, 8, {0}}, s = {"S", 1, 4, {0}}, b = {"B", 1, SYMBOL_UNBOUNDED, {0}},
+                    h = {"H", 1, 9, {0}};
 
 static const char *shown(Arena *a, Extent e)
 {
@@ -78,7 +79,7 @@ START_TEST(extents_have_bounds)
 }
 END_TEST
 
-/* ---- types ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(types)
 {
@@ -86,24 +87,29 @@ START_TEST(types)
     bench_open(&t);
     Symbol local = s;
     local.name = name_of(&t.names, "S");
-    Axis axes[] = {{name_of(&t.names, "S"), extent_symbol(&local)}, {name_of(&t.names, "T"), plus(extent_symbol(&local), extent_const(1))}, {name_of(&t.names, "K"), extent_const(4)}};
+    Axis axes[] = {{name_of(&t.names, "S"), extent_symbol(&local)},
+                   {name_of(&t.names, "T"), plus(extent_symbol(&local), extent_const(1))},
+                   {name_of(&t.names, "K"), extent_const(4)}};
     Axis turned[] = {axes[2], axes[0], axes[1]};
-    const Type *a = type_new(&t.cx, DT_F32, 3, axes), *r = type_new(&t.cx, DT_F32, 3, turned), *i = type_with_dtype(&t.cx, a, DT_I32);
+    const Type *a = type_new(&t.cx, DT_F32, 3, axes), *r = type_new(&t.cx, DT_F32, 3, turned),
+               *i = type_with_dtype(&t.cx, a, DT_I32);
     Text text = text_new(&t.arena);
     type_print(a, &text);
     ck_assert_str_eq(text.data, "f32[S, T=S+1, K=4]");
     text.length = 0;
     type_print(type_new(&t.cx, DT_BOOL, 0, NULL), &text);
     ck_assert_str_eq(text.data, "bool");
-    ck_assert(type_equal(a, a) && !type_equal(a, r) && !type_equal(a, i) && type_same_axes(a, r) && type_same_axes(a, i));
+    ck_assert(type_equal(a, a) && !type_equal(a, r) && !type_equal(a, i) && type_same_axes(a, r) &&
+              type_same_axes(a, i));
     ck_assert(type_find(a, name_of(&t.names, "K")) == 2 && type_find(a, name_of(&t.names, "Q")) == -1);
     turned[0].size = extent_const(5);
-    ck_assert(!type_same_axes(a, type_new(&t.cx, DT_F32, 3, turned)) && !type_same_axes(a, type_new(&t.cx, DT_F32, 2, axes)));
+    ck_assert(!type_same_axes(a, type_new(&t.cx, DT_F32, 3, turned)) &&
+              !type_same_axes(a, type_new(&t.cx, DT_F32, 2, axes)));
     bench_close(&t);
 }
 END_TEST
 
-/* ---- attributes ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 
 START_TEST(attributes_are_sorted_and_replaced)
 {
@@ -120,10 +126,12 @@ START_TEST(attributes_are_sorted_and_replaced)
     attr_set_float(&t.cx, n, ATTR_value, 0.5);
     attr_set_names(&t.cx, n, ATTR_over, (const char *[]){"H", "K"}, 2);
     attr_set_floats(&t.cx, n, ATTR_table, NULL, 0);
-    for (int i = 1; i < n->n_attrs; i++) ck_assert_int_lt(n->attrs[i - 1].id, n->attrs[i].id);
+    for (int i = 1; i < n->n_attrs; i++)
+        ck_assert_int_lt(n->attrs[i - 1].id, n->attrs[i].id);
     ck_assert_int_eq(n->n_attrs, 7);
     ck_assert_str_eq(attr_name(n, ATTR_key), "c");
-    ck_assert(attr_has_name(n, ATTR_over, "K") && !attr_has_name(n, ATTR_over, "D") && !attr_has_name(other, ATTR_over, "K"));
+    ck_assert(attr_has_name(n, ATTR_over, "K") && !attr_has_name(n, ATTR_over, "D") &&
+              !attr_has_name(other, ATTR_over, "K"));
     ck_assert(attr_float(n, ATTR_value, 1) == 0.5 && attr_float(other, ATTR_value, 1) == 1);
     ck_assert(attr_int(n, ATTR_index, -3) == -3 && attr_bool(n, ATTR_keep, false) && !node_attr(n, ATTR_size));
     ck_assert_int_eq(other->n_attrs, 4);
@@ -133,18 +141,21 @@ START_TEST(attributes_are_sorted_and_replaced)
 }
 END_TEST
 
-/* ---- graphs ----------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
-static const char nested[] =
-    "graph T(x: f32[D])\n  dims D = 3\n  k = const value=2 : f32\n  y = add x, k\n  r = repeat i < 2 carries a = y {\n    b = mul a, k\n"
-    "    q = repeat j < 3 carries c = b {\n      d = add c, x\n      yield d\n    }\n    yield q\n  }\n  z = neg r\n  return first = z, second = y\n";
+static const char nested[] = "graph T(x: f32[D])\n  dims D = 3\n  k = const value=2 : f32\n  y = add x, k\n  r = "
+                             "repeat i < 2 carries a = y {\n    b = mul a, k\n"
+                             "    q = repeat j < 3 carries c = b {\n      d = add c, x\n      yield d\n    }\n    "
+                             "yield q\n  }\n  z = neg r\n  return first = z, second = y\n";
 
 static Node *find(Graph *g, const char *name)
 {
     for (Node *n = g->first; n; n = n->next) {
-        if (n->name && !strcmp(n->name, name)) return n;
+        if (n->name && !strcmp(n->name, name))
+            return n;
         Node *inside = n->body ? find(n->body, name) : NULL;
-        if (inside) return inside;
+        if (inside)
+            return inside;
     }
     return NULL;
 }
@@ -160,7 +171,8 @@ START_TEST(uses_count_bodies_and_results)
     ck_assert_int_eq(find(t.g, "y")->uses, 2);
     ck_assert_int_eq(find(t.g, "d")->uses, 1);
     ck_assert_int_eq(find(t.g, "z")->uses, 1);
-    ck_assert(node_is_outside(find(t.g, "x"), find(t.g, "d")->graph) && !node_is_outside(find(t.g, "d"), find(t.g, "d")->graph));
+    ck_assert(node_is_outside(find(t.g, "x"), find(t.g, "d")->graph) &&
+              !node_is_outside(find(t.g, "d"), find(t.g, "d")->graph));
     ck_assert(graph_model(find(t.g, "d")->graph) == t.g);
     bench_close(&t);
 }
@@ -170,7 +182,8 @@ START_TEST(nodes_move_and_are_replaced)
 {
     Bench t;
     bench_begin(&t, nested, NULL);
-    Node *y = find(t.g, "y"), *k = find(t.g, "k"), *d = find(t.g, "d"), *z = find(t.g, "z"), *r = find(t.g, "r"), *x = find(t.g, "x");
+    Node *y = find(t.g, "y"), *k = find(t.g, "k"), *d = find(t.g, "d"), *z = find(t.g, "z"), *r = find(t.g, "r"),
+         *x = find(t.g, "x");
     Node *four = node_before(&t.cx, k, OP_const, k->type, 0, NULL);
     attr_set_float(&t.cx, four, ATTR_value, 4);
     node_replace(k, four);
@@ -199,17 +212,20 @@ START_TEST(names_become_unique_words)
     bench_open(&t);
     Graph *g = graph_new(&t.cx, "T", LEVEL_GRAPH);
     const Type *f = type_new(&t.cx, DT_F32, 0, NULL);
-    static const char *const hints[] = {"x", "x", "x.1", NULL, NULL, "yield", "0.w y", "x.1", "h.{i}.w", "", "x.2.7", "x.2.7"};
-    static const char *const want[] = {"x", "x.2", "x.1", "const", "const.1", "yield.1", "_0.w_y", "x.3", "h._i_.w", "const.2", "x.2.7", "x.2.1"};
+    static const char *const hints[] = {"x",     "x",   "x.1",     NULL, NULL,    "yield",
+                                        "0.w y", "x.1", "h.{i}.w", "",   "x.2.7", "x.2.7"};
+    static const char *const want[] = {"x",      "x.2", "x.1",     "const",   "const.1", "yield.1",
+                                       "_0.w_y", "x.3", "h._i_.w", "const.2", "x.2.7",   "x.2.1"};
     Node *nodes[12];
     for (int i = 0; i < 12; i++) {
         nodes[i] = node_new(&t.cx, g, OP_const, f, 0, NULL);
         nodes[i]->name = hints[i] ? name_of(&t.names, hints[i]) : NULL;
         attr_set_float(&t.cx, nodes[i], ATTR_value, i);
     }
-    for (int round = 0; round < 2; round++) {       /* naming again changes nothing */
+    for (int round = 0; round < 2; round++) { /* naming again changes nothing */
         graph_name_all(&t.cx, g);
-        for (int i = 0; i < 12; i++) ck_assert_str_eq(nodes[i]->name, want[i]);
+        for (int i = 0; i < 12; i++)
+            ck_assert_str_eq(nodes[i]->name, want[i]);
     }
     bench_close(&t);
 }
@@ -225,7 +241,8 @@ START_TEST(copies_are_deep)
     graph_print(copy, &copied);
     ck_assert_str_eq(before.data, copied.data);
     Node *d = find(copy, "d");
-    ck_assert(d != find(t.g, "d") && d->inputs[1] == find(copy, "x") && d->graph->owner == find(copy, "q") && graph_model(d->graph) == copy);
+    ck_assert(d != find(t.g, "d") && d->inputs[1] == find(copy, "x") && d->graph->owner == find(copy, "q") &&
+              graph_model(d->graph) == copy);
     attr_set_float(&t.cx, find(copy, "k"), ATTR_value, 9);
     d->inputs[1] = d->inputs[0];
     node_remove(find(copy, "z"));
@@ -238,8 +255,9 @@ START_TEST(copies_are_deep)
 }
 END_TEST
 
-/* ---- bodies as one line ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- bodies as one line ------------------------------------------------------------------------------------------ */
 
+/* clang-format off */
 static const struct { const char *kernel, *line; } expressions[] = {
     {"gemm x, w, b over=D weights=1 (a: f32[B, F], c: f32[F]) { t = add a, c  u = gelu t  return u }", "gelu(acc + b)"},
     {"gemm x, w, w over=D weights=2 (a: f32[B, F], c: f32[B, F]) { t = silu a  u = mul t, c  return u }", "silu(acc0) * acc1"},
@@ -255,14 +273,18 @@ static const struct { const char *kernel, *line; } expressions[] = {
     {"rowwise x over=D (a: f32[B, D]) { m = mean a over=D  c = sub a, m  q = mul c, c  v = sum q over=D  u = div c, v  return u }",
      "c / sum(c * c over D) where c = x - mean(x over D)"},
 };
+/* clang-format on */
 
 START_TEST(expressions_have_no_spare_parentheses)
 {
     for (size_t i = 0; i < sizeof expressions / sizeof *expressions; i++) {
         Bench t;
         bench_open(&t);
-        const char *text = arena_print(&t.arena, "kernels T(x: f32[B, D], y: f32[B, D])\n  dims B = 1..  past = 0..  D = 3  F = 2\n  w = weight key=\"w\" : f32[F, D]\n"
-                                                 "  b = weight key=\"b\" : f32[F]\n  o = %s\n  return o\n", expressions[i].kernel);
+        const char *text = arena_print(&t.arena,
+                                       "kernels T(x: f32[B, D], y: f32[B, D])\n  dims B = 1..  past = 0..  D = 3  F = "
+                                       "2\n  w = weight key=\"w\" : f32[F, D]\n"
+                                       "  b = weight key=\"b\" : f32[F]\n  o = %s\n  return o\n",
+                                       expressions[i].kernel);
         Graph *g = bench_read(&t, text);
         ck_assert_msg(g != NULL, "%s: %s", expressions[i].line, bench_said(&t));
         Text line = text_new(&t.arena);
@@ -280,7 +302,8 @@ START_TEST(expressions_of_shared_values_stay_short)
     bench_open(&t);
     Text text = text_new(&t.arena);
     text_add(&text, "kernels T(x: f32)\n  dims\n  o = map x (t0: f32) {\n");
-    for (int i = 0; i < 60; i++) text_add(&text, "    t%d = mul t%d, t%d\n", i + 1, i, i);
+    for (int i = 0; i < 60; i++)
+        text_add(&text, "    t%d = mul t%d, t%d\n", i + 1, i, i);
     text_add(&text, "    return t60\n  }\n  return o\n");
     Graph *g = bench_read(&t, text.data);
     ck_assert_msg(g != NULL, "%s", bench_said(&t));
@@ -291,6 +314,7 @@ START_TEST(expressions_of_shared_values_stay_short)
 }
 END_TEST
 
-RUN_CASES("graph", extents_have_one_form, extents_multiply_and_divide, extents_never_wrap, extents_have_bounds, types, attributes_are_sorted_and_replaced,
-          uses_count_bodies_and_results, nodes_move_and_are_replaced, names_become_unique_words, copies_are_deep, expressions_have_no_spare_parentheses,
+RUN_CASES("graph", extents_have_one_form, extents_multiply_and_divide, extents_never_wrap, extents_have_bounds, types,
+          attributes_are_sorted_and_replaced, uses_count_bodies_and_results, nodes_move_and_are_replaced,
+          names_become_unique_words, copies_are_deep, expressions_have_no_spare_parentheses,
           expressions_of_shared_values_stay_short)

@@ -1,22 +1,27 @@
-/* Shape rules: for each op the type it gives, and near misses in dtype, rank, axis and size with the reason they are refused for.
- * The last case checks that no op was forgotten. */
+/* Shape rules: for each op the type it gives, and near misses in dtype, rank, axis and size with the reason they are
+ * refused for. The last case checks that no op was forgotten. */
 #include "ir_test.h"
 
-static const char header[] =
-    "T(x: f32[B, S, D], y: f32[S, B, D], v: f32[D], v5: f32[D=5], k: f32[S, H, K], one: f32[D=1], ids: i32[B, S], n: i32[S], n4: i32[S, K], keep: bool[B, S], on: bool[S],\n"
-    "  w: f32[V, D], c: f32[S, R], c3: f32[S, R=3], q: f32[B, S, H, K], kk: f32[B, T=past+S, H, K], vv: f32[B, T=past+S, H, W], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
-    "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  H = 2  K = 4  V = 9  R = 2  W = 3  A1 = 1  A2 = 1  A3 = 1  A4 = 1  A5 = 1  A6 = 1  A7 = 1  A8 = 1\n"
-    "  cache   kv.k f32[B, T=8, H, K] grows T x 2\n"
-    "  layer = const value=0 : i32\n"
-    "  half  = const value=0.5 : f32\n"
-    "  wg    = weight key=\"g\" : f32[F=6, D]\n"
-    "  wh    = weight key=\"h\" : f32[H, K, D]\n"
-    "  bad   = weight key=\"b\" : f32[F=6, D=5]\n";
+static const char header[] = "T(x: f32[B, S, D], y: f32[S, B, D], v: f32[D], v5: f32[D=5], k: f32[S, H, K], one: "
+                             "f32[D=1], ids: i32[B, S], n: i32[S], n4: i32[S, K], keep: bool[B, S], on: bool[S],\n"
+                             "  w: f32[V, D], c: f32[S, R], c3: f32[S, R=3], q: f32[B, S, H, K], kk: f32[B, T=past+S, "
+                             "H, K], vv: f32[B, T=past+S, H, W], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
+                             "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  H = 2  K = 4  V = 9  R = 2  W = 3  A1 "
+                             "= 1  A2 = 1  A3 = 1  A4 = 1  A5 = 1  A6 = 1  A7 = 1  A8 = 1\n"
+                             "  cache   kv.k f32[B, T=8, H, K] grows T x 2\n"
+                             "  layer = const value=0 : i32\n"
+                             "  half  = const value=0.5 : f32\n"
+                             "  wg    = weight key=\"g\" : f32[F=6, D]\n"
+                             "  wh    = weight key=\"h\" : f32[H, K, D]\n"
+                             "  bad   = weight key=\"b\" : f32[F=6, D=5]\n";
 
-typedef struct Case { const char *line, *gives, *refused; } Case;
+typedef struct Case {
+    const char *line, *gives, *refused;
+} Case;
 
 #define SCORE "(s: f32[B, S, H, T=past+S]) { u = neg s return u }"
 
+/* clang-format off */
 static const Case graph_cases[] = {
     /* leaves */
     {"o = const value=2 : i32", "i32", NULL},
@@ -189,7 +194,9 @@ static const Case graph_cases[] = {
     {"o = attend q, kk, vv over=K keys=T (s: f32[B, S, H, T=past+S]) { u = neg s return u, s }", NULL, "a body that returns a score"},
     {"o = attend q, kk, vv, keep over=K keys=T " SCORE, NULL, "1 inputs but 0 parameters"},
 };
+/* clang-format on */
 
+/* clang-format off */
 static const Case kernel_cases[] = {
     {"o = gemm x, wg over=D weights=1 (a: f32[B, S, F=6]) { u = gelu a return u }", "f32[B, S, F=6]", NULL},
     {"o = gemm x, wh, v over=D weights=1 (a: f32[B, S, H, K], b: f32[D]) { return a }", "f32[B, S, H=2, K=4]", NULL},
@@ -214,6 +221,7 @@ static const Case kernel_cases[] = {
     {"o = append q, layer, c cache=kv.k (a: f32[B, S, H, K]) { return a }", NULL, "parameters are not the types of the inputs"},
     {"o = append q, layer cache=kv.k (a: f32[B, S, H, K]) { return }", NULL, "append stores one value"},
 };
+/* clang-format on */
 
 static void check_case(const Case *c, const char *level, Text *wrong)
 {
@@ -225,7 +233,8 @@ static void check_case(const Case *c, const char *level, Text *wrong)
     if (g && c->gives) {
         text.length = 0;
         type_print(g->results[0].value->type, &text);
-        if (strcmp(text.data, c->gives)) text_add(wrong, "%s: gives %s, not %s\n", c->line, text.data, c->gives);
+        if (strcmp(text.data, c->gives))
+            text_add(wrong, "%s: gives %s, not %s\n", c->line, text.data, c->gives);
     } else if (g || c->gives || !strstr(bench_said(&t), c->refused)) {
         text_add(wrong, "%s: %s\n", c->line, g ? "accepted" : bench_said(&t));
     }
@@ -236,7 +245,8 @@ START_TEST(graph_level)
 {
     Arena arena = {0};
     Text wrong = text_new(&arena);
-    for (size_t i = 0; i < sizeof graph_cases / sizeof *graph_cases; i++) check_case(&graph_cases[i], "graph", &wrong);
+    for (size_t i = 0; i < sizeof graph_cases / sizeof *graph_cases; i++)
+        check_case(&graph_cases[i], "graph", &wrong);
     ck_assert_msg(wrong.length == 0, "%s", wrong.data);
     arena_free(&arena);
 }
@@ -246,7 +256,8 @@ START_TEST(kernel_level)
 {
     Arena arena = {0};
     Text wrong = text_new(&arena);
-    for (size_t i = 0; i < sizeof kernel_cases / sizeof *kernel_cases; i++) check_case(&kernel_cases[i], "kernels", &wrong);
+    for (size_t i = 0; i < sizeof kernel_cases / sizeof *kernel_cases; i++)
+        check_case(&kernel_cases[i], "kernels", &wrong);
     ck_assert_msg(wrong.length == 0, "%s", wrong.data);
     arena_free(&arena);
 }
@@ -257,18 +268,21 @@ static bool mentions(const Case *cases, size_t count, const char *op, bool good)
     char start[32];
     snprintf(start, sizeof start, "= %s ", op);
     for (size_t i = 0; i < count; i++)
-        if (good == (cases[i].gives != NULL) && strstr(cases[i].line, start)) return true;
+        if (good == (cases[i].gives != NULL) && strstr(cases[i].line, start))
+            return true;
     return false;
 }
 
 START_TEST(every_op_has_a_case_and_a_near_miss)
 {
     for (int op = 0; op < OP_COUNT; op++) {
-        if (op == OP_input || op == OP_index || op == OP_carry || op == OP_param) continue;     /* parts of other lines */
+        if (op == OP_input || op == OP_index || op == OP_carry || op == OP_param)
+            continue; /* parts of other lines */
         for (int good = 0; good < 2; good++)
-            ck_assert_msg(mentions(graph_cases, sizeof graph_cases / sizeof *graph_cases, op_info[op].name, good)
-                              || mentions(kernel_cases, sizeof kernel_cases / sizeof *kernel_cases, op_info[op].name, good),
-                          "%s has no %s", op_info[op].name, good ? "case" : "near miss");
+            ck_assert_msg(
+                mentions(graph_cases, sizeof graph_cases / sizeof *graph_cases, op_info[op].name, good) ||
+                    mentions(kernel_cases, sizeof kernel_cases / sizeof *kernel_cases, op_info[op].name, good),
+                "%s has no %s", op_info[op].name, good ? "case" : "near miss");
     }
 }
 END_TEST

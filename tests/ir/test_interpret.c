@@ -1,7 +1,7 @@
 /* The interpreter's leaves, views, moves, caches, repeats and kernels against definitions written out here. */
 #include "ir_test.h"
 
-/* ---- weights: every stored element is a number that tells its key and position ----------------------------------------------------------- */
+/* ---- weights: every stored element is a number that tells its key and position ----------------------------------- */
 
 static int calls;
 
@@ -9,20 +9,27 @@ static bool numbered_weight(void *state, const char *key, double *out, int64_t c
 {
     (void)state;
     calls++;
-    if (!strncmp(key, "missing", 7)) return false;
+    if (!strncmp(key, "missing", 7))
+        return false;
     double base = 0;
     for (const char *p = key; *p; p++)
-        if (*p >= '0' && *p <= '9') base = base * 10 + (*p - '0');
-    for (int64_t i = 0; i < count; i++) out[i] = base * 1000 + (double)i;
+        if (*p >= '0' && *p <= '9')
+            base = base * 10 + (*p - '0');
+    for (int64_t i = 0; i < count; i++)
+        out[i] = base * 1000 + (double)i;
     return true;
 }
 
 START_TEST(leaves)
 {
     Bench t;
-    bench_begin(&t, "graph T(x: f32[S])\n  dims past = 0..  S = 1..  N = 4\n  c = const value=-2.5 : f32\n  n = const value=7 : i32\n  b = const value=1 : bool\n"
-                    "  i = iota start=past : i32[S]\n  j = iota : i32[N]\n  e = extent size=2*S+past+1 : f32\n  t = table table=[1, 2.5, -3, 4e10] : f32[N]\n"
-                    "  return c, n, b, i, j, e, t\n", (int64_t[]){10, 3});
+    bench_begin(&t,
+                "graph T(x: f32[S])\n  dims past = 0..  S = 1..  N = 4\n  c = const value=-2.5 : f32\n  n = const "
+                "value=7 : i32\n  b = const value=1 : bool\n"
+                "  i = iota start=past : i32[S]\n  j = iota : i32[N]\n  e = extent size=2*S+past+1 : f32\n  t = table "
+                "table=[1, 2.5, -3, 4e10] : f32[N]\n"
+                "  return c, n, b, i, j, e, t\n",
+                (int64_t[]){10, 3});
     Value *v = bench_run(&t);
     ck_assert(v[0].data[0] == -2.5 && v[0].rank == 0 && v[0].count == 1 && v[1].data[0] == 7 && v[2].data[0] == 1);
     check_numbers(&v[3], (double[]){10, 11, 12}, 3);
@@ -36,8 +43,11 @@ END_TEST
 START_TEST(weights_plain_and_strided)
 {
     Bench t;
-    bench_begin(&t, "graph T()\n  dims A = 2  B = 3\n  p = weight key=\"w7\" : f32[A, B]\n  t = weight key=\"w7\" stored=[3, 2] strides=[1, 2] : f32[A, B]\n"
-                    "  s = weight key=\"w1\" stored=[4, 6] strides=[6, 1] start=7 : f32[A, B]\n  return p, t, s\n", NULL);
+    bench_begin(&t,
+                "graph T()\n  dims A = 2  B = 3\n  p = weight key=\"w7\" : f32[A, B]\n  t = weight key=\"w7\" "
+                "stored=[3, 2] strides=[1, 2] : f32[A, B]\n"
+                "  s = weight key=\"w1\" stored=[4, 6] strides=[6, 1] start=7 : f32[A, B]\n  return p, t, s\n",
+                NULL);
     t.bind.weight = numbered_weight;
     Value *v = bench_run(&t);
     check_numbers(&v[0], (double[]){7000, 7001, 7002, 7003, 7004, 7005}, 6);
@@ -59,14 +69,19 @@ START_TEST(missing_weight)
 }
 END_TEST
 
-/* ---- views and moves -------------------------------------------------------------------------------------------------------------------- */
+/* ---- views and moves --------------------------------------------------------------------------------------------- */
 
 START_TEST(views)
 {
     Bench t;
-    bench_begin(&t, "graph T(x: f32[B, D])\n  dims B = 1..  D = 6  H = 2  K = 3\n  v = view x : f32[B, H, K]\n  t = transpose v : f32[K, B, H]\n"
-                    "  s = slice x axis=D start=4 : f32[B, D=2]\n  r = slice x axis=D start=1 : f32[B, Q=3]\n  d = slice v axis=H start=1 : f32[B, K]\n"
-                    "  e = expand v axis=R : f32[B, H, R=2, K]\n  m = view t : f32[K, B, H]\n  return v, t, s, r, d, e, m\n", (int64_t[]){3});
+    bench_begin(
+        &t,
+        "graph T(x: f32[B, D])\n  dims B = 1..  D = 6  H = 2  K = 3\n  v = view x : f32[B, H, K]\n  t = transpose v : "
+        "f32[K, B, H]\n"
+        "  s = slice x axis=D start=4 : f32[B, D=2]\n  r = slice x axis=D start=1 : f32[B, Q=3]\n  d = slice v axis=H "
+        "start=1 : f32[B, K]\n"
+        "  e = expand v axis=R : f32[B, H, R=2, K]\n  m = view t : f32[K, B, H]\n  return v, t, s, r, d, e, m\n",
+        (int64_t[]){3});
     Value *v = bench_run(&t);
     for (int b = 0; b < 3; b++)
         for (int h = 0; h < 2; h++)
@@ -75,12 +90,15 @@ START_TEST(views)
                 ck_assert(v[0].data[(b * 2 + h) * 3 + k] == x);
                 ck_assert(v[1].data[(k * 3 + b) * 2 + h] == x);
                 ck_assert(v[6].data[(k * 3 + b) * 2 + h] == x);
-                if (h == 1) ck_assert(v[4].data[b * 3 + k] == x);
-                for (int r = 0; r < 2; r++) ck_assert(v[5].data[((b * 2 + h) * 2 + r) * 3 + k] == x);
+                if (h == 1)
+                    ck_assert(v[4].data[b * 3 + k] == x);
+                for (int r = 0; r < 2; r++)
+                    ck_assert(v[5].data[((b * 2 + h) * 2 + r) * 3 + k] == x);
             }
     for (int b = 0; b < 3; b++)
         for (int i = 0; i < 3; i++) {
-            if (i < 2) ck_assert(v[2].data[b * 2 + i] == bench_in(&t, 0, b * 6 + 4 + i));
+            if (i < 2)
+                ck_assert(v[2].data[b * 2 + i] == bench_in(&t, 0, b * 6 + 4 + i));
             ck_assert(v[3].data[b * 3 + i] == bench_in(&t, 0, b * 6 + 1 + i));
         }
     bench_close(&t);
@@ -91,11 +109,16 @@ START_TEST(slice_by_a_symbol_stays_inside)
 {
     for (int64_t past = 0; past <= 6; past += 3) {
         Bench t;
-        bench_begin(&t, "graph T(x: f32[P, D])\n  dims past = 0..  S = 1..  P = 8  D = 2\n  y = slice x axis=P start=past : f32[S, D]\n  return y\n", (int64_t[]){past, 3});
+        bench_begin(&t,
+                    "graph T(x: f32[P, D])\n  dims past = 0..  S = 1..  P = 8  D = 2\n  y = slice x axis=P start=past "
+                    ": f32[S, D]\n  return y\n",
+                    (int64_t[]){past, 3});
         Value *v = interpret(&t.cx, t.g, &t.bind, &t.work);
         if (past + 3 <= 8)
-            for (int i = 0; i < 6; i++) ck_assert(v[0].data[i] == bench_in(&t, 0, past * 2 + i));
-        else ck_assert(!v && t.diags.errors == 1 && strstr(bench_said(&t), "`P`"));
+            for (int i = 0; i < 6; i++)
+                ck_assert(v[0].data[i] == bench_in(&t, 0, past * 2 + i));
+        else
+            ck_assert(!v && t.diags.errors == 1 && strstr(bench_said(&t), "`P`"));
         bench_close(&t);
     }
 }
@@ -104,15 +127,22 @@ END_TEST
 START_TEST(concat_first_middle_last)
 {
     Bench t;
-    bench_begin(&t, "graph T(x: f32[A, B, C], y: f32[A, Y, C])\n  dims A = 2  B = 1..  Y = 1..  C = 2\n  m = concat x, y axis=B : f32[A, B=B+Y, C]\n"
-                    "  f = concat x, x, x axis=N : f32[N=6, B, C]\n  l = concat x, x axis=C : f32[A, B, C=4]\n  return m, f, l\n", (int64_t[]){2, 3});
+    bench_begin(
+        &t,
+        "graph T(x: f32[A, B, C], y: f32[A, Y, C])\n  dims A = 2  B = 1..  Y = 1..  C = 2\n  m = concat x, y axis=B : "
+        "f32[A, B=B+Y, C]\n"
+        "  f = concat x, x, x axis=N : f32[N=6, B, C]\n  l = concat x, x axis=C : f32[A, B, C=4]\n  return m, f, l\n",
+        (int64_t[]){2, 3});
     Value *v = bench_run(&t);
     for (int a = 0; a < 2; a++)
         for (int c = 0; c < 2; c++)
             for (int i = 0; i < 5; i++)
-                ck_assert(v[0].data[(a * 5 + i) * 2 + c] == (i < 2 ? bench_in(&t, 0, (a * 2 + i) * 2 + c) : bench_in(&t, 1, (a * 3 + i - 2) * 2 + c)));
-    for (int i = 0; i < 24; i++) ck_assert(v[1].data[i] == bench_in(&t, 0, i % 8));
-    for (int i = 0; i < 16; i++) ck_assert(v[2].data[i] == bench_in(&t, 0, i / 4 * 2 + i % 2));
+                ck_assert(v[0].data[(a * 5 + i) * 2 + c] ==
+                          (i < 2 ? bench_in(&t, 0, (a * 2 + i) * 2 + c) : bench_in(&t, 1, (a * 3 + i - 2) * 2 + c)));
+    for (int i = 0; i < 24; i++)
+        ck_assert(v[1].data[i] == bench_in(&t, 0, i % 8));
+    for (int i = 0; i < 16; i++)
+        ck_assert(v[2].data[i] == bench_in(&t, 0, i / 4 * 2 + i % 2));
     bench_close(&t);
 }
 END_TEST
@@ -120,14 +150,19 @@ END_TEST
 START_TEST(gather_rows_and_inner_axis)
 {
     Bench t;
-    bench_begin(&t, "graph T(w: f32[E, V, D], ids: i32[B, S])\n  dims B = 1..  S = 1..  E = 2  V = 5  D = 3\n  y = gather w, ids over=V\n  return y\n", (int64_t[]){2, 2});
+    bench_begin(&t,
+                "graph T(w: f32[E, V, D], ids: i32[B, S])\n  dims B = 1..  S = 1..  E = 2  V = 5  D = 3\n  y = gather "
+                "w, ids over=V\n  return y\n",
+                (int64_t[]){2, 2});
     static const int ids[] = {4, 0, 2, 2};
-    for (int i = 0; i < 4; i++) host_set(&t.in[1], i, ids[i]);
+    for (int i = 0; i < 4; i++)
+        host_set(&t.in[1], i, ids[i]);
     Value *v = bench_run(&t);
     ck_assert_int_eq(v->count, 24);
-    for (int i = 0; i < 4; i++)             /* the result is [B, S, E, D] */
+    for (int i = 0; i < 4; i++) /* the result is [B, S, E, D] */
         for (int e = 0; e < 2; e++)
-            for (int d = 0; d < 3; d++) ck_assert(v->data[(i * 2 + e) * 3 + d] == bench_in(&t, 0, (e * 5 + ids[i]) * 3 + d));
+            for (int d = 0; d < 3; d++)
+                ck_assert(v->data[(i * 2 + e) * 3 + d] == bench_in(&t, 0, (e * 5 + ids[i]) * 3 + d));
     bench_close(&t);
 }
 END_TEST
@@ -137,13 +172,17 @@ START_TEST(gather_refuses_what_is_outside)
     static const double bad[] = {5, -1, 2147483647, -2147483648.0};
     for (int i = 0; i < 4; i++) {
         Bench t;
-        bench_begin(&t, "graph T(w: f32[V, D], ids: i32[S])\n  dims S = 1..  V = 5  D = 3\n  y = gather w, ids over=V\n  return y\n", (int64_t[]){2});
+        bench_begin(&t,
+                    "graph T(w: f32[V, D], ids: i32[S])\n  dims S = 1..  V = 5  D = 3\n  y = gather w, ids over=V\n  "
+                    "return y\n",
+                    (int64_t[]){2});
         bench_set(&t, 1, (double[]){0, bad[i]}, 2);
         ck_assert(!interpret(&t.cx, t.g, &t.bind, &t.work));
         char number[32];
         snprintf(number, sizeof number, "%.0f", bad[i]);
         ck_assert_int_eq(t.diags.errors, 1);
-        ck_assert_msg(strstr(bench_said(&t), number) && strstr(bench_said(&t), "`V`") && strstr(bench_said(&t), "5"), "%s", bench_said(&t));
+        ck_assert_msg(strstr(bench_said(&t), number) && strstr(bench_said(&t), "`V`") && strstr(bench_said(&t), "5"),
+                      "%s", bench_said(&t));
         bench_close(&t);
     }
 }
@@ -154,7 +193,9 @@ START_TEST(rotate_halves_and_pairs)
     for (int pairs = 0; pairs < 2; pairs++) {
         Bench t;
         char text[240];
-        snprintf(text, sizeof text, "graph T(x: f32[B, S, H, K], c: f32[S, R], s: f32[S, R])\n  dims B = 1..  S = 1..  H = 2  K = 6  R = 3\n  y = rotate x, c, s%s\n  return y\n",
+        snprintf(text, sizeof text,
+                 "graph T(x: f32[B, S, H, K], c: f32[S, R], s: f32[S, R])\n  dims B = 1..  S = 1..  H = 2  K = 6  R = "
+                 "3\n  y = rotate x, c, s%s\n  return y\n",
                  pairs ? " interleave=true" : "");
         bench_begin(&t, text, (int64_t[]){2, 3});
         Value *v = bench_run(&t);
@@ -171,11 +212,14 @@ START_TEST(rotate_halves_and_pairs)
 }
 END_TEST
 
-/* ---- caches ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- caches ------------------------------------------------------------------------------------------------------ */
 
-static const char cache_text[] = "graph T(x: f32[B, S, D])\n  dims B = 1..  past = 0..4  S = 1..4  P = 5  D = 2\n  cache kv.k f32[B, T=5, D] grows T x 3\n"
-                                 "  r = repeat i < 3 carries y = x {\n    a = append y, i cache=kv.k : f32[B, T=past+S, D]\n    s = sum a over=T\n    z = add y, s\n    yield z\n  } : f32[B, S, D]\n"
-                                 "  return r\n";
+static const char cache_text[] =
+    "graph T(x: f32[B, S, D])\n  dims B = 1..  past = 0..4  S = 1..4  P = 5  D = 2\n  cache kv.k f32[B, T=5, D] grows "
+    "T x 3\n"
+    "  r = repeat i < 3 carries y = x {\n    a = append y, i cache=kv.k : f32[B, T=past+S, D]\n    s = sum a over=T\n  "
+    "  z = add y, s\n    yield z\n  } : f32[B, S, D]\n"
+    "  return r\n";
 
 START_TEST(append_keeps_layers_apart)
 {
@@ -183,8 +227,8 @@ START_TEST(append_keeps_layers_apart)
     bench_begin(&t, cache_text, (int64_t[]){2, 0, 2});
     double kept[3][2][5][2] = {{{{0}}}};
     for (int call = 0; call < 3; call++) {
-        t.sizes[1] = call * 2;                  /* past */
-        t.sizes[2] = call == 2 ? 1 : 2;         /* S */
+        t.sizes[1] = call * 2;          /* past */
+        t.sizes[2] = call == 2 ? 1 : 2; /* S */
         int64_t past = t.sizes[1], rows = t.sizes[2];
         t.in[0].dims[1] = rows;
         double y[2][2][2];
@@ -199,13 +243,17 @@ START_TEST(append_keeps_layers_apart)
             for (int b = 0; b < 2; b++)
                 for (int d = 0; d < 2; d++) {
                     double sum = 0;
-                    for (int s = 0; s < rows; s++) kept[layer][b][past + s][d] = y[b][s][d];
-                    for (int s = 0; s < past + rows; s++) sum += kept[layer][b][s][d];
-                    for (int s = 0; s < rows; s++) y[b][s][d] += sum;
+                    for (int s = 0; s < rows; s++)
+                        kept[layer][b][past + s][d] = y[b][s][d];
+                    for (int s = 0; s < past + rows; s++)
+                        sum += kept[layer][b][s][d];
+                    for (int s = 0; s < rows; s++)
+                        y[b][s][d] += sum;
                 }
         Value *v = bench_run(&t);
         ck_assert_int_eq(v->count, 2 * rows * 2);
-        for (int i = 0; i < v->count; i++) ck_assert(same_number(v->data[i], y[i / 2 / rows][i / 2 % rows][i % 2]));
+        for (int i = 0; i < v->count; i++)
+            ck_assert(same_number(v->data[i], y[i / 2 / rows][i / 2 % rows][i % 2]));
         check_numbers(&t.bind.caches[0], &kept[0][0][0][0], 60);
     }
     bench_close(&t);
@@ -223,17 +271,21 @@ START_TEST(append_refuses_a_full_cache)
 }
 END_TEST
 
-/* ---- repeat ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- repeat ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(repeat_reads_each_layer_once)
 {
     Bench t;
-    bench_begin(&t, "graph T(x: f32[D])\n  dims D = 2\n  k = const value=2 : f32\n  r = repeat i < 12 carries y = x {\n    w = weight key=\"h.{i}.w\" : f32[D]\n    a = mul y, k\n"
-                    "    n = cast i : f32\n    b = add a, w\n    c = sub b, n\n    yield c\n  } : f32[D]\n  return r\n", NULL);
+    bench_begin(&t,
+                "graph T(x: f32[D])\n  dims D = 2\n  k = const value=2 : f32\n  r = repeat i < 12 carries y = x {\n    "
+                "w = weight key=\"h.{i}.w\" : f32[D]\n    a = mul y, k\n"
+                "    n = cast i : f32\n    b = add a, w\n    c = sub b, n\n    yield c\n  } : f32[D]\n  return r\n",
+                NULL);
     t.bind.weight = numbered_weight;
     double want[2] = {bench_in(&t, 0, 0), bench_in(&t, 0, 1)};
     for (int layer = 0; layer < 12; layer++)
-        for (int d = 0; d < 2; d++) want[d] = want[d] * 2 + layer * 1000 + d - layer;
+        for (int d = 0; d < 2; d++)
+            want[d] = want[d] * 2 + layer * 1000 + d - layer;
     calls = 0;
     check_numbers(bench_run(&t), want, 2);
     ck_assert_int_eq(calls, 12);
@@ -245,8 +297,12 @@ END_TEST
 START_TEST(repeat_carries_through_many_rounds)
 {
     Bench t;
-    bench_begin(&t, "graph T(x: f32[D], y: f32[D], z: f32[D])\n  dims D = 3\n  r = repeat i < 7 carries a = x, b = y, c = z {\n    d = add a, c\n    yield b, d, c\n  }\n"
-                    "  p = get r index=0 : f32[D]\n  q = get r index=1 : f32[D]\n  s = get r index=2 : f32[D]\n  return p, q, s\n", NULL);
+    bench_begin(
+        &t,
+        "graph T(x: f32[D], y: f32[D], z: f32[D])\n  dims D = 3\n  r = repeat i < 7 carries a = x, b = y, c = z {\n    "
+        "d = add a, c\n    yield b, d, c\n  }\n"
+        "  p = get r index=0 : f32[D]\n  q = get r index=1 : f32[D]\n  s = get r index=2 : f32[D]\n  return p, q, s\n",
+        NULL);
     double a[3], b[3];
     for (int d = 0; d < 3; d++) {
         a[d] = bench_in(&t, 0, d);
@@ -260,7 +316,8 @@ START_TEST(repeat_carries_through_many_rounds)
     Value *v = bench_run(&t);
     check_numbers(&v[0], a, 3);
     check_numbers(&v[1], b, 3);
-    for (int d = 0; d < 3; d++) ck_assert(v[2].data[d] == bench_in(&t, 2, d));
+    for (int d = 0; d < 3; d++)
+        ck_assert(v[2].data[d] == bench_in(&t, 2, d));
     bench_close(&t);
 }
 END_TEST
@@ -268,45 +325,63 @@ END_TEST
 START_TEST(repeat_not_at_all)
 {
     Bench t;
-    bench_begin(&t, "graph T(x: f32[D])\n  dims D = 3\n  r = repeat i < 0 carries y = x {\n    a = neg y\n    yield a\n  } : f32[D]\n  return r\n", NULL);
+    bench_begin(&t,
+                "graph T(x: f32[D])\n  dims D = 3\n  r = repeat i < 0 carries y = x {\n    a = neg y\n    yield a\n  } "
+                ": f32[D]\n  return r\n",
+                NULL);
     Value *v = bench_run(&t);
-    for (int d = 0; d < 3; d++) ck_assert(v->data[d] == bench_in(&t, 0, d));
+    for (int d = 0; d < 3; d++)
+        ck_assert(v->data[d] == bench_in(&t, 0, d));
     bench_close(&t);
 }
 END_TEST
 
-typedef struct Seen { char text[400]; } Seen;
+typedef struct Seen {
+    char text[400];
+} Seen;
 
 static void note(void *state, const Node *n, int64_t layer, const Value *value)
 {
     Seen *seen = state;
     size_t used = strlen(seen->text);
-    snprintf(seen->text + used, sizeof seen->text - used, "%s@%lld(%lld) ", n->name, (long long)layer, (long long)value->count);
+    snprintf(seen->text + used, sizeof seen->text - used, "%s@%lld(%lld) ", n->name, (long long)layer,
+             (long long)value->count);
 }
 
 START_TEST(taps_see_values_in_order)
 {
     Bench t;
-    bench_begin(&t, "kernels T(x: f32[D])\n  dims D = 3\n  r = repeat i < 2 carries y = x {\n    a = map y (p: f32[D]) {\n      q = neg p\n      return q\n    } : f32[D]\n    yield a\n  } : f32[D]\n"
-                    "  return r\n", NULL);
+    bench_begin(&t,
+                "kernels T(x: f32[D])\n  dims D = 3\n  r = repeat i < 2 carries y = x {\n    a = map y (p: f32[D]) {\n "
+                "     q = neg p\n      return q\n    } : f32[D]\n    yield a\n  } : f32[D]\n"
+                "  return r\n",
+                NULL);
     Seen seen = {""};
     t.bind.tap = note;
     t.bind.tap_state = &seen;
     bench_run(&t);
-    ck_assert_msg(strstr(seen.text, "a@0(3)") && strstr(seen.text, "a@1(3)") && strstr(seen.text, "r@-1(3)") && !strstr(seen.text, "q@"), "%s", seen.text);
-    ck_assert(strstr(seen.text, "a@0") < strstr(seen.text, "a@1") && strstr(seen.text, "a@1") < strstr(seen.text, "r@-1"));
+    ck_assert_msg(strstr(seen.text, "a@0(3)") && strstr(seen.text, "a@1(3)") && strstr(seen.text, "r@-1(3)") &&
+                      !strstr(seen.text, "q@"),
+                  "%s", seen.text);
+    ck_assert(strstr(seen.text, "a@0") < strstr(seen.text, "a@1") &&
+              strstr(seen.text, "a@1") < strstr(seen.text, "r@-1"));
     bench_close(&t);
 }
 END_TEST
 
-/* ---- kernels ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(gemm_gate_and_up)
 {
     Bench t;
-    bench_begin(&t, "kernels T(x: f32[B, S, D])\n  dims B = 1..  S = 1..  D = 3  F = 2\n  g = weight key=\"w1\" : f32[F, D]\n  u = weight key=\"w2\" : f32[F, D]\n  b = weight key=\"w3\" : f32[F]\n"
-                    "  y = gemm x, g, u, b over=D weights=2 (p: f32[B, S, F], q: f32[B, S, F], c: f32[F]) {\n    k = const value=0.001 : f32\n    s = mul p, k\n    r = mul s, q\n    z = add r, c\n"
-                    "    return z, s\n  }\n  o0 = get y index=0 : f32[B, S, F]\n  o1 = get y index=1 : f32[B, S, F]\n  return o0, o1\n", (int64_t[]){1, 4});
+    bench_begin(&t,
+                "kernels T(x: f32[B, S, D])\n  dims B = 1..  S = 1..  D = 3  F = 2\n  g = weight key=\"w1\" : f32[F, "
+                "D]\n  u = weight key=\"w2\" : f32[F, D]\n  b = weight key=\"w3\" : f32[F]\n"
+                "  y = gemm x, g, u, b over=D weights=2 (p: f32[B, S, F], q: f32[B, S, F], c: f32[F]) {\n    k = const "
+                "value=0.001 : f32\n    s = mul p, k\n    r = mul s, q\n    z = add r, c\n"
+                "    return z, s\n  }\n  o0 = get y index=0 : f32[B, S, F]\n  o1 = get y index=1 : f32[B, S, F]\n  "
+                "return o0, o1\n",
+                (int64_t[]){1, 4});
     t.bind.weight = numbered_weight;
     Value *v = bench_run(&t);
     for (int s = 0; s < 4; s++)
@@ -328,18 +403,25 @@ START_TEST(attend_masks)
 {
     enum { B = 2, S = 3, G = 2, R = 2, K = 4, PAST = 2, T = PAST + S, W = 3 };
     Bench t;
-    bench_begin(&t, "kernels T(q: f32[B, S, G, R, K], k: f32[B, T=past+S, G, K], v: f32[B, T=past+S, G, W], keep: bool[B, T=past+S])\n"
-                    "  dims B = 1..  past = 0..  S = 1..  G = 2  R = 2  K = 4  W = 3\n"
-                    "  o = attend q, k, v, keep over=K keys=T scale=0.5 (s: f32[B, G, S, R, T=past+S], m: bool[B, T=past+S]) {\n    i = iota start=past : i32[S]\n    j = iota : i32[T=past+S]\n"
-                    "    c = le j, i\n    a = and m, c\n    none = const value=-inf : f32\n    f = where a, s, none\n    return f\n  } : f32[B, S, G, R, W]\n  return o\n", (int64_t[]){B, PAST, S});
+    bench_begin(&t,
+                "kernels T(q: f32[B, S, G, R, K], k: f32[B, T=past+S, G, K], v: f32[B, T=past+S, G, W], keep: bool[B, "
+                "T=past+S])\n"
+                "  dims B = 1..  past = 0..  S = 1..  G = 2  R = 2  K = 4  W = 3\n"
+                "  o = attend q, k, v, keep over=K keys=T scale=0.5 (s: f32[B, G, S, R, T=past+S], m: bool[B, "
+                "T=past+S]) {\n    i = iota start=past : i32[S]\n    j = iota : i32[T=past+S]\n"
+                "    c = le j, i\n    a = and m, c\n    none = const value=-inf : f32\n    f = where a, s, none\n    "
+                "return f\n  } : f32[B, S, G, R, W]\n  return o\n",
+                (int64_t[]){B, PAST, S});
     bool keep[B][T];
     for (int b = 0; b < B; b++)
         for (int j = 0; j < T; j++) {
-            keep[b][j] = b == 0 ? j != 1 : j == T - 1;      /* b = 1: only the newest key, so the first two rows have none */
+            keep[b][j] = b == 0 ? j != 1 : j == T - 1; /* b = 1: only the newest key, so the first two rows have none */
             host_set(&t.in[3], b * T + j, keep[b][j]);
             for (int g = 0; g < G && !keep[b][j]; g++) {
-                for (int d = 0; d < K; d++) host_set(&t.in[1], ((b * T + j) * G + g) * K + d, NAN);
-                for (int w = 0; w < W; w++) host_set(&t.in[2], ((b * T + j) * G + g) * W + w, w ? NAN : INFINITY);
+                for (int d = 0; d < K; d++)
+                    host_set(&t.in[1], ((b * T + j) * G + g) * K + d, NAN);
+                for (int w = 0; w < W; w++)
+                    host_set(&t.in[2], ((b * T + j) * G + g) * W + w, w ? NAN : INFINITY);
             }
         }
     Value *o = bench_run(&t);
@@ -349,14 +431,19 @@ START_TEST(attend_masks)
                 for (int r = 0; r < R; r++) {
                     double weight[T] = {0}, total = 0, want[W] = {0};
                     for (int j = 0; j < T; j++) {
-                        if (!keep[b][j] || j > i + PAST) continue;
+                        if (!keep[b][j] || j > i + PAST)
+                            continue;
                         double s = 0;
-                        for (int d = 0; d < K; d++) s += bench_in(&t, 0, (((b * S + i) * G + g) * R + r) * K + d) * bench_in(&t, 1, ((b * T + j) * G + g) * K + d);
+                        for (int d = 0; d < K; d++)
+                            s += bench_in(&t, 0, (((b * S + i) * G + g) * R + r) * K + d) *
+                                 bench_in(&t, 1, ((b * T + j) * G + g) * K + d);
                         total += weight[j] = exp(0.5 * s);
                     }
                     for (int j = 0; j < T; j++)
-                        for (int w = 0; w < W && weight[j] > 0; w++) want[w] += weight[j] / total * bench_in(&t, 2, ((b * T + j) * G + g) * W + w);
-                    for (int w = 0; w < W; w++) ck_assert(same_number(o->data[(((b * S + i) * G + g) * R + r) * W + w], want[w]));
+                        for (int w = 0; w < W && weight[j] > 0; w++)
+                            want[w] += weight[j] / total * bench_in(&t, 2, ((b * T + j) * G + g) * W + w);
+                    for (int w = 0; w < W; w++)
+                        ck_assert(same_number(o->data[(((b * S + i) * G + g) * R + r) * W + w], want[w]));
                 }
     bench_close(&t);
 }
@@ -365,10 +452,15 @@ END_TEST
 START_TEST(map_with_gather_and_two_results)
 {
     Bench t;
-    bench_begin(&t, "kernels T(ids: i32[B, S], w: f32[V, D], p: f32[P, D])\n  dims B = 1..  S = 1..  V = 4  P = 6  D = 3\n  m = map ids, w, p (n: i32[B, S], a: f32[V, D], b: f32[P, D]) {\n"
-                    "    x = gather a, n over=V\n    i = iota start=1 : i32[S]\n    y = gather b, i over=P\n    z = add x, y\n    u = neg x\n    return z, u\n  }\n"
-                    "  z0 = get m index=0 : f32[B, S, D]\n  z1 = get m index=1 : f32[B, S, D]\n  return z0, z1\n", (int64_t[]){2, 3});
-    for (int i = 0; i < 6; i++) host_set(&t.in[0], i, i % 4);
+    bench_begin(&t,
+                "kernels T(ids: i32[B, S], w: f32[V, D], p: f32[P, D])\n  dims B = 1..  S = 1..  V = 4  P = 6  D = 3\n "
+                " m = map ids, w, p (n: i32[B, S], a: f32[V, D], b: f32[P, D]) {\n"
+                "    x = gather a, n over=V\n    i = iota start=1 : i32[S]\n    y = gather b, i over=P\n    z = add x, "
+                "y\n    u = neg x\n    return z, u\n  }\n"
+                "  z0 = get m index=0 : f32[B, S, D]\n  z1 = get m index=1 : f32[B, S, D]\n  return z0, z1\n",
+                (int64_t[]){2, 3});
+    for (int i = 0; i < 6; i++)
+        host_set(&t.in[0], i, i % 4);
     Value *v = bench_run(&t);
     for (int i = 0; i < 6; i++)
         for (int d = 0; d < 3; d++) {
@@ -383,19 +475,28 @@ END_TEST
 START_TEST(rowwise_norm_and_reduce_where)
 {
     Bench t;
-    bench_begin(&t, "kernels T(x: f32[B, S, D], keep: bool[B, S])\n  dims B = 1..  S = 1..  D = 4\n  n = rowwise x over=D (a: f32[B, S, D]) {\n    m = mean a over=D\n    c = sub a, m\n    q = mul c, c\n    v = mean q over=D\n"
-                    "    e = const value=1e-5 : f32\n    w = add v, e\n    r = rsqrt w\n    y = mul c, r\n    return y\n  } : f32[B, S, D]\n"
-                    "  p = reduce n, keep over=S (h: f32[B, S, D], k: bool[B, S]) {\n    z = const value=0 : f32\n    g = where k, h, z\n    t = sum g over=S\n    return t\n  } : f32[B, D]\n  return n, p\n", (int64_t[]){2, 3});
+    bench_begin(
+        &t,
+        "kernels T(x: f32[B, S, D], keep: bool[B, S])\n  dims B = 1..  S = 1..  D = 4\n  n = rowwise x over=D (a: "
+        "f32[B, S, D]) {\n    m = mean a over=D\n    c = sub a, m\n    q = mul c, c\n    v = mean q over=D\n"
+        "    e = const value=1e-5 : f32\n    w = add v, e\n    r = rsqrt w\n    y = mul c, r\n    return y\n  } : "
+        "f32[B, S, D]\n"
+        "  p = reduce n, keep over=S (h: f32[B, S, D], k: bool[B, S]) {\n    z = const value=0 : f32\n    g = where k, "
+        "h, z\n    t = sum g over=S\n    return t\n  } : f32[B, D]\n  return n, p\n",
+        (int64_t[]){2, 3});
     Value *v = bench_run(&t);
     double sum[8] = {0};
     for (int row = 0; row < 6; row++) {
         double mean = 0, square = 0;
-        for (int d = 0; d < 4; d++) mean += bench_in(&t, 0, row * 4 + d) / 4;
-        for (int d = 0; d < 4; d++) square += pow(bench_in(&t, 0, row * 4 + d) - mean, 2) / 4;
+        for (int d = 0; d < 4; d++)
+            mean += bench_in(&t, 0, row * 4 + d) / 4;
+        for (int d = 0; d < 4; d++)
+            square += pow(bench_in(&t, 0, row * 4 + d) - mean, 2) / 4;
         for (int d = 0; d < 4; d++) {
             double y = (bench_in(&t, 0, row * 4 + d) - mean) / sqrt(square + 1e-5);
             ck_assert(same_number(v[0].data[row * 4 + d], y));
-            if (bench_in(&t, 1, row)) sum[row / 3 * 4 + d] += y;
+            if (bench_in(&t, 1, row))
+                sum[row / 3 * 4 + d] += y;
         }
     }
     check_numbers(&v[1], sum, 8);
@@ -403,7 +504,8 @@ START_TEST(rowwise_norm_and_reduce_where)
 }
 END_TEST
 
-RUN_CASES("interpret", leaves, weights_plain_and_strided, missing_weight, views, slice_by_a_symbol_stays_inside, concat_first_middle_last, gather_rows_and_inner_axis,
-          gather_refuses_what_is_outside, rotate_halves_and_pairs, append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
-          repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up, attend_masks, map_with_gather_and_two_results,
-          rowwise_norm_and_reduce_where)
+RUN_CASES("interpret", leaves, weights_plain_and_strided, missing_weight, views, slice_by_a_symbol_stays_inside,
+          concat_first_middle_last, gather_rows_and_inner_axis, gather_refuses_what_is_outside, rotate_halves_and_pairs,
+          append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
+          repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up,
+          attend_masks, map_with_gather_and_two_results, rowwise_norm_and_reduce_where)

@@ -1,7 +1,8 @@
-/* The reader: every op and kind of attribute goes through text and back; mistakes are refused at the right place; mutants of a text full of
- * features are refused, or verify, print back identically and run. */
+/* The reader: every op and kind of attribute goes through text and back; mistakes are refused at the right place;
+ * mutants of a text full of features are refused, or verify, print back identically and run. */
 #include "ir_test.h"
 
+/* clang-format off */
 static const char *const texts[] = {
     /* GRAPH level: every op of it */
     "graph Everything(ids: i32[B, S], keep: bool[B, S], x: f32[B, S, D])\n"
@@ -127,6 +128,7 @@ static const char *const texts[] = {
     "  sc  = dot kp, q1 over=[S, H] : f32[B, K] @0+512\n"
     "  return nm, rd, sc\n",
 };
+/* clang-format on */
 enum { N_TEXTS = sizeof texts / sizeof *texts };
 
 static Text printed(Bench *t, const Graph *g)
@@ -141,15 +143,18 @@ static void squeeze(char *text)
 {
     char *to = text;
     for (const char *p = text; *p; p++)
-        if (*p != ' ' || (to > text && to[-1] != ' ')) *to++ = *p;
+        if (*p != ' ' || (to > text && to[-1] != ' '))
+            *to++ = *p;
     *to = 0;
 }
 
 /* The texts are longer than what Check can say: only the first line that differs is shown. */
 static void check_same(const char *a, const char *b, int which)
 {
-    while (*a && *a == *b) a++, b++;
-    if (*a == *b) return;
+    while (*a && *a == *b)
+        a++, b++;
+    if (*a == *b)
+        return;
     ck_abort_msg("%d: `%.100s` is not `%.100s`", which, a, b);
 }
 
@@ -164,7 +169,8 @@ START_TEST(every_op_and_attribute_round_trips)
         Graph *back = bench_read(&t, first.data);
         ck_assert_msg(back != NULL, "%d: %s", i, bench_said(&t));
         check_same(first.data, printed(&t, back).data, i);
-        char *original = arena_copy(&t.arena, texts[i], strlen(texts[i])), *shown = arena_copy(&t.arena, first.data, first.length);
+        char *original = arena_copy(&t.arena, texts[i], strlen(texts[i])),
+             *shown = arena_copy(&t.arena, first.data, first.length);
         squeeze(original);
         squeeze(shown);
         check_same(original, shown, i);
@@ -177,19 +183,25 @@ static bool has_word(const char *text, const char *word, char before, char after
 {
     size_t length = strlen(word);
     for (const char *p = strstr(text, word); p; p = strstr(p + 1, word))
-        if (p > text && p[-1] == before && p[length] == after) return true;
+        if (p > text && p[-1] == before && p[length] == after)
+            return true;
     return false;
 }
 
 START_TEST(no_op_and_no_attribute_is_missing)
 {
     for (int op = 0; op < OP_COUNT; op++) {
-        if (op == OP_input || op == OP_index || op == OP_carry || op == OP_param) continue;     /* parts of other lines */
-        ck_assert_msg(has_word(texts[0], op_info[op].name, ' ', ' ') || has_word(texts[1], op_info[op].name, ' ', ' '), "op %s", op_info[op].name);
+        if (op == OP_input || op == OP_index || op == OP_carry || op == OP_param)
+            continue; /* parts of other lines */
+        ck_assert_msg(has_word(texts[0], op_info[op].name, ' ', ' ') || has_word(texts[1], op_info[op].name, ' ', ' '),
+                      "op %s", op_info[op].name);
     }
     for (int a = 0; a < ATTR_COUNT; a++) {
-        if (a == ATTR_count) continue;          /* repeat i < count */
-        ck_assert_msg(has_word(texts[0], attr_info[a].name, ' ', '=') || has_word(texts[1], attr_info[a].name, ' ', '='), "attribute %s", attr_info[a].name);
+        if (a == ATTR_count)
+            continue; /* repeat i < count */
+        ck_assert_msg(has_word(texts[0], attr_info[a].name, ' ', '=') ||
+                          has_word(texts[1], attr_info[a].name, ' ', '='),
+                      "attribute %s", attr_info[a].name);
     }
 }
 END_TEST
@@ -214,10 +226,11 @@ START_TEST(locations_point_where_they_say)
 }
 END_TEST
 
-/* ---- mistakes ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- mistakes ---------------------------------------------------------------------------------------------------- */
 
 #define HEAD "graph T(x: f32[B, D])\n  dims B = 1..  D = 3\n"
 
+/* clang-format off */
 static const struct { const char *text, *says; int line, column; } mistakes[] = {
     {"", "expected `graph`", 1, 1},
     {"grap T()", "expected `graph`", 1, 1},
@@ -248,6 +261,7 @@ static const struct { const char *text, *says; int line, column; } mistakes[] = 
     {HEAD "  return q\n", "`q` is not defined", 3, 10},
     {HEAD "  y = input : f32[B]\n  return y\n", "not among the parameters", 3, 3},
 };
+/* clang-format on */
 
 START_TEST(mistakes_are_marked_where_they_are)
 {
@@ -259,11 +273,14 @@ START_TEST(mistakes_are_marked_where_they_are)
         Graph *g = bench_read(&t, mistakes[i].text);
         const Diag *d = t.diags.first;
         if (!mistakes[i].says[0]) {
-            if (!g) text_add(&wrong, "%zu: %s\n", i, bench_said(&t));
+            if (!g)
+                text_add(&wrong, "%zu: %s\n", i, bench_said(&t));
         } else if (g || t.diags.errors != 1 || strcmp(d->code, "E1101") || !strstr(d->message, mistakes[i].says)) {
             text_add(&wrong, "%zu: `%s`, not `%s`\n", i, g ? "read" : bench_said(&t), mistakes[i].says);
-        } else if (mistakes[i].line && (span_start(d->at).line != mistakes[i].line || span_start(d->at).column != mistakes[i].column)) {
-            text_add(&wrong, "%zu: `%s` at %d:%d, not %d:%d\n", i, d->message, span_start(d->at).line, span_start(d->at).column, mistakes[i].line, mistakes[i].column);
+        } else if (mistakes[i].line &&
+                   (span_start(d->at).line != mistakes[i].line || span_start(d->at).column != mistakes[i].column)) {
+            text_add(&wrong, "%zu: `%s` at %d:%d, not %d:%d\n", i, d->message, span_start(d->at).line,
+                     span_start(d->at).column, mistakes[i].line, mistakes[i].column);
         }
         bench_close(&t);
     }
@@ -272,28 +289,39 @@ START_TEST(mistakes_are_marked_where_they_are)
 }
 END_TEST
 
-/* ---- mutants --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- mutants ----------------------------------------------------------------------------------------------------- */
 
 static void mutate(Bench *t, Text *text)
 {
-    static const char *const words[] = {"B", "S", "T", "D", "past", "x", "q", "over", "D=5", "[", "]", "{", "}", "(", ")", "neg", "repeat", "1..", "-1", "9223372036854775807",
-                                        "=", ",", ":", "@0+64", "@cache.7", "# a:9:9", "\"", "\\", "f32", "i32", "bool", "yield", "return", "get", "sum", "..", "\n"};
+    static const char *const words[] = {
+        "B",    "S",     "T",      "D",     "past",     "x",       "q",      "over", "D=5", "[",
+        "]",    "{",     "}",      "(",     ")",        "neg",     "repeat", "1..",  "-1",  "9223372036854775807",
+        "=",    ",",     ":",      "@0+64", "@cache.7", "# a:9:9", "\"",     "\\",   "f32", "i32",
+        "bool", "yield", "return", "get",   "sum",      "..",      "\n"};
     int edits = bench_random(t) % 2 ? 1 : 1 + (int)(bench_random(t) % 3);
     for (int i = 0; i < edits && text->length > 40; i++) {
         size_t at = bench_random(t) % text->length, span = 1 + bench_random(t) % 6;
-        if (at + span > text->length) span = text->length - at;
+        if (at + span > text->length)
+            span = text->length - at;
         Text next = text_new(&t->arena);
         text_put(&next, text->data, at);
         uint64_t kind = bench_random(t) % 6;
-        if (kind == 4)                          /* another number, not a digit in a word */
-            while (at < text->length && !(text->data[at] >= '0' && text->data[at] <= '9')) at++;
-        if (kind == 4) span = at < text->length;
+        if (kind == 4) /* another number, not a digit in a word */
+            while (at < text->length && !(text->data[at] >= '0' && text->data[at] <= '9'))
+                at++;
+        if (kind == 4)
+            span = at < text->length;
         const char *word = words[bench_random(t) % (sizeof words / sizeof *words)];
-        if (kind == 0) text_char(&next, (char)(bench_random(t) % 256));
-        if (kind == 1) text_add(&next, "%s", word);
-        if (kind == 2) text_add(&next, " %s ", word);
-        if (kind == 3) text_put(&next, text->data + bench_random(t) % (text->length - span), span);
-        if (kind == 4) text_char(&next, (char)('0' + bench_random(t) % 10));
+        if (kind == 0)
+            text_char(&next, (char)(bench_random(t) % 256));
+        if (kind == 1)
+            text_add(&next, "%s", word);
+        if (kind == 2)
+            text_add(&next, " %s ", word);
+        if (kind == 3)
+            text_put(&next, text->data + bench_random(t) % (text->length - span), span);
+        if (kind == 4)
+            text_char(&next, (char)('0' + bench_random(t) % 10));
         size_t rest = kind == 2 ? at : kind == 5 && bench_random(t) % 8 == 0 ? text->length : at + span;
         text_put(&next, text->data + rest, text->length - rest);
         *text = next;
@@ -305,12 +333,16 @@ static bool is_small(const Bench *t, const Graph *g, double times)
 {
     for (const Node *n = g->first; n; n = n->next) {
         double count = times;
-        for (int i = 0; n->type && i < n->type->rank; i++) count *= (double)extent_value(n->type->axis[i].size, t->g, t->sizes);
-        if (!(fabs(count) < 1e5)) return false;
+        for (int i = 0; n->type && i < n->type->rank; i++)
+            count *= (double)extent_value(n->type->axis[i].size, t->g, t->sizes);
+        if (!(fabs(count) < 1e5))
+            return false;
         const Attr *stored = node_attr(n, ATTR_stored);
         for (int i = 0; stored && i < stored->ints.count; i++)
-            if (stored->ints.items[i] > 100) return false;
-        if (n->body && !is_small(t, n->body, times * (double)attr_int(n, ATTR_count, 1))) return false;
+            if (stored->ints.items[i] > 100)
+                return false;
+        if (n->body && !is_small(t, n->body, times * (double)attr_int(n, ATTR_count, 1)))
+            return false;
     }
     return true;
 }
@@ -318,33 +350,44 @@ static bool is_small(const Bench *t, const Graph *g, double times)
 static bool some_weight(void *state, const char *key, double *out, int64_t count)
 {
     (void)state;
-    for (int64_t i = 0; i < count; i++) out[i] = (double)((i * 7 + (int64_t)strlen(key)) % 5) / 4 - 0.5;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (double)((i * 7 + (int64_t)strlen(key)) % 5) / 4 - 0.5;
     return true;
 }
 
 static bool run(Bench *t)
 {
-    if (t->g->n_symbols > 8 || t->g->n_params > 8) return false;
+    if (t->g->n_symbols > 8 || t->g->n_params > 8)
+        return false;
     for (int i = 0; i < t->g->n_symbols; i++) {
         const Symbol *s = t->g->symbols[i];
         t->sizes[i] = s->low > 2 || s->high < 2 ? s->low : 2;
     }
-    if (!is_small(t, t->g, 1)) return false;
+    if (!is_small(t, t->g, 1))
+        return false;
     for (int i = 0; i < t->g->n_caches; i++) {
         double count = (double)t->g->caches[i].layers;
-        for (int a = 0; a < t->g->caches[i].type->rank; a++) count *= (double)extent_value(t->g->caches[i].type->axis[a].size, t->g, t->sizes);
-        if (!(count >= 0 && count < 1e5)) return false;
+        for (int a = 0; a < t->g->caches[i].type->rank; a++)
+            count *= (double)extent_value(t->g->caches[i].type->axis[a].size, t->g, t->sizes);
+        if (!(count >= 0 && count < 1e5))
+            return false;
     }
     for (int i = 0; i < t->g->n_params; i++) {
         const Type *type = t->g->params[i]->type;
         t->in[i] = (HostTensor){.name = t->g->params[i]->name, .dtype = type->dtype, .rank = type->rank};
-        for (int a = 0; a < type->rank; a++) t->in[i].dims[a] = extent_value(type->axis[a].size, t->g, t->sizes);
+        for (int a = 0; a < type->rank; a++)
+            t->in[i].dims[a] = extent_value(type->axis[a].size, t->g, t->sizes);
         int64_t count = host_count(&t->in[i]);
-        if (count < 0) return false;
+        if (count < 0)
+            return false;
         t->in[i].data = arena_array(&t->arena, (size_t)count + 1, 8);
-        for (int64_t k = 0; k < count; k++) host_set(&t->in[i], k, fabs(bench_number(t, type->dtype)));
+        for (int64_t k = 0; k < count; k++)
+            host_set(&t->in[i], k, fabs(bench_number(t, type->dtype)));
     }
-    t->bind = (Bindings){.sizes = t->sizes, .inputs = t->in, .weight = some_weight, .caches = interpret_caches(t->g, t->sizes, &t->arena)};
+    t->bind = (Bindings){.sizes = t->sizes,
+                         .inputs = t->in,
+                         .weight = some_weight,
+                         .caches = interpret_caches(t->g, t->sizes, &t->arena)};
     int errors = t->diags.errors;
     Value *v = interpret(&t->cx, t->g, &t->bind, &t->work);
     ck_assert((v == NULL) == (t->diags.errors > errors));
@@ -394,5 +437,5 @@ START_TEST(mutants)
 }
 END_TEST
 
-RUN_CASES("read", every_op_and_attribute_round_trips, no_op_and_no_attribute_is_missing, locations_point_where_they_say, mistakes_are_marked_where_they_are, the_texts_run,
-          mutants)
+RUN_CASES("read", every_op_and_attribute_round_trips, no_op_and_no_attribute_is_missing, locations_point_where_they_say,
+          mistakes_are_marked_where_they_are, the_texts_run, mutants)

@@ -1,34 +1,45 @@
-/* The text form: what is printed reads back and prints identically; damaged text is refused with one diagnostic, never a crash. */
+/* The text form: what is printed reads back and prints identically; damaged text is refused with one diagnostic, never
+ * a crash. */
 #include <check.h>
 #include <stdio.h>
 #include "tests/driver/random_graph.h"
 
-typedef struct Fixture { Arena arena; Names names; Diags diags; Context cx; } Fixture;
+typedef struct Fixture {
+    Arena arena;
+    Names names;
+    Diags diags;
+    Context cx;
+} Fixture;
 
-static void fixture_begin(Fixture *f) {
+static void fixture_begin(Fixture *f)
+{
     memset(f, 0, sizeof *f);
     f->names.map = map_new(&f->arena);
     f->diags.arena = &f->arena;
     f->cx = (Context){&f->arena, &f->diags, &f->names};
 }
 
-static const char *said(Fixture *f) {
+static const char *said(Fixture *f)
+{
     return f->diags.first ? f->diags.first->message : "(nothing)";
 }
 
-static Text printed(Fixture *f, const Graph *g) {
+static Text printed(Fixture *f, const Graph *g)
+{
     Text t = text_new(&f->arena);
     graph_print(g, &t);
     return t;
 }
 
-static Graph *read_text(Fixture *f, const char *text, size_t size) {
+static Graph *read_text(Fixture *f, const char *text, size_t size)
+{
     Source *s = arena_alloc(&f->arena, sizeof *s);
     *s = (Source){"test.ir", text, size};
     return graph_read(&f->cx, s);
 }
 
-START_TEST(test_round_trip) {
+START_TEST(test_round_trip)
+{
     for (uint64_t seed = 1; seed <= 300; seed++) {
         Fixture f;
         fixture_begin(&f);
@@ -47,31 +58,31 @@ START_TEST(test_round_trip) {
 }
 END_TEST
 
-
-START_TEST(test_kernels) {
-    static const char text[] =
-        "kernels Every(x: f32[B, S, D], ids: i32[B, S], keep: bool[B, S])\n"
-        "  file    \"dir/every model.attar\"\n"
-        "  dims    B = 1..  S = 1..64  past = 0..64  D = 8  H = 2  K = 4  T = past+S\n"
-        "  cache   kv.k f32[B, T=64, H, K] grows T x 3 panels\n"
-        "  region  0 = 4096 bytes * B * past+S to 32, bound 4000\n"
-        "  layer = const value=2 : i32\n"
-        "  w     = weight key=\"layers.{i}.w x\\\"y\" stored=[8, 8] strides=[4, 1, 8] start=16 : f32[H, K, D] @weight   # m.attar:3:7 via std.attar:9:2\n"
-        "  t     = table table=[1, -0.5, inf, 1e-07] : f32[K]\n"
-        "  h     = gemm x, w, t over=D weights=1 (acc: f32[B, S, H, K], b: f32[K]) {\n"
-        "    c = const value=-inf : f32\n"
-        "    u = add acc, b : f32[B, S, H, K]\n"
-        "    v = maximum u, c : f32[B, S, H, K]\n"
-        "    return v\n"
-        "  } : f32[B, S, H, K] @0+1024   # m.attar:12:1\n"
-        "  k     = append h, layer cache=kv.k layout=panels : f32[B, T, H, K] @cache.0\n"
-        "  pair  = map h (h.1: f32[B, S, H, K]) {\n"
-        "    a.0 = neg h.1 : f32[B, S, H, K]\n"
-        "    a.1 = exp h.1 : f32[B, S, H, K]\n"
-        "    return a.0, a.1\n"
-        "  }\n"
-        "  one   = get pair index=1 : f32[B, S, H, K] @output.0\n"
-        "  return y = one\n";
+START_TEST(test_kernels)
+{
+    static const char text[] = "kernels Every(x: f32[B, S, D], ids: i32[B, S], keep: bool[B, S])\n"
+                               "  file    \"dir/every model.attar\"\n"
+                               "  dims    B = 1..  S = 1..64  past = 0..64  D = 8  H = 2  K = 4  T = past+S\n"
+                               "  cache   kv.k f32[B, T=64, H, K] grows T x 3 panels\n"
+                               "  region  0 = 4096 bytes * B * past+S to 32, bound 4000\n"
+                               "  layer = const value=2 : i32\n"
+                               "  w     = weight key=\"layers.{i}.w x\\\"y\" stored=[8, 8] strides=[4, 1, 8] start=16 "
+                               ": f32[H, K, D] @weight   # m.attar:3:7 via std.attar:9:2\n"
+                               "  t     = table table=[1, -0.5, inf, 1e-07] : f32[K]\n"
+                               "  h     = gemm x, w, t over=D weights=1 (acc: f32[B, S, H, K], b: f32[K]) {\n"
+                               "    c = const value=-inf : f32\n"
+                               "    u = add acc, b : f32[B, S, H, K]\n"
+                               "    v = maximum u, c : f32[B, S, H, K]\n"
+                               "    return v\n"
+                               "  } : f32[B, S, H, K] @0+1024   # m.attar:12:1\n"
+                               "  k     = append h, layer cache=kv.k layout=panels : f32[B, T, H, K] @cache.0\n"
+                               "  pair  = map h (h.1: f32[B, S, H, K]) {\n"
+                               "    a.0 = neg h.1 : f32[B, S, H, K]\n"
+                               "    a.1 = exp h.1 : f32[B, S, H, K]\n"
+                               "    return a.0, a.1\n"
+                               "  }\n"
+                               "  one   = get pair index=1 : f32[B, S, H, K] @output.0\n"
+                               "  return y = one\n";
     Fixture f;
     fixture_begin(&f);
     Graph *g = read_text(&f, text, sizeof text - 1);
@@ -87,7 +98,8 @@ START_TEST(test_kernels) {
 }
 END_TEST
 
-START_TEST(test_mutants) {
+START_TEST(test_mutants)
+{
     int refused = 0;
     for (uint64_t seed = 1; seed <= 5000; seed++) {
         Fixture f;
@@ -114,7 +126,8 @@ START_TEST(test_mutants) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("ir text");
     TCase *t = tcase_create("text");
     tcase_set_timeout(t, 120);

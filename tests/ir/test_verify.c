@@ -1,39 +1,40 @@
 /* The verifier: a sound graph passes, and each rule refuses the one graph that breaks it, naming node and rule. */
 #include "ir_test.h"
 
-static const char sound[] =
-    "kernels T(x: f32[B, S, D], keep: bool[B, S])\n"
-    "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  F = 6\n"
-    "  cache   kv.k f32[B, T=8, D] grows T x 2\n"
-    "  region  0 = 640 bytes * B * S to 16, bound 600\n"
-    "  w     = weight key=\"w\" stored=[4, 6] strides=[1, 6] : f32[F, D] @weight\n"
-    "  n     = const value=1 : i32\n"
-    "  h     = gemm x, w over=D weights=1 (acc: f32[B, S, F]) {\n"
-    "    g = gelu acc\n"
-    "    return g\n"
-    "  } : f32[B, S, F] @0+0\n"
-    "  a     = append x, n cache=kv.k : f32[B, T=past+S, D] @cache.0\n"
-    "  r     = repeat i < 2 carries y = x, z = x {\n"
-    "    u = transpose y : f32[D, B, S]\n"
-    "    v = transpose u : f32[B, S, D]\n"
-    "    yield z, v\n"
-    "  }\n"
-    "  p     = get r index=1 : f32[B, S, D]\n"
-    "  m     = map x, keep (e: f32[B, S, D], k: bool[B, S]) {\n"
-    "    c = const value=0 : f32\n"
-    "    s = where k, e, c\n"
-    "    t = neg e\n"
-    "    return s, t\n"
-    "  }\n"
-    "  o     = get m index=0 : f32[B, S, D] @output.0\n"
-    "  return o = o, p = p, h = h, a = a\n";
+static const char sound[] = "kernels T(x: f32[B, S, D], keep: bool[B, S])\n"
+                            "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  F = 6\n"
+                            "  cache   kv.k f32[B, T=8, D] grows T x 2\n"
+                            "  region  0 = 640 bytes * B * S to 16, bound 600\n"
+                            "  w     = weight key=\"w\" stored=[4, 6] strides=[1, 6] : f32[F, D] @weight\n"
+                            "  n     = const value=1 : i32\n"
+                            "  h     = gemm x, w over=D weights=1 (acc: f32[B, S, F]) {\n"
+                            "    g = gelu acc\n"
+                            "    return g\n"
+                            "  } : f32[B, S, F] @0+0\n"
+                            "  a     = append x, n cache=kv.k : f32[B, T=past+S, D] @cache.0\n"
+                            "  r     = repeat i < 2 carries y = x, z = x {\n"
+                            "    u = transpose y : f32[D, B, S]\n"
+                            "    v = transpose u : f32[B, S, D]\n"
+                            "    yield z, v\n"
+                            "  }\n"
+                            "  p     = get r index=1 : f32[B, S, D]\n"
+                            "  m     = map x, keep (e: f32[B, S, D], k: bool[B, S]) {\n"
+                            "    c = const value=0 : f32\n"
+                            "    s = where k, e, c\n"
+                            "    t = neg e\n"
+                            "    return s, t\n"
+                            "  }\n"
+                            "  o     = get m index=0 : f32[B, S, D] @output.0\n"
+                            "  return o = o, p = p, h = h, a = a\n";
 
 static Node *named_in(Graph *g, const char *name)
 {
     for (Node *n = g->first; n; n = n->next) {
-        if (!strcmp(n->name, name)) return n;
+        if (!strcmp(n->name, name))
+            return n;
         Node *inside = n->body ? named_in(n->body, name) : NULL;
-        if (inside) return inside;
+        if (inside)
+            return inside;
     }
     return NULL;
 }
@@ -45,8 +46,9 @@ static Node *named(Bench *t, const char *name)
     return n;
 }
 
-/* ---- one function a broken rule ----------------------------------------------------------------------------------------------------------- */
+/* ---- one function a broken rule ---------------------------------------------------------------------------------- */
 
+/* clang-format off */
 static void later_use(Bench *t) { node_move_before(named(t, "w"), named(t, "a")); }
 static void own_use(Bench *t) { Node *a = named(t, "a"); a->inputs[0] = a; }
 static void no_input(Bench *t) { named(t, "g")->inputs[0] = NULL; }
@@ -168,6 +170,7 @@ static const struct { const char *rule; void (*break_it)(Bench *); const char *n
     {"weights", weights_count, "`h`", "gemm needs a weight"},
     {"model", not_a_model, "model", "outermost graph"},
 };
+/* clang-format on */
 
 START_TEST(a_sound_graph_passes)
 {

@@ -1,0 +1,107 @@
+/* Shape rules of repeats and kernels: the parameters of a body must fit the inputs, and the accumulators the products;
+ * then the type is that of the body's result. */
+#include "ir/infer_inside.h"
+
+const Type *infer_region(Rule *r)
+{
+    const Node *n = r->n;
+    if (n->op == OP_get) {
+        const Graph *body = n->inputs[0]->body;
+        int64_t index = attr_int(n, ATTR_index, 0);
+        if (!body || index < 0 || index >= body->n_results ||
+            (n->inputs[0]->op == OP_repeat && index >= n->inputs[0]->n_inputs))
+            return rule_refuse(r, "`%s` has no result %lld", rule_word(r, 0), (long long)index);
+        return n->inputs[0]->op == OP_repeat ? n->inputs[0]->inputs[index]->type : body->results[index].value->type;
+    }
+    if (!n->body)
+        return n->n_inputs == 1 ? rule_in(r, 0) : rule_refuse(r, "repeat needs a body");
+    for (int i = 0; i < n->n_inputs; i++) {
+        if (i + 1 >= n->body->n_params || i >= n->body->n_results)
+            break;
+        if (!type_equal(n->body->params[i + 1]->type, rule_in(r, i)) ||
+            !type_equal(n->body->results[i].value->type, rule_in(r, i)))
+            return rule_refuse(r, "carried value %d enters as %s and leaves a round as %s", i,
+                               rule_type(r, rule_in(r, i)), rule_type(r, n->body->results[i].value->type));
+    }
+    return n->n_inputs == 1 ? rule_in(r, 0) : NULL;
+}
+
+static bool params_fit(Rule *r, int first_param, int first_input)
+{
+    const Graph *body = r->n->body;
+    if (body->n_params - first_param != r->n->n_inputs - first_input)
+        return rule_refused(r, "%d inputs but %d parameters in the body", r->n->n_inputs - first_input,
+                            body->n_params - first_param);
+    for (int i = first_input, p = first_param; i < r->n->n_inputs; i++, p++)
+        if (!type_equal(body->params[p]->type, rule_in(r, i)))
+            return rule_refused(r, "`%s` is %s, the body's parameter %s", rule_word(r, i), rule_type(r, rule_in(r, i)),
+                                rule_type(r, body->params[p]->type));
+    return true;
+}
+
+static const Type *infer_gemm(Rule *r)
+{
+    int weights = (int)attr_int(r->n, ATTR_weights, 1);
+    const Attr *over = rule_over(r);
+    if (!over)
+        return NULL;
+    if (weights < 1 || weights >= r->n->n_inputs || !params_fit(r, weights, weights + 1))
+        return r->reason ? NULL : rule_refuse(r, "gemm needs a weight");
+    for (int w = 1; w <= weights; w++) {
+        const Type *product = rule_product(r, 0, w, over);
+        if (!product)
+            return NULL;
+        if (!type_equal(product, r->n->body->params[w - 1]->type))
+            return rule_refuse(r, "accumulator %d is %s, the body's parameter %s", w - 1, rule_type(r, product),
+                               rule_type(r, r->n->body->params[w - 1]->type));
+    }
+    return NULL;
+}
+
+static const Type *infer_attend(Rule *r)
+{
+    const char *keys = attr_name(r->n, ATTR_keys);
+    const Attr *over = rule_over(r);
+    if (!over)
+        return NULL;
+    if (r->n->n_inputs < 3 || !keys || r->n->body->n_params < 1 || r->n->body->n_results != 1)
+        return rule_refuse(r, "attend needs queries, keys, values, `keys` and a body that returns a score");
+    if (type_find(rule_in(r, 1), keys) < 0 || type_find(rule_in(r, 2), keys) < 0 || type_find(rule_in(r, 0), keys) >= 0)
+        return rule_refuse(r, "`%s` must be an axis of the keys and the values, not of the queries", keys);
+    const Type *scores = rule_product(r, 0, 1, over);
+    if (!scores || !params_fit(r, 1, 3))
+        return NULL;
+    if (!type_same_axes(scores, r->n->body->params[0]->type))
+        return rule_refuse(r, "the score is %s, the body's parameter %s", rule_type(r, scores),
+                           rule_type(r, r->n->body->params[0]->type));
+    if (!type_same_axes(scores, r->n->body->results[0].value->type))
+        return rule_refuse(r, "the body must return a score on the axes of %s", rule_type(r, scores));
+    Type all = {.dtype = DT_F32};
+    for (int i = 0; i < rule_in(r, 0)->rank; i++)
+        if (!attr_has_name(r->n, ATTR_over, rule_in(r, 0)->axis[i].name))
+            all.axis[all.rank++] = rule_in(r, 0)->axis[i];
+    for (int i = 0; i < rule_in(r, 2)->rank; i++) {
+        if (rule_in(r, 2)->axis[i].name == keys || type_find(&all, rule_in(r, 2)->axis[i].name) >= 0)
+            continue;
+        if (all.rank == MAX_RANK)
+            return rule_refuse(r, "more than %d axes come together", MAX_RANK);
+        all.axis[all.rank++] = rule_in(r, 2)->axis[i];
+    }
+    return type_new(r->cx, all.dtype, all.rank, all.axis);
+}
+
+const Type *infer_kernel(Rule *r)
+{
+    const Graph *body = r->n->body;
+    if (!body || body->n_results < 1)
+        return rule_refuse(r, "%s needs a body with a result", rule_op(r));
+    if (r->n->op == OP_attend)
+        return rule_in_declared_order(r, infer_attend(r));
+    if (r->n->op == OP_gemm)
+        infer_gemm(r);
+    else
+        params_fit(r, 0, 0);
+    if (r->reason)
+        return NULL;
+    return body->n_results == 1 ? body->results[0].value->type : NULL;
+}
