@@ -12,7 +12,7 @@ typedef struct Open {
     Token token;
     size_t index;                       /* in the tokens put out */
     int line_column;                    /* of the line it stands on */
-    int first;                          /* what its statement began with */
+    int first, first_column;            /* what its statement began with */
 } Open;
 
 typedef struct Layout {
@@ -23,11 +23,15 @@ typedef struct Layout {
     int n_open;
     Open suspect;                       /* a `{` whose `}` stands further left: kind 0 if none */
     int first;                          /* the token that began the statement; 0 at its beginning */
+    int first_column;                   /* of the line it begins on */
+    bool braced;                        /* it has had its braces */
+    bool arrow;                         /* it has had its `->` */
     int condition;                      /* depth + 1 of the `if` or `assert` whose condition is being read; 0: none */
     int line_column;                    /* column of the first token of this line */
     bool newline;                       /* a newline came since the last token */
     bool extra_reported;                /* on this line */
     bool colon_reported;
+    bool brace_repaired;                /* the next `{` belongs to the line above */
 } Layout;
 
 /* ---- what is put out ------------------------------------------------------------------------------------------------------------------ */
@@ -60,8 +64,16 @@ static bool in_braces(const Layout *l) { return l->n_open == 0 || l->open[l->n_o
 
 static void end_statement(Layout *l, bool reported) {
     l->first = l->condition = 0;
+    l->braced = l->arrow = false;
     if (ends_statement(last_token(l)))
         put(l, ';', reported);
+}
+
+static bool needs_braces(int first) {
+    switch (first) {
+    case T_CONFIG: case T_CACHE: case T_NAMES: case T_BLOCK: case T_MODEL: case T_REPEAT: case T_AT: case T_IF: case T_ELSE: return true;
+    default: return false;
+    }
 }
 
 static int column_of(const Layout *l, const Token *t) {
@@ -80,17 +92,22 @@ static void open_bracket(Layout *l, Token t) {
         mistake_depth(l->p, token_span(l->p, &t));
         return;
     }
-    l->open[l->n_open++] = (Open){ t, l->p->n_tokens, l->line_column, l->first };
+    l->open[l->n_open++] = (Open){ t, l->p->n_tokens, l->line_column, l->first, l->first_column };
     put_token(l, t);
-    if (t.kind == '{')
+    if (t.kind == '{') {
         l->first = l->condition = 0;
+        l->braced = false;
+    }
 }
 
 static void pop(Layout *l) {
     const Open *o = &l->open[--l->n_open];
-    if (o->token.kind == '{')
+    if (o->token.kind == '{') {
         l->condition = 0;
+        l->braced = true;
+    }
     l->first = o->first;
+    l->first_column = o->first_column;
 }
 
 /* A string without its end, say, swallows the bracket too. */
@@ -130,11 +147,18 @@ static int depth_of_brace(const Layout *l) {
     return depth;
 }
 
-/* The brackets closed minus those opened from here to the end of the line: positive if this line closes what is open. */
-static int closes_on_line(const Layout *l) {
+/* `x =` at raw token i, and not as an argument. */
+static bool begins_assignment(const Layout *l, size_t i) {
+    return i + 1 < l->n_raw && l->raw[i].kind == T_NAME && l->raw[i + 1].kind == '=' && (i < 2 || l->raw[i - 2].kind != ',');
+}
+
+/* Closing brackets ahead that nothing ahead opens: on this line, or up to where a statement begins or ends. */
+static int closes_ahead(const Layout *l, bool line) {
     int closed = 0, most = 0;
-    for (size_t i = l->at; i < l->n_raw && l->raw[i].kind != '\n'; i++) {
+    for (size_t i = l->at; i < l->n_raw && i < l->at + 200; i++) {
         int kind = l->raw[i].kind;
+        if (kind == '{' || kind == '}' || kind == T_RETURN || (kind == '\n' && (line || begins_assignment(l, i + 1))))
+            break;
         closed += (kind == ')' || kind == ']') - (kind == '(' || kind == '[');
         most = closed > most ? closed : most;
     }
@@ -153,7 +177,7 @@ static void close_wrongly(Layout *l, Token t) {
     l->extra_reported = true;
     if (l->p->n_tokens)
         l->p->tokens[l->p->n_tokens - 1].reported = true;
-    if (inside > 0 && t.kind != '}' && closes_on_line(l) < inside) {
+    if (inside > 0 && t.kind != '}' && closes_ahead(l, false) < inside) {
         put(l, closer_of(o->token.kind), true);
         pop(l);
     }
@@ -178,10 +202,13 @@ static void close_bracket(Layout *l, Token t) {
     pop(l);
 }
 
-static bool begins_declaration(const Token *t, int column) {
+/* A word of a declaration, followed by what has to follow it. */
+static bool begins_declaration(const Layout *l, const Token *t) {
+    int next = l->at < l->n_raw ? l->raw[l->at].kind : 0;
     switch (t->kind) {
-    case T_BLOCK: case T_MODEL: case T_CONFIG: case T_CACHE: case T_NAMES: return true;
-    case T_LET: case T_DEFAULT: case T_IGNORE: return column == 0;
+    case T_BLOCK: case T_MODEL: case T_CACHE: case T_NAMES: return next == T_NAME;
+    case T_CONFIG: return next == T_STRING;
+    case T_LET: case T_DEFAULT: case T_IGNORE: return column_of(l, t) == 0;
     default: return false;
     }
 }
@@ -199,6 +226,8 @@ static void check_unfinished(Layout *l, const Token *t) {
     const Token *last = last_token(l);
     if (!t->after_newline || !last || last->reported || !in_braces(l) || !(last->kind == '=' || last->kind == ',' || is_infix_token(last->kind)))
         return;
+    if (last->kind == ',' && needs_braces(l->first))
+        return;
     bool assignment = t->kind == T_NAME && l->at < l->n_raw && l->raw[l->at].kind == '=';
     if (!assignment && !begins_statement(t))
         return;
@@ -211,12 +240,57 @@ static void check_unfinished(Layout *l, const Token *t) {
 static void check_unclosed(Layout *l, const Token *t) {
     if (!in_braces(l)) {
         const Token *last = last_token(l);
-        bool next_line = t->after_newline && ends_statement(last) && t->kind == T_NAME && closes_on_line(l) <= 0;
+        bool next_line = t->after_newline && ends_statement(last) && t->kind == T_NAME && closes_ahead(l, true) <= 0;
         if (t->kind == '{' || next_line || (t->after_newline && begins_statement(t)))
             close_unclosed(l, depth_of_brace(l), t);
     }
-    if (l->n_open && t->after_newline && begins_declaration(t, column_of(l, t)))
+    if (l->n_open && t->after_newline && begins_declaration(l, t))
         close_unclosed(l, 0, t);
+}
+
+/* Can `t` only be meant as the first inside braces? On the same line, if no brace follows; on the next, if it is indented. */
+static bool brace_forgotten(const Layout *l, const Token *t) {
+    bool entry = t->kind == T_NAME || t->kind == T_STRING || t->kind == T_IF || begins_statement(t);
+    if (!entry || !(ends_statement(last_token(l)) || last_token(l)->kind == T_ELSE) || (t->kind == T_AT && l->first == T_REPEAT && !t->after_newline))
+        return false;
+    if (t->after_newline)
+        return column_of(l, t) > l->first_column;
+    if ((l->first == T_BLOCK || l->first == T_MODEL) && !l->arrow)
+        return false;
+    for (size_t i = l->at; i < l->n_raw && l->raw[i].kind != '\n'; i++)
+        if (l->raw[i].kind == '{')
+            return false;
+    return true;
+}
+
+/* `repeat i < L` and its like at the end of a line: the brace stands on the next line, or was forgotten if what follows is indented. */
+static void check_brace(Layout *l, const Token *t) {
+    const Token *last = last_token(l);
+    if (!last || !in_braces(l) || !needs_braces(l->first) || l->braced)
+        return;
+    if (t->kind == '{' && t->after_newline) {
+        Diag *d = diag_error(l->p->cx->diags, "E0112", token_span(l->p, t), "`{` stands on a line of its own");
+        diag_caret(d, "the newline before it ended the statement");
+        diag_help(d, "put it at the end of the line above");
+        l->brace_repaired = true;
+        return;
+    }
+    if (!brace_forgotten(l, t))
+        return;
+    if (!last->reported)
+        diag_error(l->p->cx->diags, "E0111", span_of(l->p, last->end, last->end), "a `{` is missing here");
+    open_bracket(l, (Token){ '{', last->end, last->end, true, false });
+}
+
+/* Behind a closing brace only `else` goes on. */
+static void check_after_brace(Layout *l, const Token *t) {
+    const Token *last = last_token(l);
+    if (t->after_newline || !last || last->kind != '}' || last->begin == last->end)
+        return;
+    if (t->kind == ';' || t->kind == '}' || t->kind == ')' || t->kind == ']' || t->kind == T_ELSE)
+        return;
+    diag_error(l->p->cx->diags, "E0101", token_span(l->p, t), "expected a new line after `}`, found %s", token_text(l->p, t));
+    end_statement(l, true);
 }
 
 /* ---- slips -------------------------------------------------------------------------------------------------------------------------- */
@@ -248,6 +322,37 @@ static void skip_line(Layout *l) {
         braces += (kind == '{') - (kind == '}');
         l->at++;
     }
+}
+
+/* Braces opened minus braces closed in the text of a line. */
+static int brace_balance(const Layout *l, uint32_t begin) {
+    const Source *s = l->p->source;
+    int balance = 0;
+    for (size_t i = begin; i < s->size && s->text[i] != '\n'; i++)
+        balance += (s->text[i] == '{') - (s->text[i] == '}');
+    return balance;
+}
+
+/* A line with a string that has no end cannot be trusted: all of it becomes one T_SLIP, with the block that it opens. */
+static bool cut_broken_line(Layout *l, const Token *t) {
+    const Token *last = last_token(l);
+    if (!t->after_newline && last && last->kind != '}')
+        return false;
+    bool broken = t->kind == T_SLIP;
+    for (size_t i = l->at; i < l->n_raw && l->raw[i].kind != '\n'; i++)
+        broken |= l->raw[i].kind == T_SLIP;
+    if (!broken || t->kind == '}')
+        return false;
+    int balance = brace_balance(l, t->begin);
+    while (l->at < l->n_raw && l->raw[l->at].kind != '\n')
+        l->at++;
+    for (; balance > 0 && l->at < l->n_raw; l->at++)
+        balance += (l->raw[l->at].kind == '{') - (l->raw[l->at].kind == '}');
+    put_token(l, (Token){ T_SLIP, t->begin, t->end, true, t->after_newline });
+    l->first = T_SLIP;
+    for (; balance < 0; balance++)
+        close_bracket(l, (Token){ '}', t->end, t->end, true, false });
+    return true;
 }
 
 /* `def f(x):` and its like: the statement, with the lines that are indented below it, becomes one T_SLIP. */
@@ -327,32 +432,39 @@ static void slip_of_else(Layout *l, Token *t) {
 /* ---- all tokens ------------------------------------------------------------------------------------------------------------------------ */
 
 static void take(Layout *l, Token t) {
+    check_unclosed(l, &t);
+    check_unfinished(l, &t);
+    check_after_brace(l, &t);
+    check_brace(l, &t);
     if (t.after_newline) {
         l->line_column = column_of(l, &t);
         l->extra_reported = false;
     }
-    check_unclosed(l, &t);
-    check_unfinished(l, &t);
-    if (t.after_newline && in_braces(l) && t.kind != T_PIPE) {
+    if (t.after_newline && in_braces(l) && t.kind != T_PIPE && !l->brace_repaired) {
         const Token *last = last_token(l);
         if (t.kind == T_ELSE && ends_statement(last)) {
             if (!last->reported)
                 slip_of_else(l, &t);
-            l->first = 0;
         } else {
             end_statement(l, false);
         }
     }
-    if (cut_foreign_statement(l, &t) || cut_colon_block(l, &t))
+    l->brace_repaired = false;
+    if (cut_broken_line(l, &t) || cut_foreign_statement(l, &t) || cut_colon_block(l, &t))
         return;
     slip_of_equals(l, &t);
-    if (l->first == 0 && t.kind != ';')
+    bool statement_else = t.kind == T_ELSE && last_token(l) && last_token(l)->kind == '}';
+    if (statement_else)
+        l->braced = false;
+    if (statement_else || (l->first == 0 && t.kind != ';')) {
         l->first = t.kind;
+        l->first_column = l->line_column;
+    }
     switch (t.kind) {
     case T_IF: case T_ASSERT: l->condition = l->n_open + 1; break;
-    case T_ELSE: l->first = T_ELSE; break;
     case T_THEN: l->condition = 0; break;
-    case ';': l->first = l->condition = 0; break;
+    case T_ARROW: l->arrow = true; break;
+    case ';': l->first = l->condition = 0; l->braced = l->arrow = false; break;
     case '(': case '[': case '{': open_bracket(l, t); return;
     case ')': case ']': case '}': close_bracket(l, t); return;
     }

@@ -274,6 +274,19 @@ static void add_help(Parser *p, Diag *d, const Token *found, const int *expected
         diag_help(d, "is a `,` missing?");
 }
 
+static bool declares(int kind) { return kind >= T_CONFIG && kind <= T_MODEL; }
+
+/* After a broken declaration its insides may stand outside of all braces: they are silent until the next declaration. */
+static bool lost(Parser *p, const int *expected, int n) {
+    bool outside = has(expected, n, T_BLOCK) && has(expected, n, T_CONFIG);
+    bool before = p->lost > 0;
+    for (size_t i = p->lost ? p->lost : p->current; i <= p->current && before; i++)
+        before = !(declares(p->tokens[i].kind) && (i == 0 || p->tokens[i - 1].kind == ';'));
+    if (outside)
+        p->lost = p->current + 1;
+    return outside && before;
+}
+
 /* The reader goes on behind the statement: at its `;`, or at the `}` around it. Braces inside are skipped whole. */
 static void skip_statement(Parser *p) {
     int braces = 0;
@@ -290,7 +303,8 @@ static void skip_statement(Parser *p) {
 
 void mistake_report(Parser *p, const int *expected, int n_expected) {
     const Token *found = &p->tokens[p->current];
-    if (!already_reported(p, p->current) && !report_known(p, found, expected, n_expected)) {
+    bool silent = lost(p, expected, n_expected) || already_reported(p, p->current);
+    if (!silent && !report_known(p, found, expected, n_expected)) {
         Words words = words_for(expected, n_expected);
         const char *what = token_text(p, found);
         Diag *d;

@@ -26,6 +26,7 @@ typedef struct Parser {
     size_t next, current;               /* what the grammar reads next, and what it has read last */
     uint32_t scanned;                   /* scanner: bytes so far */
     bool reported;                      /* scanner: the next token follows something that was reported */
+    size_t lost;                        /* the grammar: 1 + the token where a declaration was expected in vain; 0: none */
     bool hopeless;                      /* nested too deeply: no tree */
     List decls;
 } Parser;

@@ -641,6 +641,28 @@ START_TEST(damaged_files) {
 }
 END_TEST
 
+/* One character of the grammar left out, everywhere: a mistake costs little more than one message. */
+START_TEST(one_character_less) {
+    int mistakes = 0, messages = 0;
+    for (int i = 0; i < n_files; i++)
+        for (size_t at = 0; at < sizes[i]; at++) {
+            if (!strchr("(){}[]=,:\"<>@.+*;|&!", files[i][at]))
+                continue;
+            char *text = malloc(sizes[i]);
+            memcpy(text, files[i], at);
+            memcpy(text + at, files[i] + at + 1, sizes[i] - at - 1);
+            Parsed *p = parse_bytes(text, sizes[i] - 1);
+            mistakes += p->diags.errors > 0;
+            messages += p->diags.errors;
+            ck_assert_msg(p->diags.errors <= 3, "%d messages about one missing `%c`:\n%s", p->diags.errors, files[i][at], text);
+            free(text);
+            done(p);
+        }
+    ck_assert_int_gt(mistakes, 1000);
+    ck_assert_msg(messages * 10 <= mistakes * 12, "%d messages for %d mistakes", messages, mistakes);
+}
+END_TEST
+
 int main(void) {
     read_files(SOURCE_DIR "/tests/frontend/cases");
     read_files(SOURCE_DIR "/models");
@@ -659,6 +681,7 @@ int main(void) {
     tcase_add_test(c, long_chains_have_no_height);
     tcase_add_test(c, model_files_parse);
     tcase_add_loop_test(c, damaged_files, 0, 12);
+    tcase_add_test(c, one_character_less);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
