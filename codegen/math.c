@@ -1,8 +1,9 @@
 /* The text of our vector functions: what an emitted file gets instead of libm. No tables, no branches, no calls.
  *
  * Every function works on `lanes` of any width. The bounds in the comments hold for all floats unless they say
- * otherwise, with and without fused multiply-add; tests/codegen/test_math.c measures them. NaN in gives NaN out; nothing
- * depends on the rounding mode being changed or on denormals being flushed. The polynomials are minimax fits of our own. */
+ * otherwise, with and without fused multiply-add; tests/codegen/test_math.c measures them. NaN in gives NaN out;
+ * nothing depends on the rounding mode being changed or on denormals being flushed. The polynomials are minimax fits of
+ * our own. */
 #include "codegen/emit.h"
 
 typedef struct MathText {
