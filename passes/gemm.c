@@ -76,8 +76,8 @@ Node *gemm_build(PassContext *px, Node *where, const Product *products, int n) {
         Node *dot = products[j].dot, *value = n == 1 ? gemm : make_get(px, where, gemm, j, dot);
         if (is_kept(dot)) attr_set_bool(cx, value, ATTR_keep, true);
         node_replace(dot, make_transposed(px, where, value, dot->type));
-        node_remove(dot);
     }
+    for (int j = 0; j < n; j++) node_remove(products[j].dot);           /* `where` is one of them */
     return gemm;
 }
 

@@ -60,7 +60,8 @@ static void number(Memory *m, const Graph *g) {
 /* A reader at `reader` needs the buffer until it is done; a reader in a repeat that the buffer's home encloses, until the repeat is. */
 static void extend(const Memory *m, Buffer *b, const Node *reader) {
     const Graph *home = b->node->graph;
-    while (reader->graph != home) reader = reader->graph->owner;
+    while (reader && reader->graph != home) reader = reader->graph->owner;
+    if (!reader) return;                /* a repeat's result, read after the loop: extend_after_loops */
     if (m->end[reader->id] > b->last) b->last = m->end[reader->id];
 }
 
@@ -74,7 +75,7 @@ static void find_lifetimes(Memory *m, const Graph *g) {
     }
     for (int i = 0; i < g->n_results; i++) {
         Buffer *b = buffer_below(m, g->results[i].value);
-        if (b) b->last = g->owner ? (b->node->graph == g ? m->end[g->owner->id] : b->last) : FOREVER;
+        if (b && b->node->graph == g) b->last = g->owner ? m->end[g->owner->id] : FOREVER;
     }
 }
 
@@ -125,11 +126,11 @@ static bool enters_repeat(const Node *n) {
     return false;
 }
 
-/* What a round leaves may be written over the value it carried, not over another one. */
+/* What a round leaves may be written over the value it carried, not over another one; a result of the model lies in the caller's memory. */
 static bool may_join(const Memory *m, const Node *n, const Buffer *into) {
     const Graph *g = n->graph;
-    for (int i = 0; g->owner && i < g->n_results; i++)
-        if (g->results[i].value == n && into != m->of[g->params[i + 1]->id]) return false;
+    for (int i = 0; i < g->n_results; i++)
+        if (g->results[i].value == n && (!g->owner || into != m->of[g->params[i + 1]->id])) return false;
     return !enters_repeat(n);
 }
 

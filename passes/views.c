@@ -386,7 +386,29 @@ static Node *transposed_inputs(PassContext *px, Node *n) {
     return NULL;
 }
 
+/* tanh(view(x)) -> view(tanh(x)): what follows a product stands beside it, the view behind. */
+static Node *view_behind(PassContext *px, Node *n) {
+    Node *view = NULL, *inputs[3] = {NULL};
+    for (int i = 0; i < n->n_inputs; i++) {
+        if (n->inputs[i]->type->rank == 0) continue;
+        if (view || n->inputs[i]->op != OP_view) return NULL;
+        view = n->inputs[i];
+    }
+    if (!view || !is_map(n) || view->graph != n->graph || !read_once_by(view, n)) return NULL;
+    for (int i = 0; i < n->n_inputs; i++) inputs[i] = n->inputs[i] == view ? view->inputs[0] : n->inputs[i];
+    Node *inner = node_before(px->cx, n, n->op, NULL, n->n_inputs, inputs);
+    const char *reason = NULL;
+    inherit(inner, n);
+    attrs_copy(px->cx, inner, n);
+    inner->type = infer_type(px->cx, inner, type_with_dtype(px->cx, view->inputs[0]->type, n->type->dtype), &reason);
+    return make_before(px, n, OP_view, n->type, 1, &inner, n);
+}
+
 Node *simplify_view(PassContext *px, Node *n) {
+    if (is_map(n)) {
+        Node *r = view_behind(px, n);
+        if (r) return r;
+    }
     switch (n->op) {
     case OP_view: return simplify_reshape(px, n);
     case OP_transpose: return simplify_transpose(px, n);
