@@ -10,30 +10,35 @@
 enum { MAX_SOURCE = 1 << 20, MAX_NAME = 255, MAX_BRACKETS = 256, MAX_DEPTH = 512 };
 
 typedef struct Token {
-    int kind;                           /* a token of parser.y; '\n' only before layout; 0 at the end */
+    int kind; /* a token of parser.y; '\n' only before layout; 0 at the end */
     uint32_t begin, end;
-    bool reported;                      /* a diagnostic about this place exists: a syntax error near it is silent */
-    bool after_newline;                 /* first on its line */
+    bool reported;      /* a diagnostic about this place exists: a syntax error near it is silent */
+    bool after_newline; /* first on its line */
 } Token;
 
-typedef struct List { void *items; int count; size_t capacity; } List;
+typedef struct List {
+    void *items;
+    int count;
+    size_t capacity;
+} List;
 
 typedef struct Parser {
     Context *cx;
     const Source *source;
     Token *tokens;
     size_t n_tokens, room;
-    size_t next, current;               /* what the grammar reads next, and what it has read last */
-    uint32_t scanned;                   /* scanner: bytes so far */
-    bool reported;                      /* scanner: the next token follows something that was reported */
-    size_t lost;                        /* the grammar: 1 + the token where a declaration was expected in vain; 0: none */
-    bool hopeless;                      /* nested too deeply: no tree */
+    size_t next, current; /* what the grammar reads next, and what it has read last */
+    uint32_t scanned;     /* scanner: bytes so far */
+    bool reported;        /* scanner: the next token follows something that was reported */
+    size_t lost;          /* the grammar: 1 + the token where a declaration was expected in vain; 0: none */
+    bool hopeless;        /* nested too deeply: no tree */
     List decls;
 } Parser;
 
 Span span_of(const Parser *p, uint32_t begin, uint32_t end);
 Span token_span(const Parser *p, const Token *t);
-const char *token_text(const Parser *p, const Token *t);    /* as written, shortened, fit for a message: "`x`", "the end of the line" */
+const char *token_text(const Parser *p,
+                       const Token *t); /* as written, shortened, fit for a message: "`x`", "the end of the line" */
 
 /* lexer.l: appends raw tokens to p->tokens, without the final 0. */
 void scan_source(Parser *p);
@@ -44,9 +49,10 @@ void layout_tokens(Parser *p);
 
 /* parser.y calls these. */
 int grammar_parse(Parser *p);
-void mistake_report(Parser *p, const int *expected, int n_expected);    /* mistake.c; also moves p->next past the statement */
+void mistake_report(Parser *p, const int *expected,
+                    int n_expected); /* mistake.c; also moves p->next past the statement */
 bool is_infix_token(int kind);
-void mistake_depth(Parser *p, Span at);                     /* nested too deeply; once a file */
+void mistake_depth(Parser *p, Span at); /* nested too deeply; once a file */
 
 /* build.c: nodes. Lists are copied out, so a List may be reused. */
 List *list_new(Parser *p);
@@ -66,9 +72,9 @@ Expr *build_fn(Parser *p, List *params, Expr *body, Span at);
 Expr *build_call(Parser *p, Expr *callee, List *args, Span at);
 Expr *build_index(Parser *p, Expr *base, List *items, Span at);
 Expr *build_field(Parser *p, Expr *base, Ident name, Span at);
-Expr *build_tuple(Parser *p, List *items, Span at);         /* one item: the item itself */
+Expr *build_tuple(Parser *p, List *items, Span at); /* one item: the item itself */
 Expr *build_list(Parser *p, List *items, Span at);
-TypeExpr *build_type(Parser *p, Ident dtype, List *axes, Span at);      /* axes NULL: none written */
+TypeExpr *build_type(Parser *p, Ident dtype, List *axes, Span at); /* axes NULL: none written */
 
 Stmt *build_stmt(Parser *p, StmtKind kind, Span at);
 void build_targets(Stmt *s, List *targets);
@@ -79,6 +85,6 @@ Stmt *build_annotated(Stmt *s, List *annotations, Span at);
 Body *build_body(Parser *p, List *stmts, Span at);
 
 Decl build_decl(DeclKind kind, Ident name, Span at);
-Rename build_rename(Parser *p, Span from, const Span *to);  /* to NULL: none */
+Rename build_rename(Parser *p, Span from, const Span *to); /* to NULL: none */
 
 #endif

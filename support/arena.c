@@ -24,19 +24,21 @@ enum { ALIGNMENT = 16, FIRST_BLOCK = 16 << 10, LARGEST_BLOCK = 1 << 20 };
 
 struct ArenaBlock {
     ArenaBlock *next;
-    size_t size, used;                  /* bytes after the header */
-    size_t padding;                     /* the header is a multiple of ALIGNMENT */
+    size_t size, used; /* bytes after the header */
+    size_t padding;    /* the header is a multiple of ALIGNMENT */
 };
 
 _Static_assert(sizeof(ArenaBlock) % ALIGNMENT == 0, "blocks start aligned");
 
-static void *out_of_memory(Arena *a) {
+static void *out_of_memory(Arena *a)
+{
     if (a->on_oom)
         a->on_oom(a->oom_state);
     abort();
 }
 
-static ArenaBlock *block_new(Arena *a, size_t size) {
+static ArenaBlock *block_new(Arena *a, size_t size)
+{
     if (size > SIZE_MAX - sizeof(ArenaBlock))
         out_of_memory(a);
     ArenaBlock *b = calloc(1, sizeof(ArenaBlock) + size);
@@ -46,13 +48,15 @@ static ArenaBlock *block_new(Arena *a, size_t size) {
     return b;
 }
 
-static void *block_carve(ArenaBlock *b, size_t bytes) {
+static void *block_carve(ArenaBlock *b, size_t bytes)
+{
     char *memory = (char *)(b + 1) + b->used;
     b->used += bytes;
     return memory;
 }
 
-void arena_free(Arena *a) {
+void arena_free(Arena *a)
+{
     for (ArenaBlock *b = a->blocks; b;) {
         ArenaBlock *next = b->next;
         free(b);
@@ -63,7 +67,8 @@ void arena_free(Arena *a) {
 }
 
 /* A block just for this request, behind the current one. */
-static void *alloc_alone(Arena *a, size_t bytes) {
+static void *alloc_alone(Arena *a, size_t bytes)
+{
     ArenaBlock *b = block_new(a, bytes);
     ArenaBlock **link = a->blocks ? &a->blocks->next : &a->blocks;
     b->next = *link;
@@ -71,7 +76,8 @@ static void *alloc_alone(Arena *a, size_t bytes) {
     return block_carve(b, bytes);
 }
 
-void *arena_alloc(Arena *a, size_t bytes) {
+void *arena_alloc(Arena *a, size_t bytes)
+{
     if (bytes > SIZE_MAX - ALIGNMENT)
         out_of_memory(a);
     a->used += bytes;
@@ -94,14 +100,16 @@ void *arena_alloc(Arena *a, size_t bytes) {
     return block_carve(b, bytes);
 }
 
-void *arena_array(Arena *a, size_t count, size_t each) {
+void *arena_array(Arena *a, size_t count, size_t each)
+{
     size_t bytes;
     if (__builtin_mul_overflow(count, each, &bytes))
         out_of_memory(a);
     return arena_alloc(a, bytes);
 }
 
-void *arena_grow(Arena *a, void *old, size_t old_count, size_t new_count, size_t each) {
+void *arena_grow(Arena *a, void *old, size_t old_count, size_t new_count, size_t each)
+{
     void *memory = arena_array(a, new_count, each);
     size_t kept = old_count < new_count ? old_count : new_count;
     if (kept > 0)
@@ -109,7 +117,8 @@ void *arena_grow(Arena *a, void *old, size_t old_count, size_t new_count, size_t
     return memory;
 }
 
-void *arena_room(Arena *a, void *items, size_t count, size_t *capacity, size_t each) {
+void *arena_room(Arena *a, void *items, size_t count, size_t *capacity, size_t each)
+{
     if (count < *capacity)
         return items;
     size_t larger = *capacity ? *capacity * 2 : 8;
@@ -119,7 +128,8 @@ void *arena_room(Arena *a, void *items, size_t count, size_t *capacity, size_t e
     return arena_grow(a, items, count, larger, each);
 }
 
-char *arena_copy(Arena *a, const char *text, size_t length) {
+char *arena_copy(Arena *a, const char *text, size_t length)
+{
     if (length == SIZE_MAX)
         out_of_memory(a);
     char *copy = arena_alloc(a, length + 1);
@@ -128,7 +138,8 @@ char *arena_copy(Arena *a, const char *text, size_t length) {
     return copy;
 }
 
-char *arena_vprint(Arena *a, const char *format, va_list args) {
+char *arena_vprint(Arena *a, const char *format, va_list args)
+{
     va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, again);
@@ -140,7 +151,8 @@ char *arena_vprint(Arena *a, const char *format, va_list args) {
     return text;
 }
 
-char *arena_print(Arena *a, const char *format, ...) {
+char *arena_print(Arena *a, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     char *text = arena_vprint(a, format, args);

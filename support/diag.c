@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-LineColumn span_start(Span s) {
-    LineColumn at = { 1, 1 };
+LineColumn span_start(Span s)
+{
+    LineColumn at = {1, 1};
     if (!s.source)
         return at;
     size_t end = s.begin < s.source->size ? s.begin : s.source->size;
@@ -22,7 +23,8 @@ LineColumn span_start(Span s) {
     return at;
 }
 
-Span span_join(Span a, Span b) {
+Span span_join(Span a, Span b)
+{
     if (!a.source)
         return b;
     if (b.source != a.source)
@@ -34,7 +36,8 @@ Span span_join(Span a, Span b) {
     return a;
 }
 
-static Diag *diag_new(Diags *d, DiagLevel level, const char *code, const char *format, va_list args) {
+static Diag *diag_new(Diags *d, DiagLevel level, const char *code, const char *format, va_list args)
+{
     assert(diag_code(code) && "every code has a row in codes.def");
     Diag *diag = arena_alloc(d->arena, sizeof *diag);
     diag->owner = d;
@@ -53,14 +56,16 @@ static Diag *diag_new(Diags *d, DiagLevel level, const char *code, const char *f
     return diag;
 }
 
-static Diag *set_file(Diag *diag, const char *file, const char *where) {
+static Diag *set_file(Diag *diag, const char *file, const char *where)
+{
     Arena *a = diag->owner->arena;
     diag->file = file ? arena_copy(a, file, strlen(file)) : NULL;
     diag->where = where ? arena_copy(a, where, strlen(where)) : NULL;
     return diag;
 }
 
-Diag *diag_error(Diags *d, const char *code, Span at, const char *format, ...) {
+Diag *diag_error(Diags *d, const char *code, Span at, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     Diag *diag = diag_new(d, DIAG_ERROR, code, format, args);
@@ -69,7 +74,8 @@ Diag *diag_error(Diags *d, const char *code, Span at, const char *format, ...) {
     return diag;
 }
 
-Diag *diag_warning(Diags *d, const char *code, Span at, const char *format, ...) {
+Diag *diag_warning(Diags *d, const char *code, Span at, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     Diag *diag = diag_new(d, DIAG_WARNING, code, format, args);
@@ -78,7 +84,8 @@ Diag *diag_warning(Diags *d, const char *code, Span at, const char *format, ...)
     return diag;
 }
 
-Diag *diag_file_error(Diags *d, const char *code, const char *file, const char *where, const char *format, ...) {
+Diag *diag_file_error(Diags *d, const char *code, const char *file, const char *where, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     Diag *diag = diag_new(d, DIAG_ERROR, code, format, args);
@@ -86,7 +93,8 @@ Diag *diag_file_error(Diags *d, const char *code, const char *file, const char *
     return set_file(diag, file, where);
 }
 
-Diag *diag_file_warning(Diags *d, const char *code, const char *file, const char *where, const char *format, ...) {
+Diag *diag_file_warning(Diags *d, const char *code, const char *file, const char *where, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     Diag *diag = diag_new(d, DIAG_WARNING, code, format, args);
@@ -94,18 +102,20 @@ Diag *diag_file_warning(Diags *d, const char *code, const char *file, const char
     return set_file(diag, file, where);
 }
 
-void diag_caret(Diag *d, const char *format, ...) {
+void diag_caret(Diag *d, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     d->label = arena_vprint(d->owner->arena, format, args);
     va_end(args);
 }
 
-static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va_list args) {
+static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va_list args)
+{
     DiagPart *part = arena_alloc(d->owner->arena, sizeof *part);
     part->kind = kind;
     part->at = at;
-    part->text = format ? arena_vprint(d->owner->arena, format, args) : NULL;       /* a label may be a mark alone */
+    part->text = format ? arena_vprint(d->owner->arena, format, args) : NULL; /* a label may be a mark alone */
     if (d->last_part)
         d->last_part->next = part;
     else
@@ -113,31 +123,38 @@ static void add_part(Diag *d, DiagPartKind kind, Span at, const char *format, va
     d->last_part = part;
 }
 
-void diag_label(Diag *d, Span at, const char *format, ...) {
+void diag_label(Diag *d, Span at, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     add_part(d, DIAG_LABEL, at, format, args);
     va_end(args);
 }
 
-void diag_note(Diag *d, const char *format, ...) {
+void diag_note(Diag *d, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    add_part(d, DIAG_NOTE, (Span){ 0 }, format, args);
+    add_part(d, DIAG_NOTE, (Span){0}, format, args);
     va_end(args);
 }
 
-void diag_help(Diag *d, const char *format, ...) {
+void diag_help(Diag *d, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    add_part(d, DIAG_HELP, (Span){ 0 }, format, args);
+    add_part(d, DIAG_HELP, (Span){0}, format, args);
     va_end(args);
 }
 
-int diag_exit_status(const Diags *d) {
-    static const struct { const char *family; int status; } families[] = {
-        { "E01", 1 }, { "E02", 1 }, { "E03", 1 }, { "E04", 3 }, { "E05", 3 },  { "E06", 3 },
-        { "E07", 4 }, { "E08", 4 }, { "E09", 1 }, { "E10", 4 }, { "E11", 1 }, { "E99", 70 },
+int diag_exit_status(const Diags *d)
+{
+    static const struct {
+        const char *family;
+        int status;
+    } families[] = {
+        {"E01", 1}, {"E02", 1}, {"E03", 1}, {"E04", 3}, {"E05", 3}, {"E06", 3},
+        {"E07", 4}, {"E08", 4}, {"E09", 1}, {"E10", 4}, {"E11", 1}, {"E99", 70},
     };
     for (const Diag *diag = d->first; diag; diag = diag->next) {
         if (diag->level != DIAG_ERROR)

@@ -9,10 +9,14 @@ enum { MOST_SHOWN = 20 };
 
 /* ---- order ---------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Ranked { const Diag *diag; int rank; } Ranked;
+typedef struct Ranked {
+    const Diag *diag;
+    int rank;
+} Ranked;
 
 /* By file, then by position; what is about a whole file comes after the positions of other files, in order of appearance. */
-static int compare(const void *left, const void *right) {
+static int compare(const void *left, const void *right)
+{
     const Ranked *a = left, *b = right;
     const Source *s = a->diag->at.source, *t = b->diag->at.source;
     if (!s != !t)
@@ -27,12 +31,13 @@ static int compare(const void *left, const void *right) {
     return a->rank - b->rank;
 }
 
-static Ranked *sorted(const Diags *d, Arena *a, int *count) {
+static Ranked *sorted(const Diags *d, Arena *a, int *count)
+{
     *count = d->errors + d->warnings;
     Ranked *list = arena_array(a, (size_t)*count + 1, sizeof *list);
     int n = 0;
     for (const Diag *diag = d->first; diag; diag = diag->next) {
-        list[n] = (Ranked){ diag, n };
+        list[n] = (Ranked){diag, n};
         n++;
     }
     qsort(list, (size_t)n, sizeof *list, compare);
@@ -41,11 +46,18 @@ static Ranked *sorted(const Diags *d, Arena *a, int *count) {
 
 /* ---- one diagnostic as text ----------------------------------------------------------------------------------------------------------- */
 
-static const char *level_name(const Diag *d) { return d->level == DIAG_ERROR ? "error" : "warning"; }
+static const char *level_name(const Diag *d)
+{
+    return d->level == DIAG_ERROR ? "error" : "warning";
+}
 
-static void put_text(Text *out, const char *text, size_t indent) { put_safe(out, text, strlen(text), indent); }
+static void put_text(Text *out, const char *text, size_t indent)
+{
+    put_safe(out, text, strlen(text), indent);
+}
 
-static void put_place(const Diag *d, Text *out, int gutter, bool colour) {
+static void put_place(const Diag *d, Text *out, int gutter, bool colour)
+{
     if (!d->at.source && !d->file)
         return;
     style_on(out, colour, STYLE_FRAME);
@@ -65,7 +77,8 @@ static void put_place(const Diag *d, Text *out, int gutter, bool colour) {
     text_char(out, '\n');
 }
 
-static void put_notes(const Diag *d, Text *out, int gutter, bool colour) {
+static void put_notes(const Diag *d, Text *out, int gutter, bool colour)
+{
     for (const DiagPart *part = d->parts; part; part = part->next) {
         if (part->kind == DIAG_LABEL)
             continue;
@@ -80,7 +93,8 @@ static void put_notes(const Diag *d, Text *out, int gutter, bool colour) {
 }
 
 /* The primary mark and the labels that point into a source. */
-static Mark *marks_of(const Diag *d, Arena *a, int *count) {
+static Mark *marks_of(const Diag *d, Arena *a, int *count)
+{
     size_t n = 1;
     for (const DiagPart *part = d->parts; part; part = part->next)
         n++;
@@ -88,14 +102,15 @@ static Mark *marks_of(const Diag *d, Arena *a, int *count) {
     *count = 0;
     if (!d->at.source)
         return marks;
-    marks[(*count)++] = (Mark){ d->at, d->label, true };
+    marks[(*count)++] = (Mark){d->at, d->label, true};
     for (const DiagPart *part = d->parts; part; part = part->next)
         if (part->kind == DIAG_LABEL && part->at.source)
-            marks[(*count)++] = (Mark){ part->at, part->text, false };
+            marks[(*count)++] = (Mark){part->at, part->text, false};
     return marks;
 }
 
-static void render_one(const Diag *d, Text *out, bool colour) {
+static void render_one(const Diag *d, Text *out, bool colour)
+{
     int n_marks;
     Mark *marks = marks_of(d, out->arena, &n_marks);
     int gutter = snippet_gutter(marks, n_marks);
@@ -110,16 +125,18 @@ static void render_one(const Diag *d, Text *out, bool colour) {
     text_char(out, '\n');
     put_place(d, out, gutter, colour);
     if (n_marks > 0)
-        snippet_put(&(Snippet){ out, colour, style, gutter, marks, n_marks });
+        snippet_put(&(Snippet){out, colour, style, gutter, marks, n_marks});
     put_notes(d, out, gutter, colour);
 }
 
-static void put_rest(Text *out, int count, const char *what) {
+static void put_rest(Text *out, int count, const char *what)
+{
     if (count > 0)
         text_add(out, "\n... %d more %s%s\n", count, what, count == 1 ? "" : "s");
 }
 
-void diag_render(const Diags *d, Text *out, bool colour) {
+void diag_render(const Diags *d, Text *out, bool colour)
+{
     int n, errors = 0, warnings = 0;
     const Ranked *list = sorted(d, out->arena, &n);
     bool first = true;
@@ -140,11 +157,12 @@ void diag_render(const Diags *d, Text *out, bool colour) {
 /* ---- JSON ----------------------------------------------------------------------------------------------------------------------------- */
 
 /* jansson takes valid UTF-8 only. */
-static json_t *json_text(Arena *a, const char *text) {
+static json_t *json_text(Arena *a, const char *text)
+{
     if (!text)
         return json_null();
     Text safe = text_new(a);
-    for (const char *line = text; *line;) {             /* newlines are kept: put_safe would indent what follows */
+    for (const char *line = text; *line;) { /* newlines are kept: put_safe would indent what follows */
         size_t length = strcspn(line, "\n");
         put_safe(&safe, line, length, 0);
         line += length;
@@ -156,7 +174,8 @@ static json_t *json_text(Arena *a, const char *text) {
     return json_stringn(safe.data, safe.length);
 }
 
-static json_t *json_span(Arena *a, const Mark *m) {
+static json_t *json_span(Arena *a, const Mark *m)
+{
     LineColumn at = span_start(m->at);
     json_t *span = json_object();
     json_object_set_new(span, "file", json_text(a, m->at.source->path));
@@ -169,7 +188,8 @@ static json_t *json_span(Arena *a, const Mark *m) {
     return span;
 }
 
-static json_t *json_diag(const Diag *d, Arena *a) {
+static json_t *json_diag(const Diag *d, Arena *a)
+{
     json_t *root = json_object(), *spans = json_array(), *notes = json_array();
     json_object_set_new(root, "level", json_string(level_name(d)));
     json_object_set_new(root, "code", json_string(d->code));
@@ -198,7 +218,8 @@ static json_t *json_diag(const Diag *d, Arena *a) {
     return root;
 }
 
-void diag_render_json(const Diags *d, Text *out) {
+void diag_render_json(const Diags *d, Text *out)
+{
     int n;
     const Ranked *list = sorted(d, out->arena, &n);
     for (int i = 0; i < n; i++) {

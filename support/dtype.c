@@ -6,18 +6,33 @@
 
 #include "support/checked.h"
 
-typedef struct DTypeInfo { const char *name; size_t size; bool is_float; } DTypeInfo;
+typedef struct DTypeInfo {
+    const char *name;
+    size_t size;
+    bool is_float;
+} DTypeInfo;
 
 static const DTypeInfo info[DT_COUNT] = {
-    [DT_F32] = { "f32", 4, true }, [DT_F16] = { "f16", 2, true },  [DT_BF16] = { "bf16", 2, true },  [DT_F64] = { "f64", 8, true },
-    [DT_I64] = { "i64", 8, false }, [DT_I32] = { "i32", 4, false }, [DT_BOOL] = { "bool", 1, false }, [DT_U8] = { "u8", 1, false },
+    [DT_F32] = {"f32", 4, true},    [DT_F16] = {"f16", 2, true},  [DT_BF16] = {"bf16", 2, true},
+    [DT_F64] = {"f64", 8, true},    [DT_I64] = {"i64", 8, false}, [DT_I32] = {"i32", 4, false},
+    [DT_BOOL] = {"bool", 1, false}, [DT_U8] = {"u8", 1, false},
 };
 
-const char *dtype_name(DType t) { return info[t].name; }
-size_t dtype_size(DType t) { return info[t].size; }
-bool dtype_is_float(DType t) { return info[t].is_float; }
+const char *dtype_name(DType t)
+{
+    return info[t].name;
+}
+size_t dtype_size(DType t)
+{
+    return info[t].size;
+}
+bool dtype_is_float(DType t)
+{
+    return info[t].is_float;
+}
 
-bool dtype_from_name(const char *name, DType *out) {
+bool dtype_from_name(const char *name, DType *out)
+{
     for (int t = 0; t < DT_COUNT; t++) {
         if (strcmp(info[t].name, name) == 0) {
             *out = (DType)t;
@@ -27,27 +42,33 @@ bool dtype_from_name(const char *name, DType *out) {
     return false;
 }
 
-static float float_of_bits(uint32_t bits) {
+static float float_of_bits(uint32_t bits)
+{
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-float bfloat_to_float(uint16_t bits) { return float_of_bits((uint32_t)bits << 16); }
+float bfloat_to_float(uint16_t bits)
+{
+    return float_of_bits((uint32_t)bits << 16);
+}
 
-float half_to_float(uint16_t bits) {
+float half_to_float(uint16_t bits)
+{
     uint32_t sign = (uint32_t)(bits & 0x8000) << 16;
     uint32_t exponent = bits >> 10 & 31, fraction = bits & 1023;
     if (exponent == 31)
         return float_of_bits(sign | 0x7f800000 | fraction << 13);
-    if (exponent == 0)                  /* zero and subnormals: fraction * 2^-24 is exact */
+    if (exponent == 0) /* zero and subnormals: fraction * 2^-24 is exact */
         return sign ? -(float)fraction * 0x1p-24f : (float)fraction * 0x1p-24f;
     return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
 /* Bits of the nearest value of a 16-bit format with `digits` stored fraction bits and the least normal exponent `low`. */
-static uint16_t narrow(double value, int digits, int low) {
-    uint32_t exponents = (1u << (15 - digits)) - 1;                 /* all ones: infinity and NaN */
+static uint16_t narrow(double value, int digits, int low)
+{
+    uint32_t exponents = (1u << (15 - digits)) - 1; /* all ones: infinity and NaN */
     uint32_t infinity = exponents << digits;
     uint32_t sign = signbit(value) ? 0x8000 : 0;
     if (isnan(value))
@@ -65,7 +86,8 @@ static uint16_t narrow(double value, int digits, int low) {
     return (uint16_t)(sign | (bits < infinity ? bits : infinity));
 }
 
-static int64_t clamp_integer(double value, int64_t low, int64_t high) {
+static int64_t clamp_integer(double value, int64_t low, int64_t high)
+{
     if (isnan(value))
         return 0;
     if (value <= (double)low)
@@ -75,7 +97,8 @@ static int64_t clamp_integer(double value, int64_t low, int64_t high) {
     return (int64_t)value;
 }
 
-int64_t host_count(const HostTensor *t) {
+int64_t host_count(const HostTensor *t)
+{
     int64_t count = 1;
     for (int i = 0; i < t->rank; i++)
         if (t->dims[i] < 0 || !checked_imul(count, t->dims[i], &count))
@@ -83,10 +106,18 @@ int64_t host_count(const HostTensor *t) {
     return count;
 }
 
-double host_get(const HostTensor *t, int64_t index) {
+double host_get(const HostTensor *t, int64_t index)
+{
     size_t size = info[t->dtype].size;
     const char *at = (const char *)t->data + (size_t)index * size;
-    union { float f32; double f64; uint16_t half; int64_t i64; int32_t i32; uint8_t byte; } e;
+    union {
+        float f32;
+        double f64;
+        uint16_t half;
+        int64_t i64;
+        int32_t i32;
+        uint8_t byte;
+    } e;
     memcpy(&e, at, size);
     switch (t->dtype) {
     case DT_F32: return (double)e.f32;
@@ -102,9 +133,17 @@ double host_get(const HostTensor *t, int64_t index) {
     return 0;
 }
 
-void host_set(HostTensor *t, int64_t index, double value) {
+void host_set(HostTensor *t, int64_t index, double value)
+{
     size_t size = info[t->dtype].size;
-    union { float f32; double f64; uint16_t half; int64_t i64; int32_t i32; uint8_t byte; } e = { .i64 = 0 };
+    union {
+        float f32;
+        double f64;
+        uint16_t half;
+        int64_t i64;
+        int32_t i32;
+        uint8_t byte;
+    } e = {.i64 = 0};
     switch (t->dtype) {
     case DT_F32: e.f32 = (float)value; break;
     case DT_F16: e.half = narrow(value, 10, -14); break;

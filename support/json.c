@@ -10,12 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *place(Diags *d, size_t line, size_t column) {
+static const char *place(Diags *d, size_t line, size_t column)
+{
     return arena_print(d->arena, "line %zu, column %zu", line, column);
 }
 
 /* Line and column (in bytes) of an offset. */
-static const char *place_of(Diags *d, const char *text, size_t offset) {
+static const char *place_of(Diags *d, const char *text, size_t offset)
+{
     size_t line = 1, start = 0;
     for (size_t i = 0; i < offset; i++)
         if (text[i] == '\n') {
@@ -26,7 +28,8 @@ static const char *place_of(Diags *d, const char *text, size_t offset) {
 }
 
 /* The offset of the bracket that opens a level too many, or `size`. */
-static size_t too_deep(const char *text, size_t size, int max_depth) {
+static size_t too_deep(const char *text, size_t size, int max_depth)
+{
     int depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < size; i++) {
@@ -49,7 +52,8 @@ static size_t too_deep(const char *text, size_t size, int max_depth) {
 }
 
 /* jansson quotes the text near the fault; control characters in it must not reach a terminal. */
-static const char *printable(Diags *d, const char *text) {
+static const char *printable(Diags *d, const char *text)
+{
     char *copy = arena_copy(d->arena, text, strlen(text));
     for (char *c = copy; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
@@ -57,7 +61,8 @@ static const char *printable(Diags *d, const char *text) {
     return copy;
 }
 
-json_t *json_read_text(Diags *d, const char *code, const char *file, const char *text, size_t size, int max_depth) {
+json_t *json_read_text(Diags *d, const char *code, const char *file, const char *text, size_t size, int max_depth)
+{
     if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
         diag_file_error(d, code, file, "byte 0", "not valid JSON: starts with a byte order mark");
         return NULL;
@@ -67,7 +72,7 @@ json_t *json_read_text(Diags *d, const char *code, const char *file, const char 
         diag_file_error(d, code, file, place_of(d, text, deep), "JSON nested deeper than %d levels", max_depth);
         return NULL;
     }
-    const char *nul = memchr(text, 0, size);            /* jansson overlooks one behind a number */
+    const char *nul = memchr(text, 0, size); /* jansson overlooks one behind a number */
     if (nul) {
         diag_file_error(d, code, file, place_of(d, text, (size_t)(nul - text)), "not valid JSON: a NUL byte");
         return NULL;
@@ -76,20 +81,23 @@ json_t *json_read_text(Diags *d, const char *code, const char *file, const char 
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (root)
         return root;
-    const char *where = error.line > 0 ? place(d, (size_t)error.line, error.column > 0 ? (size_t)error.column : 1) : NULL;
+    const char *where =
+        error.line > 0 ? place(d, (size_t)error.line, error.column > 0 ? (size_t)error.column : 1) : NULL;
     diag_file_error(d, code, file, where, "not valid JSON: %s", printable(d, error.text));
     return NULL;
 }
 
 /* The whole of an open regular file of at most `max_size` bytes, or NULL and one diagnostic. The caller frees it. */
-static char *read_open(Diags *d, const char *code, const char *file, int fd, size_t max_size, size_t *size) {
+static char *read_open(Diags *d, const char *code, const char *file, int fd, size_t max_size, size_t *size)
+{
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         diag_file_error(d, code, file, NULL, "not a regular file");
         return NULL;
     }
     if (st.st_size < 0 || (uintmax_t)st.st_size > max_size) {
-        diag_file_error(d, code, file, NULL, "too large: %lld bytes, at most %zu are allowed", (long long)st.st_size, max_size);
+        diag_file_error(d, code, file, NULL, "too large: %lld bytes, at most %zu are allowed", (long long)st.st_size,
+                        max_size);
         return NULL;
     }
     size_t room = (size_t)st.st_size;
@@ -115,8 +123,9 @@ static char *read_open(Diags *d, const char *code, const char *file, int fd, siz
     return text;
 }
 
-json_t *json_read_file(Diags *d, const char *code, const char *file, size_t max_size, int max_depth) {
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);         /* a FIFO must not make us wait */
+json_t *json_read_file(Diags *d, const char *code, const char *file, size_t max_size, int max_depth)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
     if (fd < 0) {
         diag_file_error(d, code, file, NULL, "cannot be opened: %s", strerror(errno));
         return NULL;
@@ -131,7 +140,8 @@ json_t *json_read_file(Diags *d, const char *code, const char *file, size_t max_
     return root;
 }
 
-json_t *json_at(json_t *root, const char *path) {
+json_t *json_at(json_t *root, const char *path)
+{
     while (*path) {
         size_t length = strcspn(path, ".");
         root = json_object_getn(root, path, length);

@@ -15,23 +15,28 @@ enum { TAB = 4, WIDEST = 120, MARGIN = 24, FAR_APART = 5 };
 
 /* ---- characters ---------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Range { uint32_t low, high; } Range;
+typedef struct Range {
+    uint32_t low, high;
+} Range;
 
 static const Range zero_width[] = {
-    { 0x300, 0x36f },   { 0x483, 0x489 },   { 0x591, 0x5bd },   { 0x5bf, 0x5c7 },   { 0x610, 0x61a },   { 0x64b, 0x65f },   { 0x670, 0x670 },
-    { 0x6d6, 0x6ed },   { 0x900, 0x902 },   { 0x93c, 0x93c },   { 0x941, 0x948 },   { 0x94d, 0x94d },   { 0xe31, 0xe31 },   { 0xe34, 0xe3a },
-    { 0xe47, 0xe4e },   { 0x1160, 0x11ff }, { 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff }, { 0x200b, 0x200d }, { 0x2060, 0x2064 }, { 0x20d0, 0x20ff },
-    { 0x302a, 0x302d }, { 0x3099, 0x309a }, { 0xfe00, 0xfe0f }, { 0xfe20, 0xfe2f }, { 0xfeff, 0xfeff }, { 0xe0100, 0xe01ef },
+    {0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},     {0x5bf, 0x5c7},   {0x610, 0x61a},   {0x64b, 0x65f},
+    {0x670, 0x670},   {0x6d6, 0x6ed},   {0x900, 0x902},     {0x93c, 0x93c},   {0x941, 0x948},   {0x94d, 0x94d},
+    {0xe31, 0xe31},   {0xe34, 0xe3a},   {0xe47, 0xe4e},     {0x1160, 0x11ff}, {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff},
+    {0x200b, 0x200d}, {0x2060, 0x2064}, {0x20d0, 0x20ff},   {0x302a, 0x302d}, {0x3099, 0x309a}, {0xfe00, 0xfe0f},
+    {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}, {0xe0100, 0xe01ef},
 };
 static const Range double_width[] = {
-    { 0x1100, 0x115f }, { 0x2329, 0x232a }, { 0x2e80, 0x303e }, { 0x3041, 0x33ff }, { 0x3400, 0x4dbf },   { 0x4e00, 0x9fff },   { 0xa000, 0xa4cf },
-    { 0xa960, 0xa97f }, { 0xac00, 0xd7a3 }, { 0xf900, 0xfaff }, { 0xfe30, 0xfe6f }, { 0xff00, 0xff60 },   { 0xffe0, 0xffe6 },
-    { 0x1f300, 0x1f64f }, { 0x1f680, 0x1f6ff }, { 0x1f900, 0x1f9ff }, { 0x20000, 0x3fffd },
+    {0x1100, 0x115f}, {0x2329, 0x232a},   {0x2e80, 0x303e},   {0x3041, 0x33ff},   {0x3400, 0x4dbf},   {0x4e00, 0x9fff},
+    {0xa000, 0xa4cf}, {0xa960, 0xa97f},   {0xac00, 0xd7a3},   {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},
+    {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd},
 };
 /* Shown as `?`: they would move the cursor or turn the text around. */
-static const Range unfit[] = { { 0, 0x1f }, { 0x7f, 0x9f }, { 0x61c, 0x61c }, { 0x200e, 0x200f }, { 0x2028, 0x202e }, { 0x2066, 0x2069 } };
+static const Range unfit[] = {{0, 0x1f},        {0x7f, 0x9f},     {0x61c, 0x61c},
+                              {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
 
-static bool in_ranges(uint32_t code, const Range *ranges, size_t n) {
+static bool in_ranges(uint32_t code, const Range *ranges, size_t n)
+{
     for (size_t i = 0; i < n; i++)
         if (code >= ranges[i].low && code <= ranges[i].high)
             return true;
@@ -39,27 +44,33 @@ static bool in_ranges(uint32_t code, const Range *ranges, size_t n) {
 }
 #define IN(code, ranges) in_ranges(code, ranges, sizeof(ranges) / sizeof *(ranges))
 
-typedef struct Glyph { size_t bytes; int width; bool fit; } Glyph;
+typedef struct Glyph {
+    size_t bytes;
+    int width;
+    bool fit;
+} Glyph;
 
 /* The character at `text`; an invalid byte is a glyph of its own, one column wide. */
-static Glyph glyph_at(const char *text, size_t left) {
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+static Glyph glyph_at(const char *text, size_t left)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     unsigned char c = (unsigned char)text[0];
     size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
     if (length == 0 || length > left)
-        return (Glyph){ 1, 1, false };
+        return (Glyph){1, 1, false};
     uint32_t code = length == 1 ? c : c & (0x7fu >> length);
     for (size_t i = 1; i < length; i++) {
         if (((unsigned char)text[i] & 0xc0) != 0x80)
-            return (Glyph){ 1, 1, false };
+            return (Glyph){1, 1, false};
         code = code << 6 | ((unsigned char)text[i] & 63u);
     }
     if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) || IN(code, unfit))
-        return (Glyph){ length, 1, false };
-    return (Glyph){ length, IN(code, zero_width) ? 0 : IN(code, double_width) ? 2 : 1, true };
+        return (Glyph){length, 1, false};
+    return (Glyph){length, IN(code, zero_width) ? 0 : IN(code, double_width) ? 2 : 1, true};
 }
 
-void put_safe(Text *out, const char *text, size_t length, size_t indent) {
+void put_safe(Text *out, const char *text, size_t length, size_t indent)
+{
     for (size_t i = 0; i < length;) {
         Glyph g = glyph_at(text + i, length - i);
         if (text[i] == '\n') {
@@ -74,17 +85,24 @@ void put_safe(Text *out, const char *text, size_t length, size_t indent) {
     }
 }
 
-void style_on(Text *out, bool colour, Style style) {
-    static const char *const codes[] = { "\033[0m", "\033[1;31m", "\033[1;33m", "\033[1;36m", "\033[1;34m", "\033[1m" };
+void style_on(Text *out, bool colour, Style style)
+{
+    static const char *const codes[] = {"\033[0m", "\033[1;31m", "\033[1;33m", "\033[1;36m", "\033[1;34m", "\033[1m"};
     if (colour)
         text_add(out, "%s", codes[style]);
 }
 
 /* ---- lines --------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Line { const char *text; size_t length; uint32_t begin; int number; } Line;
+typedef struct Line {
+    const char *text;
+    size_t length;
+    uint32_t begin;
+    int number;
+} Line;
 
-static Line line_of(Span at) {
+static Line line_of(Span at)
+{
     const Source *s = at.source;
     size_t place = at.begin < s->size ? at.begin : s->size, begin = 0, end = place;
     int number = 1;
@@ -97,10 +115,11 @@ static Line line_of(Span at) {
         end++;
     if (end > begin && s->text[end - 1] == '\r')
         end--;
-    return (Line){ s->text + begin, end - begin, (uint32_t)begin, number };
+    return (Line){s->text + begin, end - begin, (uint32_t)begin, number};
 }
 
-int snippet_gutter(const Mark *marks, int n_marks) {
+int snippet_gutter(const Mark *marks, int n_marks)
+{
     int most = 0, digits = 1;
     for (int i = 0; i < n_marks; i++) {
         int number = line_of(marks[i].at).number;
@@ -111,10 +130,14 @@ int snippet_gutter(const Mark *marks, int n_marks) {
     return digits < 2 ? 2 : digits;
 }
 
-static int glyph_width(const Line *l, size_t i, int column, Glyph g) { return l->text[i] == '\t' ? TAB - column % TAB : g.width; }
+static int glyph_width(const Line *l, size_t i, int column, Glyph g)
+{
+    return l->text[i] == '\t' ? TAB - column % TAB : g.width;
+}
 
 /* Columns before byte `offset` of the line. */
-static int column_of(const Line *l, size_t offset) {
+static int column_of(const Line *l, size_t offset)
+{
     int column = 0;
     for (size_t i = 0; i < l->length && i < offset;) {
         Glyph g = glyph_at(l->text + i, l->length - i);
@@ -125,13 +148,21 @@ static int column_of(const Line *l, size_t offset) {
 }
 
 /* A mark on its line, in columns of the window. */
-typedef struct Place { int begin, end; const char *text; bool primary; } Place;
-typedef struct Window { int begin, end; bool cut_left, cut_right; } Window;
+typedef struct Place {
+    int begin, end;
+    const char *text;
+    bool primary;
+} Place;
+typedef struct Window {
+    int begin, end;
+    bool cut_left, cut_right;
+} Window;
 
-static Window window_of(const Line *l, const Place *places, int n) {
+static Window window_of(const Line *l, const Place *places, int n)
+{
     int width = column_of(l, l->length);
     if (width <= WIDEST)
-        return (Window){ 0, width, false, false };
+        return (Window){0, width, false, false};
     int first = places[0].begin, last = places[0].end;
     for (int i = 1; i < n; i++) {
         if (places[i].begin < first && last - places[i].begin <= WIDEST - 2 * MARGIN)
@@ -142,10 +173,11 @@ static Window window_of(const Line *l, const Place *places, int n) {
     int begin = first > MARGIN ? first - MARGIN : 0;
     if (begin + WIDEST > width)
         begin = width - WIDEST;
-    return (Window){ begin, begin + WIDEST, begin > 0, begin + WIDEST < width };
+    return (Window){begin, begin + WIDEST, begin > 0, begin + WIDEST < width};
 }
 
-static void put_gutter(const Snippet *s, int number) {
+static void put_gutter(const Snippet *s, int number)
+{
     style_on(s->out, s->colour, STYLE_FRAME);
     if (number > 0)
         text_add(s->out, "%*d |", s->gutter, number);
@@ -154,7 +186,8 @@ static void put_gutter(const Snippet *s, int number) {
     style_on(s->out, s->colour, STYLE_PLAIN);
 }
 
-static void put_source_line(const Snippet *s, const Line *l, Window w) {
+static void put_source_line(const Snippet *s, const Line *l, Window w)
+{
     put_gutter(s, l->number);
     if (l->length > 0)
         text_put(s->out, w.cut_left ? " ..." : " ", w.cut_left ? 4 : 1);
@@ -182,10 +215,15 @@ static void put_source_line(const Snippet *s, const Line *l, Window w) {
 
 /* ---- marks --------------------------------------------------------------------------------------------------------------------------- */
 
-static Style style_of(const Snippet *s, const Place *p) { return p->primary ? s->primary : STYLE_LABEL; }
+static Style style_of(const Snippet *s, const Place *p)
+{
+    return p->primary ? s->primary : STYLE_LABEL;
+}
 
 /* A row below a source line is drawn column by column: at each the place whose sign stands there, or none. */
-static void put_row(const Snippet *s, Window w, const char *signs, const Place *const *owners, int width, const Place *label) {
+static void put_row(const Snippet *s, Window w, const char *signs, const Place *const *owners, int width,
+                    const Place *label)
+{
     put_gutter(s, 0);
     text_put(s->out, "    ", w.cut_left ? 4 : 1);
     for (int i = 0; i < width; i++) {
@@ -207,7 +245,8 @@ static void put_row(const Snippet *s, Window w, const char *signs, const Place *
 }
 
 /* The label that may stand beside its mark: it begins last, and nothing reaches beyond it. */
-static const Place *beside(const Place *places, int n) {
+static const Place *beside(const Place *places, int n)
+{
     const Place *last = &places[0];
     for (int i = 1; i < n; i++)
         if (places[i].begin > last->begin || (places[i].begin == last->begin && places[i].end > last->end))
@@ -220,17 +259,19 @@ static const Place *beside(const Place *places, int n) {
 
 enum { ROW = WIDEST + 2 };
 
-static void clear_row(char *signs, const Place **owners) {
+static void clear_row(char *signs, const Place **owners)
+{
     memset(signs, ' ', ROW);
     memset(owners, 0, ROW * sizeof *owners);
 }
 
-static void put_marks(const Snippet *s, Window w, const Place *places, int n) {
+static void put_marks(const Snippet *s, Window w, const Place *places, int n)
+{
     char signs[ROW];
     const Place *owners[ROW];
     int width = 0;
     clear_row(signs, owners);
-    for (int pass = 0; pass < 2; pass++)                /* the primary mark is drawn last and wins */
+    for (int pass = 0; pass < 2; pass++) /* the primary mark is drawn last and wins */
         for (int i = 0; i < n; i++) {
             if (places[i].primary != (pass == 1))
                 continue;
@@ -243,16 +284,18 @@ static void put_marks(const Snippet *s, Window w, const Place *places, int n) {
     const Place *inline_label = beside(places, n);
     put_row(s, w, signs, owners, width, inline_label);
 
-    bool done[16] = { false };
+    bool done[16] = {false};
     bool stem = true;
     for (int left = n; left-- > 0;) {
         int next = -1;
         for (int i = 0; i < n; i++)
-            if (!done[i] && places[i].text && &places[i] != inline_label && (next < 0 || places[i].begin >= places[next].begin))
+            if (!done[i] && places[i].text && &places[i] != inline_label &&
+                (next < 0 || places[i].begin >= places[next].begin))
                 next = i;
         if (next < 0)
             return;
-        for (int row = stem ? 0 : 1; row < 2; row++) {  /* first a row of stems, then the text of the rightmost among them */
+        for (int row = stem ? 0 : 1; row < 2;
+             row++) { /* first a row of stems, then the text of the rightmost among them */
             clear_row(signs, owners);
             width = places[next].begin + (row == 0);
             for (int i = 0; i < n; i++)
@@ -267,12 +310,16 @@ static void put_marks(const Snippet *s, Window w, const Place *places, int n) {
     }
 }
 
-static int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
+static int clamp(int value, int low, int high)
+{
+    return value < low ? low : value > high ? high : value;
+}
 
 /* All marks of one source line. */
-static void put_line(const Snippet *s, const Line *l) {
+static void put_line(const Snippet *s, const Line *l)
+{
     enum { MOST = 16 };
-    Place places[MOST] = { { 0, 0, NULL, false } };
+    Place places[MOST] = {{0, 0, NULL, false}};
     int n = 0;
     for (int i = 0; i < s->n_marks && n < MOST; i++) {
         const Mark *m = &s->marks[i];
@@ -280,7 +327,7 @@ static void put_line(const Snippet *s, const Line *l) {
         if (of.text != l->text)
             continue;
         size_t begin = m->at.begin - l->begin, end = m->at.end > m->at.begin ? m->at.end - l->begin : begin;
-        Place p = { column_of(l, begin), column_of(l, end), m->text, m->primary };
+        Place p = {column_of(l, begin), column_of(l, end), m->text, m->primary};
         places[n++] = p;
     }
     Window w = window_of(l, places, n);
@@ -293,7 +340,8 @@ static void put_line(const Snippet *s, const Line *l) {
 }
 
 /* The next line of `source` after `number` that has a mark; false if there is none. */
-static bool next_line(const Snippet *s, const Source *source, int number, Line *out) {
+static bool next_line(const Snippet *s, const Source *source, int number, Line *out)
+{
     bool found = false;
     for (int i = 0; i < s->n_marks; i++) {
         if (s->marks[i].at.source != source)
@@ -307,7 +355,8 @@ static bool next_line(const Snippet *s, const Source *source, int number, Line *
     return found;
 }
 
-static void put_source(const Snippet *s, const Source *source) {
+static void put_source(const Snippet *s, const Source *source)
+{
     put_gutter(s, 0);
     text_char(s->out, '\n');
     Line l;
@@ -318,7 +367,8 @@ static void put_source(const Snippet *s, const Source *source) {
     }
 }
 
-void snippet_put(const Snippet *s) {
+void snippet_put(const Snippet *s)
+{
     const Source *first = s->marks[0].at.source;
     put_source(s, first);
     for (int i = 1; i < s->n_marks; i++) {

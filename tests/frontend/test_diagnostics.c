@@ -16,9 +16,13 @@ enum { MOST_CASES = 1000 };
 static char *cases[MOST_CASES];
 static int n_cases;
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
-static void list_cases(void) {
+static void list_cases(void)
+{
     DIR *dir = opendir(SOURCE_DIR "/tests/frontend/errors");
     if (!dir)
         return;
@@ -32,7 +36,8 @@ static void list_cases(void) {
 }
 
 /* A file beside the case, ending with 0 (which does not count), or NULL. */
-static char *read_beside(Arena *a, const char *name, const char *suffix, size_t *size) {
+static char *read_beside(Arena *a, const char *name, const char *suffix, size_t *size)
+{
     FILE *f = fopen(arena_print(a, SOURCE_DIR "/tests/frontend/errors/%s%s", name, suffix), "rb");
     if (!f)
         return NULL;
@@ -43,7 +48,8 @@ static char *read_beside(Arena *a, const char *name, const char *suffix, size_t 
     return text;
 }
 
-static void write_beside(Arena *a, const char *name, const char *suffix, const Text *text) {
+static void write_beside(Arena *a, const char *name, const char *suffix, const Text *text)
+{
     FILE *f = fopen(arena_print(a, SOURCE_DIR "/tests/frontend/errors/%s%s", name, suffix), "wb");
     ck_assert_ptr_nonnull(f);
     ck_assert_uint_eq(fwrite(text->data, 1, text->length, f), text->length);
@@ -51,8 +57,9 @@ static void write_beside(Arena *a, const char *name, const char *suffix, const T
 }
 
 /* `name dtype size size ...`; `#` starts a comment. */
-static HostTensor read_tensor(char *line) {
-    HostTensor t = { .name = strtok(line, " ") };
+static HostTensor read_tensor(char *line)
+{
+    HostTensor t = {.name = strtok(line, " ")};
     const char *dtype = strtok(NULL, " ");
     ck_assert_msg(dtype && dtype_from_name(dtype, &t.dtype), "%s: no element type", t.name);
     for (const char *size; (size = strtok(NULL, " ")) != NULL;) {
@@ -62,7 +69,8 @@ static HostTensor read_tensor(char *line) {
     return t;
 }
 
-static void read_tensors(Arena *a, const char *name, ModelOptions *options) {
+static void read_tensors(Arena *a, const char *name, ModelOptions *options)
+{
     size_t size;
     char *text = read_beside(a, name, ".tensors", &size);
     options->n_checkpoint = -1;
@@ -79,8 +87,9 @@ static void read_tensors(Arena *a, const char *name, ModelOptions *options) {
     }
 }
 
-static void load(Context *cx, const char *name, const Source *source) {
-    ModelOptions options = { 0 };
+static void load(Context *cx, const char *name, const Source *source)
+{
+    ModelOptions options = {0};
     size_t size;
     char *config = read_beside(cx->arena, name, ".config.json", &size);
     if (config) {
@@ -89,22 +98,24 @@ static void load(Context *cx, const char *name, const Source *source) {
         ck_assert_ptr_nonnull(options.config);
     }
     read_tensors(cx->arena, name, &options);
-    Model model = { 0 };
+    Model model = {0};
     bool good = model_load(cx, source, &options, &model);
-    ck_assert_msg(good == (cx->diags->errors == 0), "model_load says %d, but %d errors were reported", good, cx->diags->errors);
+    ck_assert_msg(good == (cx->diags->errors == 0), "model_load says %d, but %d errors were reported", good,
+                  cx->diags->errors);
     json_decref(options.config);
 }
 
-START_TEST(diagnostics_are_as_expected) {
+START_TEST(diagnostics_are_as_expected)
+{
     const char *name = cases[_i];
-    Arena a = { 0 };
-    Diags diags = { .arena = &a };
-    Names names = { map_new(&a) };
-    Context cx = { &a, &diags, &names };
+    Arena a = {0};
+    Diags diags = {.arena = &a};
+    Names names = {map_new(&a)};
+    Context cx = {&a, &diags, &names};
     size_t size;
     char *text = read_beside(&a, name, ".attar", &size);
     ck_assert_ptr_nonnull(text);
-    Source source = { arena_print(&a, "%s.attar", name), text, size };
+    Source source = {arena_print(&a, "%s.attar", name), text, size};
     if (strncmp(name, "parse_", 6) == 0)
         parse_file(&cx, &source);
     else
@@ -122,10 +133,14 @@ START_TEST(diagnostics_are_as_expected) {
 }
 END_TEST
 
-START_TEST(there_are_cases) { ck_assert_int_ge(n_cases, 30); }
+START_TEST(there_are_cases)
+{
+    ck_assert_int_ge(n_cases, 30);
+}
 END_TEST
 
-int main(void) {
+int main(void)
+{
     list_cases();
     Suite *s = suite_create("golden diagnostics");
     TCase *c = tcase_create("all");

@@ -7,31 +7,44 @@
 
 #include "frontend/frontend.h"
 
-typedef struct Parsed { Arena arena; Diags diags; Names names; Context cx; Source source; File *file; } Parsed;
+typedef struct Parsed {
+    Arena arena;
+    Diags diags;
+    Names names;
+    Context cx;
+    Source source;
+    File *file;
+} Parsed;
 
-static Parsed *parse_bytes(const char *text, size_t size) {
+static Parsed *parse_bytes(const char *text, size_t size)
+{
     Parsed *p = calloc(1, sizeof *p);
     p->diags.arena = &p->arena;
     p->names.map = map_new(&p->arena);
-    p->cx = (Context){ &p->arena, &p->diags, &p->names };
+    p->cx = (Context){&p->arena, &p->diags, &p->names};
     char *exact = malloc(size + 1);
     memcpy(exact, text, size);
     exact[size] = 0;
-    p->source = (Source){ "test.attar", exact, size };
+    p->source = (Source){"test.attar", exact, size};
     p->file = parse_file(&p->cx, &p->source);
     ck_assert_ptr_nonnull(p->file);
     return p;
 }
 
-static Parsed *parse(const char *text) { return parse_bytes(text, strlen(text)); }
+static Parsed *parse(const char *text)
+{
+    return parse_bytes(text, strlen(text));
+}
 
-static void done(Parsed *p) {
+static void done(Parsed *p)
+{
     arena_free(&p->arena);
     free((char *)p->source.text);
     free(p);
 }
 
-static void expect_clean(Parsed *p) {
+static void expect_clean(Parsed *p)
+{
     Text t = text_new(&p->arena);
     diag_render(&p->diags, &t, false);
     ck_assert_msg(!p->diags.first, "%s", t.data);
@@ -41,7 +54,8 @@ static void expect_clean(Parsed *p) {
 
 static void show(Text *t, const Expr *e);
 
-static void show_list(Text *t, Expr *const *items, int n) {
+static void show_list(Text *t, Expr *const *items, int n)
+{
     for (int i = 0; i < n; i++) {
         if (i)
             text_char(t, ' ');
@@ -49,7 +63,8 @@ static void show_list(Text *t, Expr *const *items, int n) {
     }
 }
 
-static void show_type(Text *t, const TypeExpr *type) {
+static void show_type(Text *t, const TypeExpr *type)
+{
     text_add(t, "%s", type->dtype.text ? type->dtype.text : "");
     if (!type->has_axes)
         return;
@@ -58,15 +73,17 @@ static void show_type(Text *t, const TypeExpr *type) {
     text_char(t, '>');
 }
 
-static void show_op(Text *t, int op) {
-    static const char *const names[] = { "<=", ">=", "==", "!=", "??", ".." };
+static void show_op(Text *t, int op)
+{
+    static const char *const names[] = {"<=", ">=", "==", "!=", "??", ".."};
     if (op >= OP2_LE)
         text_add(t, "%s", names[op - OP2_LE]);
     else
         text_char(t, (char)op);
 }
 
-static void show_args(Text *t, const Arg *args, int n) {
+static void show_args(Text *t, const Arg *args, int n)
+{
     for (int i = 0; i < n; i++) {
         text_char(t, ' ');
         if (args[i].name.text)
@@ -75,7 +92,8 @@ static void show_args(Text *t, const Arg *args, int n) {
     }
 }
 
-static void show(Text *t, const Expr *e) {
+static void show(Text *t, const Expr *e)
+{
     switch (e->kind) {
     case EXPR_NAME: text_add(t, "%s", e->text); break;
     case EXPR_NUMBER:
@@ -92,14 +110,44 @@ static void show(Text *t, const Expr *e) {
     case EXPR_FALSE: text_add(t, "false"); break;
     case EXPR_NONE: text_add(t, "none"); break;
     case EXPR_STAR: text_add(t, "*"); break;
-    case EXPR_TUPLE: text_add(t, "(tuple "); show_list(t, e->items, e->n_items); text_char(t, ')'); break;
-    case EXPR_LIST: text_add(t, "(list "); show_list(t, e->items, e->n_items); text_char(t, ')'); break;
-    case EXPR_UNARY: text_char(t, '('); show_op(t, e->op); text_char(t, ' '); show(t, e->left); text_char(t, ')'); break;
-    case EXPR_BINARY:
-        text_char(t, '('); show_op(t, e->op); text_char(t, ' '); show(t, e->left); text_char(t, ' '); show(t, e->right); text_char(t, ')');
+    case EXPR_TUPLE:
+        text_add(t, "(tuple ");
+        show_list(t, e->items, e->n_items);
+        text_char(t, ')');
         break;
-    case EXPR_AS: text_add(t, "(as "); show(t, e->left); text_char(t, ' '); show_type(t, e->type); text_char(t, ')'); break;
-    case EXPR_IF: text_add(t, "(if "); show_list(t, e->items, 3); text_char(t, ')'); break;
+    case EXPR_LIST:
+        text_add(t, "(list ");
+        show_list(t, e->items, e->n_items);
+        text_char(t, ')');
+        break;
+    case EXPR_UNARY:
+        text_char(t, '(');
+        show_op(t, e->op);
+        text_char(t, ' ');
+        show(t, e->left);
+        text_char(t, ')');
+        break;
+    case EXPR_BINARY:
+        text_char(t, '(');
+        show_op(t, e->op);
+        text_char(t, ' ');
+        show(t, e->left);
+        text_char(t, ' ');
+        show(t, e->right);
+        text_char(t, ')');
+        break;
+    case EXPR_AS:
+        text_add(t, "(as ");
+        show(t, e->left);
+        text_char(t, ' ');
+        show_type(t, e->type);
+        text_char(t, ')');
+        break;
+    case EXPR_IF:
+        text_add(t, "(if ");
+        show_list(t, e->items, 3);
+        text_char(t, ')');
+        break;
     case EXPR_FN:
         text_add(t, "(fn");
         for (int i = 0; i < e->n_params; i++)
@@ -108,10 +156,31 @@ static void show(Text *t, const Expr *e) {
         show(t, e->left);
         text_char(t, ')');
         break;
-    case EXPR_CALL: text_add(t, "(call "); show(t, e->left); show_args(t, e->args, e->n_args); text_char(t, ')'); break;
-    case EXPR_INDEX: text_add(t, "(index "); show(t, e->left); text_char(t, ' '); show_list(t, e->items, e->n_items); text_char(t, ')'); break;
-    case EXPR_FIELD: text_add(t, "(. "); show(t, e->left); text_add(t, " %s)", e->text); break;
-    case EXPR_PIPE: text_add(t, "(|> "); show(t, e->left); text_char(t, ' '); show(t, e->right); text_char(t, ')'); break;
+    case EXPR_CALL:
+        text_add(t, "(call ");
+        show(t, e->left);
+        show_args(t, e->args, e->n_args);
+        text_char(t, ')');
+        break;
+    case EXPR_INDEX:
+        text_add(t, "(index ");
+        show(t, e->left);
+        text_char(t, ' ');
+        show_list(t, e->items, e->n_items);
+        text_char(t, ')');
+        break;
+    case EXPR_FIELD:
+        text_add(t, "(. ");
+        show(t, e->left);
+        text_add(t, " %s)", e->text);
+        break;
+    case EXPR_PIPE:
+        text_add(t, "(|> ");
+        show(t, e->left);
+        text_char(t, ' ');
+        show(t, e->right);
+        text_char(t, ')');
+        break;
     case EXPR_SCOPED: text_add(t, "'%s'::%s", e->scope, e->text); break;
     case EXPR_ERROR: text_add(t, "error"); break;
     }
@@ -119,7 +188,8 @@ static void show(Text *t, const Expr *e) {
 
 static void show_body(Text *t, const Body *b);
 
-static void show_stmt(Text *t, const Stmt *s) {
+static void show_stmt(Text *t, const Stmt *s)
+{
     for (int i = 0; i < s->n_annotations; i++) {
         text_add(t, "@%s", s->annotations[i].name.text);
         show_args(t, s->annotations[i].args, s->annotations[i].n_args);
@@ -132,7 +202,7 @@ static void show_stmt(Text *t, const Stmt *s) {
             show_type(t, s->targets[i].type);
         }
     }
-    static const char *const words[] = { "=", "repeat", "at", "if", "assert", "return", "error" };
+    static const char *const words[] = {"=", "repeat", "at", "if", "assert", "return", "error"};
     text_add(t, "%s", words[s->kind]);
     if (s->index.text)
         text_add(t, " %s", s->index.text);
@@ -152,7 +222,8 @@ static void show_stmt(Text *t, const Stmt *s) {
     }
 }
 
-static void show_body(Text *t, const Body *b) {
+static void show_body(Text *t, const Body *b)
+{
     text_char(t, '{');
     for (int i = 0; i < b->n; i++) {
         if (i)
@@ -164,54 +235,57 @@ static void show_body(Text *t, const Body *b) {
 
 /* ---- expressions --------------------------------------------------------------------------------------------------------------------- */
 
-static const struct { const char *text, *tree; } expressions[] = {
-    { "1 + 2 * 3", "(+ 1 (* 2 3))" },
-    { "a - b - c", "(- (- a b) c)" },
-    { "a / b % c", "(% (/ a b) c)" },
-    { "2 ^ 3 ^ 4", "(^ 2 (^ 3 4))" },
-    { "-x ^ 2", "(- (^ x 2))" },
-    { "x ^ -0.5", "(^ x (- f0.5))" },
-    { "x ^ -2 * y", "(* (^ x (- 2)) y)" },
-    { "!a & b | c", "(| (& (! a) b) c)" },
-    { "a & b == c", "(& a (== b c))" },
-    { "j <= i & d[b, i] == d[b, j]", "(& (<= j i) (== (index d b i) (index d b j)))" },
-    { "a ?? b ?? 1.0", "(?? (?? a b) f1)" },
-    { "a.b.c ?? none", "(?? (. (. a b) c) none)" },
-    { "0..S + 1", "(.. 0 (+ S 1))" },
-    { "T - S..T", "(.. (- T S) T)" },
-    { "0..S", "(.. 0 S)" },
-    { "x as [B, S, 1]", "(as x <B S 1>)" },
-    { "x * y as f32[B]", "(* x (as y f32<B>))" },
-    { "-x as f32", "(as (- x) f32)" },
-    { "x |> f(1) |> g()", "(|> (|> x (call f 1)) (call g))" },
-    { "if a then b else c |> f()", "(|> (if a b c) (call f))" },
-    { "if a then b else c ?? d", "(if a b (?? c d))" },
-    { "if a then if b then c else d else e", "(if a (if b c d) e)" },
-    { "fn(i, j) => i < j & true", "(fn i j => (& (< i j) true))" },
-    { "fn(i) => i |> f()", "(|> (fn i => i) (call f))" },
-    { "(a, b)", "(tuple a b)" },
-    { "(a)", "a" },
-    { "[a, (b, c)]", "(list a (tuple b c))" },
-    { "f(x, \"n\", in=(H, K), out=D)", "(call f x 'n' in=(tuple H K) out=D)" },
-    { "kv[i].append(k, v)", "(call (. (index kv i) append) k v)" },
-    { "\"a.{i}\"::Attn(x)(y)", "(call (call 'a.{i}'::Attn x) y)" },
-    { "\"q\\\"\\\\\\n\\t\"", "'q\"\\\n\t'" },
-    { "1e-12", "f1e-12" },
-    { "10000.0", "f10000" },
-    { "9223372036854775807", "9223372036854775807" },
-    { "0.5 * x * (1 + erf(x * 0.7071067811865476))", "(* (* f0.5 x) (+ 1 (call erf (* x f0.7071067811865476))))" },
-    { "a != none", "(!= a none)" },
-    { "f(\n  a,\n  b\n)", "(call f a b)" },
-    { "a +\n  b", "(+ a b)" },
-    { "a\n  |> f()\n\n  # comment\n  |> g()", "(|> (|> a (call f)) (call g))" },
-    { "(a\n + b)", "(+ a b)" },
-    { "[a\n , b]", "(list a b)" },
+static const struct {
+    const char *text, *tree;
+} expressions[] = {
+    {"1 + 2 * 3", "(+ 1 (* 2 3))"},
+    {"a - b - c", "(- (- a b) c)"},
+    {"a / b % c", "(% (/ a b) c)"},
+    {"2 ^ 3 ^ 4", "(^ 2 (^ 3 4))"},
+    {"-x ^ 2", "(- (^ x 2))"},
+    {"x ^ -0.5", "(^ x (- f0.5))"},
+    {"x ^ -2 * y", "(* (^ x (- 2)) y)"},
+    {"!a & b | c", "(| (& (! a) b) c)"},
+    {"a & b == c", "(& a (== b c))"},
+    {"j <= i & d[b, i] == d[b, j]", "(& (<= j i) (== (index d b i) (index d b j)))"},
+    {"a ?? b ?? 1.0", "(?? (?? a b) f1)"},
+    {"a.b.c ?? none", "(?? (. (. a b) c) none)"},
+    {"0..S + 1", "(.. 0 (+ S 1))"},
+    {"T - S..T", "(.. (- T S) T)"},
+    {"0..S", "(.. 0 S)"},
+    {"x as [B, S, 1]", "(as x <B S 1>)"},
+    {"x * y as f32[B]", "(* x (as y f32<B>))"},
+    {"-x as f32", "(as (- x) f32)"},
+    {"x |> f(1) |> g()", "(|> (|> x (call f 1)) (call g))"},
+    {"if a then b else c |> f()", "(|> (if a b c) (call f))"},
+    {"if a then b else c ?? d", "(if a b (?? c d))"},
+    {"if a then if b then c else d else e", "(if a (if b c d) e)"},
+    {"fn(i, j) => i < j & true", "(fn i j => (& (< i j) true))"},
+    {"fn(i) => i |> f()", "(|> (fn i => i) (call f))"},
+    {"(a, b)", "(tuple a b)"},
+    {"(a)", "a"},
+    {"[a, (b, c)]", "(list a (tuple b c))"},
+    {"f(x, \"n\", in=(H, K), out=D)", "(call f x 'n' in=(tuple H K) out=D)"},
+    {"kv[i].append(k, v)", "(call (. (index kv i) append) k v)"},
+    {"\"a.{i}\"::Attn(x)(y)", "(call (call 'a.{i}'::Attn x) y)"},
+    {"\"q\\\"\\\\\\n\\t\"", "'q\"\\\n\t'"},
+    {"1e-12", "f1e-12"},
+    {"10000.0", "f10000"},
+    {"9223372036854775807", "9223372036854775807"},
+    {"0.5 * x * (1 + erf(x * 0.7071067811865476))", "(* (* f0.5 x) (+ 1 (call erf (* x f0.7071067811865476))))"},
+    {"a != none", "(!= a none)"},
+    {"f(\n  a,\n  b\n)", "(call f a b)"},
+    {"a +\n  b", "(+ a b)"},
+    {"a\n  |> f()\n\n  # comment\n  |> g()", "(|> (|> a (call f)) (call g))"},
+    {"(a\n + b)", "(+ a b)"},
+    {"[a\n , b]", "(list a b)"},
 };
 
-START_TEST(expression_trees) {
-    Text text = { 0 };
+START_TEST(expression_trees)
+{
+    Text text = {0};
     Parsed *p = NULL;
-    Arena a = { 0 };
+    Arena a = {0};
     text = text_new(&a);
     text_add(&text, "let v = %s\n", expressions[_i].text);
     p = parse(text.data);
@@ -230,29 +304,33 @@ END_TEST
 
 /* ---- statements -------------------------------------------------------------------------------------------------------------------------- */
 
-static const struct { const char *text, *tree; } bodies[] = {
-    { "", "{}" },
-    { "return x", "{return x}" },
-    { "\n\n  return x, y\n\n", "{return x y}" },
-    { "a = 1; b = 2", "{a= 1; b= 2}" },
-    { ";;a = 1;;", "{a= 1}" },
-    { "k, v = kv[i].append(k, v)", "{k,v= (call (. (index kv i) append) k v)}" },
-    { "q: f32[B, *], r: [T <= P] = x", "{q:f32<B *>,r:<(<= T P)>= x}" },
-    { "repeat i < L { x = f(x) }", "{repeat i L{x= (call f x)}}" },
-    { "repeat i < L - 1 at \"layers.{i}\" { x = f(x, i) }", "{repeat i (- L 1) 'layers.{i}'{x= (call f x i)}}" },
-    { "at \"attention\" {\n q = x\n}\nreturn q", "{at 'attention'{q= x}; return q}" },
-    { "if a { x = 1 }", "{if a{x= 1}}" },
-    { "if a {\n x = 1\n} else {\n x = 2\n}", "{if a{x= 1}else{x= 2}}" },
-    { "if a { x = 1 } else if b { x = 2 } else { x = 3 }", "{if a{x= 1}else{if b{x= 2}else{x= 3}}}" },
-    { "assert H % G == 0, \"heads\"", "{assert (== (% H G) 0) 'heads'}" },
-    { "assert S <= P", "{assert (<= S P)}" },
-    { "@keep\nx = 1", "{@keep x= 1}" },
-    { "@fuse(off) @must\n\n@linearize(performer, features=256)\n# why\nx = 1", "{@fuse off @must @linearize performer features=256 x= 1}" },
-    { "@keep x = 1", "{@keep x= 1}" },
+static const struct {
+    const char *text, *tree;
+} bodies[] = {
+    {"", "{}"},
+    {"return x", "{return x}"},
+    {"\n\n  return x, y\n\n", "{return x y}"},
+    {"a = 1; b = 2", "{a= 1; b= 2}"},
+    {";;a = 1;;", "{a= 1}"},
+    {"k, v = kv[i].append(k, v)", "{k,v= (call (. (index kv i) append) k v)}"},
+    {"q: f32[B, *], r: [T <= P] = x", "{q:f32<B *>,r:<(<= T P)>= x}"},
+    {"repeat i < L { x = f(x) }", "{repeat i L{x= (call f x)}}"},
+    {"repeat i < L - 1 at \"layers.{i}\" { x = f(x, i) }", "{repeat i (- L 1) 'layers.{i}'{x= (call f x i)}}"},
+    {"at \"attention\" {\n q = x\n}\nreturn q", "{at 'attention'{q= x}; return q}"},
+    {"if a { x = 1 }", "{if a{x= 1}}"},
+    {"if a {\n x = 1\n} else {\n x = 2\n}", "{if a{x= 1}else{x= 2}}"},
+    {"if a { x = 1 } else if b { x = 2 } else { x = 3 }", "{if a{x= 1}else{if b{x= 2}else{x= 3}}}"},
+    {"assert H % G == 0, \"heads\"", "{assert (== (% H G) 0) 'heads'}"},
+    {"assert S <= P", "{assert (<= S P)}"},
+    {"@keep\nx = 1", "{@keep x= 1}"},
+    {"@fuse(off) @must\n\n@linearize(performer, features=256)\n# why\nx = 1",
+     "{@fuse off @must @linearize performer features=256 x= 1}"},
+    {"@keep x = 1", "{@keep x= 1}"},
 };
 
-START_TEST(statement_trees) {
-    Arena a = { 0 };
+START_TEST(statement_trees)
+{
+    Arena a = {0};
     Text text = text_new(&a);
     text_add(&text, "block A(x: [B, S], eps=1e-5, f: text = \"a\") -> (y: [B], f32[S]) {%s}", bodies[_i].text);
     Parsed *p = parse(text.data);
@@ -276,7 +354,8 @@ START_TEST(statement_trees) {
 }
 END_TEST
 
-START_TEST(declarations) {
+START_TEST(declarations)
+{
     Parsed *p = parse("config \"config.json\" {\n D = hidden_size; L = n.layers ?? 3\n\n K = D / H }\n"
                       "let q = 1 ; default linear(bias=true, 3)\n"
                       "cache kv[L] { k: [B, T <= P]; v: f32[B, 1] }\ncache one[1] {\n a: [B]\n}\n"
@@ -310,12 +389,14 @@ END_TEST
 
 /* ---- places ------------------------------------------------------------------------------------------------------------------------------ */
 
-static void check_span(Span at, const char *want) {
+static void check_span(Span at, const char *want)
+{
     ck_assert_uint_eq(at.end - at.begin, strlen(want));
     ck_assert_msg(strncmp(at.source->text + at.begin, want, strlen(want)) == 0, "want %s at %u", want, at.begin);
 }
 
-START_TEST(spans) {
+START_TEST(spans)
+{
     Parsed *p = parse("# c\nlet v = foo.bar(a + (b * c), n=2)[i] |> \"p\"::G(x)\n");
     expect_clean(p);
     const Decl *d = &p->file->decls[0];
@@ -339,7 +420,8 @@ START_TEST(spans) {
 }
 END_TEST
 
-START_TEST(names_are_interned) {
+START_TEST(names_are_interned)
+{
     Parsed *p = parse("let abc = abc.abc(abc=1)\n");
     expect_clean(p);
     const Expr *call = p->file->decls[0].bindings[0].value;
@@ -354,9 +436,11 @@ END_TEST
 
 /* ---- recovery ---------------------------------------------------------------------------------------------------------------------------- */
 
-START_TEST(recovery_keeps_the_rest) {
+START_TEST(recovery_keeps_the_rest)
+{
     Parsed *p = parse("let a = = 1\nlet b = 2\nblock X(q) -> [B] {\n return q\n}\n"
-                      "block Y(x: [B]) -> [B] {\n  y = ? x x\n  if z ] { w = 1 }\n  v = 3\n  return v\n}\ncache kv[L] { k [B]; v: [B] }\nlet c = 4\n");
+                      "block Y(x: [B]) -> [B] {\n  y = ? x x\n  if z ] { w = 1 }\n  v = 3\n  return v\n}\ncache kv[L] "
+                      "{ k [B]; v: [B] }\nlet c = 4\n");
     const Decl *d = p->file->decls;
     ck_assert_int_eq(p->file->n_decls, 6);
     ck_assert_int_eq(d[0].kind, DECL_LET);
@@ -376,24 +460,27 @@ START_TEST(recovery_keeps_the_rest) {
 }
 END_TEST
 
-static const struct { const char *code, *text; } slips[] = {
-    { "E0110", "if a = 1 {\n x = 1\n}\nreturn x" },
-    { "E0112", "if a {\n x = 1\n}\nelse {\n x = 2\n}\nreturn x" },
-    { "E0111", "x = f(a, (b, c)\nreturn x" },
-    { "E0111", "x = f(a]\nreturn x" },
-    { "E0113", "x = a ** 2\nreturn x" },
-    { "E0113", "if a:\n   x = 1\nreturn x" },
-    { "E0113", "while a {\n x = 1\n}\nreturn x" },
-    { "E0109", "repeat = 1\nreturn x" },
-    { "E0101", "x +\nreturn x" },
-    { "E0101", "f(x)\nreturn x" },
-    { "E0104", "x = a \xe2\x89\xa4 b\nreturn x" },
-    { "E0102", "x = f(\"abc, (d)\nreturn x" },
+static const struct {
+    const char *code, *text;
+} slips[] = {
+    {"E0110", "if a = 1 {\n x = 1\n}\nreturn x"},
+    {"E0112", "if a {\n x = 1\n}\nelse {\n x = 2\n}\nreturn x"},
+    {"E0111", "x = f(a, (b, c)\nreturn x"},
+    {"E0111", "x = f(a]\nreturn x"},
+    {"E0113", "x = a ** 2\nreturn x"},
+    {"E0113", "if a:\n   x = 1\nreturn x"},
+    {"E0113", "while a {\n x = 1\n}\nreturn x"},
+    {"E0109", "repeat = 1\nreturn x"},
+    {"E0101", "x +\nreturn x"},
+    {"E0101", "f(x)\nreturn x"},
+    {"E0104", "x = a \xe2\x89\xa4 b\nreturn x"},
+    {"E0102", "x = f(\"abc, (d)\nreturn x"},
 };
 
 /* Each slip costs one message, and the `return` behind it is still there. */
-START_TEST(one_slip_one_message) {
-    Arena a = { 0 };
+START_TEST(one_slip_one_message)
+{
+    Arena a = {0};
     Text text = text_new(&a);
     text_add(&text, "block A(x: [B]) -> [B] {\n%s\n}\nlet after = 1\n", slips[_i].text);
     Parsed *p = parse(text.data);
@@ -412,54 +499,59 @@ END_TEST
 
 /* ---- hostile text ------------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct Repeated { const char *begin, *part; int times; const char *end, *code; } Repeated;
+typedef struct Repeated {
+    const char *begin, *part;
+    int times;
+    const char *end, *code;
+} Repeated;
 
 static const Repeated hostile[] = {
-    { "", "", 0, "", NULL },
-    { "\n", " # \n", 1000, "", NULL },
-    { "\xef\xbb\xbf", "let a = 1\n", 1, "", NULL },
-    { "", "let a = 1\r\nlet b = [1,\r\n 2]\r\n", 1, "", NULL },
-    { "let a = 1\r", "", 0, "let b = 2\n", "E0104" },
-    { "let a = \xff", "", 0, "\n", "E0104" },
-    { "# \xc3", "", 0, "\n", "E0104" },
-    { "# \xed\xa0\x80", "", 0, "\n", "E0104" },
-    { "let ", "a", 100000, " = 1\n", "E0105" },
-    { "let x = \"abc", "", 0, "\n", "E0102" },
-    { "let x = \"abc\\", "", 0, "", "E0102" },
-    { "let x = \"a\\qb\"", "", 0, "\n", "E0103" },
-    { "let x = ", "(", 300, "1\n", "E0108" },
-    { "let x = ", "[", 256, "1\n", "E0111" },
-    { "", "{", 300, "", "E0108" },
-    { "let x = ", "!", 20000, "true\n", "E0108" },
-    { "let x = ", "-", 600, "1\n", "E0108" },
-    { "let x = ", "-", 500, "1\n", NULL },
-    { "let x = ", "if a then b else ", 15000, "c\n", "E0108" },
-    { "let x = 1", " + 1", 100000, "\n", NULL },
-    { "let x = 1", " + 1 * 2 - 3", 30000, "\n", NULL },
-    { "let x = y", " |> f()", 50000, "\n", NULL },
-    { "let x = y", "[0]", 1000, "\n", "E0108" },
-    { "let x = 2", "^2", 20000, "\n", "E0108" },
-    { "block A(x: [B]) -> [B] { if a { b = 1 }", " else if a { b = 1 }", 15000, "\n}\n", "E0108" },
-    { "let x = 1e999\n", "", 0, "", "E0106" },
-    { "let x = 0x\n", "", 0, "", "E0106" },
-    { "let x = ", "9", 400, "\n", "E0106" },
-    { "let x = 0.", "9", 4000, "\n", NULL },
-    { "let at = 1\n", "", 0, "", "E0109" },
-    { "let d\xd0\xb0ta = 1\n", "", 0, "", "E0104" },
-    { "let a = \"x\xe2\x80\xaey\"\n", "", 0, "", "E0104" },
-    { "# ", "x", (1 << 20) + 1, "\n", "E0100" },
-    { "", ")", 50000, "", "E0111" },
-    { "", "let = 1\n", 20000, "", "E0109" },
-    { "let x ", "= a ", 50000, "\n", "E0110" },
-    { "", "a ", 100000, "\n", "E0101" },
-    { "", "\"", 100001, "\n", "E0102" },
-    { "", "f(\n", 250, "", "E0111" },
-    { "", "let x = 1;", 100000, "", NULL },
+    {"", "", 0, "", NULL},
+    {"\n", " # \n", 1000, "", NULL},
+    {"\xef\xbb\xbf", "let a = 1\n", 1, "", NULL},
+    {"", "let a = 1\r\nlet b = [1,\r\n 2]\r\n", 1, "", NULL},
+    {"let a = 1\r", "", 0, "let b = 2\n", "E0104"},
+    {"let a = \xff", "", 0, "\n", "E0104"},
+    {"# \xc3", "", 0, "\n", "E0104"},
+    {"# \xed\xa0\x80", "", 0, "\n", "E0104"},
+    {"let ", "a", 100000, " = 1\n", "E0105"},
+    {"let x = \"abc", "", 0, "\n", "E0102"},
+    {"let x = \"abc\\", "", 0, "", "E0102"},
+    {"let x = \"a\\qb\"", "", 0, "\n", "E0103"},
+    {"let x = ", "(", 300, "1\n", "E0108"},
+    {"let x = ", "[", 256, "1\n", "E0111"},
+    {"", "{", 300, "", "E0108"},
+    {"let x = ", "!", 20000, "true\n", "E0108"},
+    {"let x = ", "-", 600, "1\n", "E0108"},
+    {"let x = ", "-", 500, "1\n", NULL},
+    {"let x = ", "if a then b else ", 15000, "c\n", "E0108"},
+    {"let x = 1", " + 1", 100000, "\n", NULL},
+    {"let x = 1", " + 1 * 2 - 3", 30000, "\n", NULL},
+    {"let x = y", " |> f()", 50000, "\n", NULL},
+    {"let x = y", "[0]", 1000, "\n", "E0108"},
+    {"let x = 2", "^2", 20000, "\n", "E0108"},
+    {"block A(x: [B]) -> [B] { if a { b = 1 }", " else if a { b = 1 }", 15000, "\n}\n", "E0108"},
+    {"let x = 1e999\n", "", 0, "", "E0106"},
+    {"let x = 0x\n", "", 0, "", "E0106"},
+    {"let x = ", "9", 400, "\n", "E0106"},
+    {"let x = 0.", "9", 4000, "\n", NULL},
+    {"let at = 1\n", "", 0, "", "E0109"},
+    {"let d\xd0\xb0ta = 1\n", "", 0, "", "E0104"},
+    {"let a = \"x\xe2\x80\xaey\"\n", "", 0, "", "E0104"},
+    {"# ", "x", (1 << 20) + 1, "\n", "E0100"},
+    {"", ")", 50000, "", "E0111"},
+    {"", "let = 1\n", 20000, "", "E0109"},
+    {"let x ", "= a ", 50000, "\n", "E0110"},
+    {"", "a ", 100000, "\n", "E0101"},
+    {"", "\"", 100001, "\n", "E0102"},
+    {"", "f(\n", 250, "", "E0111"},
+    {"", "let x = 1;", 100000, "", NULL},
 };
 
-START_TEST(hostile_text) {
+START_TEST(hostile_text)
+{
     const Repeated *h = &hostile[_i];
-    Arena a = { 0 };
+    Arena a = {0};
     Text t = text_new(&a);
     text_add(&t, "%s", h->begin);
     for (int i = 0; i < h->times; i++)
@@ -480,7 +572,8 @@ START_TEST(hostile_text) {
 }
 END_TEST
 
-START_TEST(nul_bytes) {
+START_TEST(nul_bytes)
+{
     static const char text[] = "let a = 1\0\nlet b = 2\n";
     Parsed *p = parse_bytes(text, sizeof text - 1);
     ck_assert_int_eq(p->diags.errors, 1);
@@ -490,7 +583,8 @@ START_TEST(nul_bytes) {
 }
 END_TEST
 
-static int height(const Expr *e) {
+static int height(const Expr *e)
+{
     int h = 0;
     for (; e->kind == EXPR_BINARY || e->kind == EXPR_PIPE; e = e->left) {
         int right = height(e->right);
@@ -499,8 +593,9 @@ static int height(const Expr *e) {
     return h + 1;
 }
 
-START_TEST(long_chains_have_no_height) {
-    Arena a = { 0 };
+START_TEST(long_chains_have_no_height)
+{
+    Arena a = {0};
     Text t = text_new(&a);
     text_add(&t, "let x = 1");
     for (int i = 0; i < 100000; i++)
@@ -522,7 +617,8 @@ static char *files[MOST_FILES];
 static size_t sizes[MOST_FILES];
 static int n_files;
 
-static void read_files(const char *folder) {
+static void read_files(const char *folder)
+{
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && n_files < MOST_FILES && (e = readdir(dir)) != NULL;) {
         const char *dot = strrchr(e->d_name, '.');
@@ -542,7 +638,8 @@ static void read_files(const char *folder) {
         closedir(dir);
 }
 
-START_TEST(model_files_parse) {
+START_TEST(model_files_parse)
+{
     ck_assert_int_ge(n_files, 7);
     for (int i = 0; i < n_files; i++) {
         Parsed *p = parse_bytes(files[i], sizes[i]);
@@ -553,14 +650,19 @@ START_TEST(model_files_parse) {
 }
 END_TEST
 
-static uint32_t draw(uint64_t *state, size_t below) {
+static uint32_t draw(uint64_t *state, size_t below)
+{
     *state = *state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)((*state >> 33) % (below ? below : 1));
 }
 
 /* One to four changes: a byte, a stretch cut out, doubled, or moved from elsewhere, or a token of the language put in. */
-static size_t damage(uint64_t *state, char *text, size_t size, size_t room) {
-    static const char *const tokens[] = { "(", ")", "[", "]", "{", "}", "\n", ";", "=", "==", ",", ":", "else", "if", "block ", "return", "\"", "|>", "@", "..", "1", "\\", "#", "'", "\t", "\xc3\xa9", "fn(", "none", "**", "def f(x):\n  y", ":\n" };
+static size_t damage(uint64_t *state, char *text, size_t size, size_t room)
+{
+    static const char *const tokens[] = {
+        "(",      ")",  "[",  "]", "{",  "}", "\n", ";", "=", "==", ",",        ":",   "else", "if", "block ",
+        "return", "\"", "|>", "@", "..", "1", "\\", "#", "'", "\t", "\xc3\xa9", "fn(", "none", "**", "def f(x):\n  y",
+        ":\n"};
     for (uint32_t n = 1 + draw(state, 4); n > 0; n--) {
         char stretch[32];
         size_t at = draw(state, size + 1), length = draw(state, 30), from = draw(state, size + 1);
@@ -595,7 +697,8 @@ static size_t damage(uint64_t *state, char *text, size_t size, size_t room) {
     return size;
 }
 
-static void check_diags(const Parsed *p) {
+static void check_diags(const Parsed *p)
+{
     for (const Diag *d = p->diags.first; d; d = d->next) {
         ck_assert_ptr_eq(d->at.source, &p->source);
         ck_assert_uint_le(d->at.begin, d->at.end);
@@ -606,11 +709,13 @@ static void check_diags(const Parsed *p) {
 
 static bool poisoned(const Body *b);
 
-static bool stmt_poisoned(const Stmt *s) {
+static bool stmt_poisoned(const Stmt *s)
+{
     return s->kind == STMT_ERROR || (s->body && poisoned(s->body)) || (s->otherwise && poisoned(s->otherwise));
 }
 
-static bool poisoned(const Body *b) {
+static bool poisoned(const Body *b)
+{
     for (int i = 0; i < b->n; i++)
         if (stmt_poisoned(b->items[i]))
             return true;
@@ -618,7 +723,8 @@ static bool poisoned(const Body *b) {
 }
 
 /* Damage is survived; places lie inside the text; nothing is poisoned without a message. */
-START_TEST(damaged_files) {
+START_TEST(damaged_files)
+{
     uint64_t state = 0x9e3779b97f4a7c15u + (uint64_t)_i;
     for (int round = 0; round < 250; round++) {
         char text[1 << 14];
@@ -642,7 +748,8 @@ START_TEST(damaged_files) {
 END_TEST
 
 /* One character of the grammar left out, everywhere: a mistake costs little more than one message. */
-START_TEST(one_character_less) {
+START_TEST(one_character_less)
+{
     int mistakes = 0, messages = 0;
     for (int i = 0; i < n_files; i++)
         for (size_t at = 0; at < sizes[i]; at++) {
@@ -654,7 +761,8 @@ START_TEST(one_character_less) {
             Parsed *p = parse_bytes(text, sizes[i] - 1);
             mistakes += p->diags.errors > 0;
             messages += p->diags.errors;
-            ck_assert_msg(p->diags.errors <= 3, "%d messages about one missing `%c`:\n%s", p->diags.errors, files[i][at], text);
+            ck_assert_msg(p->diags.errors <= 3, "%d messages about one missing `%c`:\n%s", p->diags.errors,
+                          files[i][at], text);
             free(text);
             done(p);
         }
@@ -663,7 +771,8 @@ START_TEST(one_character_less) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     read_files(SOURCE_DIR "/tests/frontend/cases");
     read_files(SOURCE_DIR "/models");
     Suite *s = suite_create("parser");

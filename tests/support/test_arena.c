@@ -11,8 +11,9 @@
 
 #include "support/text.h"
 
-START_TEST(allocations_are_zeroed_aligned_and_apart) {
-    Arena a = { 0 };
+START_TEST(allocations_are_zeroed_aligned_and_apart)
+{
+    Arena a = {0};
     char *before = NULL;
     for (size_t size = 0; size < 3000; size += 7) {
         char *p = arena_alloc(&a, size);
@@ -33,8 +34,9 @@ START_TEST(allocations_are_zeroed_aligned_and_apart) {
 }
 END_TEST
 
-START_TEST(large_requests_do_not_waste_the_current_block) {
-    Arena a = { 0 };
+START_TEST(large_requests_do_not_waste_the_current_block)
+{
+    Arena a = {0};
     char *small = arena_alloc(&a, 16);
     char *large = arena_alloc(&a, 10 << 20);
     memset(large, 1, 10 << 20);
@@ -45,13 +47,17 @@ START_TEST(large_requests_do_not_waste_the_current_block) {
 }
 END_TEST
 
-static void give_up(void *state) { longjmp(*(jmp_buf *)state, 1); }
+static void give_up(void *state)
+{
+    longjmp(*(jmp_buf *)state, 1);
+}
 
-START_TEST(impossible_sizes_reach_the_handler) {
-    const size_t counts[] = { SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 8 + 1, (size_t)1 << 63 };
+START_TEST(impossible_sizes_reach_the_handler)
+{
+    const size_t counts[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 8 + 1, (size_t)1 << 63};
     for (size_t i = 0; i < 4; i++) {
         jmp_buf back;
-        Arena a = { .on_oom = give_up, .oom_state = &back };
+        Arena a = {.on_oom = give_up, .oom_state = &back};
         volatile bool reached = false;
         if (setjmp(back) == 0)
             arena_array(&a, counts[i], 8);
@@ -63,8 +69,9 @@ START_TEST(impossible_sizes_reach_the_handler) {
 }
 END_TEST
 
-START_TEST(room_grows_and_keeps) {
-    Arena a = { 0 };
+START_TEST(room_grows_and_keeps)
+{
+    Arena a = {0};
     int *items = NULL;
     size_t capacity = 0;
     for (int i = 0; i < 5000; i++) {
@@ -81,8 +88,9 @@ START_TEST(room_grows_and_keeps) {
 }
 END_TEST
 
-START_TEST(text_grows_and_pads) {
-    Arena a = { 0 };
+START_TEST(text_grows_and_pads)
+{
+    Arena a = {0};
     Text t = text_new(&a);
     ck_assert_str_eq(t.data, "");
     for (int i = 0; i < 1000; i++)
@@ -106,15 +114,34 @@ START_TEST(text_grows_and_pads) {
 }
 END_TEST
 
-static const struct { double value; const char *text; } doubles[] = {
-    { 0, "0" },           { -0.0, "-0" },       { 1, "1" },         { -12, "-12" },         { 0.1, "0.1" },     { 1e-5, "1e-05" },
-    { 1000000, "1000000" }, { 10000.0, "10000" }, { 0.5, "0.5" },     { 1e22, "1e+22" },      { 1.0 / 3, "0.3333333333333333" },
-    { 4503599627370497, "4503599627370497" },    { 5e-324, "5e-324" }, { DBL_MAX, "1.7976931348623157e+308" },
-    { INFINITY, "inf" },  { -INFINITY, "-inf" }, { NAN, "nan" },    { 0.1 + 0.2, "0.30000000000000004" }, { 2.5, "2.5" },
+static const struct {
+    double value;
+    const char *text;
+} doubles[] = {
+    {0, "0"},
+    {-0.0, "-0"},
+    {1, "1"},
+    {-12, "-12"},
+    {0.1, "0.1"},
+    {1e-5, "1e-05"},
+    {1000000, "1000000"},
+    {10000.0, "10000"},
+    {0.5, "0.5"},
+    {1e22, "1e+22"},
+    {1.0 / 3, "0.3333333333333333"},
+    {4503599627370497, "4503599627370497"},
+    {5e-324, "5e-324"},
+    {DBL_MAX, "1.7976931348623157e+308"},
+    {INFINITY, "inf"},
+    {-INFINITY, "-inf"},
+    {NAN, "nan"},
+    {0.1 + 0.2, "0.30000000000000004"},
+    {2.5, "2.5"},
 };
 
-START_TEST(doubles_are_shortest) {
-    Arena a = { 0 };
+START_TEST(doubles_are_shortest)
+{
+    Arena a = {0};
     Text t = text_new(&a);
     text_double(&t, doubles[_i].value);
     ck_assert_str_eq(t.data, doubles[_i].text);
@@ -122,13 +149,18 @@ START_TEST(doubles_are_shortest) {
 }
 END_TEST
 
-static const struct { float value; const char *text; } floats[] = {
-    { 0.1f, "0.1" }, { 1.0f / 3, "0.33333334" }, { 16777216, "16777216" }, { 3e7f, "3e+07" }, { 3e38f, "3e+38" }, { 1e-45f, "1e-45" },
-    { FLT_MIN, "1.1754944e-38" }, { 0.7071067811865476f, "0.70710677" }, { 100, "100" }, { -INFINITY, "-inf" },
+static const struct {
+    float value;
+    const char *text;
+} floats[] = {
+    {0.1f, "0.1"},    {1.0f / 3, "0.33333334"}, {16777216, "16777216"},     {3e7f, "3e+07"},
+    {3e38f, "3e+38"}, {1e-45f, "1e-45"},        {FLT_MIN, "1.1754944e-38"}, {0.7071067811865476f, "0.70710677"},
+    {100, "100"},     {-INFINITY, "-inf"},
 };
 
-START_TEST(floats_are_shortest) {
-    Arena a = { 0 };
+START_TEST(floats_are_shortest)
+{
+    Arena a = {0};
     Text t = text_new(&a);
     text_float(&t, floats[_i].value);
     ck_assert_str_eq(t.data, floats[_i].text);
@@ -136,16 +168,18 @@ START_TEST(floats_are_shortest) {
 }
 END_TEST
 
-static uint64_t random_bits(uint64_t *state) {
+static uint64_t random_bits(uint64_t *state)
+{
     *state ^= *state << 13;
     *state ^= *state >> 7;
     return *state ^= *state << 17;
 }
 
-START_TEST(numbers_read_back) {
+START_TEST(numbers_read_back)
+{
     uint64_t state = 88172645463325252u;
     for (int i = 0; i < 20000; i++) {
-        Arena a = { 0 };
+        Arena a = {0};
         Text t = text_new(&a);
         uint64_t bits = random_bits(&state);
         double d;
@@ -169,10 +203,11 @@ START_TEST(numbers_read_back) {
 }
 END_TEST
 
-START_TEST(a_decimal_comma_changes_nothing) {
+START_TEST(a_decimal_comma_changes_nothing)
+{
     if (!setlocale(LC_NUMERIC, "de_DE.UTF-8"))
         return;
-    Arena a = { 0 };
+    Arena a = {0};
     Text t = text_new(&a);
     text_double(&t, 0.25);
     ck_assert_str_eq(t.data, "0.25");
@@ -181,7 +216,8 @@ START_TEST(a_decimal_comma_changes_nothing) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("arena and text");
     TCase *c = tcase_create("all");
     tcase_set_timeout(c, 60);

@@ -8,26 +8,35 @@
 
 #include "support/diag.h"
 
-typedef struct Bench { Arena arena; Diags diags; } Bench;
+typedef struct Bench {
+    Arena arena;
+    Diags diags;
+} Bench;
 
-static void setup(Bench *b) {
+static void setup(Bench *b)
+{
     memset(b, 0, sizeof *b);
     b->diags.arena = &b->arena;
 }
 
-static Source source_of(const char *path, const char *text) { return (Source){ path, text, strlen(text) }; }
+static Source source_of(const char *path, const char *text)
+{
+    return (Source){path, text, strlen(text)};
+}
 
 /* The span of the n-th occurrence (from 0) of `part`. */
-static Span find(const Source *s, const char *part, int n) {
+static Span find(const Source *s, const char *part, int n)
+{
     const char *at = strstr(s->text, part);
     while (at && n-- > 0)
         at = strstr(at + 1, part);
     ck_assert_ptr_nonnull(at);
     uint32_t begin = (uint32_t)(at - s->text);
-    return (Span){ s, begin, begin + (uint32_t)strlen(part) };
+    return (Span){s, begin, begin + (uint32_t)strlen(part)};
 }
 
-static void check_text(Bench *b, const char *want) {
+static void check_text(Bench *b, const char *want)
+{
     Text t = text_new(&b->arena);
     diag_render(&b->diags, &t, false);
     ck_assert_str_eq(t.data, want);
@@ -38,11 +47,13 @@ static const char llama[] = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n"
                             "  q = linear(x, \"q_proj\", (H, D)) |> rope(pos, theta, scaling)\n\n\n\n"
                             "  a = attention(q, k, v, mask=causal & window(win))\n";
 
-START_TEST(labels_on_two_lines) {
+START_TEST(labels_on_two_lines)
+{
     Bench b;
     setup(&b);
     Source s = source_of("llama.attar", llama);
-    Diag *d = diag_error(&b.diags, "E0101", find(&s, "q, k", 0), "`attention` needs `q` and `k` to share their last axis");
+    Diag *d =
+        diag_error(&b.diags, "E0101", find(&s, "q, k", 0), "`attention` needs `q` and `k` to share their last axis");
     d->at.end = d->at.begin + 1;
     diag_caret(d, "f32[B, S, H=32, D=4096]");
     diag_label(d, find(&s, "D", 0), "`q` gets the axis `D` = 4096 here");
@@ -66,7 +77,8 @@ START_TEST(labels_on_two_lines) {
 }
 END_TEST
 
-START_TEST(three_labels_on_a_line) {
+START_TEST(three_labels_on_a_line)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "y = a + b + c\n");
@@ -87,7 +99,8 @@ START_TEST(three_labels_on_a_line) {
 }
 END_TEST
 
-START_TEST(nested_and_equal_spans) {
+START_TEST(nested_and_equal_spans)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "y = foo(bar)\n");
@@ -105,7 +118,8 @@ START_TEST(nested_and_equal_spans) {
 }
 END_TEST
 
-START_TEST(far_lines_are_elided) {
+START_TEST(far_lines_are_elided)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "a\nb\nc\nd\ne\nf\ng\nh\n");
@@ -135,7 +149,8 @@ START_TEST(far_lines_are_elided) {
 }
 END_TEST
 
-START_TEST(columns_of_tabs_wide_and_combining) {
+START_TEST(columns_of_tabs_wide_and_combining)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "\tx\t= \"日本\" # e\xcc\x81 y\n");
@@ -159,7 +174,8 @@ START_TEST(columns_of_tabs_wide_and_combining) {
 }
 END_TEST
 
-START_TEST(nothing_dangerous_reaches_the_terminal) {
+START_TEST(nothing_dangerous_reaches_the_terminal)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m\x1b[31m.attar", "a \x1b[1m b \xff c \xe2\x80\xae d\n");
@@ -172,7 +188,8 @@ START_TEST(nothing_dangerous_reaches_the_terminal) {
 }
 END_TEST
 
-START_TEST(long_lines_are_windowed) {
+START_TEST(long_lines_are_windowed)
+{
     Bench b;
     setup(&b);
     char line[1001];
@@ -190,7 +207,7 @@ START_TEST(long_lines_are_windowed) {
         ck_assert_uint_le(strlen(l), 5 + 6 + 120);
     arena_free(&b.arena);
     setup(&b);
-    d = diag_error(&b.diags, "E0101", (Span){ &s, 990, 1000 }, "end");
+    d = diag_error(&b.diags, "E0101", (Span){&s, 990, 1000}, "end");
     t = text_new(&b.arena);
     diag_render(&b.diags, &t, false);
     const char *last = strrchr(t.data, '|');
@@ -200,7 +217,8 @@ START_TEST(long_lines_are_windowed) {
 }
 END_TEST
 
-START_TEST(files_and_several_sources) {
+START_TEST(files_and_several_sources)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "y = softmax(x)\r\n"), std = source_of("std.attar", "one\ntwo\n");
@@ -226,15 +244,16 @@ START_TEST(files_and_several_sources) {
 }
 END_TEST
 
-START_TEST(spans_at_the_edges) {
+START_TEST(spans_at_the_edges)
+{
     Bench b;
     setup(&b);
     Source empty = source_of("empty.attar", "");
-    diag_error(&b.diags, "E0101", (Span){ &empty, 0, 0 }, "nothing");
-    diag_error(&b.diags, "E0101", (Span){ &empty, 99, 120 }, "beyond");
+    diag_error(&b.diags, "E0101", (Span){&empty, 0, 0}, "nothing");
+    diag_error(&b.diags, "E0101", (Span){&empty, 99, 120}, "beyond");
     Source two = source_of("two.attar", "abc\ndef");
-    diag_error(&b.diags, "E0101", (Span){ &two, 1, 6 }, "two lines");
-    diag_error(&b.diags, "E0101", (Span){ &two, 7, 7 }, "end of file");
+    diag_error(&b.diags, "E0101", (Span){&two, 1, 6}, "two lines");
+    diag_error(&b.diags, "E0101", (Span){&two, 7, 7}, "end of file");
     check_text(&b, "error[E0101]: nothing\n  --> empty.attar:1:1\n   |\n 1 |\n   | ^\n\n"
                    "error[E0101]: beyond\n  --> empty.attar:1:1\n   |\n 1 |\n   | ^\n\n"
                    "error[E0101]: two lines\n  --> two.attar:1:2\n   |\n 1 | abc\n   |  ^^\n\n"
@@ -242,7 +261,8 @@ START_TEST(spans_at_the_edges) {
 }
 END_TEST
 
-START_TEST(twenty_errors_in_order) {
+START_TEST(twenty_errors_in_order)
+{
     Bench b;
     setup(&b);
     char text[200];
@@ -250,8 +270,8 @@ START_TEST(twenty_errors_in_order) {
     text[199] = 0;
     Source s = source_of("m.attar", text);
     for (uint32_t i = 100; i > 0; i--)
-        diag_error(&b.diags, "E0101", (Span){ &s, i, i }, "number %u", i);
-    diag_warning(&b.diags, "W0701", (Span){ &s, 150, 150 }, "late");
+        diag_error(&b.diags, "E0101", (Span){&s, i, i}, "number %u", i);
+    diag_warning(&b.diags, "W0701", (Span){&s, 150, 150}, "late");
     Text t = text_new(&b.arena);
     diag_render(&b.diags, &t, false);
     int shown = 0;
@@ -268,7 +288,8 @@ START_TEST(twenty_errors_in_order) {
 }
 END_TEST
 
-START_TEST(colour_only_if_asked) {
+START_TEST(colour_only_if_asked)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "abc\n");
@@ -289,7 +310,8 @@ START_TEST(colour_only_if_asked) {
 }
 END_TEST
 
-START_TEST(json_lines) {
+START_TEST(json_lines)
+{
     Bench b;
     setup(&b);
     Source s = source_of("m.attar", "é = \"x\"\n");
@@ -307,7 +329,8 @@ START_TEST(json_lines) {
     ck_assert_str_eq(json_string_value(json_object_get(one, "level")), "error");
     ck_assert_str_eq(json_string_value(json_object_get(one, "message")), "a \"quoted\" message ?");
     const char *rendered = json_string_value(json_object_get(one, "rendered"));
-    ck_assert_str_eq(rendered, "error[E0101]: a \"quoted\" message ?\n  --> m.attar:1:5\n   |\n 1 | é = \"x\"\n   |     ^^^ label\n   = help: help\n");
+    ck_assert_str_eq(rendered, "error[E0101]: a \"quoted\" message ?\n  --> m.attar:1:5\n   |\n 1 | é = \"x\"\n   |    "
+                               " ^^^ label\n   = help: help\n");
     json_t *span = json_array_get(json_object_get(one, "spans"), 0);
     ck_assert_int_eq(json_integer_value(json_object_get(span, "byte_start")), 5);
     ck_assert_int_eq(json_integer_value(json_object_get(span, "byte_end")), 8);
@@ -319,11 +342,15 @@ START_TEST(json_lines) {
 }
 END_TEST
 
-static const struct { const char *code; int status; } statuses[] = {
-    { "E0101", 1 }, { "E0590", 3 }, { "E0421", 3 }, { "E0601", 3 }, { "E0801", 4 }, { "E1001", 4 }, { "E9901", 70 },
+static const struct {
+    const char *code;
+    int status;
+} statuses[] = {
+    {"E0101", 1}, {"E0590", 3}, {"E0421", 3}, {"E0601", 3}, {"E0801", 4}, {"E1001", 4}, {"E9901", 70},
 };
 
-START_TEST(exit_status) {
+START_TEST(exit_status)
+{
     Bench b;
     setup(&b);
     ck_assert_int_eq(diag_exit_status(&b.diags), 0);
@@ -336,7 +363,8 @@ START_TEST(exit_status) {
 }
 END_TEST
 
-START_TEST(codes_are_sorted_and_explained) {
+START_TEST(codes_are_sorted_and_explained)
+{
     for (size_t i = 0; i < diag_code_count; i++) {
         const CodePage *page = &diag_codes[i];
         if (i > 0)
@@ -354,7 +382,8 @@ START_TEST(codes_are_sorted_and_explained) {
 END_TEST
 
 /* Every "E1234" or "W1234" in quotes in one source file has a row. */
-static void check_codes_in(const char *path) {
+static void check_codes_in(const char *path)
+{
     FILE *f = fopen(path, "r");
     ck_assert_ptr_nonnull(f);
     char line[2000];
@@ -362,14 +391,15 @@ static void check_codes_in(const char *path) {
         for (const char *c = line; (c = strchr(c, '"')) != NULL; c++) {
             if ((c[1] != 'E' && c[1] != 'W') || strspn(c + 2, "0123456789") != 4 || c[6] != '"')
                 continue;
-            char code[6] = { c[1], c[2], c[3], c[4], c[5], 0 };
+            char code[6] = {c[1], c[2], c[3], c[4], c[5], 0};
             ck_assert_msg(diag_code(code) != NULL, "%s uses %s, which has no row in codes.def", path, code);
         }
     fclose(f);
 }
 
-START_TEST(every_used_code_has_a_row) {
-    static const char *const folders[] = { "support", "frontend", "ir", "passes", "codegen", "runtime", "driver", "cli" };
+START_TEST(every_used_code_has_a_row)
+{
+    static const char *const folders[] = {"support", "frontend", "ir", "passes", "codegen", "runtime", "driver", "cli"};
     int files = 0;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char path[600];
@@ -378,7 +408,8 @@ START_TEST(every_used_code_has_a_row) {
         ck_assert_ptr_nonnull(dir);
         for (struct dirent *e; (e = readdir(dir)) != NULL;) {
             const char *dot = strrchr(e->d_name, '.');
-            if (!dot || (strcmp(dot, ".c") != 0 && strcmp(dot, ".h") != 0 && strcmp(dot, ".l") != 0 && strcmp(dot, ".y") != 0))
+            if (!dot ||
+                (strcmp(dot, ".c") != 0 && strcmp(dot, ".h") != 0 && strcmp(dot, ".l") != 0 && strcmp(dot, ".y") != 0))
                 continue;
             snprintf(path, sizeof path, "%s/%s/%s", SOURCE_DIR, folders[i], e->d_name);
             check_codes_in(path);
@@ -390,7 +421,8 @@ START_TEST(every_used_code_has_a_row) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("diagnostics");
     TCase *c = tcase_create("all");
     tcase_add_test(c, labels_on_two_lines);

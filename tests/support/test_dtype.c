@@ -7,7 +7,8 @@
 #include "support/dtype.h"
 
 /* The value of a 16-bit format by its definition: (-1)^s * 2^e * fraction. */
-static double value_of(uint16_t bits, int digits) {
+static double value_of(uint16_t bits, int digits)
+{
     int exponent_bits = 15 - digits, bias = (1 << (exponent_bits - 1)) - 1;
     int exponent = bits >> digits & ((1 << exponent_bits) - 1);
     double fraction = bits & ((1 << digits) - 1), sign = bits & 0x8000 ? -1 : 1;
@@ -18,7 +19,8 @@ static double value_of(uint16_t bits, int digits) {
     return sign * ldexp(1 + ldexp(fraction, -digits), exponent - bias);
 }
 
-START_TEST(every_half_widens_to_its_value) {
+START_TEST(every_half_widens_to_its_value)
+{
     for (uint32_t bits = 0; bits < 65536; bits++) {
         double f16 = value_of((uint16_t)bits, 10), bf16 = value_of((uint16_t)bits, 7);
         double a = (double)half_to_float((uint16_t)bits), b = (double)bfloat_to_float((uint16_t)bits);
@@ -28,21 +30,24 @@ START_TEST(every_half_widens_to_its_value) {
 }
 END_TEST
 
-static uint16_t stored(DType t, double value) {
+static uint16_t stored(DType t, double value)
+{
     uint16_t bits = 0xabcd;
-    HostTensor h = { .dtype = t, .rank = 0, .data = &bits };
+    HostTensor h = {.dtype = t, .rank = 0, .data = &bits};
     host_set(&h, 0, value);
     return bits;
 }
 
 /* Storing every value, every midpoint between neighbours and what lies just beside it gives the nearest, ties to even. */
-START_TEST(narrowing_rounds_to_nearest_even) {
+START_TEST(narrowing_rounds_to_nearest_even)
+{
     DType type = _i == 0 ? DT_F16 : DT_BF16;
     int digits = _i == 0 ? 10 : 7;
     uint32_t infinity = (0x7fffu >> digits) << digits;
     for (uint32_t bits = 0; bits < infinity; bits++) {
         double low = value_of((uint16_t)bits, digits);
-        double high = bits + 1 < infinity ? value_of((uint16_t)(bits + 1), digits) : 2 * low - value_of((uint16_t)(bits - 1), digits);
+        double high = bits + 1 < infinity ? value_of((uint16_t)(bits + 1), digits)
+                                          : 2 * low - value_of((uint16_t)(bits - 1), digits);
         double middle = (low + high) / 2;
         uint32_t even = bits & 1 ? bits + 1 : bits;
         ck_assert_uint_eq(stored(type, low), bits);
@@ -60,10 +65,15 @@ START_TEST(narrowing_rounds_to_nearest_even) {
 }
 END_TEST
 
-START_TEST(names_and_sizes) {
-    static const struct { const char *name; size_t size; bool is_float; } want[DT_COUNT] = {
-        { "f32", 4, true },  { "f16", 2, true },  { "bf16", 2, true },  { "f64", 8, true },
-        { "i64", 8, false }, { "i32", 4, false }, { "bool", 1, false }, { "u8", 1, false },
+START_TEST(names_and_sizes)
+{
+    static const struct {
+        const char *name;
+        size_t size;
+        bool is_float;
+    } want[DT_COUNT] = {
+        {"f32", 4, true},  {"f16", 2, true},  {"bf16", 2, true},  {"f64", 8, true},
+        {"i64", 8, false}, {"i32", 4, false}, {"bool", 1, false}, {"u8", 1, false},
     };
     DType t = (DType)_i, back;
     ck_assert_str_eq(dtype_name(t), want[_i].name);
@@ -77,10 +87,11 @@ START_TEST(names_and_sizes) {
 END_TEST
 
 /* get(set(x)) for values that every type holds; data is not aligned. */
-START_TEST(elements_round_trip) {
+START_TEST(elements_round_trip)
+{
     DType t = (DType)_i;
-    unsigned char bytes[8 * 5 + 1] = { 0 };
-    HostTensor h = { .dtype = t, .rank = 1, .dims = { 5 }, .data = bytes + 1 };
+    unsigned char bytes[8 * 5 + 1] = {0};
+    HostTensor h = {.dtype = t, .rank = 1, .dims = {5}, .data = bytes + 1};
     for (int k = 0; k < 5; k++)
         host_set(&h, k, k & 1);
     for (int k = 0; k < 5; k++)
@@ -92,36 +103,50 @@ START_TEST(elements_round_trip) {
 }
 END_TEST
 
-START_TEST(integers_saturate) {
-    static const struct { DType t; double value, want; } rows[] = {
-        { DT_I32, 3e9, 2147483647 }, { DT_I32, -3e9, -2147483648.0 }, { DT_I32, -1.9, -1 }, { DT_I32, NAN, 0 },
-        { DT_U8, 300, 255 },         { DT_U8, -5, 0 },                { DT_I64, 1e300, 0x1p63 }, { DT_I64, -1e300, -0x1p63 },
-        { DT_BOOL, 0.5, 1 },         { DT_BOOL, -0.0, 0 },            { DT_I64, 9007199254740993, 9007199254740992 },
+START_TEST(integers_saturate)
+{
+    static const struct {
+        DType t;
+        double value, want;
+    } rows[] = {
+        {DT_I32, 3e9, 2147483647},
+        {DT_I32, -3e9, -2147483648.0},
+        {DT_I32, -1.9, -1},
+        {DT_I32, NAN, 0},
+        {DT_U8, 300, 255},
+        {DT_U8, -5, 0},
+        {DT_I64, 1e300, 0x1p63},
+        {DT_I64, -1e300, -0x1p63},
+        {DT_BOOL, 0.5, 1},
+        {DT_BOOL, -0.0, 0},
+        {DT_I64, 9007199254740993, 9007199254740992},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int64_t room = 0;
-        HostTensor h = { .dtype = rows[i].t, .data = &room };
+        HostTensor h = {.dtype = rows[i].t, .data = &room};
         host_set(&h, 0, rows[i].value);
         ck_assert_double_eq(host_get(&h, 0), rows[i].want);
     }
 }
 END_TEST
 
-START_TEST(counts) {
-    HostTensor h = { .rank = 0 };
+START_TEST(counts)
+{
+    HostTensor h = {.rank = 0};
     ck_assert_int_eq(host_count(&h), 1);
-    h = (HostTensor){ .rank = 3, .dims = { 2, 3, 4 } };
+    h = (HostTensor){.rank = 3, .dims = {2, 3, 4}};
     ck_assert_int_eq(host_count(&h), 24);
-    h = (HostTensor){ .rank = 2, .dims = { 0, 7 } };
+    h = (HostTensor){.rank = 2, .dims = {0, 7}};
     ck_assert_int_eq(host_count(&h), 0);
-    h = (HostTensor){ .rank = 4, .dims = { 65536, 65536, 65536, 65537 } };
+    h = (HostTensor){.rank = 4, .dims = {65536, 65536, 65536, 65537}};
     ck_assert_int_eq(host_count(&h), -1);
-    h = (HostTensor){ .rank = 1, .dims = { -1 } };
+    h = (HostTensor){.rank = 1, .dims = {-1}};
     ck_assert_int_eq(host_count(&h), -1);
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("element types");
     TCase *c = tcase_create("all");
     tcase_set_timeout(c, 60);

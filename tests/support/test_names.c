@@ -5,8 +5,9 @@
 
 #include "support/names.h"
 
-START_TEST(map_keeps_order_and_replaces) {
-    Arena a = { 0 };
+START_TEST(map_keeps_order_and_replaces)
+{
+    Arena a = {0};
     Map m = map_new(&a);
     char key[32];
     static int values[3000];
@@ -16,7 +17,7 @@ START_TEST(map_keeps_order_and_replaces) {
         snprintf(key, sizeof key, "key.%d", i);
         map_set(&m, key, &values[i]);
     }
-    memset(key, 0, sizeof key);                         /* keys were copied */
+    memset(key, 0, sizeof key); /* keys were copied */
     ck_assert_uint_eq(m.count, 3000);
     for (int i = 0; i < 3000; i++) {
         snprintf(key, sizeof key, "key.%d", i);
@@ -36,9 +37,10 @@ START_TEST(map_keeps_order_and_replaces) {
 }
 END_TEST
 
-START_TEST(names_are_one_pointer) {
-    Arena a = { 0 };
-    Names n = { map_new(&a) };
+START_TEST(names_are_one_pointer)
+{
+    Arena a = {0};
+    Names n = {map_new(&a)};
     char spelled[] = "hidden";
     const char *first = name_of(&n, spelled);
     spelled[0] = 'H';
@@ -46,7 +48,7 @@ START_TEST(names_are_one_pointer) {
     ck_assert_ptr_eq(name_of(&n, "hidden"), first);
     ck_assert_ptr_eq(name_of_n(&n, "hidden_size", 6), first);
     ck_assert_ptr_ne(name_of(&n, "Hidden"), first);
-    ck_assert_ptr_eq(name_of_n(&n, "ab\0cd", 5), name_of(&n, "ab"));        /* a name ends at a NUL */
+    ck_assert_ptr_eq(name_of_n(&n, "ab\0cd", 5), name_of(&n, "ab")); /* a name ends at a NUL */
     for (int i = 0; i < 10000; i++) {
         char text[16];
         snprintf(text, sizeof text, "n%d", i);
@@ -57,22 +59,27 @@ START_TEST(names_are_one_pointer) {
 }
 END_TEST
 
-static const struct { const char *word, *candidates[5], *nearest; } words[] = {
-    { "layer_norm", { "rmsnorm", "layernorm", "linear" }, "layernorm" },
-    { "atention", { "attention", "append" }, "attention" },
-    { "lienar", { "linear", "lines" }, "linear" },                      /* a transposition counts one */
-    { "id", { "ids", "mask" }, "ids" },
-    { "LayerNorm", { "layernorm", "LayerNorm2x" }, "layernorm" },       /* letter case costs nothing */
-    { "q", { "k", "v", "x" }, NULL },                                   /* one letter is no evidence */
-    { "d", { "D", "B" }, "D" },
-    { "zebra", { "linear", "softmax" }, NULL },
-    { "softmax", { "softmax", "softmix" }, "softmix" },                 /* not the word itself */
-    { "", { "a", "b" }, NULL },
-    { "abcdef", { "abc" }, NULL },
-    { "model.layers.0.self_attn.q.weight", { "model.layers.0.self_attn.q_proj.weight", "model.norm.weight" }, "model.layers.0.self_attn.q_proj.weight" },
+static const struct {
+    const char *word, *candidates[5], *nearest;
+} words[] = {
+    {"layer_norm", {"rmsnorm", "layernorm", "linear"}, "layernorm"},
+    {"atention", {"attention", "append"}, "attention"},
+    {"lienar", {"linear", "lines"}, "linear"}, /* a transposition counts one */
+    {"id", {"ids", "mask"}, "ids"},
+    {"LayerNorm", {"layernorm", "LayerNorm2x"}, "layernorm"}, /* letter case costs nothing */
+    {"q", {"k", "v", "x"}, NULL},                             /* one letter is no evidence */
+    {"d", {"D", "B"}, "D"},
+    {"zebra", {"linear", "softmax"}, NULL},
+    {"softmax", {"softmax", "softmix"}, "softmix"}, /* not the word itself */
+    {"", {"a", "b"}, NULL},
+    {"abcdef", {"abc"}, NULL},
+    {"model.layers.0.self_attn.q.weight",
+     {"model.layers.0.self_attn.q_proj.weight", "model.norm.weight"},
+     "model.layers.0.self_attn.q_proj.weight"},
 };
 
-START_TEST(nearest_word) {
+START_TEST(nearest_word)
+{
     size_t count = 0;
     while (count < 5 && words[_i].candidates[count])
         count++;
@@ -84,18 +91,20 @@ START_TEST(nearest_word) {
 }
 END_TEST
 
-START_TEST(nearest_of_long_words) {
+START_TEST(nearest_of_long_words)
+{
     char longest[400];
     memset(longest, 'a', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
-    const char *candidates[] = { longest, "linear" };
+    const char *candidates[] = {longest, "linear"};
     ck_assert_pstr_eq(name_nearest("linaer", candidates, 2), "linear");
     ck_assert_ptr_null(name_nearest(longest, candidates, 2));
     ck_assert_ptr_null(name_nearest("x", NULL, 0));
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("names");
     TCase *c = tcase_create("all");
     tcase_add_test(c, map_keeps_order_and_replaces);
