@@ -4,10 +4,16 @@
 
 #include "passes/inside.h"
 
+typedef struct Need {                   /* a span of time, in positions of executable order, both included */
+    int first, last;
+    const Node *writer, *value;         /* the kernel that writes at `first` (NULL: nothing is written), and which value it is */
+} Need;
+
 typedef struct Buffer {
-    Node *node;                         /* whose result it holds: a kernel, a get, or a carry */
-    int first, last;                    /* positions in executable order; a buffer is needed from first to last, both included */
-    struct Buffer *same;                /* joined with that one (in place); NULL: its own */
+    Node *node;                         /* a value that it holds: a kernel's result, a get, a carry */
+    Need *need;                         /* times in which its content is needed */
+    int n;
+    struct Buffer *same;                /* joined with that one; NULL: its own */
     int output;                         /* index of the model's result that it is, or -1 */
     int region;
     int64_t bytes, offset;              /* per unit product of the region; bytes a multiple of 64 */
@@ -17,10 +23,11 @@ typedef struct Memory {
     PassContext *px;
     Graph *model;
     Buffer *buffers;
-    int n, capacity;
+    int n;
     Buffer **of;                        /* by node id */
     int *position;                      /* by node id: when the node runs */
     int *end;                           /* by node id: when it is over (repeats), otherwise the same */
+    int *last;                          /* by node id: when its storage is needed last */
     int n_positions;
 } Memory;
 

@@ -1,239 +1,229 @@
 /* plan-memory: lifetimes become offsets in one arena.
  *
- * Every kernel result gets a buffer that lives from the kernel that writes it to the last one that reads it, through views too; a value
- * read inside a repeat lives to the repeat's end. Buffers are joined where an elementwise kernel may write over an input that dies there,
- * and where a loop-carried value can stay in place: start, every round and the end share one buffer. Where it cannot, a copy is put in
- * and the plan is made again. Results of the model are written straight into the caller's memory. */
+ * Every kernel result gets a buffer. A buffer is needed in spans of time: from the kernel that writes it to the last one that reads it, through
+ * views too; a value read inside a repeat is needed to the repeat's end. What enters a repeat, the carried value, what a round leaves and the
+ * repeat's result are one buffer; between the last reader of the carried value and the kernel that writes the next one it is free for others.
+ * A kernel that reads an input only where it writes may write over it if it dies there. Where a carried value cannot stay in place, or a
+ * result of the model is not written by a kernel, a copy is put in. Results of the model are written straight into the caller's memory. */
 #include "passes/plan.h"
 
 #include <string.h>
 
 enum { FOREVER = INT32_MAX };
 
-/* ---- copies ------------------------------------------------------------------------------------------------------------------------------ */
-
-static Node *identity_at_end(PassContext *px, Graph *g, Node *value) {
-    Node *last = g->last, *copy = copy_before(px, last, value);
-    node_move_before(last, copy);
-    return copy;
-}
-
-/* ---- buffers ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- storage ------------------------------------------------------------------------------------------------------------------------------- */
 
 static bool writes_memory(const Node *n) {
     return op_info[n->op].class == CLASS_KERNEL || n->op == OP_dot || n->op == OP_concat;
 }
 
-/* A value with a buffer of its own: written by a kernel. */
-static bool is_written(const Node *n) {
-    if (n->op == OP_get) return writes_memory(n->inputs[0]);
-    return n->type && writes_memory(n);
+/* The kernel that writes n, if n is a value of its own and no view. */
+static Node *writer_of(const Node *n) {
+    Node *k = n->op == OP_get ? n->inputs[0] : (Node *)n;
+    return n->type && writes_memory(k) ? k : NULL;
 }
 
-static Buffer *add_buffer(Memory *m, Node *n, int first) {
-    if (m->n == m->capacity) return NULL;
-    Buffer *b = &m->buffers[m->n++];
-    *b = (Buffer){.node = n, .first = first, .last = first, .output = -1};
-    m->of[n->id] = b;
-    return b;
+static bool is_repeat_result(const Node *n) {
+    return n->op == OP_repeat ? n->type != NULL : n->op == OP_get && n->inputs[0]->op == OP_repeat;
 }
 
-/* The buffer below a value, through views and repeats; NULL for inputs, weights, caches and leaves. */
-static Buffer *buffer_below(const Memory *m, const Node *n) {
-    while (op_info[n->op].class == CLASS_VIEW) n = n->inputs[0];
-    if (n->op == OP_repeat) n = n->body->params[1];
-    else if (n->op == OP_get && n->inputs[0]->op == OP_repeat) n = n->inputs[0]->body->params[1 + attr_int(n, ATTR_index, 0)];
-    return m->of[n->id];
+static bool has_buffer(const Node *n) {
+    return n->op == OP_carry || is_repeat_result(n) || writer_of(n);
 }
 
-/* Numbers the nodes in executable order and makes their buffers. A get's buffer starts where its kernel writes it. */
+/* Numbers the nodes in executable order. */
 static void number(Memory *m, const Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
         m->position[n->id] = m->n_positions++;
-        if (n->op == OP_carry) add_buffer(m, n, m->position[n->id]);
-        else if (is_written(n)) add_buffer(m, n, m->position[n->op == OP_get ? n->inputs[0]->id : n->id]);
         if (n->op == OP_repeat) number(m, n->body);
         m->end[n->id] = n->op == OP_repeat ? m->n_positions++ : m->position[n->id];
     }
 }
 
-/* A reader at `reader` needs the buffer until it is done; a reader in a repeat that the buffer's home encloses, until the repeat is. */
-static void extend(const Memory *m, Buffer *b, const Node *reader) {
-    const Graph *home = b->node->graph;
-    while (reader && reader->graph != home) reader = reader->graph->owner;
-    if (!reader) return;                /* a repeat's result, read after the loop: extend_after_loops */
-    if (m->end[reader->id] > b->last) b->last = m->end[reader->id];
+/* When `reader` is done with a value of the graph `home`: a reader in a repeat goes round until the repeat ends. */
+static int done_at(const Memory *m, const Node *reader, const Graph *home) {
+    while (reader->graph != home) reader = reader->graph->owner;
+    return m->end[reader->id];
 }
 
-static void find_lifetimes(Memory *m, const Graph *g) {
+/* m->last of every storage: the last position at which it is needed. */
+static void find_last(Memory *m, const Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
-        for (int i = 0; i < n->n_inputs; i++) {
-            Buffer *b = buffer_below(m, n->inputs[i]);
-            if (b && op_info[n->op].class != CLASS_VIEW && n->op != OP_get) extend(m, b, n);
+        if (m->last[n->id] < m->position[n->id]) m->last[n->id] = m->position[n->id];
+        for (int i = 0; i < n->n_inputs && op_info[n->op].class != CLASS_VIEW; i++) {
+            const Node *s = storage_of(n->inputs[i]);
+            bool plain_get = n->op == OP_get;
+            int done = plain_get ? 0 : s->graph == n->graph && n->op == OP_repeat ? m->position[n->id] : done_at(m, n, s->graph);
+            if (done > m->last[s->id]) m->last[s->id] = done;
         }
-        if (n->op == OP_repeat) find_lifetimes(m, n->body);
+        if (n->op == OP_repeat) find_last(m, n->body);
     }
     for (int i = 0; i < g->n_results; i++) {
-        Buffer *b = buffer_below(m, g->results[i].value);
-        if (b && b->node->graph == g) b->last = g->owner ? m->end[g->owner->id] : FOREVER;
+        const Node *s = storage_of(g->results[i].value);
+        int done = !g->owner ? FOREVER : s->graph == g ? m->end[g->owner->id] : done_at(m, g->owner, s->graph);
+        if (done > m->last[s->id]) m->last[s->id] = done;
     }
 }
 
-/* ---- joining ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing over an input -------------------------------------------------------------------------------------------------------------------- */
 
-/* Kernel k writes `result` element by element and reads input i at the same places only: the result may lie over it. */
-static bool input_may_be_overwritten(const Node *k, int i, const Type *result) {
-    const Node *in = k->inputs[i];
-    if (k->op == OP_gemm ? i <= attr_int(k, ATTR_weights, 1) : k->op != OP_map && k->op != OP_rowwise) return false;
-    if (attr_name(k, ATTR_layout) || k->body->n_results != 1) return false;
-    while (in->op == OP_view) in = in->inputs[0];
-    return op_info[in->op].class != CLASS_VIEW && type_equal(k->inputs[i]->type, result);
-}
-
-static bool reads_rotated(const Node *k) {
-    for (const Node *n = k->body ? k->body->first : NULL; n; n = n->next)
+static bool moves_elements(const Node *k) {
+    for (const Node *n = k->body->first; n; n = n->next)
         if (n->op == OP_rotate || n->op == OP_gather) return true;
     return false;
 }
 
-/* The buffer of a dying input that k's result may take over, or NULL. Every input of k that lies in that buffer has to allow it. */
-static Buffer *overwritable(const Memory *m, const Node *k) {
-    if (!k->type || !k->body || reads_rotated(k)) return NULL;
+/* Kernel k reads `storage` only at the element it writes. */
+static bool may_overwrite(const Node *k, const Node *storage) {
+    bool by_element = k->op == OP_map || k->op == OP_rowwise || k->op == OP_gemm;
+    if (!by_element || !k->type || attr_name(k, ATTR_layout) || attr_name(storage, ATTR_layout) || moves_elements(k)) return false;
     for (int i = 0; i < k->n_inputs; i++) {
-        Buffer *b = buffer_below(m, k->inputs[i]);
-        if (!b || b->node->graph != k->graph || buffer_root(b)->last != m->position[k->id] || buffer_root(b)->output >= 0) continue;
-        bool all = true;
-        for (int j = 0; j < k->n_inputs; j++) {
-            Buffer *other = buffer_below(m, k->inputs[j]);
-            if (other && buffer_root(other) == buffer_root(b)) all &= input_may_be_overwritten(k, j, k->type);
-        }
-        if (all) return buffer_root(b);
+        const Node *in = k->inputs[i];
+        if (storage_of(in) != storage) continue;
+        if (k->op == OP_gemm && i <= attr_int(k, ATTR_weights, 1)) return false;
+        if (!is_whole_view(in) || !type_equal(in->type, k->type)) return false;
     }
-    return NULL;
+    return true;
 }
 
-/* `b` continues where `into` ends. Carried buffers stand for the whole loop; while a body is walked, `last` is what its content is needed for. */
-static void join(Buffer *b, Buffer *into) {
-    b->same = into;
-    if (b->last > into->last) into->last = b->last;
+/* ---- copies ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static Node *copy_at_end(PassContext *px, Graph *g, Node *value) {
+    Node *last = g->last, *copy = copy_before(px, last, value);
+    node_move_before(last, copy);
+    return copy;
 }
 
-/* What enters a repeat is joined with the carried buffer and with nothing else. */
+/* What a round leaves is a value of its own, written by a kernel of the body; or the carried value unchanged. */
+static bool leaves_own_value(const Graph *body, int i) {
+    const Node *left = body->results[i].value;
+    if (left == body->params[i + 1]) return true;
+    for (int k = 0; k < i; k++)
+        if (body->results[k].value == left) return false;
+    return writer_of(left) && left->graph == body;
+}
+
+/* And it is written when the value that was carried has been read for the last time. */
+static bool leaves_in_place(const Memory *m, const Graph *body, int i) {
+    const Node *left = body->results[i].value, *carry = body->params[i + 1];
+    if (left == carry) return true;
+    int read = m->last[carry->id], written = m->position[writer_of(left)->id];
+    return read < written || (read == written && may_overwrite(writer_of(left), carry));
+}
+
+/* What enters is written by a kernel and read by nobody else. */
+static bool enters_in_place(const Node *repeat, int i) {
+    const Node *start = repeat->inputs[i];
+    return writer_of(start) && start->graph == repeat->graph && start->uses == 1;
+}
+
+static bool copy_carried(Memory *m, Graph *g) {
+    for (Node *n = g->first; n; n = n->next) {
+        if (n->op != OP_repeat) continue;
+        if (copy_carried(m, n->body)) return true;
+        for (int i = 0; i < n->n_inputs; i++) {
+            Result *left = &n->body->results[i];
+            if (!enters_in_place(n, i)) n->inputs[i] = copy_before(m->px, n, n->inputs[i]);
+            else if (!leaves_own_value(n->body, i)) left->value = copy_at_end(m->px, n->body, left->value);
+            else continue;
+            return true;
+        }
+        for (int i = 0; i < n->n_inputs; i++) {
+            if (leaves_in_place(m, n->body, i)) continue;
+            n->body->results[i].value = copy_at_end(m->px, n->body, n->body->results[i].value);
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool enters_repeat(const Node *n) {
-    for (const Node *r = n->next; r && n->uses == 1; r = r->next)
+    for (const Node *r = n->next; r; r = r->next)
         for (int i = 0; r->op == OP_repeat && i < r->n_inputs; i++)
             if (r->inputs[i] == n) return true;
     return false;
 }
 
-/* What a round leaves may be written over the value it carried, not over another one; a result of the model lies in the caller's memory. */
-static bool may_join(const Memory *m, const Node *n, const Buffer *into) {
-    const Graph *g = n->graph;
-    for (int i = 0; i < g->n_results; i++)
-        if (g->results[i].value == n && (!g->owner || into != m->of[g->params[i + 1]->id])) return false;
-    return !enters_repeat(n);
-}
-
-static void join_in_place(Memory *m, const Graph *g) {
-    for (Node *n = g->first; n; n = n->next) {
-        if (n->op == OP_repeat) join_in_place(m, n->body);
-        Buffer *b = m->of[n->id];
-        if (!b || n->op == OP_get || n->op == OP_carry || b->same) continue;
-        Buffer *into = overwritable(m, n);
-        if (into && into != b && may_join(m, n, into)) join(b, into);
-    }
-}
-
-/* ---- loop-carried values --------------------------------------------------------------------------------------------------------------------------- */
-
-/* The value that a round leaves is, or can be written, in the carried buffer. Otherwise a copy at the end of the body is needed. */
-static bool stays_in_place(Memory *m, const Node *repeat, int i) {
-    const Graph *body = repeat->body;
-    Node *yield = body->results[i].value;
-    Buffer *carried = m->of[body->params[i + 1]->id], *b = buffer_below(m, yield);
-    if (!b || op_info[yield->op].class == CLASS_VIEW) return false;
-    if (buffer_root(b) == carried) return yield == body->params[i + 1] || is_written(yield);
-    if (b->node != yield || yield->graph != body || !is_written(yield) || buffer_root(b) != b) return false;
-    for (int k = 0; k < body->n_results; k++)
-        if (k != i && buffer_below(m, body->results[k].value) == b) return false;
-    if (carried->last >= b->first) return false;
-    b->same = carried;
-    return true;
-}
-
-/* A carried buffer starts as the buffer of the value that enters, if nothing else reads that value. */
-static bool enters_in_place(Memory *m, const Node *repeat, int i) {
-    Node *start = repeat->inputs[i];
-    Buffer *b = m->of[start->id], *carried = m->of[repeat->body->params[i + 1]->id];
-    if (!b || b->same || start->graph != repeat->graph || start->uses != 1 || start->op == OP_carry) return false;
-    for (int k = 0; k < m->n; k++)
-        if (m->buffers[k].same == b) return false;
-    b->same = carried;
-    if (b->first < carried->first) carried->first = b->first;
-    return true;
-}
-
-/* Places the carried values of every repeat; true if a copy had to be put in, so that the plan starts anew. */
-static bool carry_values(Memory *m, Graph *g) {
-    for (Node *n = g->first; n; n = n->next) {
-        if (n->op != OP_repeat) continue;
-        if (carry_values(m, n->body)) return true;
-        for (int i = 0; i < n->body->n_results; i++)
-            if (!stays_in_place(m, n, i)) {
-                n->body->results[i].value = identity_at_end(m->px, n->body, n->body->results[i].value);
-                return true;
-            }
-        for (int i = 0; i < n->n_inputs; i++)
-            if (!enters_in_place(m, n, i)) {
-                n->inputs[i] = copy_before(m->px, n, n->inputs[i]);
-                return true;
-            }
-    }
-    return false;
-}
-
-/* After the bodies are settled: a carried buffer is alive for the whole loop, and after it as long as the repeat's result is read. */
-static void widen_carried(Memory *m, const Graph *g) {
-    for (Node *n = g->first; n; n = n->next) {
-        if (n->op != OP_repeat) continue;
-        widen_carried(m, n->body);
-        for (int i = 1; i < n->body->n_params; i++) {
-            Buffer *b = m->of[n->body->params[i]->id];
-            if (m->end[n->id] > b->last) b->last = m->end[n->id];
-            if (m->position[n->id] < b->first) b->first = m->position[n->id];
-        }
-    }
-}
-
-static void extend_after_loops(Memory *m, const Graph *g) {
-    for (Node *n = g->first; n; n = n->next) {
-        for (int i = 0; i < n->n_inputs; i++) {
-            Buffer *b = buffer_below(m, n->inputs[i]);
-            const Node *reader = n;
-            if (!b || b->node->op != OP_carry || b->node->graph == g || op_info[n->op].class == CLASS_VIEW) continue;
-            while (reader->graph != b->node->graph->owner->graph && reader->graph->owner) reader = reader->graph->owner;
-            if (reader != b->node->graph->owner && m->end[reader->id] > b->last) b->last = m->end[reader->id];
-        }
-        if (n->op == OP_repeat) extend_after_loops(m, n->body);
-    }
-}
-
-/* ---- results of the model ------------------------------------------------------------------------------------------------------------------------------ */
-
-/* Each result lies in the caller's memory from the start if a kernel of the model writes it; otherwise a copy is put in (true). */
-static bool place_outputs(Memory *m) {
+static bool copy_results(Memory *m) {
     Graph *g = m->model;
     for (int i = 0; i < g->n_results; i++) {
         Node *value = g->results[i].value;
-        Buffer *b = m->of[value->id];
-        bool direct = b && value->graph == g && is_written(value) && buffer_root(b)->node->op != OP_carry && buffer_root(b)->output < 0;
-        if (!direct) {
-            g->results[i].value = identity_at_end(m->px, g, value);
-            return true;
-        }
-        buffer_root(b)->output = i;
+        bool own = writer_of(value) && value->graph == g && !enters_repeat(value) && !attr_name(value, ATTR_layout);
+        for (int k = 0; k < i; k++) own &= g->results[k].value != value;
+        if (own) continue;
+        g->results[i].value = copy_at_end(m->px, g, value);
+        return true;
     }
     return false;
+}
+
+/* ---- buffers --------------------------------------------------------------------------------------------------------------------------------------- */
+
+static Buffer *buffer_of(const Memory *m, const Node *n) {
+    return m->of[n->id] ? buffer_root(m->of[n->id]) : NULL;
+}
+
+static void make_buffers(Memory *m, const Graph *g) {
+    for (Node *n = g->first; n; n = n->next) {
+        if (has_buffer(n)) {
+            const Node *writer = writer_of(n);
+            int first = n->op == OP_carry ? m->position[g->owner->id] : writer ? m->position[writer->id] : m->end[n->op == OP_get ? n->inputs[0]->id : n->id];
+            Buffer *b = &m->buffers[m->n++];
+            *b = (Buffer){.node = n, .output = -1};
+            b->need = arena_array(m->px->cx->arena, 1, sizeof *b->need);
+            b->need[b->n++] = (Need){first, m->last[n->id] > first ? m->last[n->id] : first, writer, n};
+            m->of[n->id] = b;
+        }
+        if (n->op == OP_repeat) make_buffers(m, n->body);
+    }
+}
+
+static void join(Memory *m, Buffer *b, Buffer *into) {
+    if (b == into) return;
+    into->need = arena_grow(m->px->cx->arena, into->need, (size_t)into->n, (size_t)(into->n + b->n), sizeof *into->need);
+    for (int i = 0; i < b->n; i++) into->need[into->n++] = b->need[i];
+    b->same = into;
+}
+
+static void join_carried(Memory *m, const Graph *g) {
+    for (Node *n = g->first; n; n = n->next) {
+        if (is_repeat_result(n)) {
+            const Node *repeat = n->op == OP_get ? n->inputs[0] : n;
+            int i = n->op == OP_get ? (int)attr_int(n, ATTR_index, 0) : 0;
+            join(m, buffer_of(m, n), buffer_of(m, repeat->body->params[i + 1]));
+        }
+        if (n->op != OP_repeat) continue;
+        join_carried(m, n->body);
+        for (int i = 0; i < n->n_inputs; i++) {
+            Buffer *carried = buffer_of(m, n->body->params[i + 1]);
+            join(m, buffer_of(m, n->inputs[i]), carried);
+            join(m, buffer_of(m, n->body->results[i].value), carried);
+        }
+    }
+}
+
+/* Not at the same time; or b is written where a is read for the last time, by a kernel that may write over it. */
+static bool follows(const Need *a, const Need *b) {
+    return a->last < b->first || (a->last == b->first && a->first < b->first && b->writer && may_overwrite(b->writer, a->value));
+}
+
+static bool can_join(const Buffer *a, const Buffer *b) {
+    for (int i = 0; i < a->n; i++)
+        for (int k = 0; k < b->n; k++)
+            if (!follows(&a->need[i], &b->need[k]) && !follows(&b->need[k], &a->need[i])) return false;
+    return true;
+}
+
+static void join_in_place(Memory *m, const Graph *g) {
+    for (Node *k = g->first; k; k = k->next) {
+        if (k->op == OP_repeat) join_in_place(m, k->body);
+        for (int i = 0; writer_of(k) == k && k->body && i < k->n_inputs; i++) {
+            const Node *s = storage_of(k->inputs[i]);
+            Buffer *over = buffer_of(m, s), *b = buffer_of(m, k);
+            if (!over || over == b || over->output >= 0 || b->output >= 0 || !type_equal(k->inputs[i]->type, k->type)) continue;
+            if (may_overwrite(k, s) && can_join(over, b)) join(m, b, over);
+        }
+    }
 }
 
 /* ---- places -------------------------------------------------------------------------------------------------------------------------------------------------- */
@@ -251,7 +241,7 @@ static Place buffer_place(Buffer *b) {
 }
 
 static Place place_of(const Memory *m, const Node *n) {
-    Buffer *b = op_info[n->op].class == CLASS_VIEW ? NULL : buffer_below(m, n);
+    Buffer *b = buffer_of(m, n);
     if (op_info[n->op].class == CLASS_VIEW) return (Place){.kind = PLACE_VIEW};
     if (n->type && b) return buffer_place(b);
     switch (n->op) {
@@ -277,27 +267,38 @@ static int count_all(const Graph *g) {
     return count;
 }
 
-/* One attempt; false if a copy was put in and lifetimes have to be found again. */
-static bool plan(PassContext *px, Graph *model, Memory *m) {
+static void find_lifetimes(PassContext *px, Graph *model, Memory *m) {
     Arena *arena = px->cx->arena;
+    size_t ids = (size_t)model->next_id + 1;
     graph_count_uses(model);
-    *m = (Memory){.px = px, .model = model, .capacity = count_all(model) + 1};
-    m->buffers = arena_array(arena, (size_t)m->capacity, sizeof *m->buffers);
-    m->of = arena_array(arena, (size_t)model->next_id + 1, sizeof *m->of);
-    m->position = arena_array(arena, (size_t)model->next_id + 1, sizeof *m->position);
-    m->end = arena_array(arena, (size_t)model->next_id + 1, sizeof *m->end);
+    *m = (Memory){.px = px, .model = model};
+    m->buffers = arena_array(arena, (size_t)count_all(model) + 1, sizeof *m->buffers);
+    m->of = arena_array(arena, ids, sizeof *m->of);
+    m->position = arena_array(arena, ids, sizeof *m->position);
+    m->end = arena_array(arena, ids, sizeof *m->end);
+    m->last = arena_array(arena, ids, sizeof *m->last);
     number(m, model);
-    find_lifetimes(m, model);
-    join_in_place(m, model);
-    if (carry_values(m, model)) return false;
-    widen_carried(m, model);
-    extend_after_loops(m, model);
-    return !place_outputs(m);
+    find_last(m, model);
+}
+
+static void remark_regions(PassContext *px, const Graph *model) {
+    int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes), least = 0;
+    estimate_sizes(model, sizes);
+    int64_t bytes = plan_arena_bytes(model, sizes, &least);
+    Text at = text_new(px->cx->arena);
+    for (int i = 0; i < model->n_symbols; i++) text_add(&at, "%s%s=%lld", i ? " " : " at ", model->symbols[i]->name, (long long)sizes[i]);
+    Remark *r = remark(px, REMARK_ANALYSIS, REMARK_ALIAS, NULL, "the arena is %lld bytes%s; no plan needs less than %lld", (long long)bytes, at.data, (long long)least);
+    r->bytes_after = (double)bytes;
 }
 
 bool pass_plan_memory(PassContext *px, Graph *model) {
     Memory m;
-    while (!plan(px, model, &m)) continue;
+    do find_lifetimes(px, model, &m);
+    while (copy_carried(&m, model) || copy_results(&m));
+    make_buffers(&m, model);
+    join_carried(&m, model);
+    for (int i = 0; i < model->n_results; i++) buffer_of(&m, model->results[i].value)->output = i;
+    join_in_place(&m, model);
     model->regions = NULL;
     model->n_regions = 0;
     if (!place_buffers(&m)) {
@@ -305,14 +306,6 @@ bool pass_plan_memory(PassContext *px, Graph *model) {
         return true;
     }
     set_places(&m, model);
-    for (int r = 0; r < model->n_regions; r++) {
-        Text unit = text_new(px->cx->arena);
-        for (int i = 0; i < model->regions[r].n; i++) {
-            text_add(&unit, i ? " * " : " per ");
-            extent_print(model->regions[r].unit[i], &unit);
-        }
-        remark(px, REMARK_ANALYSIS, REMARK_ALIAS, NULL, "region %d of the arena: %lld bytes%s, at least %lld would be needed", r, (long long)model->regions[r].peak,
-               unit.data, (long long)model->regions[r].lower_bound);
-    }
+    remark_regions(px, model);
     return true;
 }

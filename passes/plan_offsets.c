@@ -24,7 +24,7 @@ static int compare_units(Extent a, Extent b) {
 }
 
 /* Constant bytes and symbolic factors of a value's buffer; keys in panels round their positions up. */
-static bool size_of(Memory *m, const Node *n, Region *unit, int64_t *bytes) {
+static bool size_of(const Node *n, Region *unit, int64_t *bytes) {
     const char *keys = attr_name(n, ATTR_layout) ? attr_name(n, ATTR_keys) : NULL;
     *bytes = (int64_t)dtype_size(n->type->dtype);
     *unit = (Region){0};
@@ -46,7 +46,6 @@ static bool size_of(Memory *m, const Node *n, Region *unit, int64_t *bytes) {
     }
     if (!checked_iadd(*bytes, ALIGNMENT - 1, bytes)) return false;
     *bytes = *bytes / ALIGNMENT * ALIGNMENT;
-    (void)m;
     return true;
 }
 
@@ -64,13 +63,16 @@ static int region_for(Memory *m, const Region *unit) {
 }
 
 static bool together(const Buffer *a, const Buffer *b) {
-    return a->first <= b->last && b->first <= a->last;
+    for (int i = 0; i < a->n; i++)
+        for (int k = 0; k < b->n; k++)
+            if (a->need[i].first <= b->need[k].last && b->need[k].first <= a->need[i].last) return true;
+    return false;
 }
 
 static int larger_first(const void *a, const void *b) {
     const Buffer *x = *(Buffer *const *)a, *y = *(Buffer *const *)b;
     if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
-    return x->first != y->first ? x->first - y->first : x->node->id - y->node->id;
+    return x->node->id - y->node->id;
 }
 
 /* The smallest gap that fits between the neighbours in time, or the end. `placed` is sorted by nothing: gaps are found from offset 0 upwards. */
@@ -98,13 +100,19 @@ static int64_t best_gap(Buffer *const *placed, int n, const Buffer *b) {
     }
 }
 
+static bool needed_at(const Buffer *b, int position) {
+    for (int i = 0; i < b->n; i++)
+        if (b->need[i].first <= position && position <= b->need[i].last) return true;
+    return false;
+}
+
 static void bound_regions(Memory *m, Buffer *const *list, int n) {
     Graph *g = m->model;
     for (int r = 0; r < g->n_regions; r++)
         for (int p = 0; p < m->n_positions; p++) {
             int64_t alive = 0;
             for (int i = 0; i < n; i++)
-                if (list[i]->region == r && list[i]->first <= p && p <= list[i]->last) alive += list[i]->bytes;
+                if (list[i]->region == r && needed_at(list[i], p)) alive += list[i]->bytes;
             if (alive > g->regions[r].lower_bound) g->regions[r].lower_bound = alive;
         }
 }
@@ -116,7 +124,7 @@ bool place_buffers(Memory *m) {
         Buffer *b = &m->buffers[i];
         Region unit;
         if (b->same || b->output >= 0) continue;
-        if (!size_of(m, b->node, &unit, &b->bytes)) return false;
+        if (!size_of(b->node, &unit, &b->bytes)) return false;
         b->region = region_for(m, &unit);
         list[n++] = b;
     }

@@ -267,12 +267,21 @@ static Node *move(const Change *c, Node *where, Node *n) {
     return r->type ? r : NULL;
 }
 
+/* The view is gone: what stands in its place has its name. */
+static Node *renamed(Node *moved, const Node *view) {
+    if (!moved) return NULL;
+    moved->name = view->name;
+    moved->at = view->at;
+    moved->via = view->via;
+    return moved;
+}
+
 static Node *move_view(PassContext *px, Node *n) {
     Change c;
     Node *source = n->inputs[0];
     if ((source->op != OP_dot && !is_map(source)) || !read_once_by(source, n) || source->graph != n->graph) return NULL;
     if (!change_of_view(px, n, &c) || !can_move(&c, source)) return NULL;
-    return move(&c, n, source);
+    return renamed(move(&c, n, source), n);
 }
 
 /* All that is read of `source` are slices along `axis` that together are no longer than it. */
@@ -304,7 +313,7 @@ static Node *move_slice(PassContext *px, Node *n) {
     if ((source->op != OP_dot && !is_map(source)) || source->graph != n->graph || (start && !extent_is_const(start->extent))) return NULL;
     if (!only_sliced(source, attr_name(n, ATTR_axis))) return NULL;
     change_of_slice(px, n, &c);
-    return can_move(&c, source) ? move(&c, n, source) : NULL;
+    return can_move(&c, source) ? renamed(move(&c, n, source), n) : NULL;
 }
 
 /* ---- rules for single nodes ------------------------------------------------------------------------------------------------------------------ */
