@@ -145,6 +145,7 @@ const char *kernel_param(Kernel *k, const char *type, const char *hint, const ch
 /* "head(item, item, ..)", wrapped at 120 columns. */
 const char *wrapped(Context *cx, const char *head, const char *const *items, size_t n);
 const char *param_text(const Kernel *k, const char *name);              /* "const float *restrict x": how a function declares it */
+const char *param_text_as(const Kernel *k, const char *name, const char *as);   /* the same under another name */
 const char *kernel_head(const Kernel *k, const char *function);         /* `function` with all parameters */
 void kernel_comment(const Kernel *k, Text *out);                        /* source line, then k->comment, as a C comment */
 

@@ -14,7 +14,7 @@ typedef enum Reach { PER_NOTHING = 0, PER_ROW = 1, PER_COLUMN = 2, PER_BOTH = 3,
 
 typedef struct Pointer {                /* an argument of the tile */
     const Node *param;                  /* of the body; NULL: x or a result */
-    const char *name;
+    const char *name, *local;           /* in the kernel, and in its tile functions */
     DType dtype;
     Reach reach;
     const char *row;                    /* elements from one row to the next, as C text; NULL: the same for all rows */
@@ -22,7 +22,7 @@ typedef struct Pointer {                /* an argument of the tile */
 } Pointer;
 
 typedef struct Group {
-    const char *name;
+    const char *name, *text;            /* of its functions: what they are called, and as they are if called after the kernel */
     int *weight, n_weights;
     int *result, n_results;             /* into body->results */
     const char **sum;                   /* C names of the accumulators, one a weight */
@@ -116,6 +116,18 @@ static Pointer *add_pointer(Group *group) {
     return p;
 }
 
+/* Several groups may share their tile functions, which then speak of w, b and y; one group keeps the model's words. */
+static void name_locals(Gemm *g, Group *group, bool several) {
+    Scope s = g->k->names;
+    if (several)
+        s = scope_new(g->cx);
+    for (int i = 0; i < group->n_pointers; i++) {
+        Pointer *p = &group->pointers[i];
+        const char *role = !i ? p->name : p->reach == PER_PANEL ? "w" : i >= group->first_result ? "y" : "b";
+        p->local = several ? scope_name(&s, role) : p->name;
+    }
+}
+
 static bool uses_param(const Gemm *g, const Group *group, const Node *param) {
     bool *reads = arena_array(g->cx->arena, (size_t)graph_model(g->n->graph)->next_id, sizeof *reads);
     for (const Node *n = g->n->body->first; n; n = n->next) {
@@ -180,11 +192,11 @@ static const char *product(Context *cx, const char *a, const char *b) {
 }
 
 static const char *row_address(Gemm *g, const Pointer *p) {
-    return p->row && strcmp(p->row, "0") ? arena_print(g->cx->arena, "%s + %s", p->name, product(g->cx, "r", p->row)) : p->name;
+    return p->row && strcmp(p->row, "0") ? arena_print(g->cx->arena, "%s + %s", p->local, product(g->cx, "r", p->row)) : p->local;
 }
 
 static Operand load_pointer(Gemm *g, const Pointer *p) {
-    const char *address = p->reach & PER_ROW ? row_address(g, p) : p->name;
+    const char *address = p->reach & PER_ROW ? row_address(g, p) : p->local;
     if (!(p->reach & PER_COLUMN))
         return load_scalar(g->k, p->dtype, address);
     return load_vector(g->k, p->dtype, arena_print(g->cx->arena, "%s + %d * c", address, g->k->e->target->lanes), g->count);
@@ -278,13 +290,13 @@ static void print_products(Gemm *g, Group *group) {
     put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)g->depth, v);
     g->k->indent++;
     for (int i = 0; i < group->n_weights; i++) {
-        const char *w = group->pointers[1 + i].name;
+        const char *w = group->pointers[1 + i].local;
         put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s + %s * %lld);", w, v, w, v, (long long)group->panel);
     }
     over_tile(g, group, braces);
     for (int i = 0; i < group->n_weights; i++) {
         const char *row = x->row ? arena_print(g->cx->arena, "%s + ", product(g->cx, "r", x->row)) : "";
-        put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[i], x->name, row, v, group->pointers[1 + i].name, v);
+        put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[i], x->local, row, v, group->pointers[1 + i].local, v);
     }
     end_tile(g, braces);
     put_close(g->k);
@@ -311,7 +323,7 @@ static void print_results(Gemm *g, Group *group) {
     k->body = outer;
     k->indent -= 2;
     for (const char *c = inside.data; *c; c++)
-        lines += *c == '\n';
+        lines += *c == ';' && c[1] == '\n';
     over_tile(g, group, lines > 1);
     text_put(&k->body, inside.data, inside.length);
     end_tile(g, lines > 1);
@@ -322,7 +334,7 @@ static void print_results(Gemm *g, Group *group) {
 static int pointer_items(const Gemm *g, const Group *group, const char **items, bool declare) {
     int n = 0;
     for (int i = 0; i < group->n_pointers; i++)
-        items[n++] = declare ? param_text(g->k, group->pointers[i].name) : group->pointers[i].name;
+        items[n++] = declare ? param_text_as(g->k, group->pointers[i].name, group->pointers[i].local) : group->pointers[i].local;
     for (int i = 0; i < group->n_pointers; i++)
         if (group->pointers[i].step)
             items[n++] = declare ? arena_print(g->cx->arena, "ptrdiff_t %s", group->pointers[i].step) : group->pointers[i].step;
@@ -338,6 +350,15 @@ static const char *head_of(Gemm *g, const Group *group, const char *start, const
         items[n++] = second;
     n += pointer_items(g, group, items + n, true);
     return wrapped(g->cx, start, items, (size_t)n);
+}
+
+static const char *joined(Context *cx, const char *function, const char *const *items, int n) {
+    Text t = text_new(cx->arena);
+    text_add(&t, "%s(", function);
+    for (int i = 0; i < n; i++)
+        text_add(&t, "%s%s", i ? ", " : "", items[i]);
+    text_char(&t, ')');
+    return t.data;
 }
 
 static bool has_tail(const Group *group) { return group->columns % group->panel != 0; }
@@ -373,7 +394,7 @@ static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
         const Pointer *p = &group->pointers[i];
         const char *row = p->row;
         if (row && strcmp(row, "0"))
-            text_add(&head, ", %s += %s", p->name, rows == 1 ? row : product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
+            text_add(&head, ", %s += %s", p->local, rows == 1 ? row : product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
     }
     put_line(k, "%s)", head.data);
     const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + 2, sizeof *items);
@@ -383,7 +404,7 @@ static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
         items[n++] = arena_print(g->cx->arena, "%lld", (long long)columns);
     n += pointer_items(g, group, items + n, false);
     k->indent++;
-    put_line(k, "%s;", wrapped(g->cx, arena_print(g->cx->arena, "%s_tile", group->name), items, (size_t)n));
+    put_line(k, "%s;", joined(g->cx, arena_print(g->cx->arena, "%s_tile", group->name), items, n));
     k->indent--;
 }
 
@@ -422,14 +443,14 @@ static void print_call(Gemm *g, Group *group, const char *suffix, const char *pa
     for (int i = 0; i < group->n_pointers; i++)
         if (group->pointers[i].step)
             items[n++] = group->pointers[i].step;
-    put_line(g->k, "%s;", wrapped(g->cx, arena_print(a, "%*s%s_%s", 0, "", group->name, suffix), items, (size_t)n));
+    put_line(g->k, "%s;", joined(g->cx, arena_print(a, "%s_%s", group->name, suffix), items, n));
 }
 
 /* The group's panels are numbers first .. first + panels of all the kernel's panels. */
 static void print_group_calls(Gemm *g, Group *group, int64_t first, int64_t all) {
     Kernel *k = g->k;
     Arena *a = g->cx->arena;
-    const char *panel = all == 1 ? "0" : first ? arena_print(a, "(panel - %lld)", (long long)first) : "panel";
+    const char *panel = group->panels == 1 ? "0" : first ? arena_print(a, "(panel - %lld)", (long long)first) : "panel";
     const char *branch = first ? "else " : "";
     int64_t full = group->columns / group->panel, next = first + group->panels;
     if (full) {
@@ -480,10 +501,6 @@ static void print_main(Gemm *g) {
     kernel_threads(k);
 }
 
-static void type_words(const Node *n, Text *out) {
-    type_print(n->type, out);
-}
-
 static void describe(Gemm *g) {
     Text *t = &g->k->comment;
     for (int r = 0; r < g->n->body->n_results; r++) {
@@ -492,20 +509,19 @@ static void describe(Gemm *g) {
             continue;
         text_add(t, "%s = ", result->name);
         expression_print(g->n->body, r, t);
-        text_char(t, '\n');
-        text_add(t, "    ");
-        type_words(result, t);
+        text_add(t, "   ");
+        type_print(result->type, t);
         text_char(t, '\n');
     }
     for (int i = 0; i < g->n_weights; i++) {
-        text_add(t, "%s = sum over ", g->n->body->params[i]->name);
+        text_add(t, g->n_weights > 1 ? "acc%d = " : "acc = ", i);
+        text_add(t, "%s * %s over ", g->n->inputs[0]->name, g->n->inputs[1 + i]->name);
         for (int o = 0; o < g->n_over; o++)
             text_add(t, "%s%s", o ? ", " : "", g->over[o].name);
-        text_add(t, " of %s * %s", g->n->inputs[0]->name, g->n->inputs[1 + i]->name);
-        text_add(t, ", ");
-        type_words(g->n->inputs[0], t);
+        text_add(t, "   ");
+        type_print(g->n->inputs[0]->type, t);
         text_add(t, " * ");
-        type_words(g->n->inputs[1 + i], t);
+        type_print(g->n->inputs[1 + i]->type, t);
         text_char(t, '\n');
     }
 }
@@ -547,6 +563,42 @@ static bool make_group(Gemm *g, const int *member, int leader) {
     return group_operands(g, group);
 }
 
+/* Tile and rows, unless an earlier group's are the same to the letter. */
+static void print_functions(Gemm *g, int number) {
+    Group *group = &g->groups[number];
+    Arena *a = g->cx->arena;
+    Text before = g->k->before;
+    for (int j = 0; j < group->n_weights; j++)
+        group->sum[j] = j ? arena_print(a, "sum_%d", j + 1) : "sum";
+    name_locals(g, group, g->n_groups > 1);
+    find_starts(g, group);
+    for (int round = 0; round < 2; round++) {
+        g->k->before = text_new(a);
+        group->name = g->k->function;
+        if (round)
+            group->name = scope_name(&g->k->e->file, arena_print(a, "%s_%s", g->k->e->prefix, kernel_get(g->n, group->result[0])->name));
+        print_tile(g, group);
+        if (group->columns >= group->panel)
+            print_rows(g, group, "rows", group->tile.rows, group->panel);
+        if (has_tail(group))
+            print_rows(g, group, "last", group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
+        if (!round)
+            group->text = g->k->before.data;
+        if (!number)
+            break;
+        int twin = 0;
+        while (twin < number && strcmp(g->groups[twin].text, group->text) != 0)
+            twin++;
+        if (twin < number) {
+            group->name = g->groups[twin].name;
+            g->k->before = before;
+            return;
+        }
+    }
+    text_put(&before, g->k->before.data, g->k->before.length);
+    g->k->before = before;
+}
+
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
@@ -567,19 +619,8 @@ void emit_gemm(Kernel *k) {
     if (!g.n_groups)
         return;
     describe(&g);
-    for (int i = 0; i < g.n_groups; i++) {
-        Group *group = &g.groups[i];
-        for (int j = 0; j < group->n_weights; j++)
-            group->sum[j] = j ? arena_print(a, "sum_%d", j + 1) : "sum";
-        const char *name = g.n_groups == 1 ? k->function : arena_print(a, "%s_%s", k->e->prefix, kernel_get(g.n, group->result[0])->name);
-        group->name = g.n_groups == 1 ? name : scope_name(&k->e->file, name);
-        find_starts(&g, group);
-        print_tile(&g, group);
-        if (group->columns >= group->panel)
-            print_rows(&g, group, "rows", group->tile.rows, group->panel);
-        if (has_tail(group))
-            print_rows(&g, group, "last", group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
-    }
+    for (int i = 0; i < g.n_groups; i++)
+        print_functions(&g, i);
     k->indent = 1;
     print_main(&g);
 }

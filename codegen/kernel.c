@@ -367,11 +367,13 @@ const char *wrapped(Context *cx, const char *head, const char *const *items, siz
     return t.data;
 }
 
-const char *param_text(const Kernel *k, const char *name) {
+const char *param_text(const Kernel *k, const char *name) { return param_text_as(k, name, name); }
+
+const char *param_text_as(const Kernel *k, const char *name, const char *as) {
     for (size_t i = 0; i < k->n_params; i++)
         if (!strcmp(k->params[i].name, name))
-            return arena_print(k->e->cx->arena, "%s%s%s", k->params[i].type, is_restrict(k, &k->params[i]) ? "restrict " : "", name);
-    return arena_print(k->e->cx->arena, "ptrdiff_t %s", name);
+            return arena_print(k->e->cx->arena, "%s%s%s", k->params[i].type, is_restrict(k, &k->params[i]) ? "restrict " : "", as);
+    return arena_print(k->e->cx->arena, "ptrdiff_t %s", as);
 }
 
 const char *kernel_head(const Kernel *k, const char *function) {

@@ -223,8 +223,8 @@ Text capture_end(Kernel *k, Capture c, int *lines) {
     k->body = c.outer;
     k->indent = c.indent;
     *lines = 0;
-    for (size_t i = 0; i < inside.length; i++)
-        *lines += inside.data[i] == '\n';
+    for (size_t i = 0; i + 1 < inside.length; i++)
+        *lines += inside.data[i + 1] == '\n' && strchr(";{}", inside.data[i]);
     return inside;
 }
 
@@ -389,8 +389,9 @@ static void put_block(Nest *nest, const char *head, LaneStep *step, void *state)
         put_line(nest->k, "%s", head);
     else if (lines > 1)
         put_line(nest->k, "{");
-    if (!head && lines <= 1)
-        text_put(body, inside.data + 4, inside.length - 4);
+    if (!head && lines <= 1)            /* back by one level */
+        for (const char *p = inside.data; *p; p = strchr(p, '\n') + 1)
+            text_put(body, p + 4, (size_t)(strchr(p, '\n') + 1 - (p + 4)));
     else
         text_put(body, inside.data, inside.length);
     if (lines > 1) {

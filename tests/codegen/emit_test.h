@@ -27,6 +27,7 @@ typedef struct Trial {
     int64_t past;                       /* filled length of the caches */
     Value *caches;                      /* the interpreter's */
     unsigned char *cache_memory[8];
+    int below;                          /* whole numbers among the inputs are less than this */
     const char *const *flags;           /* more flags for clang */
 } Trial;
 
@@ -37,6 +38,7 @@ static inline void trial_open(Trial *t, const Target *target) {
     t->cx = (Context){&t->arena, &t->diags, &t->names};
     t->target = target;
     t->random = 7;
+    t->below = 7;
 }
 
 static inline void trial_close(Trial *t) {
@@ -97,6 +99,8 @@ static inline void trial_place(Trial *t, Node *n) {
 static inline void trial_place_all(Trial *t, Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
         OpClass class = op_info[n->op].class;
+        if (n->op == OP_repeat)
+            trial_place_all(t, n->body);
         if (n->place.kind != PLACE_NONE)
             continue;
         if (class == CLASS_VIEW)
@@ -109,12 +113,8 @@ static inline void trial_place_all(Trial *t, Graph *g) {
                     n->place = (Place){.kind = PLACE_CACHE, .index = i};
         } else if (class == CLASS_LEAF && n->op != OP_carry)
             n->place.kind = PLACE_INLINE;
-        else {
-            if (n->op == OP_repeat)
-                trial_place_all(t, n->body);
-            if (n->type)
-                trial_place(t, n);
-        }
+        else if (n->type)
+            trial_place(t, n);
     }
 }
 
@@ -145,7 +145,7 @@ static inline bool trial_weight(void *state, const char *key, double *out, int64
     char base[256];
     size_t n = 0;
     for (const char *p = key; *p && n < sizeof base - 4; p++) {
-        if (*p >= '0' && *p <= '9') {   /* layers.3.w: the key with {i} and the layer */
+        if (p > key && p[-1] == '.' && *p >= '0' && *p <= '9' && p[1] == '.') {         /* layers.3.w: the key with {i} and the layer */
             layer = *p - '0';
             memcpy(base + n, "{i}", 3);
             n += 3;
@@ -242,7 +242,7 @@ static inline int64_t tensor_count(const PlanTensor *p, const int64_t *sizes) {
     return n;
 }
 
-/* Inputs: floats in -1 .. 1, numbers below the axis V (or 7), bools two out of three. */
+/* Inputs: floats in -1 .. 1, whole numbers below t->below, bools two out of three. */
 static inline HostTensor trial_input(Trial *t, const PlanTensor *p, const int64_t *sizes) {
     HostTensor h = {.name = p->name, .dtype = p->dtype, .rank = p->rank};
     int64_t n = tensor_count(p, sizes);
@@ -251,7 +251,7 @@ static inline HostTensor trial_input(Trial *t, const PlanTensor *p, const int64_
     h.data = arena_array(&t->arena, (size_t)n + 64, dtype_size(p->dtype));
     for (int64_t i = 0; i < n; i++) {
         double v = trial_number(t);
-        host_set(&h, i, p->dtype == DT_F32 ? (float)v : p->dtype == DT_BOOL ? v > -0.3 : floor((v + 1) * 3.49));
+        host_set(&h, i, p->dtype == DT_F32 ? (float)v : p->dtype == DT_BOOL ? v > -0.3 : floor((v + 1) / 2 * t->below));
     }
     return h;
 }
