@@ -61,6 +61,7 @@ typedef struct Options {
     uint64_t seed;
     bool json_errors, json;
     enum { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER } colour;
+    int groups;                         /* of options that the verb's parser has */
 } Options;
 
 /* Groups of options for argp; their input is an Options. */
@@ -71,7 +72,8 @@ extern const struct argp dims_group;    /* --dim */
 extern const struct argp inputs_group;  /* --input --seed */
 extern const struct argp output_group;  /* --color --error-format */
 
-/* Parses the words after the verb; on a usage error (with a suggestion for a mistyped option) or --help it does not return. */
+/* Parses the words after the verb into `input`: an Options, or a struct that begins with one. On a usage error (with a
+ * suggestion for a mistyped option) or --help it does not return. */
 void options_parse(const struct argp *argp, int argc, char **argv, void *input);
 void options_to_groups(struct argp_state *state, Options *o);           /* for ARGP_KEY_INIT */
 

@@ -232,7 +232,7 @@ const struct argp output_group = {output_options, parse_output, NULL, NULL, NULL
 
 void options_to_groups(struct argp_state *state, Options *o)
 {
-    for (int i = 0; state->root_argp->children && state->root_argp->children[i].argp; i++)
+    for (int i = 0; i < o->groups; i++)
         state->child_inputs[i] = o;
 }
 
@@ -318,6 +318,9 @@ static void check_options(const struct argp *argp, int argc, char **argv)
 void options_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     check_options(argp, argc, argv);
+    Options *o = input;
+    while (argp->children && argp->children[o->groups].argp)
+        o->groups++;
     char name[64], *verb = argv[0];
     snprintf(name, sizeof name, "attar %s", verb);
     argv[0] = name;
