@@ -1,14 +1,19 @@
-/* Loading a model: parse it and std.attar, bind declarations in order, run the model's body, tidy the graph, check the checkpoint. */
+/* Loading a model: parse it and std.attar, bind declarations in order, run the model's body, tidy the graph,
+ * check the checkpoint. */
 #include "bind.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- what all parts use ------------------------------------------------------------------------------------------------------------------ */
+/* ---- what all parts use ----------------------------------------------------------------------------------------- */
 
-void *bind_new(Bind *b, size_t size) { return arena_alloc(b->cx->arena, size); }
+void *bind_new(Bind *b, size_t size)
+{
+    return arena_alloc(b->cx->arena, size);
+}
 
-char *bind_print(Bind *b, const char *format, ...) {
+char *bind_print(Bind *b, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     char *text = arena_vprint(b->cx->arena, format, args);
@@ -16,86 +21,119 @@ char *bind_print(Bind *b, const char *format, ...) {
     return text;
 }
 
-bool bind_in_library(const Bind *b, Span at) { return b->library && at.source && at.source == b->library->source; }
+bool bind_in_library(const Bind *b, Span at)
+{
+    return b->library && at.source && at.source == b->library->source;
+}
 
-Span bind_site(const Bind *b) { return bind_in_library(b, b->at) ? b->site : b->at; }
+Span bind_site(const Bind *b)
+{
+    return bind_in_library(b, b->at) ? b->site : b->at;
+}
 
-Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...) {
+Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     const char *message = arena_vprint(b->cx->arena, format, args);
     va_end(args);
     bool library = bind_in_library(b, at) && b->site.source;
     const Diag *last = b->cx->diags->last;
-    if ((library || bind_in_library(b, b->at)) && last && last->at.source == b->site.source && last->at.begin == b->site.begin && last->at.end == b->site.end)
-        return diag_error(&b->muted, code, at, "%s", message);     /* one error a call */
+    if ((library || bind_in_library(b, b->at)) && last && last->at.source == b->site.source &&
+        last->at.begin == b->site.begin && last->at.end == b->site.end)
+        return diag_error(&b->muted, code, at, "%s", message); /* one error a call */
     Diag *d = diag_error(b->cx->diags, code, library ? b->site : at, "%s", message);
-    if (!library) return d;
+    if (!library)
+        return d;
     const Frame *f = b->frame;
-    while (f && f->library && f->caller && f->caller->library) f = f->caller;
-    if (f && f->library) diag_note(d, "in `%s`, which std.attar writes as `%s` on line %d", f->decl->name.text, source_text(b, bind_in_library(b, b->at) ? b->at : at), span_start(at).line);
+    while (f && f->library && f->caller && f->caller->library)
+        f = f->caller;
+    if (f && f->library)
+        diag_note(d, "in `%s`, which std.attar writes as `%s` on line %d", f->decl->name.text,
+                  source_text(b, bind_in_library(b, b->at) ? b->at : at), span_start(at).line);
     return d;
 }
 
-Symbol *bind_symbol(Bind *b, const char *name, Span at) {
+Symbol *bind_symbol(Bind *b, const char *name, Span at)
+{
     Graph *m = b->model;
     Symbol *s = bind_new(b, sizeof *s);
     *s = (Symbol){.name = name_of(b->cx->names, name), .low = 1, .high = SYMBOL_UNBOUNDED, .at = at};
-    m->symbols = arena_grow(b->cx->arena, m->symbols, (size_t)m->n_symbols, (size_t)m->n_symbols + 1, sizeof *m->symbols);
+    m->symbols =
+        arena_grow(b->cx->arena, m->symbols, (size_t)m->n_symbols, (size_t)m->n_symbols + 1, sizeof *m->symbols);
     m->symbols[m->n_symbols++] = s;
     return s;
 }
 
-/* ---- declarations -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- declarations ----------------------------------------------------------------------------------------------- */
 
-static void collect_blocks(Bind *b, const File *file, Map *blocks) {
+static void collect_blocks(Bind *b, const File *file, Map *blocks)
+{
     for (int i = 0; i < file->n_decls; i++) {
         Decl *d = &file->decls[i];
-        if (d->kind != DECL_BLOCK && d->kind != DECL_MODEL) continue;
+        if (d->kind != DECL_BLOCK && d->kind != DECL_MODEL)
+            continue;
         const Decl *old = map_get(blocks, d->name.text);
-        if (old) diag_label(bind_error(b, "E0123", d->name.at, "`%s` is declared twice", d->name.text), old->name.at, "`%s` is declared here first", d->name.text);
-        else map_set(blocks, d->name.text, d);
+        if (old)
+            diag_label(bind_error(b, "E0123", d->name.at, "`%s` is declared twice", d->name.text), old->name.at,
+                       "`%s` is declared here first", d->name.text);
+        else
+            map_set(blocks, d->name.text, d);
         for (int p = 0; p < d->n_params; p++)
             for (int q = 0; q < p; q++)
                 if (d->params[p].name.text == d->params[q].name.text)
-                    bind_error(b, "E0121", d->params[p].name.at, "two parameters of `%s` are called `%s`", d->name.text, d->params[p].name.text);
+                    bind_error(b, "E0121", d->params[p].name.at, "two parameters of `%s` are called `%s`", d->name.text,
+                               d->params[p].name.text);
     }
 }
 
-static bool has_param(const Decl *d, const char *name) {
+static bool has_param(const Decl *d, const char *name)
+{
     for (int i = 0; i < d->n_params; i++)
-        if (d->params[i].name.text == name) return true;
+        if (d->params[i].name.text == name)
+            return true;
     return false;
 }
 
-static void refuse_default(Bind *b, const Decl *d, const Ident *name, const Decl *target) {
+static void refuse_default(Bind *b, const Decl *d, const Ident *name, const Decl *target)
+{
     const char **names = arena_array(b->cx->arena, (size_t)target->n_params + 1, sizeof *names);
-    for (int i = 0; i < target->n_params; i++) names[i] = target->params[i].name.text;
+    for (int i = 0; i < target->n_params; i++)
+        names[i] = target->params[i].name.text;
     Diag *e = bind_error(b, "E0124", name->at, "`%s` has no parameter `%s`", d->name.text, name->text);
     const char *near = name_nearest(name->text, names, (size_t)target->n_params);
-    if (near) diag_caret(e, "a similar one exists: `%s`", near);
+    if (near)
+        diag_caret(e, "a similar one exists: `%s`", near);
 }
 
-static void bind_default(Bind *b, Decl *d) {
+static void bind_default(Bind *b, Decl *d)
+{
     const Decl *target = map_get(&b->blocks, d->name.text);
-    if (!target) target = map_get(&b->library_blocks, d->name.text);
+    if (!target)
+        target = map_get(&b->library_blocks, d->name.text);
     if (!target) {
         Diag *e = bind_error(b, "E0107", d->name.at, "no block named `%s` takes defaults", d->name.text);
         const char *near = scope_nearest(b, b->library_globals, d->name.text);
-        if (near) diag_caret(e, "a similar name exists: `%s`", near);
+        if (near)
+            diag_caret(e, "a similar name exists: `%s`", near);
         return;
     }
     for (int i = 0; i < d->n_args; i++) {
-        if (d->args[i].name.text && has_param(target, d->args[i].name.text)) continue;
-        if (d->args[i].name.text) refuse_default(b, d, &d->args[i].name, target);
-        else bind_error(b, "E0124", d->args[i].value->at, "a default needs the parameter's name: NAME=value");
+        if (d->args[i].name.text && has_param(target, d->args[i].name.text))
+            continue;
+        if (d->args[i].name.text)
+            refuse_default(b, d, &d->args[i].name, target);
+        else
+            bind_error(b, "E0124", d->args[i].value->at, "a default needs the parameter's name: NAME=value");
         return;
     }
-    if (map_has(&b->defaults, d->name.text)) bind_error(b, "E0123", d->name.at, "`%s` has defaults already", d->name.text);
+    if (map_has(&b->defaults, d->name.text))
+        bind_error(b, "E0123", d->name.at, "`%s` has defaults already", d->name.text);
     map_set(&b->defaults, d->name.text, d);
 }
 
-static void declare_cache(Bind *b, const Decl *d) {
+static void declare_cache(Bind *b, const Decl *d)
+{
     CacheDecl *c = bind_new(b, sizeof *c);
     Term t = {.kind = TERM_CACHE};
     c->decl = d;
@@ -104,17 +142,22 @@ static void declare_cache(Bind *b, const Decl *d) {
     scope_fix(b, b->globals, d->name, t);
 }
 
-static Decl *bind_declarations(Bind *b, const File *file) {
+static Decl *bind_declarations(Bind *b, const File *file)
+{
     Decl *model = NULL;
     for (int i = 0; i < file->n_decls; i++) {
         Decl *d = &file->decls[i];
         switch (d->kind) {
-        case DECL_CONFIG: case DECL_LET: config_bind(b, d); break;
+        case DECL_CONFIG:
+        case DECL_LET: config_bind(b, d); break;
         case DECL_DEFAULT: bind_default(b, d); break;
         case DECL_CACHE: declare_cache(b, d); break;
         case DECL_MODEL:
-            if (model) diag_label(bind_error(b, "E0126", d->name.at, "a file has one model"), model->name.at, "the first one is `%s`", model->name.text);
-            else model = d;
+            if (model)
+                diag_label(bind_error(b, "E0126", d->name.at, "a file has one model"), model->name.at,
+                           "the first one is `%s`", model->name.text);
+            else
+                model = d;
             break;
         default: break;
         }
@@ -122,9 +165,10 @@ static Decl *bind_declarations(Bind *b, const File *file) {
     return model;
 }
 
-/* ---- the model ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the model -------------------------------------------------------------------------------------------------- */
 
-static bool input_axis(Bind *b, Scope *s, const Expr *e, Axis *axis) {
+static bool input_axis(Bind *b, Scope *s, const Expr *e, Axis *axis)
+{
     if (e->kind == EXPR_NAME && !scope_find(s, e->text)) {
         Symbol *symbol = bind_symbol(b, e->text, e->at);
         Origin *o = bind_new(b, sizeof *o);
@@ -138,13 +182,17 @@ static bool input_axis(Bind *b, Scope *s, const Expr *e, Axis *axis) {
     const Dim **dims;
     int n;
     Term t = eval(b, s, e);
-    if (!dims_of(b, &t, e, &dims, &n)) return false;
-    if (n != 1) bind_error(b, "E0201", e->at, "one axis is needed here, not %s", term_print(b, &t));
-    else *axis = (Axis){dims[0]->axis, dims[0]->size};
+    if (!dims_of(b, &t, e, &dims, &n))
+        return false;
+    if (n != 1)
+        bind_error(b, "E0201", e->at, "one axis is needed here, not %s", term_print(b, &t));
+    else
+        *axis = (Axis){dims[0]->axis, dims[0]->size};
     return n == 1;
 }
 
-static bool bind_input(Bind *b, Scope *s, const Param *p) {
+static bool bind_input(Bind *b, Scope *s, const Param *p)
+{
     Type t = {.dtype = DT_F32};
     if (!p->type || (!p->type->has_axes && !p->type->dtype.text)) {
         bind_error(b, "E0126", p->name.at, "an input of the model needs a type: %s: i32[B, S]", p->name.text);
@@ -162,7 +210,8 @@ static bool bind_input(Bind *b, Scope *s, const Param *p) {
             bind_error(b, "E0302", p->type->axes[i]->at, "the axes of the model's inputs need names");
             return false;
         }
-        if (!input_axis(b, s, p->type->axes[i], &a) || !type_take(b, p->type->axes[i]->at, &t, a.name, a.size)) return false;
+        if (!input_axis(b, s, p->type->axes[i], &a) || !type_take(b, p->type->axes[i]->at, &t, a.name, a.size))
+            return false;
     }
     b->at = p->name.at;
     b->hint = p->name.text;
@@ -172,71 +221,91 @@ static bool bind_input(Bind *b, Scope *s, const Param *p) {
     return true;
 }
 
-static void add_results(Bind *b, Frame *f, Scope *s) {
+static void add_results(Bind *b, Frame *f, Scope *s)
+{
     const Decl *d = f->decl;
     if (!f->returned) {
         bind_error(b, "E0204", d->name.at, "`%s` ends without `return`", d->name.text);
         return;
     }
     if (f->n_results != d->n_results) {
-        Diag *e = bind_error(b, "E0203", f->return_at, "`%s` returns %d value%s, but %d %s declared", d->name.text, f->n_results, f->n_results == 1 ? "" : "s",
-                             d->n_results, d->n_results == 1 ? "is" : "are");
+        Diag *e =
+            bind_error(b, "E0203", f->return_at, "`%s` returns %d value%s, but %d %s declared", d->name.text,
+                       f->n_results, f->n_results == 1 ? "" : "s", d->n_results, d->n_results == 1 ? "is" : "are");
         diag_label(e, d->name.at, "declared here");
         return;
     }
     for (int i = 0; i < d->n_results; i++) {
-        const char *name = d->results[i].name.text ? d->results[i].name.text : d->n_results == 1 ? "output" : bind_print(b, "output%d", i);
-        if (f->results[i].kind == TERM_POISON) continue;
+        const char *name = d->results[i].name.text ? d->results[i].name.text
+                           : d->n_results == 1     ? "output"
+                                                   : bind_print(b, "output%d", i);
+        if (f->results[i].kind == TERM_POISON)
+            continue;
         b->at = f->return_at;
         Term t = unify_result(b, f, s, d->results[i].type, f->results[i], f->return_at);
-        if (t.kind == TERM_TENSOR) graph_add_result(b->cx, b->model, name, t.node, f->return_at);
+        if (t.kind == TERM_TENSOR)
+            graph_add_result(b->cx, b->model, name, t.node, f->return_at);
     }
 }
 
-static void run_model(Bind *b, const Decl *d) {
+static void run_model(Bind *b, const Decl *d)
+{
     Scope *s = scope_open(b, b->globals);
     Frame f = {.decl = d, .call = d->at, .given = arena_array(b->cx->arena, (size_t)d->n_params + 1, sizeof(Given *))};
     bool good = true;
     b->site = d->at;
-    for (int i = 0; i < d->n_params; i++) good = bind_input(b, s, &d->params[i]) && good;
-    if (!good) return;
+    for (int i = 0; i < d->n_params; i++)
+        good = bind_input(b, s, &d->params[i]) && good;
+    if (!good)
+        return;
     cache_bind(b, s);
     b->frame = &f;
     b->hint = NULL;
     statement_body(b, s, d->body);
-    if (!b->exhausted) add_results(b, &f, s);
+    if (!b->exhausted)
+        add_results(b, &f, s);
     b->frame = NULL;
 }
 
 /* Values that evaluation made on the way and nobody reads: views, numbers, positions, weights that a slice replaced. */
-static void tidy(Graph *g) {
+static void tidy(Graph *g)
+{
     for (Node *n = g->last, *before; n; n = before) {
         before = n->prev;
-        if (n->body) tidy(n->body);
-        bool carries = n->op == OP_input || n->op == OP_carry || n->op == OP_index || n->op == OP_repeat || n->op == OP_get;
+        if (n->body)
+            tidy(n->body);
+        bool carries =
+            n->op == OP_input || n->op == OP_carry || n->op == OP_index || n->op == OP_repeat || n->op == OP_get;
         bool helper = op_info[n->op].class == CLASS_VIEW || (op_info[n->op].class == CLASS_LEAF && n->op != OP_weight);
-        if (n->uses || carries || !helper || attr_bool(n, ATTR_keep, false)) continue;
-        for (int i = 0; i < n->n_inputs; i++) n->inputs[i]->uses--;
+        if (n->uses || carries || !helper || attr_bool(n, ATTR_keep, false))
+            continue;
+        for (int i = 0; i < n->n_inputs; i++)
+            n->inputs[i]->uses--;
         node_remove(n);
     }
 }
 
-static bool finish(Bind *b, Model *out) {
+static bool finish(Bind *b, Model *out)
+{
     const char *why;
     graph_count_uses(b->model);
     tidy(b->model);
     graph_name_all(b->cx, b->model);
-    if (!graph_verify(b->cx, b->model, &why)) {
-        diag_error(b->cx->diags, "E9902", (Span){b->file->source, 0, 0}, "the model became a graph that is not sound: %s", why);
+    if (b->model->n_results == 0 || !graph_verify(b->cx, b->model, &why)) {
+        if (b->model->n_results == 0)
+            why = "it has no results";
+        diag_error(b->cx->diags, "E9902", (Span){b->file->source, 0, 0},
+                   "the model became a graph that is not sound: %s", why);
         return false;
     }
     *out = (Model){.graph = b->model, .keys = b->keys};
     return check_weights(b, out);
 }
 
-/* ---- std.attar and the file ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- std.attar and the file ------------------------------------------------------------------------------------- */
 
-static bool begin(Bind *b, const Source *source) {
+static bool begin(Bind *b, const Source *source)
+{
     Source *library = bind_new(b, sizeof *library);
     *library = (Source){"std.attar", std_attar_text, std_attar_size};
     Arena *a = b->cx->arena;
@@ -254,7 +323,8 @@ static bool begin(Bind *b, const Source *source) {
     b->rounds = b->count = 1;
     b->config = b->options->config_path ? b->options->config_path : "config.json";
     b->file = parse_file(b->cx, source);
-    if (b->cx->diags->errors) return false;
+    if (b->cx->diags->errors)
+        return false;
     b->library = parse_file(b->cx, library);
     b->model = b->graph = graph_new(b->cx, "model", LEVEL_GRAPH);
     b->model->file = source->path;
@@ -265,11 +335,13 @@ static bool begin(Bind *b, const Source *source) {
     return b->cx->diags->errors == 0;
 }
 
-bool model_load(Context *cx, const Source *source, const ModelOptions *options, Model *out) {
+bool model_load(Context *cx, const Source *source, const ModelOptions *options, Model *out)
+{
     Bind bind = {.cx = cx, .options = options}, *b = &bind;
     int before = cx->diags->errors;
     *out = (Model){0};
-    if (!begin(b, source)) return false;
+    if (!begin(b, source))
+        return false;
     collect_blocks(b, b->file, &b->blocks);
     keys_bind(b);
     const Decl *model = bind_declarations(b, b->file);
@@ -279,6 +351,7 @@ bool model_load(Context *cx, const Source *source, const ModelOptions *options, 
     }
     b->model->name = model->name.text;
     run_model(b, model);
-    if (cx->diags->errors != before) return false;
+    if (cx->diags->errors != before)
+        return false;
     return finish(b, out);
 }

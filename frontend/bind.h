@@ -1,17 +1,18 @@
 /* Binding: from the syntax tree to a GRAPH-level model. Private to frontend/.
  *
- * An expression means a Term: a value known at compile time (a size, a number, a text, axes, a function, part of config.json) or a
- * tensor, which is a node of the graph. Calls of blocks are inlined: each call has a Frame and a Scope of its own.
+ * An expression means a Term: a value known at compile time (a size, a number, a text, axes, a function, part of
+ * config.json) or a tensor, which is a node of the graph. Calls of blocks are inlined: each call has a Frame and
+ * a Scope of its own.
  *
- * An axis has two names. `Dim.name` is what the text at hand calls it; `Dim.axis` is its name in the IR. Inside a block the two differ
- * when the caller's axis has another name; the IR keeps the caller's. Errors are reported once: what they leave behind is poison, and
- * whatever is made from poison is poison, silently. */
+ * An axis has two names. `Dim.name` is what the text at hand calls it; `Dim.axis` is its name in the IR. Inside a
+ * block the two differ when the caller's axis has another name; the IR keeps the caller's. Errors are reported
+ * once: what they leave behind is poison, and whatever is made from poison is poison, silently. */
 #ifndef ATTAR_FRONTEND_BIND_H
 #define ATTAR_FRONTEND_BIND_H
 
 #include "frontend/frontend.h"
 
-/* ---- where a value came from ---------------------------------------------------------------------------------------------------- */
+/* ---- where a value came from ------------------------------------------------------------------------------------ */
 
 typedef enum OriginKind {
     ORIGIN_CONFIG,                      /* a key of config.json */
@@ -36,7 +37,7 @@ typedef struct Dim {
     const Origin *origin;               /* may be NULL */
 } Dim;
 
-/* ---- terms (term.c) --------------------------------------------------------------------------------------------------------------- */
+/* ---- terms (term.c) --------------------------------------------------------------------------------------------- */
 
 typedef enum TermKind {
     TERM_POISON, TERM_NONE, TERM_BOOL,
@@ -77,13 +78,15 @@ typedef struct Bind Bind;
 typedef struct Scope Scope;
 typedef struct Call Call;
 
-Term term_poison(void), term_none(void), term_bool(bool flag), term_int(int64_t value), term_float(double value), term_text(const char *text);
+Term term_poison(void), term_none(void), term_bool(bool flag), term_int(int64_t value), term_float(double value);
+Term term_text(const char *text);
 Term term_size(Extent size), term_dim(const Dim *dim), term_tensor(Node *n);
 Term term_list(Bind *b, const Term *items, int n);
 bool term_is_number(const Term *t, double *out);            /* a number known at compile time */
 bool term_is_int(const Term *t, int64_t *out);              /* a whole number known at compile time */
 const char *term_print(Bind *b, const Term *t);             /* for messages: "text", 12, f32[B, S], a function */
-bool term_equal(Bind *b, const Term *x, const Term *y, bool *equal);    /* false: they cannot be compared at compile time */
+/* False: they cannot be compared at compile time. */
+bool term_equal(Bind *b, const Term *x, const Term *y, bool *equal);
 /* "`K` = 128: `head_dim` of config.json (llama.attar:4)"; NULL if there is nothing to say. */
 const char *origin_note(Bind *b, const char *name, const char *value, const Origin *o);
 void diag_origin(Bind *b, Diag *d, const Term *t);          /* a note on where the term came from, if known */
@@ -92,7 +95,7 @@ void diag_dim(Bind *b, Diag *d, const Dim *dim);
 bool origin_blame(Bind *b, const Term *t);
 const char *origin_code(const Term *t, const char *otherwise);      /* E0503 for a value of config.json */
 
-/* ---- scopes (scope.c) --------------------------------------------------------------------------------------------------------------- */
+/* ---- scopes (scope.c) ------------------------------------------------------------------------------------------- */
 
 typedef struct Var {
     Term term;
@@ -114,7 +117,7 @@ void scope_set(Bind *b, Scope *s, const char *name, Term t, Span at);
 void scope_fix(Bind *b, Scope *s, Ident name, Term t);      /* a name bound once: E0121 if it is taken in this scope */
 const char *scope_nearest(Bind *b, Scope *s, const char *name);        /* a bound name that looks similar, or NULL */
 
-/* ---- axes (dim.c) ------------------------------------------------------------------------------------------------------------------- */
+/* ---- axes (dim.c) ----------------------------------------------------------------------------------------------- */
 
 const Dim *dim_new(Bind *b, const char *name, const char *axis, Extent size, const Origin *origin);
 /* An IR axis name that nothing else uses: `base`, base2, base3... The same owner and size get the same name again. */
@@ -126,14 +129,16 @@ const char *dims_print(Bind *b, const Dim *const *dims, int n);         /* "(H, 
 const char *type_text(Bind *b, const Type *t);                          /* f32[B, S, D=64] */
 const char *type_expr_text(Bind *b, const TypeExpr *t);                 /* as written */
 const char *source_text(Bind *b, Span at);                              /* as written */
-const Origin *axis_origin(Bind *b, const char *axis);                     /* of the config or let name behind an IR axis, or NULL */
+/* Of the config or let name behind an IR axis, or NULL. */
+const Origin *axis_origin(Bind *b, const char *axis);
 int axis_of(Bind *b, const Type *t, const Dim *d, Span at, const char *what);   /* position, or -1 and E0305 */
-bool type_take(Bind *b, Span at, Type *t, const char *axis, Extent size);       /* adds an axis; E0307, E0302 if it cannot */
+/* Adds an axis; E0307, E0302 if it cannot. */
+bool type_take(Bind *b, Span at, Type *t, const char *axis, Extent size);
 /* Remembers that `node` got `axis` from the text at `at`, and finds the text again for a node made from it. */
 void axis_mark(Bind *b, const Node *node, const char *axis, Span at);
 bool axis_marked(Bind *b, const Node *node, const char *axis, Span *at);
 
-/* ---- frames and calls (call.c, unify.c) ------------------------------------------------------------------------------------------- */
+/* ---- frames and calls (call.c, unify.c) ------------------------------------------------------------------------- */
 
 typedef struct BoundAxis {
     const Dim *dim;                     /* the block's axis variable */
@@ -180,13 +185,14 @@ Term call_eval(Bind *b, Scope *s, const Expr *e, const Term *piped, Span piped_a
 Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *path);
 Term call_function(Bind *b, Call *c, const Function *f);
 Term given_term(Bind *b, Call *c, Given *g);
-const Expr *default_argument(Bind *b, const Call *c, const char *param);        /* from a `default` declaration, or NULL */
+/* From a `default` declaration, or NULL. */
+const Expr *default_argument(Bind *b, const Call *c, const char *param);
 /* Binds the axis variables of parameter p to the argument's axes; `value` becomes the tensor as the block sees it. */
 bool unify(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Term *value);
 bool unify_axes(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g);       /* out: axes */
 Term unify_result(Bind *b, Frame *f, Scope *local, const TypeExpr *declared, Term value, Span at);
 
-/* ---- functions (function.c) ---------------------------------------------------------------------------------------------------------- */
+/* ---- functions (function.c) ------------------------------------------------------------------------------------- */
 
 typedef enum FunctionKind { FUNCTION_LAMBDA, FUNCTION_AND, FUNCTION_OR, FUNCTION_NOT } FunctionKind;
 struct Function {
@@ -198,18 +204,19 @@ struct Function {
 Term function_new(Bind *b, Scope *s, const Expr *lambda);
 Term function_combine(Bind *b, FunctionKind kind, const Function *left, const Function *right);
 
-/* ---- expressions and statements (eval.c, operator.c, statement.c) ------------------------------------------------------------------ */
+/* ---- expressions and statements (eval.c, operator.c, statement.c) ----------------------------------------------- */
 
 Term eval(Bind *b, Scope *s, const Expr *e);
 Term operator_unary(Bind *b, Term x, int op);
 Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e);       /* e: where it is written, may be NULL */
-bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out);         /* a bool known at compile time */
+/* A bool known at compile time. */
+bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out);
 void statement_body(Bind *b, Scope *s, const Body *body);
 bool statement_assert(Bind *b, Scope *s, const Stmt *st);
 void statement_repeat(Bind *b, Scope *s, const Stmt *st);
 const char *path_join(Bind *b, const char *path, Span at);  /* the scope path with `path` added; {i} checked */
 
-/* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------------------------------ */
+/* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------- */
 
 Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs);
 Node *make_view(Bind *b, Node *x, const Type *t);           /* x itself if the type is the same */
@@ -226,7 +233,7 @@ Node *make_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over);
 /* The term as a tensor, numbers as `like` if it is given; NULL if the term is poison or after E0201. */
 Node *tensor_of(Bind *b, const Term *t, DType like, const char *what);
 
-/* ---- builtins (builtin.c, builtin_*.c; operators.def) -------------------------------------------------------------------------------- */
+/* ---- builtins (builtin.c, builtin_*.c; operators.def) ----------------------------------------------------------- */
 
 typedef struct Builtin {
     const char *name, *signature, *sentence;
@@ -244,14 +251,15 @@ Node *arg_tensor(Bind *b, Call *c, int param);              /* NULL after an err
 Node *arg_float(Bind *b, Call *c, int param);               /* integers are cast to f32 */
 bool arg_dims(Bind *b, Call *c, int param, const Dim ***dims, int *n);
 bool arg_axis(Bind *b, Call *c, int param, const Type *t, int *axis);      /* an axis of t; the last one if absent */
-bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK]);       /* axes of t; the last one if absent */
+/* Axes of t; the last one if absent. */
+bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK]);
 bool arg_flag(Bind *b, Call *c, int param, bool otherwise, bool *out);
 
 #define OPERATOR(name, signature, sentence) Term builtin_##name(Bind *b, Call *c);
 #include "operators.def"
 #undef OPERATOR
 
-/* ---- config.json (config.c), rotary tables (rope.c), caches (cache.c) --------------------------------------------------------------- */
+/* ---- config.json (config.c), rotary tables (rope.c), caches (cache.c) ------------------------------------------- */
 
 void config_bind(Bind *b, const Decl *d);
 Term config_key(Bind *b, const char *key);                  /* a top-level key: a value, JSON or absent */
@@ -265,12 +273,13 @@ struct CacheDecl {
     int first;                          /* index of the first field in model->caches */
     int64_t layers;
     bool bound;                         /* false until the model's inputs are known, and after an error */
+    bool failed;                        /* an error was reported */
 };
 void cache_bind(Bind *b, Scope *s);                         /* after the model's inputs, whose axes s holds */
 Term cache_method(Bind *b, Scope *s, const Expr *call);     /* kv.next(S), kv[i].append(k, v) */
 Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache);
 
-/* ---- weights, keys, the checkpoint (weight.c, keys.c, check.c) --------------------------------------------------------------------- */
+/* ---- weights, keys, the checkpoint (weight.c, keys.c, check.c) -------------------------------------------------- */
 
 typedef struct WeightUse {
     Node *node;
@@ -287,13 +296,15 @@ typedef struct WeightUse {
 const char *shape_print(Bind *b, int rank, const int64_t *sizes);              /* "[1024, 4096]" */
 
 void keys_bind(Bind *b);                                    /* names and ignore declarations */
-const char *keys_apply(Context *cx, const KeyMap *map, const char *key);       /* key with its prefix replaced; {i} stays */
-bool keys_match(const char *pattern, const char *key);      /* whole components; {i} matches a number; a prefix matches */
+/* Key with its prefix replaced; {i} stays. */
+const char *keys_apply(Context *cx, const KeyMap *map, const char *key);
+/* Whole components; {i} matches a number; a prefix matches. */
+bool keys_match(const char *pattern, const char *key);
 const char *keys_layer(Context *cx, const char *key, int64_t layer);           /* {i} replaced */
 bool check_weights(Bind *b, Model *out);                    /* E04xx; chooses the spelling */
 void check_shapes(Bind *b, const KeyMap *map, const Map *tensors);     /* E0403, E0404, E0405, E0412 */
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 typedef struct AxisOwner { const void *owner; Extent size; const Origin *origin; } AxisOwner;
 typedef struct AxisMark { const Node *node; const char *axis; Span at; } AxisMark;

@@ -1,42 +1,55 @@
-/* Caches: `cache kv[L] { k: [B, T <= P, G, K] }` keeps, for each of L layers, what earlier calls appended along T.
+/* Caches: `cache kv[L] { k: [B, T <= P, G, K] }` keeps, for each of L layers, what earlier calls appended along
+ * T.
  *
- * One symbol, `past`, says how many positions are there already. kv.next(S) are the positions past .. past + S of the new ones, and
- * kv[i].append(k, v) writes them to layer i and gives all past + S of them. */
+ * One symbol, `past`, says how many positions are there already. kv.next(S) are the positions past .. past + S of
+ * the new ones, and kv[i].append(k, v) writes them to layer i and gives all past + S of them. */
 #include "bind.h"
 
 #include <string.h>
 
-static bool read_growing(Bind *b, Scope *s, const Expr *e, Axis *axis, int64_t *capacity) {
+static bool read_growing(Bind *b, Scope *s, const Expr *e, Axis *axis, int64_t *capacity)
+{
     if (e->left->kind != EXPR_NAME) {
         bind_error(b, "E0220", e->left->at, "the growing axis of a cache needs a name: T <= P");
         return false;
     }
     Term t = eval(b, s, e->right);
-    if (t.kind == TERM_POISON) return false;
+    if (t.kind == TERM_POISON)
+        return false;
     if (!term_is_int(&t, capacity) || *capacity < 1) {
-        diag_origin(b, bind_error(b, "E0220", e->right->at, "the capacity of a cache must be known at compile time, and this is %s", term_print(b, &t)), &t);
+        diag_origin(b,
+                    bind_error(b, "E0220", e->right->at,
+                               "the capacity of a cache must be known at compile time, and this is %s",
+                               term_print(b, &t)),
+                    &t);
         return false;
     }
     *axis = (Axis){dim_fresh_axis(b, e->left->text, e->left->text, extent_const(*capacity)), extent_const(*capacity)};
     return true;
 }
 
-static bool read_axis(Bind *b, Scope *s, const CacheDecl *c, const Expr *e, Axis *axis) {
+static bool read_axis(Bind *b, Scope *s, const CacheDecl *c, const Expr *e, Axis *axis)
+{
     const Dim **dims;
     int n;
     if (e->kind == EXPR_NAME && !scope_find(s, e->text)) {
-        Diag *d = bind_error(b, "E0223", e->at, "no input of the model has the axis `%s` that the cache `%s` needs", e->text, c->decl->name.text);
+        Diag *d = bind_error(b, "E0223", e->at, "no input of the model has the axis `%s` that the cache `%s` needs",
+                             e->text, c->decl->name.text);
         diag_help(d, "a cache's axes are sizes, axes of the model's inputs, and one growing axis `T <= P`");
         return false;
     }
     Term t = eval(b, s, e);
-    if (!dims_of(b, &t, e, &dims, &n)) return false;
-    if (n != 1) bind_error(b, "E0220", e->at, "one axis is needed here, not %s", term_print(b, &t));
-    else *axis = (Axis){dims[0]->axis, dims[0]->size};
+    if (!dims_of(b, &t, e, &dims, &n))
+        return false;
+    if (n != 1)
+        bind_error(b, "E0220", e->at, "one axis is needed here, not %s", term_print(b, &t));
+    else
+        *axis = (Axis){dims[0]->axis, dims[0]->size};
     return n == 1;
 }
 
-static bool read_field(Bind *b, Scope *s, CacheDecl *c, const Field *f) {
+static bool read_field(Bind *b, Scope *s, CacheDecl *c, const Field *f)
+{
     Type t = {.dtype = DT_F32};
     int growing = -1;
     int64_t capacity = 0;
@@ -48,13 +61,16 @@ static bool read_field(Bind *b, Scope *s, CacheDecl *c, const Field *f) {
         const Expr *e = f->type->axes[i];
         Axis axis;
         if (e->kind == EXPR_BINARY && e->op == OP2_LE) {
-            if (growing >= 0) bind_error(b, "E0220", e->at, "a cache grows along one axis");
-            if (growing >= 0 || !read_growing(b, s, e, &axis, &capacity)) return false;
+            if (growing >= 0)
+                bind_error(b, "E0220", e->at, "a cache grows along one axis");
+            if (growing >= 0 || !read_growing(b, s, e, &axis, &capacity))
+                return false;
             growing = i;
         } else if (!read_axis(b, s, c, e, &axis)) {
             return false;
         }
-        if (!type_take(b, e->at, &t, axis.name, axis.size)) return false;
+        if (!type_take(b, e->at, &t, axis.name, axis.size))
+            return false;
     }
     if (growing < 0) {
         Diag *d = bind_error(b, "E0220", f->type->at, "no axis of `%s` grows", f->name.text);
@@ -63,64 +79,92 @@ static bool read_field(Bind *b, Scope *s, CacheDecl *c, const Field *f) {
     }
     Graph *m = b->model;
     m->caches = arena_grow(b->cx->arena, m->caches, (size_t)m->n_caches, (size_t)m->n_caches + 1, sizeof *m->caches);
-    m->caches[m->n_caches++] = (Cache){.name = name_of(b->cx->names, bind_print(b, "%s.%s", c->decl->name.text, f->name.text)),
-                                       .type = type_new(b->cx, t.dtype, t.rank, t.axis), .growing = growing, .layers = c->layers, .at = f->name.at};
-    if (!b->past) b->past = bind_symbol(b, "past", f->name.at);
+    m->caches[m->n_caches++] =
+        (Cache){.name = name_of(b->cx->names, bind_print(b, "%s.%s", c->decl->name.text, f->name.text)),
+                .type = type_new(b->cx, t.dtype, t.rank, t.axis),
+                .growing = growing,
+                .layers = c->layers,
+                .at = f->name.at};
+    if (!b->past)
+        b->past = bind_symbol(b, "past", f->name.at);
     b->past->low = 0;
-    if (capacity < b->past->high) b->past->high = capacity;
+    if (capacity < b->past->high)
+        b->past->high = capacity;
     return true;
 }
 
-static bool bind_one(Bind *b, Scope *s, CacheDecl *c) {
+static bool bind_one(Bind *b, Scope *s, CacheDecl *c)
+{
     const Decl *d = c->decl;
     Term count = eval(b, s, d->count);
-    if (count.kind == TERM_POISON) return false;
+    if (count.kind == TERM_POISON)
+        return false;
     if (!term_is_int(&count, &c->layers) || c->layers < 1) {
-        bind_error(b, "E0220", d->count->at, "the layers of a cache are a whole number known at compile time, not %s", term_print(b, &count));
+        bind_error(b, "E0220", d->count->at, "the layers of a cache are a whole number known at compile time, not %s",
+                   term_print(b, &count));
         return false;
     }
     c->first = b->model->n_caches;
     for (int i = 0; i < d->n_fields; i++) {
         for (int k = 0; k < i; k++) {
-            if (d->fields[k].name.text != d->fields[i].name.text) continue;
+            if (d->fields[k].name.text != d->fields[i].name.text)
+                continue;
             bind_error(b, "E0121", d->fields[i].name.at, "the cache has a field `%s` already", d->fields[i].name.text);
             return false;
         }
-        if (!read_field(b, s, c, &d->fields[i])) return false;
+        if (!read_field(b, s, c, &d->fields[i]))
+            return false;
     }
     return true;
 }
 
-void cache_bind(Bind *b, Scope *s) {
+void cache_bind(Bind *b, Scope *s)
+{
     for (size_t i = 0; i < b->caches.count; i++) {
         CacheDecl *c = b->caches.entries[i].value;
         c->bound = bind_one(b, s, c);
+        c->failed = !c->bound;
     }
 }
 
-/* ---- kv.next(S), kv[i].append(k, v) ------------------------------------------------------------------------------------------------- */
+/* A cache can be used once its axes are known. */
+static bool usable(Bind *b, const CacheDecl *c, Span at)
+{
+    if (!c->bound && !c->failed)
+        bind_error(b, "E0222", at, "the cache `%s` can be used only in the model and its blocks", c->decl->name.text);
+    return c->bound;
+}
 
-static int64_t capacity(const Bind *b, const CacheDecl *c) {
+/* ---- kv.next(S), kv[i].append(k, v) ----------------------------------------------------------------------------- */
+
+static int64_t capacity(const Bind *b, const CacheDecl *c)
+{
     const Cache *field = &b->model->caches[c->first];
     return field->type->axis[field->growing].size.base;
 }
 
 /* New positions can be at most as many as the cache holds. */
-static void bound_symbol(const Bind *b, const CacheDecl *c, Extent size) {
-    if (size.n != 1 || size.base != 0 || size.factor[0] != 1 || size.symbol[0] == b->past) return;
-    Symbol *s = (Symbol *)(uintptr_t)size.symbol[0];        /* ours: bind_symbol made it */
-    if (capacity(b, c) < s->high) s->high = capacity(b, c);
+static void bound_symbol(const Bind *b, const CacheDecl *c, Extent size)
+{
+    if (size.n != 1 || size.base != 0 || size.factor[0] != 1 || size.symbol[0] == b->past)
+        return;
+    Symbol *s = (Symbol *)(uintptr_t)size.symbol[0]; /* ours: bind_symbol made it */
+    if (capacity(b, c) < s->high)
+        s->high = capacity(b, c);
 }
 
-static Term next_positions(Bind *b, Scope *s, const CacheDecl *c, const Expr *call) {
+static Term next_positions(Bind *b, Scope *s, const CacheDecl *c, const Expr *call)
+{
     const Dim **dims;
     int n = 0;
     if (call->n_args != 1) {
-        bind_error(b, "E0124", call->at, "`next` takes one argument, the axis of the new positions: %s.next(S)", c->decl->name.text);
+        bind_error(b, "E0124", call->at, "`next` takes one argument, the axis of the new positions: %s.next(S)",
+                   c->decl->name.text);
         return term_poison();
     }
     Term t = eval(b, s, call->args[0].value);
-    if (!dims_of(b, &t, call->args[0].value, &dims, &n) || n != 1) return term_poison();
+    if (!dims_of(b, &t, call->args[0].value, &dims, &n) || n != 1)
+        return term_poison();
     bound_symbol(b, c, dims[0]->size);
     Term range = {.kind = TERM_RANGE};
     range.range.start = extent_symbol(b->past);
@@ -129,10 +173,13 @@ static Term next_positions(Bind *b, Scope *s, const CacheDecl *c, const Expr *ca
     return range;
 }
 
-static bool fits(Bind *b, const Cache *field, const Node *x, Span at) {
+static bool fits(Bind *b, const Cache *field, const Node *x, Span at)
+{
     bool good = x->type->rank == field->type->rank && x->type->dtype == field->type->dtype;
-    for (int i = 0; good && i < x->type->rank; i++) good = i == field->growing || x->type->axis[i].name == field->type->axis[i].name;
-    if (good) return true;
+    for (int i = 0; good && i < x->type->rank; i++)
+        good = i == field->growing || x->type->axis[i].name == field->type->axis[i].name;
+    if (good)
+        return true;
     Diag *d = bind_error(b, "E0221", at, "`%s` holds %s", field->name, type_text(b, field->type));
     diag_caret(d, "this is %s", type_text(b, x->type));
     diag_label(d, field->at, "`%s` is declared here", field->name);
@@ -140,11 +187,13 @@ static bool fits(Bind *b, const Cache *field, const Node *x, Span at) {
     return false;
 }
 
-static Node *append(Bind *b, Scope *s, const CacheDecl *c, const Cache *field, const Expr *value, Node *layer) {
+static Node *append(Bind *b, Scope *s, const CacheDecl *c, const Cache *field, const Expr *value, Node *layer)
+{
     Term t = eval(b, s, value);
     Extent all;
     Node *x = tensor_of(b, &t, DT_F32, bind_print(b, "`%s`", field->name));
-    if (!x || !fits(b, field, x, value->at)) return NULL;
+    if (!x || !fits(b, field, x, value->at))
+        return NULL;
     bound_symbol(b, c, x->type->axis[field->growing].size);
     if (!extent_add(extent_symbol(b->past), x->type->axis[field->growing].size, &all)) {
         bind_error(b, "E0221", value->at, "the size of `%s` along its growing axis is too complicated", field->name);
@@ -157,64 +206,82 @@ static Node *append(Bind *b, Scope *s, const CacheDecl *c, const Cache *field, c
     return n;
 }
 
-static const Expr *field_value(Bind *b, const CacheDecl *c, const Expr *call, int field) {
+static const Expr *field_value(Bind *b, const CacheDecl *c, const Expr *call, int field)
+{
     const Ident *name = &c->decl->fields[field].name;
     for (int i = 0; i < call->n_args; i++)
-        if (call->args[i].name.text == name->text || (!call->args[i].name.text && i == field)) return call->args[i].value;
-    bind_error(b, "E0124", call->at, "`append` needs a value for `%s`: one for each field of `%s`, in their order", name->text, c->decl->name.text);
+        if (call->args[i].name.text == name->text || (!call->args[i].name.text && i == field))
+            return call->args[i].value;
+    bind_error(b, "E0124", call->at, "`append` needs a value for `%s`: one for each field of `%s`, in their order",
+               name->text, c->decl->name.text);
     return NULL;
 }
 
-static Term append_all(Bind *b, Scope *s, const CacheDecl *c, Node *layer, const Expr *call) {
+static Term append_all(Bind *b, Scope *s, const CacheDecl *c, Node *layer, const Expr *call)
+{
     int n = c->decl->n_fields;
     Term *out = arena_array(b->cx->arena, (size_t)n + 1, sizeof *out);
     if (call->n_args > n) {
-        bind_error(b, "E0124", call->args[n].value->at, "`%s` has %d field%s", c->decl->name.text, n, n == 1 ? "" : "s");
+        bind_error(b, "E0124", call->args[n].value->at, "`%s` has %d field%s", c->decl->name.text, n,
+                   n == 1 ? "" : "s");
         return term_poison();
     }
     for (int i = 0; i < n; i++) {
         const Expr *value = field_value(b, c, call, i);
         Node *node = value ? append(b, s, c, &b->model->caches[c->first + i], value, layer) : NULL;
-        if (!node) return term_poison();
+        if (!node)
+            return term_poison();
         out[i] = term_tensor(node);
     }
     return n == 1 ? out[0] : (Term){.kind = TERM_LIST, .items = out, .n_items = n};
 }
 
-Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache) {
+Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache)
+{
     Term i = e->n_items == 1 ? eval(b, s, e->items[0]) : term_none();
     int64_t number;
     Term t = {.kind = TERM_LAYER};
     t.cache = cache->cache;
-    if (i.kind == TERM_POISON || !t.cache->bound) return term_poison();
+    if (i.kind == TERM_POISON || !usable(b, t.cache, e->at))
+        return term_poison();
     bool index = i.kind == TERM_TENSOR && i.node->type->rank == 0 && i.node->type->dtype == DT_I32;
     if (!index && (!term_is_int(&i, &number) || number < 0 || number >= t.cache->layers)) {
-        Diag *d = bind_error(b, "E0222", e->at, "`%s` has one part for each of %lld layers", t.cache->decl->name.text, (long long)t.cache->layers);
+        Diag *d = bind_error(b, "E0222", e->at, "`%s` has one part for each of %lld layers", t.cache->decl->name.text,
+                             (long long)t.cache->layers);
         diag_help(d, "inside a loop: %s[i]", t.cache->decl->name.text);
         return term_poison();
     }
     if (index && i.node->op == OP_index && attr_int(i.node->graph->owner, ATTR_count, 0) > t.cache->layers) {
-        Diag *d = bind_error(b, "E0222", e->at, "`%s` has %lld layers", t.cache->decl->name.text, (long long)t.cache->layers);
-        diag_label(d, i.node->graph->owner->at, "and this loop runs %lld times", (long long)attr_int(i.node->graph->owner, ATTR_count, 0));
+        Diag *d =
+            bind_error(b, "E0222", e->at, "`%s` has %lld layers", t.cache->decl->name.text, (long long)t.cache->layers);
+        diag_label(d, i.node->graph->owner->at, "and this loop runs %lld times",
+                   (long long)attr_int(i.node->graph->owner, ATTR_count, 0));
         return term_poison();
     }
     t.layer = index ? i.node : make_number(b, (double)number, DT_I32);
     return t;
 }
 
-Term cache_method(Bind *b, Scope *s, const Expr *call) {
+Term cache_method(Bind *b, Scope *s, const Expr *call)
+{
     const Expr *field = call->left;
     Span outer = b->at, site = b->site;
     Term t = eval(b, s, field->left), out = term_poison();
     b->at = call->at;
-    if (!bind_in_library(b, call->at)) b->site = call->at;
+    if (!bind_in_library(b, call->at))
+        b->site = call->at;
     bool next = !strcmp(field->text, "next"), add = !strcmp(field->text, "append");
-    if (t.kind == TERM_POISON || ((t.kind == TERM_CACHE || t.kind == TERM_LAYER) && !t.cache->bound)) out = term_poison();
-    else if (t.kind == TERM_CACHE && next) out = next_positions(b, s, t.cache, call);
-    else if (t.kind == TERM_LAYER && add) out = append_all(b, s, t.cache, t.layer, call);
-    else if (t.kind == TERM_CACHE || t.kind == TERM_LAYER) {
+    bool cache = t.kind == TERM_CACHE || t.kind == TERM_LAYER;
+    if (t.kind == TERM_POISON || (cache && !usable(b, t.cache, field->at)))
+        out = term_poison();
+    else if (t.kind == TERM_CACHE && next)
+        out = next_positions(b, s, t.cache, call);
+    else if (t.kind == TERM_LAYER && add)
+        out = append_all(b, s, t.cache, t.layer, call);
+    else if (cache) {
         Diag *d = bind_error(b, "E0222", field->at, "a cache has no `%s` here", field->text);
-        diag_help(d, "positions: %s.next(S); new entries: %s[i].append(...)", t.cache->decl->name.text, t.cache->decl->name.text);
+        diag_help(d, "positions: %s.next(S); new entries: %s[i].append(...)", t.cache->decl->name.text,
+                  t.cache->decl->name.text);
     } else {
         Diag *d = bind_error(b, "E0212", field->at, "%s has no method `%s`", term_print(b, &t), field->text);
         diag_help(d, "operators are called as %s(x, ...) or x |> %s(...)", field->text, field->text);

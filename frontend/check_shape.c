@@ -1,16 +1,23 @@
-/* The checkpoint's shapes against the model's. A wrong size has one cause, often a key missing in config.json, and shows in many
- * tensors: the message does the arithmetic that finds the axis, says where its size came from, and names the other tensors once. */
+/* The checkpoint's shapes against the model's. A wrong size has one cause, often a key missing in config.json,
+ * and shows in many tensors: the message does the arithmetic that finds the axis, says where its size came from,
+ * and names the other tensors once. */
 #include "bind.h"
 
 #include <string.h>
 
-typedef struct Guess {                  /* the file looks as if this axis had that size */
+typedef struct Guess { /* the file looks as if this axis had that size */
     const Dim *dim;
     int64_t value;
-    int stored;                         /* in which stored dimension that shows */
+    int stored; /* in which stored dimension that shows */
 } Guess;
 
-typedef struct Cause { const Dim *dim; int64_t value; Diag *diag; int others; const char *names; } Cause;
+typedef struct Cause {
+    const Dim *dim;
+    int64_t value;
+    Diag *diag;
+    int others;
+    const char *names;
+} Cause;
 
 typedef struct Shapes {
     Bind *b;
@@ -21,25 +28,31 @@ typedef struct Shapes {
     size_t room;
 } Shapes;
 
-static const char *file_key(Shapes *s, const WeightUse *w, int64_t layer) {
+static const char *file_key(Shapes *s, const WeightUse *w, int64_t layer)
+{
     return keys_layer(s->b->cx, keys_apply(s->b->cx, s->map, w->key), strstr(w->key, "{i}") ? layer : -1);
 }
 
 /* The last two components: k_proj.weight. */
-static const char *short_key(const char *key) {
+static const char *short_key(const char *key)
+{
     const char *dot = strrchr(key, '.');
-    while (dot && dot > key && dot[-1] != '.') dot--;
+    while (dot && dot > key && dot[-1] != '.')
+        dot--;
     return dot && dot > key ? dot : key;
 }
 
-static bool same_shape(const HostTensor *t, int rank, const int64_t *sizes) {
+static bool same_shape(const HostTensor *t, int rank, const int64_t *sizes)
+{
     return t->rank == rank && !memcmp(t->dims, sizes, sizeof *sizes * (size_t)rank);
 }
 
-/* ---- what may be wrong ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- what may be wrong ------------------------------------------------------------------------------------------ */
 
-static int suspicion(const Dim *d) {
-    if (!d->origin) return 0;
+static int suspicion(const Dim *d)
+{
+    if (!d->origin)
+        return 0;
     switch (d->origin->kind) {
     case ORIGIN_DEFAULT: return 3;
     case ORIGIN_CONFIG: return 2;
@@ -49,140 +62,190 @@ static int suspicion(const Dim *d) {
 }
 
 /* The axis of stored dimension i that, with another size, would give the file's. */
-static bool guess_axis(const WeightUse *w, const HostTensor *t, int i, Guess *out) {
+static bool guess_axis(const WeightUse *w, const HostTensor *t, int i, Guess *out)
+{
     bool found = false;
     for (int k = 0; k < w->n_dims[i]; k++) {
         const Dim *d = w->dims[i][k];
         int64_t rest = w->stored[i] / d->size.base;
-        if (rest < 1 || t->dims[i] % rest || t->dims[i] / rest < 1) continue;
-        if (found && suspicion(d) <= suspicion(out->dim)) continue;
+        if (rest < 1 || t->dims[i] % rest || t->dims[i] / rest < 1)
+            continue;
+        if (found && suspicion(d) <= suspicion(out->dim))
+            continue;
         *out = (Guess){d, t->dims[i] / rest, i};
         found = true;
     }
     return found;
 }
 
-static bool first_guess(const WeightUse *w, const HostTensor *t, Guess *out) {
+static bool first_guess(const WeightUse *w, const HostTensor *t, Guess *out)
+{
     for (int i = 0; i < w->rank; i++)
-        if (t->dims[i] != w->stored[i] && guess_axis(w, t, i, out)) return true;
+        if (t->dims[i] != w->stored[i] && guess_axis(w, t, i, out))
+            return true;
     return false;
 }
 
-static const char *other_factors(Shapes *s, const WeightUse *w, const Guess *g) {
+static const char *other_factors(Shapes *s, const WeightUse *w, const Guess *g)
+{
     Text out = text_new(s->b->cx->arena);
     for (int k = 0; k < w->n_dims[g->stored]; k++)
-        if (w->dims[g->stored][k] != g->dim) text_add(&out, " * %s", w->dims[g->stored][k]->name);
+        if (w->dims[g->stored][k] != g->dim)
+            text_add(&out, " * %s", w->dims[g->stored][k]->name);
     return out.data;
 }
 
-static void help_config(Shapes *s, Diag *d, const Guess *g) {
+static void help_config(Shapes *s, Diag *d, const Guess *g)
+{
     const Origin *o = g->dim->origin;
     bool key = o && (o->kind == ORIGIN_CONFIG || o->kind == ORIGIN_DEFAULT) && o->key && !strpbrk(o->key, ".`");
-    if (!key) return;
-    if (o->kind == ORIGIN_DEFAULT && !o->null) diag_help(d, "add `\"%s\": %lld` to %s", o->key, (long long)g->value, s->b->config);
-    else diag_help(d, "`\"%s\": %lld` in %s would fit", o->key, (long long)g->value, s->b->config);
+    if (!key)
+        return;
+    if (o->kind == ORIGIN_DEFAULT && !o->null)
+        diag_help(d, "add `\"%s\": %lld` to %s", o->key, (long long)g->value, s->b->config);
+    else
+        diag_help(d, "`\"%s\": %lld` in %s would fit", o->key, (long long)g->value, s->b->config);
 }
 
-/* ---- one tensor ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one tensor ------------------------------------------------------------------------------------------------- */
 
-static void note_layers(Shapes *s, Diag *d, const WeightUse *w, int64_t first, int64_t same) {
-    if (!strstr(w->key, "{i}") || w->layers < 2) return;
+static void note_layers(Shapes *s, Diag *d, const WeightUse *w, int64_t first, int64_t same)
+{
+    if (!strstr(w->key, "{i}") || w->layers < 2)
+        return;
     const char *key = keys_apply(s->b->cx, s->map, w->key), *hole = strstr(key, "{i}");
-    if (!hole) return;
+    if (!hole)
+        return;
     if (same == w->layers)
-        diag_note(d, "same mismatch in %lld layers (%.*s{0..%lld}%s); shown once", (long long)same, (int)(hole - key), key, (long long)w->layers - 1, hole + 3);
+        diag_note(d, "same mismatch in %lld layers (%.*s{0..%lld}%s); shown once", (long long)same, (int)(hole - key),
+                  key, (long long)w->layers - 1, hole + 3);
     else if (same > 1)
-        diag_note(d, "same mismatch in %lld of %lld layers, first in `%s`", (long long)same, (long long)w->layers, file_key(s, w, first));
-    else diag_note(d, "only in `%s`", file_key(s, w, first));
+        diag_note(d, "same mismatch in %lld of %lld layers, first in `%s`", (long long)same, (long long)w->layers,
+                  file_key(s, w, first));
+    else
+        diag_note(d, "only in `%s`", file_key(s, w, first));
 }
 
-static bool is_transposed(const WeightUse *w, const HostTensor *t) {
+static bool is_transposed(const WeightUse *w, const HostTensor *t)
+{
     return w->rank == 2 && t->rank == 2 && t->dims[0] == w->stored[1] && t->dims[1] == w->stored[0];
 }
 
-static Diag *report_transposed(Shapes *s, const WeightUse *w, const HostTensor *t) {
-    Diag *d = bind_error(s->b, "E0404", w->at, "`%s` is %s in the file, which is %s transposed", short_key(t->name), shape_print(s->b, t->rank, t->dims), w->axes);
+static Diag *report_transposed(Shapes *s, const WeightUse *w, const HostTensor *t)
+{
+    Diag *d = bind_error(s->b, "E0404", w->at, "`%s` is %s in the file, which is %s transposed", short_key(t->name),
+                         shape_print(s->b, t->rank, t->dims), w->axes);
     diag_caret(d, "needs %s = %s", w->axes, shape_print(s->b, w->rank, w->stored));
     diag_help(d, "`order=\"in,out\"` if linear layers are stored with the input axes first; GPT-2's are");
     return d;
 }
 
-static Diag *report_rank(Shapes *s, const WeightUse *w, const HostTensor *t) {
-    Diag *d = bind_error(s->b, "E0403", w->at, "`%s` has %d dimension%s in the file but %d here", short_key(t->name), t->rank, t->rank == 1 ? "" : "s", w->rank);
-    diag_caret(d, "needs %s = %s, the file has %s", w->axes, shape_print(s->b, w->rank, w->stored), shape_print(s->b, t->rank, t->dims));
+static Diag *report_rank(Shapes *s, const WeightUse *w, const HostTensor *t)
+{
+    Diag *d = bind_error(s->b, "E0403", w->at, "`%s` has %d dimension%s in the file but %d here", short_key(t->name),
+                         t->rank, t->rank == 1 ? "" : "s", w->rank);
+    diag_caret(d, "needs %s = %s, the file has %s", w->axes, shape_print(s->b, w->rank, w->stored),
+               shape_print(s->b, t->rank, t->dims));
     return d;
 }
 
-static Cause *known_cause(Shapes *s, const Guess *g) {
+static Cause *known_cause(Shapes *s, const Guess *g)
+{
     for (int i = 0; i < s->n_causes; i++)
-        if (s->causes[i].value == g->value && s->causes[i].dim->axis == g->dim->axis) return &s->causes[i];
+        if (s->causes[i].value == g->value && s->causes[i].dim->axis == g->dim->axis)
+            return &s->causes[i];
     return NULL;
 }
 
-static void note_guess(Shapes *s, Diag *d, const WeightUse *w, const HostTensor *t, const Guess *g) {
+static void note_guess(Shapes *s, Diag *d, const WeightUse *w, const HostTensor *t, const Guess *g)
+{
     Bind *b = s->b;
     diag_dim(b, d, g->dim);
     const char *factors = other_factors(s, w, g);
-    if (*factors) diag_note(d, "%lld = %lld%s: the file looks like %s = %lld", (long long)t->dims[g->stored], (long long)g->value, factors, g->dim->name, (long long)g->value);
-    else diag_note(d, "the file looks like %s = %lld", g->dim->name, (long long)g->value);
+    if (*factors)
+        diag_note(d, "%lld = %lld%s: the file looks like %s = %lld", (long long)t->dims[g->stored], (long long)g->value,
+                  factors, g->dim->name, (long long)g->value);
+    else
+        diag_note(d, "the file looks like %s = %lld", g->dim->name, (long long)g->value);
     help_config(s, d, g);
     s->causes = arena_room(b->cx->arena, s->causes, (size_t)s->n_causes, &s->room, sizeof *s->causes);
     s->causes[s->n_causes++] = (Cause){.dim = g->dim, .value = g->value, .diag = d};
 }
 
-static Diag *report_sizes(Shapes *s, const WeightUse *w, const HostTensor *t) {
+static Diag *report_sizes(Shapes *s, const WeightUse *w, const HostTensor *t)
+{
     Bind *b = s->b;
     Guess g;
     bool guessed = first_guess(w, t, &g);
     Cause *cause = guessed ? known_cause(s, &g) : NULL;
     if (cause) {
-        if (cause->others++ < 3) cause->names = bind_print(b, "%s%s`%s`", cause->names ? cause->names : "", cause->names ? ", " : "", short_key(t->name));
+        if (cause->others++ < 3)
+            cause->names = bind_print(b, "%s%s`%s`", cause->names ? cause->names : "", cause->names ? ", " : "",
+                                      short_key(t->name));
         return NULL;
     }
-    Diag *d = bind_error(b, "E0412", w->at, "`%s` is %s in the file but %s here", short_key(t->name), shape_print(b, t->rank, t->dims), shape_print(b, w->rank, w->stored));
+    Diag *d = bind_error(b, "E0412", w->at, "`%s` is %s in the file but %s here", short_key(t->name),
+                         shape_print(b, t->rank, t->dims), shape_print(b, w->rank, w->stored));
     diag_caret(d, "needs %s", w->axes);
-    if (guessed) note_guess(s, d, w, t, &g);
+    if (guessed)
+        note_guess(s, d, w, t, &g);
     else
         for (int i = 0; i < w->rank; i++)
-            for (int k = 0; t->dims[i] != w->stored[i] && k < w->n_dims[i]; k++) diag_dim(b, d, w->dims[i][k]);
+            for (int k = 0; t->dims[i] != w->stored[i] && k < w->n_dims[i]; k++)
+                diag_dim(b, d, w->dims[i][k]);
     return d;
 }
 
-static Diag *report_dtype(Shapes *s, const WeightUse *w, const HostTensor *t) {
+static Diag *report_dtype(Shapes *s, const WeightUse *w, const HostTensor *t)
+{
     Diag *d = bind_error(s->b, "E0405", w->at, "`%s` is %s in the file", short_key(t->name), dtype_name(t->dtype));
     diag_caret(d, "weights are numbers with a point: f32, f16 or bf16");
     return d;
 }
 
-static bool fits(const WeightUse *w, const HostTensor *t) { return same_shape(t, w->rank, w->stored) && dtype_is_float(t->dtype); }
+static bool fits(const WeightUse *w, const HostTensor *t)
+{
+    return same_shape(t, w->rank, w->stored) && dtype_is_float(t->dtype);
+}
 
-static void check_weight(Shapes *s, const WeightUse *w) {
+static void check_weight(Shapes *s, const WeightUse *w)
+{
     const HostTensor *bad = NULL;
     int64_t first = 0, same = 0;
     for (int64_t i = 0; i < w->layers; i++) {
         const HostTensor *t = map_get(s->tensors, file_key(s, w, i));
-        if (!t || fits(w, t)) continue;
-        if (!bad) first = i;
-        if (!bad) bad = t;
+        if (!t || fits(w, t))
+            continue;
+        if (!bad)
+            first = i;
+        if (!bad)
+            bad = t;
         same += same_shape(t, bad->rank, bad->dims) && t->dtype == bad->dtype;
     }
-    if (!bad) return;
+    if (!bad)
+        return;
     Diag *d = same_shape(bad, w->rank, w->stored) ? report_dtype(s, w, bad)
-        : is_transposed(w, bad) ? report_transposed(s, w, bad)
-        : bad->rank != w->rank ? report_rank(s, w, bad) : report_sizes(s, w, bad);
-    if (d) note_layers(s, d, w, first, same);
+              : is_transposed(w, bad)             ? report_transposed(s, w, bad)
+              : bad->rank != w->rank              ? report_rank(s, w, bad)
+                                                  : report_sizes(s, w, bad);
+    if (d)
+        note_layers(s, d, w, first, same);
 }
 
-void check_shapes(Bind *b, const KeyMap *map, const Map *tensors) {
+void check_shapes(Bind *b, const KeyMap *map, const Map *tensors)
+{
     Shapes s = {.b = b, .map = map, .tensors = tensors};
     Map seen = map_new(b->cx->arena);
     for (int i = 0; i < b->n_weights; i++) {
-        if (map_has(&seen, b->weights[i].key)) continue;
+        if (map_has(&seen, b->weights[i].key))
+            continue;
         map_set(&seen, b->weights[i].key, b);
         check_weight(&s, &b->weights[i]);
     }
     for (int i = 0; i < s.n_causes; i++) {
         const Cause *c = &s.causes[i];
-        if (c->others) diag_note(c->diag, "the same shows in %s%s", c->names, c->others > 3 ? bind_print(b, " and %d more tensors", c->others - 3) : "");
+        if (c->others)
+            diag_note(c->diag, "the same shows in %s%s", c->names,
+                      c->others > 3 ? bind_print(b, " and %d more tensors", c->others - 3) : "");
     }
 }

@@ -1,7 +1,8 @@
-/* `config "config.json" { D = hidden_size; G = num_key_value_heads ?? H }`: names bound to keys of the checkpoint's config.
+/* `config "config.json" { D = hidden_size; G = num_key_value_heads ?? H }`: names bound to keys of the
+ * checkpoint's config.
  *
- * A name with a capital first letter is a size: a whole number from 1 to 2^31 - 1. Each binding remembers its key, so that later
- * messages can say where a size came from. */
+ * A name with a capital first letter is a size: a whole number from 1 to 2^31 - 1. Each binding remembers its
+ * key, so that later messages can say where a size came from. */
 #include "bind.h"
 
 #include <ctype.h>
@@ -9,26 +10,31 @@
 
 enum { SIZE_LARGEST = INT32_MAX };
 
-const char *config_print(Bind *b, json_t *value) {
+const char *config_print(Bind *b, json_t *value)
+{
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
-    if (!text) return "?";
+    if (!text)
+        return "?";
     const char *copy = strlen(text) > 60 ? bind_print(b, "%.57s...", text) : bind_print(b, "%s", text);
     free(text);
     return copy;
 }
 
-static Term term_of_json(Bind *b, json_t *value) {
+static Term term_of_json(Bind *b, json_t *value)
+{
     switch (json_typeof(value)) {
     case JSON_INTEGER: return term_int(json_integer_value(value));
     case JSON_REAL: return term_float(json_real_value(value));
     case JSON_STRING: return term_text(name_of(b->cx->names, json_string_value(value)));
-    case JSON_TRUE: case JSON_FALSE: return term_bool(json_is_true(value));
+    case JSON_TRUE:
+    case JSON_FALSE: return term_bool(json_is_true(value));
     case JSON_NULL: return (Term){.kind = TERM_ABSENT, .null = true};
     default: return (Term){.kind = TERM_JSON, .json = value};
     }
 }
 
-Term config_value(Bind *b, const char *path, json_t *value) {
+Term config_value(Bind *b, const char *path, json_t *value)
+{
     Term t = value ? term_of_json(b, value) : (Term){.kind = TERM_ABSENT};
     if (t.kind == TERM_ABSENT) {
         t.key = path;
@@ -40,36 +46,48 @@ Term config_value(Bind *b, const char *path, json_t *value) {
     return t;
 }
 
-Term config_key(Bind *b, const char *key) {
-    if (!b->options->config) return term_poison();          /* reported once by config_bind */
+Term config_key(Bind *b, const char *key)
+{
+    if (!b->options->config)
+        return term_poison(); /* reported once by config_bind */
     return config_value(b, key, json_object_get(b->options->config, key));
 }
 
-static bool same_key(json_t *a, json_t *b, const char *key, const char *alias) {
+static bool same_key(json_t *a, json_t *b, const char *key, const char *alias)
+{
     json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
-    if (!x && alias) x = json_object_get(a, alias);
-    if (!y) return true;
+    if (!x && alias)
+        x = json_object_get(a, alias);
+    if (!y)
+        return true;
     return x && config_agree(x, y);
 }
 
 /* Objects agree if all that the second says, the first says too; `type` is the older spelling of `rope_type`. */
-static bool objects_agree(json_t *a, json_t *b) {
+static bool objects_agree(json_t *a, json_t *b)
+{
     const char *key;
     json_t *value;
-    json_object_foreach(b, key, value) {
+    json_object_foreach(b, key, value)
+    {
         const char *alias = !strcmp(key, "type") ? "rope_type" : !strcmp(key, "rope_type") ? "type" : NULL;
-        if (!same_key(a, b, key, alias)) return false;
+        if (!same_key(a, b, key, alias))
+            return false;
     }
     return true;
 }
 
-bool config_agree(json_t *a, json_t *b) {
-    if (json_is_number(a) && json_is_number(b)) return json_number_value(a) == json_number_value(b);
-    if (json_is_object(a) && json_is_object(b)) return objects_agree(a, b);
+bool config_agree(json_t *a, json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b))
+        return json_number_value(a) == json_number_value(b);
+    if (json_is_object(a) && json_is_object(b))
+        return objects_agree(a, b);
     return json_equal(a, b) == 1;
 }
 
-static const char *nearest_key(Bind *b, const char *key) {
+static const char *nearest_key(Bind *b, const char *key)
+{
     const char **keys = arena_array(b->cx->arena, json_object_size(b->options->config) + 1, sizeof *keys);
     size_t n = 0;
     const char *k;
@@ -78,40 +96,56 @@ static const char *nearest_key(Bind *b, const char *key) {
     return name_nearest(key, keys, n);
 }
 
-void config_refuse_absent(Bind *b, const Term *t, Span at) {
+void config_refuse_absent(Bind *b, const Term *t, Span at)
+{
     Diag *d;
-    if (t->null) d = bind_error(b, "E0502", at, "`%s` is null in %s", t->key, b->config);
-    else d = bind_error(b, "E0501", at, "%s has no `%s`", b->config, t->key);
+    if (t->null)
+        d = bind_error(b, "E0502", at, "`%s` is null in %s", t->key, b->config);
+    else
+        d = bind_error(b, "E0501", at, "%s has no `%s`", b->config, t->key);
     const char *near = t->null || strchr(t->key, '.') ? NULL : nearest_key(b, t->key);
-    if (near) diag_caret(d, "a similar key exists: `%s`", near);
-    diag_help(d, "%s %s, or say in the model file what its absence means: `%s ?? ...`", t->null ? "give it a value in" : "add it to", b->config, source_text(b, at));
+    if (near)
+        diag_caret(d, "a similar key exists: `%s`", near);
+    diag_help(d, "%s %s, or say in the model file what its absence means: `%s ?? ...`",
+              t->null ? "give it a value in" : "add it to", b->config, source_text(b, at));
 }
 
-/* ---- binding ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- binding ---------------------------------------------------------------------------------------------------- */
 
-static bool is_size_name(const char *name) { return isupper((unsigned char)name[0]); }
+static bool is_size_name(const char *name)
+{
+    return isupper((unsigned char)name[0]);
+}
 
-static Diag *refuse_size(Bind *b, const char *code, const Binding *bind, const Term *t, const char *why) {
+static Diag *refuse_size(Bind *b, const char *code, const Binding *bind, const Term *t, const char *why)
+{
     const char *from = t->origin && t->origin->kind == ORIGIN_CONFIG ? t->origin->key : NULL;
-    Diag *d = from ? bind_error(b, code, bind->value->at, "`%s` of %s is %s, but `%s` %s", from, b->config, term_print(b, t), bind->name.text, why)
-                   : bind_error(b, code, bind->value->at, "`%s` is %s, but it %s", bind->name.text, term_print(b, t), why);
+    Diag *d =
+        from ? bind_error(b, code, bind->value->at, "`%s` of %s is %s, but `%s` %s", from, b->config, term_print(b, t),
+                          bind->name.text, why)
+             : bind_error(b, code, bind->value->at, "`%s` is %s, but it %s", bind->name.text, term_print(b, t), why);
     return d;
 }
 
 /* D / H that does not divide: say what D and H are. */
-static void note_operands(Bind *b, Diag *d, Scope *s, const Expr *e) {
+static void note_operands(Bind *b, Diag *d, Scope *s, const Expr *e)
+{
     if (e->kind == EXPR_BINARY) {
-        if (e->left->kind != EXPR_BINARY) note_operands(b, d, s, e->left);
+        if (e->left->kind != EXPR_BINARY)
+            note_operands(b, d, s, e->left);
         note_operands(b, d, s, e->right);
     }
     Var *v = e->kind == EXPR_NAME ? scope_find(s, e->text) : NULL;
-    if (v) diag_origin(b, d, &v->term);
+    if (v)
+        diag_origin(b, d, &v->term);
 }
 
-static bool size_fits(Bind *b, Scope *s, const Binding *bind, const Term *t) {
+static bool size_fits(Bind *b, Scope *s, const Binding *bind, const Term *t)
+{
     int64_t size;
     if (t->kind == TERM_FLOAT) {
-        Diag *d = refuse_size(b, t->origin && t->origin->kind == ORIGIN_CONFIG ? "E0503" : "E0310", bind, t, "is a size and must be a whole number");
+        Diag *d = refuse_size(b, t->origin && t->origin->kind == ORIGIN_CONFIG ? "E0503" : "E0310", bind, t,
+                              "is a size and must be a whole number");
         note_operands(b, d, s, bind->value);
         return false;
     }
@@ -119,17 +153,21 @@ static bool size_fits(Bind *b, Scope *s, const Binding *bind, const Term *t) {
         refuse_size(b, "E0503", bind, t, "is a size and must be a whole number");
         return false;
     }
-    if (size < 1) refuse_size(b, "E0504", bind, t, "is a size and must be at least 1");
-    else if (size > SIZE_LARGEST) refuse_size(b, "E0505", bind, t, "is a size and can be at most 2147483647");
+    if (size < 1)
+        refuse_size(b, "E0504", bind, t, "is a size and must be at least 1");
+    else if (size > SIZE_LARGEST)
+        refuse_size(b, "E0505", bind, t, "is a size and can be at most 2147483647");
     return size >= 1 && size <= SIZE_LARGEST;
 }
 
-static Origin *origin_of(Bind *b, const Binding *bind, const Term *t) {
+static Origin *origin_of(Bind *b, const Binding *bind, const Term *t)
+{
     Origin *o = bind_new(b, sizeof *o);
     if (t->origin && t->origin->kind <= ORIGIN_DEFAULT) {
         *o = *t->origin;
         o->name = bind->name.text;
-        if (o->kind == ORIGIN_CONFIG) o->at = bind->name.at;
+        if (o->kind == ORIGIN_CONFIG)
+            o->at = bind->name.at;
         return o;
     }
     *o = (Origin){.kind = ORIGIN_LET, .name = bind->name.text, .at = bind->value->at};
@@ -137,19 +175,24 @@ static Origin *origin_of(Bind *b, const Binding *bind, const Term *t) {
 }
 
 /* One `NAME = value` of config or let. */
-static void bind_name(Bind *b, Scope *s, const Binding *bind) {
+static void bind_name(Bind *b, Scope *s, const Binding *bind)
+{
     b->hint = bind->name.text;
     Term t = eval(b, s, bind->value);
     if (t.kind == TERM_ABSENT) {
         config_refuse_absent(b, &t, bind->value->at);
         t = term_poison();
     } else if (t.kind == TERM_TENSOR) {
-        bind_error(b, "E0205", bind->value->at, "`%s` must be known at compile time, but this is a tensor", bind->name.text);
+        bind_error(b, "E0205", bind->value->at, "`%s` must be known at compile time, but this is a tensor",
+                   bind->name.text);
         t = term_poison();
     }
-    bool capital = is_size_name(bind->name.text) && t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES;
-    if (capital && !size_fits(b, s, bind, &t)) t = term_poison();
-    if (t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES) t.origin = origin_of(b, bind, &t);
+    bool capital =
+        is_size_name(bind->name.text) && t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES;
+    if (capital && !size_fits(b, s, bind, &t))
+        t = term_poison();
+    if (t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES)
+        t.origin = origin_of(b, bind, &t);
     if (t.kind == TERM_SIZE && extent_is_const(t.size)) {
         const char *axis = dim_fresh_axis(b, bind->name.text, bind, t.size);
         t.dim = dim_new(b, bind->name.text, axis, t.size, t.origin);
@@ -158,16 +201,19 @@ static void bind_name(Bind *b, Scope *s, const Binding *bind) {
     scope_fix(b, home, bind->name, t);
 }
 
-void config_bind(Bind *b, const Decl *d) {
+void config_bind(Bind *b, const Decl *d)
+{
     bool library = bind_in_library(b, d->at);
     Scope *home = library ? b->library_globals : b->globals, *s = home;
     if (d->kind == DECL_CONFIG) {
         s = scope_open(b, home);
         s->config = true;
         if (!b->options->config) {
-            Diag *e = bind_error(b, "E0508", d->at, "the model needs %s, and none was given", d->path ? d->path : "a config");
+            Diag *e =
+                bind_error(b, "E0508", d->at, "the model needs %s, and none was given", d->path ? d->path : "a config");
             diag_help(e, "`--config FILE`, or `--weights DIR` with a config.json in it");
         }
     }
-    for (int i = 0; i < d->n_bindings; i++) bind_name(b, s, &d->bindings[i]);
+    for (int i = 0; i < d->n_bindings; i++)
+        bind_name(b, s, &d->bindings[i]);
 }

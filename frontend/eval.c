@@ -1,13 +1,15 @@
-/* Expressions. Left spines (a + b + c + ..., x |> f() |> ...) are walked with a loop, so their length does not matter; true nesting is
- * bounded by the parser within one expression and by BUDGET_DEPTH over all calls. */
+/* Expressions. Left spines (a + b + c + ..., x |> f() |> ...) are walked with a loop, so their length does not
+ * matter; true nesting is bounded by the parser within one expression and by BUDGET_DEPTH over all calls. */
 #include "bind.h"
 
 #include <string.h>
 
-static Term unknown_name(Bind *b, Scope *s, const Expr *e) {
+static Term unknown_name(Bind *b, Scope *s, const Expr *e)
+{
     for (Scope *around = s; around; around = around->parent) {
         const Span *loop = map_get(&around->ended, e->text);
-        if (!loop) continue;
+        if (!loop)
+            continue;
         Diag *d = bind_error(b, "E0206", e->at, "`%s` lives only inside the `repeat`", e->text);
         diag_label(d, *loop, "it is first assigned in this loop");
         diag_help(d, "assign `%s` before the loop as well: then each round hands it to the next", e->text);
@@ -22,19 +24,27 @@ static Term unknown_name(Bind *b, Scope *s, const Expr *e) {
     return term_poison();
 }
 
-static Term eval_name(Bind *b, Scope *s, const Expr *e) {
+static Term eval_name(Bind *b, Scope *s, const Expr *e)
+{
     Var *v = scope_find(s, e->text);
-    if (v) return v->term;
+    if (v)
+        return v->term;
     for (Scope *around = s; around; around = around->parent)
-        if (around->config) return config_key(b, e->text);
-    if ((v = scope_find(b->library_globals, e->text))) return v->term;
+        if (around->config)
+            return config_key(b, e->text);
+    if ((v = scope_find(b->library_globals, e->text)))
+        return v->term;
     return unknown_name(b, s, e);
 }
 
-static Term eval_number(const Expr *e) { return e->is_float ? term_float(e->number) : term_int(e->integer); }
+static Term eval_number(const Expr *e)
+{
+    return e->is_float ? term_float(e->number) : term_int(e->integer);
+}
 
 /* (H, K): axes if all are sizes; a parenthesised list of anything else is a list. */
-static Term eval_items(Bind *b, Scope *s, const Expr *e) {
+static Term eval_items(Bind *b, Scope *s, const Expr *e)
+{
     Term *items = arena_array(b->cx->arena, (size_t)e->n_items + 1, sizeof *items);
     bool sizes = e->kind == EXPR_TUPLE, poison = false;
     for (int i = 0; i < e->n_items; i++) {
@@ -42,11 +52,13 @@ static Term eval_items(Bind *b, Scope *s, const Expr *e) {
         poison = poison || items[i].kind == TERM_POISON;
         sizes = sizes && (items[i].kind == TERM_SIZE || items[i].kind == TERM_AXES);
     }
-    if (poison) return term_poison();
+    if (poison)
+        return term_poison();
     Term list = {.kind = TERM_LIST, .items = items, .n_items = e->n_items};
     if (!sizes) {
-        for (int i = 0; i < e->n_items; i++)        /* N+E keeps its spelling as the axis's name */
-            if (items[i].kind == TERM_SIZE && !items[i].dim) items[i] = term_dim(dim_anonymous(b, items[i].size, e->items[i]));
+        for (int i = 0; i < e->n_items; i++) /* N+E keeps its spelling as the axis's name */
+            if (items[i].kind == TERM_SIZE && !items[i].dim)
+                items[i] = term_dim(dim_anonymous(b, items[i].size, e->items[i]));
         return list;
     }
     Term axes = {.kind = TERM_AXES};
@@ -55,15 +67,19 @@ static Term eval_items(Bind *b, Scope *s, const Expr *e) {
     return dims_of(b, &list, &as_list, &axes.dims, &axes.n_dims) ? axes : term_poison();
 }
 
-static Term eval_if(Bind *b, Scope *s, const Expr *e) {
+static Term eval_if(Bind *b, Scope *s, const Expr *e)
+{
     bool condition;
-    if (!eval_flag(b, s, e->items[0], "the condition of `if`", &condition)) return term_poison();
+    if (!eval_flag(b, s, e->items[0], "the condition of `if`", &condition))
+        return term_poison();
     return eval(b, s, e->items[condition ? 1 : 2]);
 }
 
-static Term eval_field(Bind *b, Scope *s, const Expr *e) {
+static Term eval_field(Bind *b, Scope *s, const Expr *e)
+{
     Term t = eval(b, s, e->left);
-    if (t.kind == TERM_POISON) return t;
+    if (t.kind == TERM_POISON)
+        return t;
     if (t.kind == TERM_ABSENT) {
         t.key = bind_print(b, "%s.%s", t.key, e->text);
         t.null = false;
@@ -74,15 +90,19 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e) {
         return config_value(b, path, json_object_get(t.json, e->text));
     }
     Diag *d = bind_error(b, "E0201", e->left->at, "%s has no field `%s`", term_print(b, &t), e->text);
-    if (t.kind == TERM_CACHE) diag_help(d, "a cache is used as `%s.next(S)` and `%s[i].append(...)`", t.cache->decl->name.text, t.cache->decl->name.text);
+    if (t.kind == TERM_CACHE)
+        diag_help(d, "a cache is used as `%s.next(S)` and `%s[i].append(...)`", t.cache->decl->name.text,
+                  t.cache->decl->name.text);
     diag_origin(b, d, &t);
     return term_poison();
 }
 
-/* ---- a[b, i]: positions ------------------------------------------------------------------------------------------------------------- */
+/* ---- a[b, i]: positions ----------------------------------------------------------------------------------------- */
 
-/* One position index: a range keeps (a part of) the axis under the range's name, a whole number drops it, a tensor looks up rows. */
-static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at) {
+/* One position index: a range keeps (a part of) the axis under the range's name, a whole number drops it, a
+ * tensor looks up rows. */
+static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
+{
     int64_t whole;
     if (t->kind == TERM_RANGE) {
         const char *name = t->range.along ? t->range.along->axis : dim_anonymous(b, t->range.length, NULL)->axis;
@@ -92,55 +112,68 @@ static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at) {
         }
         return make_slice(b, x, axis, name, t->range.start, t->range.length);
     }
-    if (term_is_int(t, &whole) && extent_is_const(x->type->axis[axis].size) && (whole < 0 || whole >= x->type->axis[axis].size.base)) {
-        bind_error(b, "E0310", at, "position %lld is outside the axis `%s` of %lld", (long long)whole, x->type->axis[axis].name, (long long)x->type->axis[axis].size.base);
+    if (term_is_int(t, &whole) && extent_is_const(x->type->axis[axis].size) &&
+        (whole < 0 || whole >= x->type->axis[axis].size.base)) {
+        bind_error(b, "E0310", at, "position %lld is outside the axis `%s` of %lld", (long long)whole,
+                   x->type->axis[axis].name, (long long)x->type->axis[axis].size.base);
         return NULL;
     }
-    if (term_is_int(t, &whole)) return make_pick(b, x, axis, t->size);
+    if (term_is_int(t, &whole))
+        return make_pick(b, x, axis, t->size);
     if (t->kind == TERM_TENSOR && axis == 0 && !dtype_is_float(t->node->type->dtype) && t->node->type->dtype != DT_BOOL)
         return make_gather(b, x, t->node, axis);
-    Diag *d = bind_error(b, "E0201", at, "a position is a whole number, a range or a parameter of a mask, not %s", term_print(b, t));
+    Diag *d = bind_error(b, "E0201", at, "a position is a whole number, a range or a parameter of a mask, not %s",
+                         term_print(b, t));
     diag_origin(b, d, t);
     return NULL;
 }
 
-static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x) {
+static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x)
+{
     if (e->n_items != x->type->rank) {
-        Diag *d = bind_error(b, "E0302", e->at, "%d positions are needed, one for each axis, not %d", x->type->rank, e->n_items);
+        Diag *d = bind_error(b, "E0302", e->at, "%d positions are needed, one for each axis, not %d", x->type->rank,
+                             e->n_items);
         diag_caret(d, "`%s` is %s", source_text(b, e->left->at), type_text(b, x->type));
         return term_poison();
     }
     for (int i = e->n_items - 1; i >= 0 && x; i--) {
         Term t = eval(b, s, e->items[i]);
-        if (t.kind == TERM_POISON) return t;
+        if (t.kind == TERM_POISON)
+            return t;
         x = index_axis(b, x, i, &t, e->items[i]->at);
     }
     return term_tensor(x);
 }
 
-static Term eval_index(Bind *b, Scope *s, const Expr *e) {
+static Term eval_index(Bind *b, Scope *s, const Expr *e)
+{
     Term t = eval(b, s, e->left);
-    if (t.kind == TERM_CACHE) return cache_index(b, s, e, &t);
-    if (t.kind == TERM_TENSOR) return index_tensor(b, s, e, t.node);
+    if (t.kind == TERM_CACHE)
+        return cache_index(b, s, e, &t);
+    if (t.kind == TERM_TENSOR)
+        return index_tensor(b, s, e, t.node);
     if (t.kind == TERM_RANGE) {
         Node *n = tensor_of(b, &t, DT_I32, "an operand");
         return index_tensor(b, s, e, n);
     }
-    if (t.kind == TERM_POISON) return t;
+    if (t.kind == TERM_POISON)
+        return t;
     if (t.kind == TERM_LIST && e->n_items == 1) {
         Term i = eval(b, s, e->items[0]);
         int64_t at;
-        if (term_is_int(&i, &at) && at >= 0 && at < t.n_items) return t.items[at];
+        if (term_is_int(&i, &at) && at >= 0 && at < t.n_items)
+            return t.items[at];
     }
     Diag *d = bind_error(b, "E0201", e->left->at, "%s cannot be indexed", term_print(b, &t));
     diag_origin(b, d, &t);
     return term_poison();
 }
 
-/* ---- x as [B, T, H, K], x as f32 ------------------------------------------------------------------------------------------------------ */
+/* ---- x as [B, T, H, K], x as f32 -------------------------------------------------------------------------------- */
 
 /* An unknown name at a position renames the axis there: k as [B, T, H, K]. */
-static bool as_axis(Bind *b, Scope *s, const Expr *e, const Type *from, int position, int rank, const Dim **out) {
+static bool as_axis(Bind *b, Scope *s, const Expr *e, const Type *from, int position, int rank, const Dim **out)
+{
     bool unknown = e->kind == EXPR_NAME && !scope_find(s, e->text) && !scope_find(b->library_globals, e->text);
     if (unknown && rank == from->rank) {
         const char *axis = dim_fresh_axis(b, e->text, e, from->axis[position].size);
@@ -151,32 +184,42 @@ static bool as_axis(Bind *b, Scope *s, const Expr *e, const Type *from, int posi
     Term t = eval(b, s, e);
     const Dim **dims;
     int n;
-    if (!dims_of(b, &t, e, &dims, &n)) return false;
-    if (n == 1) *out = dims[0];
-    else bind_error(b, "E0201", e->at, "one axis is needed here, not %s", term_print(b, &t));
+    if (!dims_of(b, &t, e, &dims, &n))
+        return false;
+    if (n == 1)
+        *out = dims[0];
+    else
+        bind_error(b, "E0201", e->at, "one axis is needed here, not %s", term_print(b, &t));
     return n == 1;
 }
 
 /* Row-major order kept: the sizes on both sides must split into groups with equal products. */
-static bool same_elements(const Type *from, const Type *to) {
+static bool same_elements(const Type *from, const Type *to)
+{
     int i = 0, k = 0;
     while (i < from->rank || k < to->rank) {
-        Extent x = i < from->rank ? from->axis[i++].size : extent_const(1), y = k < to->rank ? to->axis[k++].size : extent_const(1);
+        Extent x = i < from->rank ? from->axis[i++].size : extent_const(1),
+               y = k < to->rank ? to->axis[k++].size : extent_const(1);
         while (!extent_equal(x, y)) {
             bool grow_x = extent_high(x) < extent_high(y) || (i < from->rank && k >= to->rank);
-            if (grow_x ? i >= from->rank : k >= to->rank) return false;
-            if (!extent_mul(grow_x ? x : y, grow_x ? from->axis[i++].size : to->axis[k++].size, grow_x ? &x : &y)) return false;
+            if (grow_x ? i >= from->rank : k >= to->rank)
+                return false;
+            if (!extent_mul(grow_x ? x : y, grow_x ? from->axis[i++].size : to->axis[k++].size, grow_x ? &x : &y))
+                return false;
         }
     }
     return true;
 }
 
-static Term as_view(Bind *b, Scope *s, const Expr *e, Node *x) {
+static Term as_view(Bind *b, Scope *s, const Expr *e, Node *x)
+{
     Type t = {.dtype = x->type->dtype};
     for (int i = 0; i < e->type->n_axes; i++) {
         const Dim *dim;
-        if (!as_axis(b, s, e->type->axes[i], x->type, i, e->type->n_axes, &dim)) return term_poison();
-        if (!type_take(b, e->type->at, &t, dim->axis, dim->size)) return term_poison();
+        if (!as_axis(b, s, e->type->axes[i], x->type, i, e->type->n_axes, &dim))
+            return term_poison();
+        if (!type_take(b, e->type->at, &t, dim->axis, dim->size))
+            return term_poison();
     }
     if (!same_elements(x->type, &t)) {
         Diag *d = bind_error(b, "E0306", e->at, "%s cannot be seen as %s", type_text(b, x->type), type_text(b, &t));
@@ -186,13 +229,16 @@ static Term as_view(Bind *b, Scope *s, const Expr *e, Node *x) {
     return term_tensor(make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis)));
 }
 
-static Term eval_as(Bind *b, Scope *s, const Expr *e) {
+static Term eval_as(Bind *b, Scope *s, const Expr *e)
+{
     Term t = eval(b, s, e->left);
     DType dtype;
     Node *x = tensor_of(b, &t, DT_F32, "the left side of `as`");
-    if (!x) return term_poison();
+    if (!x)
+        return term_poison();
     if (e->type->dtype.text) {
-        if (!dtype_from_name(e->type->dtype.text, &dtype) || dtype == DT_U8 || dtype == DT_F16 || dtype == DT_BF16 || dtype == DT_F64) {
+        if (!dtype_from_name(e->type->dtype.text, &dtype) || dtype == DT_U8 || dtype == DT_F16 || dtype == DT_BF16 ||
+            dtype == DT_F64) {
             Diag *d = bind_error(b, "E0202", e->type->dtype.at, "values cannot be of type `%s`", e->type->dtype.text);
             diag_help(d, "the types are f32, i32, i64 and bool");
             return term_poison();
@@ -202,26 +248,35 @@ static Term eval_as(Bind *b, Scope *s, const Expr *e) {
     return e->type->has_axes ? as_view(b, s, e, x) : term_tensor(x);
 }
 
-/* ---- all ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all -------------------------------------------------------------------------------------------------------- */
 
-/* `head_dim ?? D / H`: the right side if the left is absent or null. Two spellings of one key that are both there have to agree. */
-static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left) {
-    if (left.kind == TERM_POISON) return left;
-    bool other_key = s->config && (e->right->kind == EXPR_FIELD || (e->right->kind == EXPR_NAME && !scope_find(s, e->right->text)));
+/* `head_dim ?? D / H`: the right side if the left is absent or null. Two spellings of one key that are both there
+ * have to agree. */
+static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left)
+{
+    if (left.kind == TERM_POISON)
+        return left;
+    bool other_key =
+        s->config && (e->right->kind == EXPR_FIELD || (e->right->kind == EXPR_NAME && !scope_find(s, e->right->text)));
     if (left.kind != TERM_ABSENT && left.kind != TERM_NONE) {
-        if (!other_key || !left.origin || left.origin->kind != ORIGIN_CONFIG) return left;
+        if (!other_key || !left.origin || left.origin->kind != ORIGIN_CONFIG)
+            return left;
         Term right = eval(b, s, e->right);
-        if (right.kind == TERM_ABSENT || right.kind == TERM_POISON || !right.origin) return left;
+        if (right.kind == TERM_ABSENT || right.kind == TERM_POISON || !right.origin)
+            return left;
         json_t *x = json_at(b->options->config, left.origin->key), *y = json_at(b->options->config, right.origin->key);
-        if (!x || !y || config_agree(x, y)) return left;
-        Diag *d = bind_error(b, "E0506", e->at, "%s contradicts itself: `%s` and `%s` are two spellings of one thing", b->config, left.origin->key, right.origin->key);
+        if (!x || !y || config_agree(x, y))
+            return left;
+        Diag *d = bind_error(b, "E0506", e->at, "%s contradicts itself: `%s` and `%s` are two spellings of one thing",
+                             b->config, left.origin->key, right.origin->key);
         diag_note(d, "`%s` is %s", left.origin->key, config_print(b, x));
         diag_note(d, "`%s` is %s", right.origin->key, config_print(b, y));
         diag_help(d, "remove the one that is wrong");
         return term_poison();
     }
     Term t = eval(b, s, e->right);
-    if (left.kind != TERM_ABSENT || t.kind == TERM_POISON || (other_key && t.kind != TERM_ABSENT)) return t;
+    if (left.kind != TERM_ABSENT || t.kind == TERM_POISON || (other_key && t.kind != TERM_ABSENT))
+        return t;
     if (t.kind == TERM_ABSENT) {
         t.key = bind_print(b, "%s` or `%s", left.key, t.key);
         return t;
@@ -229,33 +284,45 @@ static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left) {
     Origin *o = bind_new(b, sizeof *o);
     *o = (Origin){.kind = ORIGIN_DEFAULT, .key = left.key, .null = left.null, .at = e->at, .otherwise = e->right->at};
     t.origin = o;
-    if (t.kind == TERM_SIZE) t.dim = NULL;          /* a value with a name of its own from here on */
+    if (t.kind == TERM_SIZE)
+        t.dim = NULL; /* a value with a name of its own from here on */
     return t;
 }
 
-static Term apply(Bind *b, Scope *s, const Expr *e, Term left) {
-    if (e->kind == EXPR_PIPE) return call_eval(b, s, e->right, &left, e->left->at);
-    if (e->op == OP2_OTHERWISE) return otherwise(b, s, e, left);
+static Term apply(Bind *b, Scope *s, const Expr *e, Term left)
+{
+    if (e->kind == EXPR_PIPE)
+        return call_eval(b, s, e->right, &left, e->left->at);
+    if (e->op == OP2_OTHERWISE)
+        return otherwise(b, s, e, left);
     return operator_binary(b, left, eval(b, s, e->right), e->op, e);
 }
 
-static bool on_spine(const Expr *e) { return e->kind == EXPR_BINARY || e->kind == EXPR_PIPE; }
+static bool on_spine(const Expr *e)
+{
+    return e->kind == EXPR_BINARY || e->kind == EXPR_PIPE;
+}
 
-static Term eval_spine(Bind *b, Scope *s, const Expr *e) {
+static Term eval_spine(Bind *b, Scope *s, const Expr *e)
+{
     int n = 0;
-    for (const Expr *p = e; on_spine(p); p = p->left) n++;
+    for (const Expr *p = e; on_spine(p); p = p->left)
+        n++;
     const Expr **spine = arena_array(b->cx->arena, (size_t)n, sizeof *spine);
-    for (int i = n; i > 0; e = e->left) spine[--i] = e;
+    for (int i = n; i > 0; e = e->left)
+        spine[--i] = e;
     Term t = eval(b, s, e);
     for (int i = 0; i < n; i++) {
         b->at = spine[i]->at;
         t = apply(b, s, spine[i], t);
-        if (t.kind == TERM_POISON && i + 1 < n && spine[i + 1]->op != OP2_OTHERWISE && b->exhausted) break;
+        if (t.kind == TERM_POISON && i + 1 < n && spine[i + 1]->op != OP2_OTHERWISE && b->exhausted)
+            break;
     }
     return t;
 }
 
-static Term eval_kind(Bind *b, Scope *s, const Expr *e) {
+static Term eval_kind(Bind *b, Scope *s, const Expr *e)
+{
     switch (e->kind) {
     case EXPR_NAME: return eval_name(b, s, e);
     case EXPR_NUMBER: return eval_number(e);
@@ -263,24 +330,32 @@ static Term eval_kind(Bind *b, Scope *s, const Expr *e) {
     case EXPR_TRUE: return term_bool(true);
     case EXPR_FALSE: return term_bool(false);
     case EXPR_NONE: return term_none();
-    case EXPR_TUPLE: case EXPR_LIST: return eval_items(b, s, e);
+    case EXPR_TUPLE:
+    case EXPR_LIST: return eval_items(b, s, e);
     case EXPR_UNARY: return operator_unary(b, eval(b, s, e->left), e->op);
-    case EXPR_BINARY: case EXPR_PIPE: return eval_spine(b, s, e);
+    case EXPR_BINARY:
+    case EXPR_PIPE: return eval_spine(b, s, e);
     case EXPR_AS: return eval_as(b, s, e);
     case EXPR_IF: return eval_if(b, s, e);
     case EXPR_FN: return function_new(b, s, e);
     case EXPR_CALL: return call_eval(b, s, e, NULL, (Span){0});
     case EXPR_INDEX: return eval_index(b, s, e);
     case EXPR_FIELD: return eval_field(b, s, e);
-    case EXPR_STAR: bind_error(b, "E0201", e->at, "`*` can stand only in the type of a parameter or a result"); return term_poison();
-    case EXPR_SCOPED: bind_error(b, "E0201", e->at, "a path before `::` needs a call: \"%s\"::%s(...)", e->scope, e->text); return term_poison();
+    case EXPR_STAR:
+        bind_error(b, "E0201", e->at, "`*` can stand only in the type of a parameter or a result");
+        return term_poison();
+    case EXPR_SCOPED:
+        bind_error(b, "E0201", e->at, "a path before `::` needs a call: \"%s\"::%s(...)", e->scope, e->text);
+        return term_poison();
     case EXPR_ERROR: return term_poison();
     }
     return term_poison();
 }
 
-Term eval(Bind *b, Scope *s, const Expr *e) {
-    if (b->exhausted) return term_poison();
+Term eval(Bind *b, Scope *s, const Expr *e)
+{
+    if (b->exhausted)
+        return term_poison();
     if (b->depth >= BUDGET_DEPTH) {
         bind_error(b, "E0108", e->at, "calls and expressions nest too deeply here");
         b->exhausted = true;
@@ -288,7 +363,8 @@ Term eval(Bind *b, Scope *s, const Expr *e) {
     }
     Span outer = b->at, site = b->site;
     b->at = e->at;
-    if (!bind_in_library(b, e->at)) b->site = e->at;
+    if (!bind_in_library(b, e->at))
+        b->site = e->at;
     b->depth++;
     Term t = eval_kind(b, s, e);
     b->depth--;
@@ -297,18 +373,24 @@ Term eval(Bind *b, Scope *s, const Expr *e) {
     return t;
 }
 
-bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out) {
+bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out)
+{
     Term t = eval(b, s, e);
     *out = t.kind == TERM_BOOL && t.flag;
-    if (t.kind == TERM_BOOL || t.kind == TERM_POISON) return t.kind == TERM_BOOL;
+    if (t.kind == TERM_BOOL || t.kind == TERM_POISON)
+        return t.kind == TERM_BOOL;
     if (t.kind == TERM_ABSENT) {
         config_refuse_absent(b, &t, e->at);
         return false;
     }
-    if (!origin_blame(b, &t)) return false;
+    if (!origin_blame(b, &t))
+        return false;
     Diag *d = t.origin && t.origin->kind == ORIGIN_CONFIG
-        ? bind_error(b, "E0503", e->at, "%s must be true or false, but `%s` of %s is %s", what, t.origin->key, b->config, term_print(b, &t))
-        : bind_error(b, "E0205", e->at, "%s must be known at compile time and true or false, not %s", what, term_print(b, &t));
-    if (t.kind == TERM_TENSOR) diag_help(d, "`where(condition, a, b)` chooses element by element at run time");
+                  ? bind_error(b, "E0503", e->at, "%s must be true or false, but `%s` of %s is %s", what, t.origin->key,
+                               b->config, term_print(b, &t))
+                  : bind_error(b, "E0205", e->at, "%s must be known at compile time and true or false, not %s", what,
+                               term_print(b, &t));
+    if (t.kind == TERM_TENSOR)
+        diag_help(d, "`where(condition, a, b)` chooses element by element at run time");
     return false;
 }

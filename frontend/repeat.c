@@ -1,41 +1,57 @@
 /* repeat i < L at "layers.{i}" { ... }: one node with a body that runs L times.
  *
- * A tensor from outside that the body assigns is carried: each round starts with what the last one left, and its type stays the same.
- * Names first assigned inside live inside only. */
+ * A tensor from outside that the body assigns is carried: each round starts with what the last one left, and its
+ * type stays the same. Names first assigned inside live inside only. */
 #include "bind.h"
 
 #include <string.h>
 
-typedef struct Carried { const char *name; Span at; Node *first, *inside; } Carried;
-typedef struct CarriedList { Carried *items; int n; size_t room; } CarriedList;
+typedef struct Carried {
+    const char *name;
+    Span at;
+    Node *first, *inside;
+} Carried;
+typedef struct CarriedList {
+    Carried *items;
+    int n;
+    size_t room;
+} CarriedList;
 
-static void carry(Bind *b, Scope *s, const Ident *name, CarriedList *list) {
+static void carry(Bind *b, Scope *s, const Ident *name, CarriedList *list)
+{
     Var *v = scope_find(s, name->text);
-    if (!v || v->fixed) return;
+    if (!v || v->fixed)
+        return;
     for (int i = 0; i < list->n; i++)
-        if (list->items[i].name == name->text) return;
+        if (list->items[i].name == name->text)
+            return;
     list->items = arena_room(b->cx->arena, list->items, (size_t)list->n, &list->room, sizeof *list->items);
     list->items[list->n++] = (Carried){.name = name->text, .at = v->at};
 }
 
 /* The outer names that the body assigns, however deep inside it. */
-static void find_carried(Bind *b, Scope *s, const Body *body, CarriedList *list) {
+static void find_carried(Bind *b, Scope *s, const Body *body, CarriedList *list)
+{
     for (int i = 0; body && i < body->n; i++) {
         const Stmt *st = body->items[i];
-        for (int k = 0; st->kind == STMT_ASSIGN && k < st->n_targets; k++) carry(b, s, &st->targets[k].name, list);
+        for (int k = 0; st->kind == STMT_ASSIGN && k < st->n_targets; k++)
+            carry(b, s, &st->targets[k].name, list);
         find_carried(b, s, st->body, list);
         find_carried(b, s, st->otherwise, list);
     }
 }
 
 /* The values on entry; false if one is poison or no tensor. */
-static bool first_values(Bind *b, Scope *s, const Stmt *st, CarriedList *list) {
+static bool first_values(Bind *b, Scope *s, const Stmt *st, CarriedList *list)
+{
     for (int i = 0; i < list->n; i++) {
         Carried *c = &list->items[i];
         Var *v = scope_find(s, c->name);
-        if (v->term.kind == TERM_POISON) return false;
+        if (v->term.kind == TERM_POISON)
+            return false;
         if (v->term.kind != TERM_TENSOR && v->term.kind != TERM_RANGE) {
-            Diag *d = bind_error(b, "E0208", st->at, "`%s` cannot change from round to round: it is %s", c->name, term_print(b, &v->term));
+            Diag *d = bind_error(b, "E0208", st->at, "`%s` cannot change from round to round: it is %s", c->name,
+                                 term_print(b, &v->term));
             diag_label(d, v->at, "`%s` is not a tensor", c->name);
             return false;
         }
@@ -44,16 +60,22 @@ static bool first_values(Bind *b, Scope *s, const Stmt *st, CarriedList *list) {
     return true;
 }
 
-static bool read_count(Bind *b, Scope *s, const Stmt *st, int64_t *count) {
+static bool read_count(Bind *b, Scope *s, const Stmt *st, int64_t *count)
+{
     Term t = eval(b, s, st->values[0]);
-    if (t.kind == TERM_POISON) return false;
-    if (term_is_int(&t, count) && *count >= 0) return true;
-    Diag *d = bind_error(b, "E0207", st->values[0]->at, "a loop runs a number of times that is known at compile time, not %s times", term_print(b, &t));
+    if (t.kind == TERM_POISON)
+        return false;
+    if (term_is_int(&t, count) && *count >= 0)
+        return true;
+    Diag *d =
+        bind_error(b, "E0207", st->values[0]->at,
+                   "a loop runs a number of times that is known at compile time, not %s times", term_print(b, &t));
     diag_origin(b, d, &t);
     return false;
 }
 
-static Graph *open_body(Bind *b, Node *loop, const Stmt *st, CarriedList *list, Scope *inside) {
+static Graph *open_body(Bind *b, Node *loop, const Stmt *st, CarriedList *list, Scope *inside)
+{
     Graph *body = graph_body(b->cx, loop, LEVEL_GRAPH);
     b->graph = body;
     b->hint = st->index.text;
@@ -72,7 +94,8 @@ static Graph *open_body(Bind *b, Node *loop, const Stmt *st, CarriedList *list, 
     return body;
 }
 
-static bool close_body(Bind *b, Graph *body, CarriedList *list, Scope *inside) {
+static bool close_body(Bind *b, Graph *body, CarriedList *list, Scope *inside)
+{
     bool good = true;
     for (int i = 0; i < list->n; i++) {
         Carried *c = &list->items[i];
@@ -95,17 +118,20 @@ static bool close_body(Bind *b, Graph *body, CarriedList *list, Scope *inside) {
     return good;
 }
 
-static void leave(Bind *b, Scope *s, const Stmt *st, const CarriedList *list, Scope *inside, Node *loop, bool good) {
+static void leave(Bind *b, Scope *s, const Stmt *st, const CarriedList *list, Scope *inside, Node *loop, bool good)
+{
     for (int i = 0; i < list->n; i++) {
         const Carried *c = &list->items[i];
         b->hint = c->name;
         Node *value = !good || list->n == 1 ? loop : emit(b, OP_get, c->first->type, 1, &loop);
-        if (good && list->n > 1) attr_set_int(b->cx, value, ATTR_index, i);
+        if (good && list->n > 1)
+            attr_set_int(b->cx, value, ATTR_index, i);
         scope_set(b, s, c->name, good ? term_tensor(value) : term_poison(), c->at);
     }
     for (size_t i = 0; i < inside->vars.count; i++) {
         const char *name = inside->vars.entries[i].key;
-        if (scope_find(s, name)) continue;
+        if (scope_find(s, name))
+            continue;
         Span *at = bind_new(b, sizeof *at);
         *at = (Span){st->at.source, st->at.begin, st->body->at.begin};
         map_set(&s->ended, name, at);
@@ -113,20 +139,30 @@ static void leave(Bind *b, Scope *s, const Stmt *st, const CarriedList *list, Sc
 }
 
 /* What a loop around the text at hand changes. */
-typedef struct Outside { Graph *graph; const char *path, *hint, *index; Node *layer; int64_t rounds, count; Span loop; } Outside;
+typedef struct Outside {
+    Graph *graph;
+    const char *path, *hint, *index;
+    Node *layer;
+    int64_t rounds, count;
+    Span loop;
+} Outside;
 
-static Outside enter(Bind *b, const Stmt *st, int64_t count) {
+static Outside enter(Bind *b, const Stmt *st, int64_t count)
+{
     Outside o = {b->graph, b->path, b->hint, b->index, b->layer, b->rounds, b->count, b->loop};
     b->index = st->index.text;
     b->loop = (Span){st->at.source, st->at.begin, st->body->at.begin};
-    if (__builtin_mul_overflow(b->rounds, count, &b->rounds)) b->rounds = INT32_MAX;
-    if (b->rounds > INT32_MAX) b->rounds = INT32_MAX;
+    if (__builtin_mul_overflow(b->rounds, count, &b->rounds))
+        b->rounds = INT32_MAX;
+    if (b->rounds > INT32_MAX)
+        b->rounds = INT32_MAX;
     b->count = count;
     b->nesting++;
     return o;
 }
 
-static void restore(Bind *b, const Outside *o) {
+static void restore(Bind *b, const Outside *o)
+{
     b->graph = o->graph;
     b->path = o->path;
     b->hint = o->hint;
@@ -138,18 +174,23 @@ static void restore(Bind *b, const Outside *o) {
     b->loop = o->loop;
 }
 
-void statement_repeat(Bind *b, Scope *s, const Stmt *st) {
+void statement_repeat(Bind *b, Scope *s, const Stmt *st)
+{
     CarriedList list = {0};
     int64_t count;
-    if (!read_count(b, s, st, &count) || count == 0) return;
+    if (!read_count(b, s, st, &count) || count == 0)
+        return;
     find_carried(b, s, st->body, &list);
     if (!first_values(b, s, st, &list)) {
-        for (int i = 0; i < list.n; i++) scope_set(b, s, list.items[i].name, term_poison(), list.items[i].at);
+        for (int i = 0; i < list.n; i++)
+            scope_set(b, s, list.items[i].name, term_poison(), list.items[i].at);
         return;
     }
     Node **inputs = arena_array(b->cx->arena, (size_t)list.n + 1, sizeof(Node *));
-    for (int i = 0; i < list.n; i++) inputs[i] = list.items[i].first;
-    if (list.n == 1) b->hint = list.items[0].name;
+    for (int i = 0; i < list.n; i++)
+        inputs[i] = list.items[i].first;
+    if (list.n == 1)
+        b->hint = list.items[0].name;
     Node *loop = emit(b, OP_repeat, list.n == 1 ? inputs[0]->type : NULL, list.n, inputs);
     attr_set_int(b->cx, loop, ATTR_count, count);
     Outside outside = enter(b, st, count);

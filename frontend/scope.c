@@ -1,7 +1,8 @@
 /* Scopes: the names a place in the text can see. The file's own names lie outermost, then std.attar's. */
 #include "bind.h"
 
-Scope *scope_open(Bind *b, Scope *parent) {
+Scope *scope_open(Bind *b, Scope *parent)
+{
     Scope *s = bind_new(b, sizeof *s);
     s->vars = map_new(b->cx->arena);
     s->ended = map_new(b->cx->arena);
@@ -9,21 +10,25 @@ Scope *scope_open(Bind *b, Scope *parent) {
     return s;
 }
 
-Var *scope_find(Scope *s, const char *name) {
+Var *scope_find(Scope *s, const char *name)
+{
     for (; s; s = s->parent) {
         Var *v = map_get(&s->vars, name);
-        if (v) return v;
+        if (v)
+            return v;
     }
     return NULL;
 }
 
-void scope_set(Bind *b, Scope *s, const char *name, Term t, Span at) {
+void scope_set(Bind *b, Scope *s, const char *name, Term t, Span at)
+{
     Var *v = bind_new(b, sizeof *v);
     *v = (Var){.term = t, .at = at};
     map_set(&s->vars, name, v);
 }
 
-void scope_fix(Bind *b, Scope *s, Ident name, Term t) {
+void scope_fix(Bind *b, Scope *s, Ident name, Term t)
+{
     Var *old = map_get(&s->vars, name.text);
     if (old) {
         Diag *d = bind_error(b, "E0121", name.at, "`%s` is bound twice", name.text);
@@ -34,7 +39,8 @@ void scope_fix(Bind *b, Scope *s, Ident name, Term t) {
     ((Var *)map_get(&s->vars, name.text))->fixed = true;
 }
 
-const char *scope_nearest(Bind *b, Scope *s, const char *name) {
+const char *scope_nearest(Bind *b, Scope *s, const char *name)
+{
     const char **names = NULL;
     size_t n = 0, room = 0;
     for (; s; s = s->parent) {

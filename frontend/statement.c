@@ -3,24 +3,29 @@
 
 #include <string.h>
 
-/* ---- annotations ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- annotations ------------------------------------------------------------------------------------------------ */
 
 typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_OTHER } Request;
 static const char *const requests[] = {"keep", "fuse", "linearize", "absorb", "quantize", "dtype", "recompute", "must"};
 enum { N_REQUESTS = sizeof requests / sizeof *requests };
 
-static bool is_fuse_off(const Annotation *a) {
-    return a->n_args == 1 && !a->args[0].name.text && a->args[0].value->kind == EXPR_NAME && !strcmp(a->args[0].value->text, "off");
+static bool is_fuse_off(const Annotation *a)
+{
+    return a->n_args == 1 && !a->args[0].name.text && a->args[0].value->kind == EXPR_NAME &&
+           !strcmp(a->args[0].value->text, "off");
 }
 
 /* True if the statement's values have to be kept as they are. */
-static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st) {
+static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
+{
     int r = 0;
-    while (r < N_REQUESTS && strcmp(a->name.text, requests[r]) != 0) r++;
+    while (r < N_REQUESTS && strcmp(a->name.text, requests[r]) != 0)
+        r++;
     if (r == N_REQUESTS) {
         Diag *d = bind_error(b, "E0127", a->name.at, "no annotation is named `@%s`", a->name.text);
         const char *near = name_nearest(a->name.text, requests, N_REQUESTS);
-        if (near) diag_caret(d, "a similar one exists: `@%s`", near);
+        if (near)
+            diag_caret(d, "a similar one exists: `@%s`", near);
         return false;
     }
     if (st->kind != STMT_ASSIGN) {
@@ -32,29 +37,37 @@ static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st) {
         diag_help(d, "without the annotation the statement is computed exactly as written");
         return false;
     }
-    if (r == REQUEST_KEEP ? a->n_args == 0 : is_fuse_off(a)) return true;
-    bind_error(b, "E0124", a->at, r == REQUEST_KEEP ? "`@keep` takes no arguments" : "`@fuse` takes one argument: `@fuse(off)`");
+    if (r == REQUEST_KEEP ? a->n_args == 0 : is_fuse_off(a))
+        return true;
+    bind_error(b, "E0124", a->at,
+               r == REQUEST_KEEP ? "`@keep` takes no arguments" : "`@fuse` takes one argument: `@fuse(off)`");
     return false;
 }
 
-static bool read_annotations(Bind *b, const Stmt *st) {
+static bool read_annotations(Bind *b, const Stmt *st)
+{
     bool keep = false;
-    for (int i = 0; i < st->n_annotations; i++) keep = read_annotation(b, &st->annotations[i], st) || keep;
+    for (int i = 0; i < st->n_annotations; i++)
+        keep = read_annotation(b, &st->annotations[i], st) || keep;
     return keep;
 }
 
-/* ---- assignments ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- assignments ------------------------------------------------------------------------------------------------ */
 
-static const char *hint_for(Bind *b, const char *name) {
+static const char *hint_for(Bind *b, const char *name)
+{
     const char *outer = b->frame && b->frame->library ? b->frame->hint : NULL;
     return outer ? name_of(b->cx->names, bind_print(b, "%s.%s", outer, name)) : name;
 }
 
-static bool check_annotated_type(Bind *b, Scope *s, const AssignTarget *target, const Term *t) {
-    if (!target->type || t->kind == TERM_POISON) return true;
+static bool check_annotated_type(Bind *b, Scope *s, const AssignTarget *target, const Term *t)
+{
+    if (!target->type || t->kind == TERM_POISON)
+        return true;
     Type wanted = {.rank = 0};
     Node *x = tensor_of(b, t, DT_F32, "the value");
-    if (!x) return false;
+    if (!x)
+        return false;
     wanted.dtype = x->type->dtype;
     if (target->type->dtype.text && !dtype_from_name(target->type->dtype.text, &wanted.dtype)) {
         bind_error(b, "E0202", target->type->dtype.at, "no type is named `%s`", target->type->dtype.text);
@@ -64,20 +77,26 @@ static bool check_annotated_type(Bind *b, Scope *s, const AssignTarget *target, 
         const Dim **dims;
         int n;
         Term axis = eval(b, s, target->type->axes[i]);
-        if (!dims_of(b, &axis, target->type->axes[i], &dims, &n)) return false;
+        if (!dims_of(b, &axis, target->type->axes[i], &dims, &n))
+            return false;
         for (int k = 0; k < n; k++)
-            if (!type_take(b, target->type->at, &wanted, dims[k]->axis, dims[k]->size)) return false;
+            if (!type_take(b, target->type->at, &wanted, dims[k]->axis, dims[k]->size))
+                return false;
     }
-    if (type_equal(&wanted, x->type)) return true;
-    Diag *d = bind_error(b, "E0211", target->type->at, "`%s` is not %s", target->name.text, type_expr_text(b, target->type));
+    if (type_equal(&wanted, x->type))
+        return true;
+    Diag *d =
+        bind_error(b, "E0211", target->type->at, "`%s` is not %s", target->name.text, type_expr_text(b, target->type));
     diag_caret(d, "it is %s", type_text(b, x->type));
     return false;
 }
 
-static void assign(Bind *b, Scope *s, const AssignTarget *target, Term t, Span value_at) {
+static void assign(Bind *b, Scope *s, const AssignTarget *target, Term t, Span value_at)
+{
     Var *old = scope_find(s, target->name.text);
     if (old && old->fixed) {
-        Diag *d = bind_error(b, "E0121", target->name.at, "`%s` is bound already and cannot be assigned", target->name.text);
+        Diag *d =
+            bind_error(b, "E0121", target->name.at, "`%s` is bound already and cannot be assigned", target->name.text);
         diag_label(d, old->at, "bound here");
         return;
     }
@@ -85,19 +104,24 @@ static void assign(Bind *b, Scope *s, const AssignTarget *target, Term t, Span v
         config_refuse_absent(b, &t, value_at);
         t = term_poison();
     }
-    if (!check_annotated_type(b, s, target, &t)) t = term_poison();
+    if (!check_annotated_type(b, s, target, &t))
+        t = term_poison();
     scope_set(b, s, target->name.text, t, target->name.at);
 }
 
 /* The value itself gets the plain name; what was made on the way to it is called name.0, name.1 ... */
-static void name_steps(Bind *b, const Node *value, int first, const char *name) {
+static void name_steps(Bind *b, const Node *value, int first, const char *name)
+{
     const char *step = name_of(b->cx->names, bind_print(b, "%s.0", name));
-    if (value->graph != b->graph || value->id < first || value->name != name) return;
+    if (value->graph != b->graph || value->id < first || value->name != name)
+        return;
     for (Node *n = b->graph->last; n && n->id >= first; n = n->prev)
-        if (n != value && n->name == name) n->name = step;
+        if (n != value && n->name == name)
+            n->name = step;
 }
 
-static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep) {
+static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep)
+{
     const char *outer = b->hint;
     int first = b->model->next_id;
     b->hint = hint_for(b, st->targets[0].name.text);
@@ -105,109 +129,140 @@ static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep) {
     bool list = t.kind == TERM_LIST;
     int n = list ? t.n_items : 1;
     if (t.kind != TERM_POISON && n != st->n_targets) {
-        bind_error(b, "E0203", st->values[0]->at, "%d name%s for %d value%s", st->n_targets, st->n_targets == 1 ? "" : "s", n, n == 1 ? "" : "s");
+        bind_error(b, "E0203", st->values[0]->at, "%d name%s for %d value%s", st->n_targets,
+                   st->n_targets == 1 ? "" : "s", n, n == 1 ? "" : "s");
         t = term_poison();
     }
     for (int i = 0; i < st->n_targets; i++) {
         Term item = t.kind == TERM_POISON ? t : list ? t.items[i] : t;
         if (item.kind == TERM_TENSOR) {
-            if (list && item.node->id >= first) item.node->name = hint_for(b, st->targets[i].name.text);
+            if (list && item.node->id >= first)
+                item.node->name = hint_for(b, st->targets[i].name.text);
             name_steps(b, item.node, first, item.node->name);
-            if (keep) attr_set_bool(b->cx, item.node, ATTR_keep, true);
+            if (keep)
+                attr_set_bool(b->cx, item.node, ATTR_keep, true);
         } else if (keep && item.kind != TERM_POISON) {
-            bind_error(b, "E0128", st->annotations[0].at, "the annotation is meant for a tensor, and this is %s", term_print(b, &item));
+            bind_error(b, "E0128", st->annotations[0].at, "the annotation is meant for a tensor, and this is %s",
+                       term_print(b, &item));
         }
         assign(b, s, &st->targets[i], item, st->values[0]->at);
     }
     b->hint = outer;
 }
 
-/* ---- assert ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- assert ----------------------------------------------------------------------------------------------------- */
 
-static void note_names(Bind *b, Diag *d, Scope *s, const Expr *e, Map *seen) {
-    if (!e) return;
+static void note_names(Bind *b, Diag *d, Scope *s, const Expr *e, Map *seen)
+{
+    if (!e)
+        return;
     if (e->kind == EXPR_NAME && !map_has(seen, e->text)) {
         Var *v = scope_find(s, e->text);
         map_set(seen, e->text, d);
-        if (v && v->term.origin) diag_origin(b, d, &v->term);
+        if (v && v->term.origin)
+            diag_origin(b, d, &v->term);
         else if (v && (v->term.kind == TERM_SIZE || v->term.kind == TERM_TEXT || v->term.kind == TERM_FLOAT))
             diag_note(d, "`%s` = %s", e->text, term_print(b, &v->term));
     }
     for (const Expr *p = e; p && p->kind == EXPR_BINARY; p = p->left) {
         note_names(b, d, s, p->right, seen);
-        if (p->left->kind != EXPR_BINARY) note_names(b, d, s, p->left, seen);
+        if (p->left->kind != EXPR_BINARY)
+            note_names(b, d, s, p->left, seen);
     }
-    if (e->kind == EXPR_UNARY) note_names(b, d, s, e->left, seen);
+    if (e->kind == EXPR_UNARY)
+        note_names(b, d, s, e->left, seen);
 }
 
 /* assert S <= P: a size known at run time gets a bound, which sessions check. */
-static bool assert_bound(const Term *x, const Term *y, int op) {
+static bool assert_bound(const Term *x, const Term *y, int op)
+{
     int64_t limit;
-    if (op == '>' || op == OP2_GE) return assert_bound(y, x, op == '>' ? '<' : OP2_LE);
-    if ((op != '<' && op != OP2_LE) || x->kind != TERM_SIZE || !term_is_int(y, &limit)) return false;
-    if (x->size.n != 1 || x->size.factor[0] != 1 || x->size.base != 0) return false;
-    Symbol *symbol = (Symbol *)(uintptr_t)x->size.symbol[0];        /* ours: bind_symbol made it */
-    if (op == '<') limit--;
-    if (limit < symbol->low) return false;
-    if (limit < symbol->high) symbol->high = limit;
+    if (op == '>' || op == OP2_GE)
+        return assert_bound(y, x, op == '>' ? '<' : OP2_LE);
+    if ((op != '<' && op != OP2_LE) || x->kind != TERM_SIZE || !term_is_int(y, &limit))
+        return false;
+    if (x->size.n != 1 || x->size.factor[0] != 1 || x->size.base != 0)
+        return false;
+    Symbol *symbol = (Symbol *)(uintptr_t)x->size.symbol[0]; /* ours: bind_symbol made it */
+    if (op == '<')
+        limit--;
+    if (limit < symbol->low)
+        return false;
+    if (limit < symbol->high)
+        symbol->high = limit;
     return true;
 }
 
-bool statement_assert(Bind *b, Scope *s, const Stmt *st) {
+bool statement_assert(Bind *b, Scope *s, const Stmt *st)
+{
     const Expr *e = st->values[0];
     bool good = false;
     if (e->kind == EXPR_BINARY && (e->op == '<' || e->op == '>' || e->op == OP2_LE || e->op == OP2_GE)) {
         Term x = eval(b, s, e->left), y = eval(b, s, e->right);
-        if (x.kind == TERM_POISON || y.kind == TERM_POISON) return false;
-        if (assert_bound(&x, &y, e->op)) return true;
+        if (x.kind == TERM_POISON || y.kind == TERM_POISON)
+            return false;
+        if (assert_bound(&x, &y, e->op))
+            return true;
         Term t = operator_binary(b, x, y, e->op, e);
-        if (t.kind == TERM_POISON) return false;
+        if (t.kind == TERM_POISON)
+            return false;
         good = t.kind == TERM_BOOL && t.flag;
     } else if (!eval_flag(b, s, e, "the condition of `assert`", &good) && !good) {
         return false;
     }
-    if (good) return true;
+    if (good)
+        return true;
     Map seen = map_new(b->cx->arena);
     Span at = st->message ? (b->at = e->at, bind_site(b)) : e->at;
-    Diag *d = bind_error(b, "E0209", at, "%s", st->message ? st->message : bind_print(b, "`%s` does not hold", source_text(b, e->at)));
+    Diag *d = bind_error(b, "E0209", at, "%s",
+                         st->message ? st->message : bind_print(b, "`%s` does not hold", source_text(b, e->at)));
     note_names(b, d, s, e, &seen);
     return false;
 }
 
-/* ---- scopes ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- scopes ----------------------------------------------------------------------------------------------------- */
 
 /* {i} may stand in a path if i counts the rounds of the loop around it. Weights are stacked by one loop only. */
-static bool check_holes(Bind *b, const char *path, Span at) {
+static bool check_holes(Bind *b, const char *path, Span at)
+{
     for (const char *p = strchr(path, '{'); p; p = strchr(p + 1, '{')) {
         const char *end = strchr(p, '}');
         size_t length = end ? (size_t)(end - p) - 1 : 0;
-        if (end && b->index && strlen(b->index) == length && !strncmp(p + 1, b->index, length)) continue;
-        Diag *d = bind_error(b, "E0129", at, end ? "no loop around this path counts `%.*s`" : "`{` without `}` in a path", (int)length, p + 1);
-        if (b->index) diag_help(d, "the index of this loop is `{%s}`", b->index);
+        if (end && b->index && strlen(b->index) == length && !strncmp(p + 1, b->index, length))
+            continue;
+        Diag *d =
+            bind_error(b, "E0129", at, end ? "no loop around this path counts `%.*s`" : "`{` without `}` in a path",
+                       (int)length, p + 1);
+        if (b->index)
+            diag_help(d, "the index of this loop is `{%s}`", b->index);
         return false;
     }
     return true;
 }
 
 /* The same path with every hole spelled {i}. */
-static const char *plain_holes(Bind *b, const char *path) {
+static const char *plain_holes(Bind *b, const char *path)
+{
     Text out = text_new(b->cx->arena);
     for (const char *p = path; *p; p++) {
         text_char(&out, *p);
-        if (*p != '{') continue;
+        if (*p != '{')
+            continue;
         text_add(&out, "i}");
         p = strchr(p, '}');
     }
     return out.data;
 }
 
-const char *path_join(Bind *b, const char *path, Span at) {
+const char *path_join(Bind *b, const char *path, Span at)
+{
     size_t length = strlen(path);
     if (!length || path[0] == '.' || path[length - 1] == '.' || strstr(path, "..")) {
         bind_error(b, "E0129", at, "a path is made of names joined by dots");
         return NULL;
     }
-    if (!check_holes(b, path, at)) return NULL;
+    if (!check_holes(b, path, at))
+        return NULL;
     if (strchr(path, '{') && strstr(b->path, "{i}")) {
         bind_error(b, "E0129", at, "the path \"%s\" around this one has a loop index already", b->path);
         return NULL;
@@ -216,35 +271,44 @@ const char *path_join(Bind *b, const char *path, Span at) {
     return name_of(b->cx->names, b->path[0] ? bind_print(b, "%s.%s", b->path, path) : path);
 }
 
-static void scoped_body(Bind *b, Scope *s, const Stmt *st) {
+static void scoped_body(Bind *b, Scope *s, const Stmt *st)
+{
     const char *outer = b->path, *path = path_join(b, st->path, st->path_at);
-    if (path) b->path = path;
+    if (path)
+        b->path = path;
     statement_body(b, s, st->body);
     b->path = outer;
 }
 
 /* What follows in this block depends on what failed: its results are poison. */
-static void give_up(Bind *b) {
+static void give_up(Bind *b)
+{
     static Term poison = {.kind = TERM_POISON};
-    if (!b->frame) return;
+    if (!b->frame)
+        return;
     b->frame->returned = true;
     b->frame->results = &poison;
     b->frame->n_results = 1;
 }
 
-static void choose_body(Bind *b, Scope *s, const Stmt *st) {
+static void choose_body(Bind *b, Scope *s, const Stmt *st)
+{
     bool condition;
     if (!eval_flag(b, s, st->values[0], "the condition of `if`", &condition)) {
         give_up(b);
         return;
     }
-    if (condition) statement_body(b, s, st->body);
-    else if (st->otherwise) statement_body(b, s, st->otherwise);
+    if (condition)
+        statement_body(b, s, st->body);
+    else if (st->otherwise)
+        statement_body(b, s, st->otherwise);
 }
 
-static void return_statement(Bind *b, Scope *s, const Stmt *st) {
+static void return_statement(Bind *b, Scope *s, const Stmt *st)
+{
     for (Scope *around = s; around; around = around->parent) {
-        if (!around->repeat) continue;
+        if (!around->repeat)
+            continue;
         bind_error(b, "E0205", st->at, "`return` cannot stand inside `repeat`");
         return;
     }
@@ -257,11 +321,12 @@ static void return_statement(Bind *b, Scope *s, const Stmt *st) {
         b->hint = name && name->text ? name->text : f->hint;
         int first = b->model->next_id;
         f->results[i] = eval(b, s, st->values[i]);
-        if (name && f->results[i].kind == TERM_TENSOR) name_steps(b, f->results[i].node, first, b->hint);
+        if (name && f->results[i].kind == TERM_TENSOR)
+            name_steps(b, f->results[i].node, first, b->hint);
         list = f->results[i].kind == TERM_LIST;
     }
     f->n_results = st->n_values;
-    if (st->n_values == 1 && list) {                    /* return split(...): the values of one call */
+    if (st->n_values == 1 && list) { /* return split(...): the values of one call */
         f->n_results = f->results[0].n_items;
         f->results = f->results[0].items;
     }
@@ -270,7 +335,8 @@ static void return_statement(Bind *b, Scope *s, const Stmt *st) {
     f->returned = true;
 }
 
-static void statement(Bind *b, Scope *s, const Stmt *st) {
+static void statement(Bind *b, Scope *s, const Stmt *st)
+{
     bool keep = read_annotations(b, st);
     switch (st->kind) {
     case STMT_ASSIGN: assign_statement(b, s, st, keep); break;
@@ -278,19 +344,23 @@ static void statement(Bind *b, Scope *s, const Stmt *st) {
     case STMT_AT: scoped_body(b, s, st); break;
     case STMT_IF: choose_body(b, s, st); break;
     case STMT_ASSERT:
-        if (!statement_assert(b, s, st)) give_up(b);
+        if (!statement_assert(b, s, st))
+            give_up(b);
         break;
     case STMT_RETURN: return_statement(b, s, st); break;
-    case STMT_ERROR: b->exhausted = true; break;        /* reported by the parser */
+    case STMT_ERROR: b->exhausted = true; break; /* reported by the parser */
     }
 }
 
-void statement_body(Bind *b, Scope *s, const Body *body) {
+void statement_body(Bind *b, Scope *s, const Body *body)
+{
     for (int i = 0; i < body->n && !b->exhausted; i++) {
-        if (b->frame && b->frame->returned) return;
+        if (b->frame && b->frame->returned)
+            return;
         Span outer = b->at, site = b->site;
         b->at = body->items[i]->at;
-        if (!bind_in_library(b, b->at)) b->site = b->at;
+        if (!bind_in_library(b, b->at))
+            b->site = b->at;
         statement(b, s, body->items[i]);
         b->at = outer;
         b->site = site;

@@ -1,11 +1,14 @@
-/* Making nodes: every node of a model comes through `emit`, which gives it its place in the text, its name and its scope. */
+/* Making nodes: every node of a model comes through `emit`, which gives it its place in the text, its name and
+ * its scope. */
 #include "bind.h"
 
-Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs) {
+Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs)
+{
     Node *node = node_new(b->cx, b->graph, op, t, n, inputs);
     bool library = bind_in_library(b, b->at);
     node->at = library ? b->site : b->at;
-    if (library) node->via = b->at;
+    if (library)
+        node->via = b->at;
     node->name = b->hint;
     node->scope = b->path[0] ? b->path : NULL;
     b->operations += b->rounds;
@@ -13,26 +16,32 @@ Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs) {
         b->exhausted = true;
         Span at = b->loop.source ? b->loop : node->at;
         Diag *d = diag_error(b->cx->diags, "E0210", at, "the model needs more than %d operations", BUDGET_OPERATIONS);
-        if (b->loop.source) diag_caret(d, "this text runs %lld times", (long long)b->rounds);
+        if (b->loop.source)
+            diag_caret(d, "this text runs %lld times", (long long)b->rounds);
     }
     return node;
 }
 
-Node *make_view(Bind *b, Node *x, const Type *t) {
+Node *make_view(Bind *b, Node *x, const Type *t)
+{
     for (;;) {
-        if (type_equal(x->type, t)) return x;
-        if (x->op != OP_view || attr_bool(x, ATTR_keep, false)) return emit(b, OP_view, t, 1, &x);
+        if (type_equal(x->type, t))
+            return x;
+        if (x->op != OP_view || attr_bool(x, ATTR_keep, false))
+            return emit(b, OP_view, t, 1, &x);
         x = x->inputs[0];
     }
 }
 
-Node *make_rename(Bind *b, Node *x, int axis, const char *name) {
+Node *make_rename(Bind *b, Node *x, int axis, const char *name)
+{
     Type t = *x->type;
     t.axis[axis].name = name;
     return make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis));
 }
 
-Node *make_transpose(Bind *b, Node *x, const int *order) {
+Node *make_transpose(Bind *b, Node *x, const int *order)
+{
     Type t = *x->type;
     bool same = true;
     for (int i = 0; i < t.rank; i++) {
@@ -42,18 +51,22 @@ Node *make_transpose(Bind *b, Node *x, const int *order) {
     return same ? x : emit(b, OP_transpose, type_new(b->cx, t.dtype, t.rank, t.axis), 1, &x);
 }
 
-Node *make_cast(Bind *b, Node *x, DType to) {
-    if (x->type->dtype == to) return x;
+Node *make_cast(Bind *b, Node *x, DType to)
+{
+    if (x->type->dtype == to)
+        return x;
     return emit(b, OP_cast, type_with_dtype(b->cx, x->type, to), 1, &x);
 }
 
-Node *make_number(Bind *b, double value, DType dtype) {
+Node *make_number(Bind *b, double value, DType dtype)
+{
     Node *n = emit(b, OP_const, type_new(b->cx, dtype, 0, NULL), 0, NULL);
     attr_set_float(b->cx, n, ATTR_value, value);
     return n;
 }
 
-Node *make_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size) {
+Node *make_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size)
+{
     const char *old = x->type->axis[axis].name;
     if (extent_equal(start, extent_const(0)) && extent_equal(size, x->type->axis[axis].size))
         return old == name ? x : make_rename(b, x, axis, name);
@@ -65,34 +78,42 @@ Node *make_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Ext
     return n;
 }
 
-Node *make_pick(Bind *b, Node *x, int axis, Extent at) {
+Node *make_pick(Bind *b, Node *x, int axis, Extent at)
+{
     Axis rest[MAX_RANK];
     int n = 0;
     for (int i = 0; i < x->type->rank; i++)
-        if (i != axis) rest[n++] = x->type->axis[i];
+        if (i != axis)
+            rest[n++] = x->type->axis[i];
     Node *node = emit(b, OP_slice, type_new(b->cx, x->type->dtype, n, rest), 1, &x);
     attr_set_extent(b->cx, node, ATTR_start, at);
     attr_set_name(b->cx, node, ATTR_axis, x->type->axis[axis].name);
     return node;
 }
 
-Node *make_gather(Bind *b, Node *table, Node *ids, int axis) {
+Node *make_gather(Bind *b, Node *table, Node *ids, int axis)
+{
     Type t = *ids->type;
     t.dtype = table->type->dtype;
     for (int i = 0; i < table->type->rank; i++)
-        if (i != axis && !type_take(b, b->at, &t, table->type->axis[i].name, table->type->axis[i].size)) return NULL;
-    Node *n = emit(b, OP_gather, type_new(b->cx, t.dtype, t.rank, t.axis), 2, (Node *[]){table, make_cast(b, ids, DT_I32)});
+        if (i != axis && !type_take(b, b->at, &t, table->type->axis[i].name, table->type->axis[i].size))
+            return NULL;
+    Node *n =
+        emit(b, OP_gather, type_new(b->cx, t.dtype, t.rank, t.axis), 2, (Node *[]){table, make_cast(b, ids, DT_I32)});
     attr_set_names(b->cx, n, ATTR_over, &table->type->axis[axis].name, 1);
     return n;
 }
 
-Node *make_reduce(Bind *b, Op op, Node *x, const bool *over) {
+Node *make_reduce(Bind *b, Op op, Node *x, const bool *over)
+{
     const char *names[MAX_RANK];
     Axis axes[MAX_RANK];
     int n = 0, kept = 0;
     for (int i = 0; i < x->type->rank; i++) {
-        if (over[i]) names[n++] = x->type->axis[i].name;
-        if (!over[i] || op == OP_softmax) axes[kept++] = x->type->axis[i];
+        if (over[i])
+            names[n++] = x->type->axis[i].name;
+        if (!over[i] || op == OP_softmax)
+            axes[kept++] = x->type->axis[i];
     }
     Node *node = emit(b, op, type_new(b->cx, x->type->dtype, kept, axes), 1, &x);
     attr_set_names(b->cx, node, ATTR_over, names, n);
@@ -100,11 +121,13 @@ Node *make_reduce(Bind *b, Op op, Node *x, const bool *over) {
 }
 
 /* Adds y's axes to t: the same name must have the same size. */
-static bool align(Bind *b, Type *t, const Type *y) {
+static bool align(Bind *b, Type *t, const Type *y)
+{
     for (int i = 0; i < y->rank; i++) {
         int at = type_find(t, y->axis[i].name);
         if (at < 0) {
-            if (!type_take(b, b->at, t, y->axis[i].name, y->axis[i].size)) return false;
+            if (!type_take(b, b->at, t, y->axis[i].name, y->axis[i].size))
+                return false;
         } else if (!extent_equal(t->axis[at].size, y->axis[i].size)) {
             Diag *d = bind_error(b, "E0304", b->at, "the axis `%s` has two sizes here", y->axis[i].name);
             diag_caret(d, "one operand is %s, another %s", type_text(b, t), type_text(b, y));
@@ -114,46 +137,57 @@ static bool align(Bind *b, Type *t, const Type *y) {
     return true;
 }
 
-Node *make_map(Bind *b, Op op, int n, Node *const *inputs) {
+Node *make_map(Bind *b, Op op, int n, Node *const *inputs)
+{
     Type t = {.dtype = op_info[op].flags & OPF_COMPARE ? DT_BOOL : inputs[n - 1]->type->dtype};
-    int first = op == OP_where ? 1 : 0;             /* the condition's axes come last: the value keeps its order */
+    int first = op == OP_where ? 1 : 0; /* the condition's axes come last: the value keeps its order */
     for (int i = 0; i < n; i++)
-        if (!align(b, &t, inputs[(first + i) % n]->type)) return NULL;
+        if (!align(b, &t, inputs[(first + i) % n]->type))
+            return NULL;
     return emit(b, op, type_new(b->cx, t.dtype, t.rank, t.axis), n, inputs);
 }
 
-Node *make_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over) {
+Node *make_dot(Bind *b, Node *x, Node *y, const char *const *over, int n_over)
+{
     Type all = {.dtype = x->type->dtype}, t = {.dtype = x->type->dtype};
-    if (!align(b, &all, x->type) || !align(b, &all, y->type)) return NULL;
+    if (!align(b, &all, x->type) || !align(b, &all, y->type))
+        return NULL;
     for (int i = 0; i < all.rank; i++) {
         bool summed = false;
-        for (int k = 0; k < n_over; k++) summed = summed || over[k] == all.axis[i].name;
-        if (!summed) t.axis[t.rank++] = all.axis[i];
+        for (int k = 0; k < n_over; k++)
+            summed = summed || over[k] == all.axis[i].name;
+        if (!summed)
+            t.axis[t.rank++] = all.axis[i];
     }
     Node *node = emit(b, OP_dot, type_new(b->cx, t.dtype, t.rank, t.axis), 2, (Node *[]){x, y});
     attr_set_names(b->cx, node, ATTR_over, over, n_over);
     return node;
 }
 
-/* ---- terms as tensors --------------------------------------------------------------------------------------------------------------- */
+/* ---- terms as tensors ------------------------------------------------------------------------------------------- */
 
-static Node *range_tensor(Bind *b, const Term *t) {
+static Node *range_tensor(Bind *b, const Term *t)
+{
     const char *axis = t->range.along ? t->range.along->axis : dim_anonymous(b, t->range.length, NULL)->axis;
     Axis a = {axis, t->range.length};
     Node *n = emit(b, OP_iota, type_new(b->cx, DT_I32, 1, &a), 0, NULL);
-    if (!extent_equal(t->range.start, extent_const(0))) attr_set_extent(b->cx, n, ATTR_start, t->range.start);
+    if (!extent_equal(t->range.start, extent_const(0)))
+        attr_set_extent(b->cx, n, ATTR_start, t->range.start);
     return n;
 }
 
-static Node *size_tensor(Bind *b, Extent size, DType like) {
+static Node *size_tensor(Bind *b, Extent size, DType like)
+{
     DType dtype = like == DT_I32 || like == DT_I64 ? like : DT_F32;
-    if (extent_is_const(size)) return make_number(b, (double)size.base, dtype);
+    if (extent_is_const(size))
+        return make_number(b, (double)size.base, dtype);
     Node *n = emit(b, OP_extent, type_new(b->cx, DT_F32, 0, NULL), 0, NULL);
     attr_set_extent(b->cx, n, ATTR_size, size);
     return make_cast(b, n, dtype);
 }
 
-Node *tensor_of(Bind *b, const Term *t, DType like, const char *what) {
+Node *tensor_of(Bind *b, const Term *t, DType like, const char *what)
+{
     switch (t->kind) {
     case TERM_POISON: return NULL;
     case TERM_TENSOR: return t->node;
@@ -167,8 +201,10 @@ Node *tensor_of(Bind *b, const Term *t, DType like, const char *what) {
         config_refuse_absent(b, t, b->at);
         return NULL;
     }
-    if (!origin_blame(b, t)) return NULL;
-    Diag *d = bind_error(b, origin_code(t, "E0201"), b->at, "%s must be a tensor or a number, not %s", what, term_print(b, t));
+    if (!origin_blame(b, t))
+        return NULL;
+    Diag *d = bind_error(b, origin_code(t, "E0201"), b->at, "%s must be a tensor or a number, not %s", what,
+                         term_print(b, t));
     diag_origin(b, d, t);
     return NULL;
 }

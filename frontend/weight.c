@@ -1,55 +1,66 @@
-/* weight("q_proj.weight", [(H, K), D]): a tensor of the checkpoint. Its key is the path of the scopes around plus the name; each item of
- * the list is one stored dimension, which the model may see as several axes. */
+/* weight("q_proj.weight", [(H, K), D]): a tensor of the checkpoint. Its key is the path of the scopes around plus
+ * the name; each item of the list is one stored dimension, which the model may see as several axes. */
 #include "bind.h"
 #include "support/checked.h"
 
 #include <string.h>
 
 /* What the caller of the block calls this axis. */
-static const char *outer_name(const Bind *b, const Dim *d) {
+static const char *outer_name(const Bind *b, const Dim *d)
+{
     for (int i = 0; b->frame && i < b->frame->n_axes; i++)
-        if (b->frame->axes[i].dim == d) return b->frame->axes[i].outer;
+        if (b->frame->axes[i].dim == d)
+            return b->frame->axes[i].outer;
     return d->name;
 }
 
-static const char *axes_print(Bind *b, const WeightUse *w) {
+static const char *axes_print(Bind *b, const WeightUse *w)
+{
     Text out = text_new(b->cx->arena);
     text_char(&out, '[');
     for (int i = 0; i < w->rank; i++) {
         text_add(&out, "%s", i ? ", " : "");
-        for (int k = 0; k < w->n_dims[i]; k++) text_add(&out, "%s%s", k ? "*" : "", outer_name(b, w->dims[i][k]));
+        for (int k = 0; k < w->n_dims[i]; k++)
+            text_add(&out, "%s%s", k ? "*" : "", outer_name(b, w->dims[i][k]));
     }
     text_char(&out, ']');
     return out.data;
 }
 
-const char *shape_print(Bind *b, int rank, const int64_t *sizes) {
+const char *shape_print(Bind *b, int rank, const int64_t *sizes)
+{
     Text out = text_new(b->cx->arena);
     text_char(&out, '[');
-    for (int i = 0; i < rank; i++) text_add(&out, "%s%lld", i ? ", " : "", (long long)sizes[i]);
+    for (int i = 0; i < rank; i++)
+        text_add(&out, "%s%lld", i ? ", " : "", (long long)sizes[i]);
     text_char(&out, ']');
     return out.data;
 }
 
 /* The stored dimensions: items of the list. */
-static bool read_dims(Bind *b, Call *c, WeightUse *w) {
+static bool read_dims(Bind *b, Call *c, WeightUse *w)
+{
     Term t = arg_term(b, c, 1);
     const Given *g = arg_given(c, 1);
-    if (t.kind == TERM_POISON) return false;
+    if (t.kind == TERM_POISON)
+        return false;
     if (t.kind != TERM_LIST || t.n_items > MAX_RANK) {
-        bind_error(b, "E0201", g->at, "the axes of a weight are a list, one item for each stored dimension: [(H, K), D]");
+        bind_error(b, "E0201", g->at,
+                   "the axes of a weight are a list, one item for each stored dimension: [(H, K), D]");
         return false;
     }
     w->rank = t.n_items;
     for (int i = 0; i < t.n_items; i++) {
         const Expr *e = g->expr && g->expr->kind == EXPR_LIST ? g->expr->items[i] : NULL;
-        if (!dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i])) return false;
+        if (!dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i]))
+            return false;
     }
     w->axes = axes_print(b, w);
     return true;
 }
 
-static bool read_sizes(Bind *b, WeightUse *w, Type *t) {
+static bool read_sizes(Bind *b, WeightUse *w, Type *t)
+{
     *t = (Type){.dtype = DT_F32};
     int64_t count = 1;
     for (int i = 0; i < w->rank; i++) {
@@ -57,24 +68,31 @@ static bool read_sizes(Bind *b, WeightUse *w, Type *t) {
         for (int k = 0; k < w->n_dims[i]; k++) {
             const Dim *d = w->dims[i][k];
             if (!extent_is_const(d->size)) {
-                bind_error(b, "E0310", w->at, "a weight cannot have the axis `%s`, whose size is known only at run time", outer_name(b, d));
+                bind_error(b, "E0310", w->at,
+                           "a weight cannot have the axis `%s`, whose size is known only at run time",
+                           outer_name(b, d));
                 return false;
             }
-            if (!checked_imul(w->stored[i], d->size.base, &w->stored[i]) || !checked_imul(count, d->size.base, &count) || count > INT64_MAX / 8) {
+            if (!checked_imul(w->stored[i], d->size.base, &w->stored[i]) ||
+                !checked_imul(count, d->size.base, &count) || count > INT64_MAX / 8) {
                 bind_error(b, "E0310", w->at, "the weight %s is too large", w->axes);
                 return false;
             }
-            if (!type_take(b, b->at, t, d->axis, d->size)) return false;
+            if (!type_take(b, b->at, t, d->axis, d->size))
+                return false;
         }
     }
     return true;
 }
 
-static bool same_as_before(Bind *b, const WeightUse *w) {
+static bool same_as_before(Bind *b, const WeightUse *w)
+{
     for (int i = 0; i < b->n_weights; i++) {
         const WeightUse *old = &b->weights[i];
-        if (old->key != w->key) continue;
-        if (old->rank == w->rank && !memcmp(old->stored, w->stored, sizeof(int64_t) * (size_t)w->rank)) return true;
+        if (old->key != w->key)
+            continue;
+        if (old->rank == w->rank && !memcmp(old->stored, w->stored, sizeof(int64_t) * (size_t)w->rank))
+            return true;
         Diag *d = bind_error(b, "E0406", w->at, "`%s` is read with two shapes", w->key);
         diag_caret(d, "here as %s = %s", w->axes, shape_print(b, w->rank, w->stored));
         diag_label(d, old->at, "here as %s = %s", old->axes, shape_print(b, old->rank, old->stored));
@@ -83,40 +101,53 @@ static bool same_as_before(Bind *b, const WeightUse *w) {
     return true;
 }
 
-static bool merged(const WeightUse *w) {
+static bool merged(const WeightUse *w)
+{
     for (int i = 0; i < w->rank; i++)
-        if (w->n_dims[i] != 1) return true;
+        if (w->n_dims[i] != 1)
+            return true;
     return false;
 }
 
 /* The last two components, as a name for the value: query.weight. */
-static const char *short_name(Bind *b, const char *key) {
+static const char *short_name(Bind *b, const char *key)
+{
     int dots = 0;
     const char *p = key + strlen(key);
-    while (p > key && (p[-1] != '.' || ++dots < 2)) p--;
+    while (p > key && (p[-1] != '.' || ++dots < 2))
+        p--;
     return strchr(p, '{') ? name_of(b->cx->names, "weight") : name_of(b->cx->names, p);
 }
 
-Term builtin_weight(Bind *b, Call *c) {
+Term builtin_weight(Bind *b, Call *c)
+{
     Term name = arg_term(b, c, 0);
     WeightUse w = {.at = bind_site(b), .layers = 1};
     Type t;
     if (name.kind != TERM_TEXT) {
-        if (name.kind != TERM_POISON) diag_origin(b, bind_error(b, "E0201", arg_given(c, 0)->at, "the name of a weight is a text, not %s", term_print(b, &name)), &name);
+        if (name.kind != TERM_POISON)
+            diag_origin(b,
+                        bind_error(b, "E0201", arg_given(c, 0)->at, "the name of a weight is a text, not %s",
+                                   term_print(b, &name)),
+                        &name);
         return term_poison();
     }
-    if (!(w.key = path_join(b, name.text, arg_given(c, 0)->at)) || !read_dims(b, c, &w) || !read_sizes(b, &w, &t) || !same_as_before(b, &w)) return term_poison();
+    if (!(w.key = path_join(b, name.text, arg_given(c, 0)->at)) || !read_dims(b, c, &w) || !read_sizes(b, &w, &t) ||
+        !same_as_before(b, &w))
+        return term_poison();
     if (strstr(w.key, "{i}")) {
         w.layers = b->count;
         if (b->nesting > 1) {
-            bind_error(b, "E0129", w.at, "`%s` stands in a loop inside a loop: weights are stacked by one loop only", w.key);
+            bind_error(b, "E0129", w.at, "`%s` stands in a loop inside a loop: weights are stacked by one loop only",
+                       w.key);
             return term_poison();
         }
     }
     w.node = emit(b, OP_weight, type_new(b->cx, t.dtype, t.rank, t.axis), 0, NULL);
     w.node->name = short_name(b, w.key);
     attr_set_name(b->cx, w.node, ATTR_key, w.key);
-    if (merged(&w)) attr_set_ints(b->cx, w.node, ATTR_stored, w.stored, w.rank);
+    if (merged(&w))
+        attr_set_ints(b->cx, w.node, ATTR_stored, w.stored, w.rank);
     b->weights = arena_room(b->cx->arena, b->weights, (size_t)b->n_weights, &b->weights_room, sizeof *b->weights);
     b->weights[b->n_weights++] = w;
     return term_tensor(w.node);

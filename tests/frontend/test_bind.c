@@ -1,5 +1,5 @@
-/* The models of models/ over the reference configs and checkpoints: they bind, verify, read the right keys with the right types, and
- * the float64 interpreter finds the reference outputs. */
+/* The models of models/ over the reference configs and checkpoints: they bind, verify, read the right keys with
+ * the right types, and the float64 interpreter finds the reference outputs. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +22,8 @@ typedef struct Loaded {
     bool good;
 } Loaded;
 
-static char *read_whole(Arena *arena, const char *path, size_t *size) {
+static char *read_whole(Arena *arena, const char *path, size_t *size)
+{
     FILE *f = fopen(path, "rb");
     ck_assert_msg(f != NULL, "%s", path);
     char *text = arena_alloc(arena, 1 << 20);
@@ -31,7 +32,8 @@ static char *read_whole(Arena *arena, const char *path, size_t *size) {
     return text;
 }
 
-static void begin(Loaded *l) {
+static void begin(Loaded *l)
+{
     *l = (Loaded){0};
     l->names.map = map_new(&l->arena);
     l->diags = (Diags){.arena = &l->arena};
@@ -39,7 +41,8 @@ static void begin(Loaded *l) {
     l->options = (ModelOptions){.n_checkpoint = -1};
 }
 
-static void finish(Loaded *l) {
+static void finish(Loaded *l)
+{
     l->good = model_load(&l->cx, &l->source, &l->options, &l->model);
     if (l->diags.first) {
         Text out = text_new(&l->arena);
@@ -49,7 +52,8 @@ static void finish(Loaded *l) {
 }
 
 /* models/NAME.attar with the config of a golden folder, and its checkpoint if `weights`. */
-static void load(Loaded *l, const char *model, const char *folder, bool weights) {
+static void load(Loaded *l, const char *model, const char *folder, bool weights)
+{
     begin(l);
     l->source.path = arena_print(&l->arena, "%s/models/%s.attar", SOURCE_DIR, model);
     l->source.text = read_whole(&l->arena, l->source.path, &l->source.size);
@@ -66,51 +70,63 @@ static void load(Loaded *l, const char *model, const char *folder, bool weights)
     ck_assert(l->good);
 }
 
-static void load_text(Loaded *l, const char *text) {
+static void load_text(Loaded *l, const char *text)
+{
     begin(l);
     l->source = (Source){"m.attar", text, strlen(text)};
     finish(l);
 }
 
-static void release(Loaded *l) {
-    if (l->checkpoint) checkpoint_close(l->checkpoint);
+static void release(Loaded *l)
+{
+    if (l->checkpoint)
+        checkpoint_close(l->checkpoint);
     json_decref(l->options.config);
     arena_free(&l->arena);
 }
 
-/* ---- structure ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- structure -------------------------------------------------------------------------------------------------- */
 
-static const Node *find_key(const Graph *g, const char *key) {
+static const Node *find_key(const Graph *g, const char *key)
+{
     for (const Node *n = g->first; n; n = n->next) {
-        if (n->op == OP_weight && !strcmp(attr_name(n, ATTR_key), key)) return n;
+        if (n->op == OP_weight && !strcmp(attr_name(n, ATTR_key), key))
+            return n;
         const Node *inside = n->body ? find_key(n->body, key) : NULL;
-        if (inside) return inside;
+        if (inside)
+            return inside;
     }
     return NULL;
 }
 
-static const Node *find_op(const Graph *g, Op op) {
+static const Node *find_op(const Graph *g, Op op)
+{
     for (const Node *n = g->first; n; n = n->next) {
-        if (n->op == op) return n;
+        if (n->op == op)
+            return n;
         const Node *inside = n->body ? find_op(n->body, op) : NULL;
-        if (inside) return inside;
+        if (inside)
+            return inside;
     }
     return NULL;
 }
 
-static void expect_type(Loaded *l, const Type *t, const char *expected) {
+static void expect_type(Loaded *l, const Type *t, const char *expected)
+{
     Text out = text_new(&l->arena);
     type_print(t, &out);
     ck_assert_str_eq(out.data, expected);
 }
 
-static void expect_weight(Loaded *l, const char *key, const char *type) {
+static void expect_weight(Loaded *l, const char *key, const char *type)
+{
     const Node *n = find_key(l->model.graph, key);
     ck_assert_msg(n != NULL, "%s", key);
     expect_type(l, n->type, type);
 }
 
-START_TEST(bert_structure) {
+START_TEST(bert_structure)
+{
     Loaded l;
     load(&l, "bert", "tests/golden/bert", false);
     const Graph *g = l.model.graph;
@@ -124,7 +140,8 @@ START_TEST(bert_structure) {
     expect_weight(&l, "pooler.dense.weight", "f32[D2=60, D=60]");
     expect_weight(&l, "embeddings.LayerNorm.bias", "f32[D=60]");
     for (int i = 0; i < g->n_symbols; i++)
-        if (!strcmp(g->symbols[i]->name, "S")) ck_assert_int_eq(g->symbols[i]->high, 32);
+        if (!strcmp(g->symbols[i]->name, "S"))
+            ck_assert_int_eq(g->symbols[i]->high, 32);
     const Node *softmax = find_op(g, OP_softmax);
     expect_type(&l, softmax->type, "f32[B, S, H=3, T=S]");
     ck_assert_ptr_nonnull(softmax->via.source);
@@ -133,7 +150,8 @@ START_TEST(bert_structure) {
 }
 END_TEST
 
-START_TEST(llama_structure) {
+START_TEST(llama_structure)
+{
     Loaded l;
     load(&l, "llama", "tests/golden/llama", false);
     const Graph *g = l.model.graph;
@@ -151,7 +169,8 @@ START_TEST(llama_structure) {
 }
 END_TEST
 
-START_TEST(variants) {
+START_TEST(variants)
+{
     Loaded l;
     load(&l, "llama", "tests/golden/llama-tied", false);
     ck_assert_ptr_null(find_key(l.model.graph, "lm_head.weight"));
@@ -175,119 +194,152 @@ START_TEST(variants) {
 }
 END_TEST
 
-/* ---- numbers ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
-typedef struct Golden { const char *model, *folder; bool decode; } Golden;
+typedef struct Golden {
+    const char *model, *folder;
+    bool decode;
+} Golden;
 static const Golden goldens[] = {
-    {"bert", "bert", false}, {"gpt2", "gpt2", true}, {"llama", "llama", true}, {"llama", "llama-tied", true},
-    {"llama", "llama-sharded-bf16", true}, {"llama", "llama-rope-llama3", false}, {"llama", "llama-rope-old-spelling", true},
-    {"llama", "mistral", true}, {"llama", "qwen2", true},
+    {"bert", "bert", false},
+    {"gpt2", "gpt2", true},
+    {"llama", "llama", true},
+    {"llama", "llama-tied", true},
+    {"llama", "llama-sharded-bf16", true},
+    {"llama", "llama-rope-llama3", false},
+    {"llama", "llama-rope-old-spelling", true},
+    {"llama", "mistral", true},
+    {"llama", "qwen2", true},
 };
 
-static bool read_weight(void *state, const char *key, double *out, int64_t count) {
+static bool read_weight(void *state, const char *key, double *out, int64_t count)
+{
     Loaded *l = state;
     return checkpoint_read_f64(&l->cx, l->checkpoint, model_key(&l->cx, &l->model, key, -1), 0, count, out);
 }
 
-static const HostTensor *named(const HostTensor *all, int n, const char *prefix, const char *name) {
+static const HostTensor *named(const HostTensor *all, int n, const char *prefix, const char *name)
+{
     for (int i = 0; i < n; i++) {
         size_t length = strlen(prefix);
-        if (!strncmp(all[i].name, prefix, length) && !strcmp(all[i].name + length, name)) return &all[i];
+        if (!strncmp(all[i].name, prefix, length) && !strcmp(all[i].name + length, name))
+            return &all[i];
     }
     ck_abort_msg("no %s%s", prefix, name);
     return NULL;
 }
 
-static double tolerance(Loaded *l, const char *folder) {
-    json_t *golden = json_read_file(&l->diags, "E0590", arena_print(&l->arena, "%s/%s/golden.json", SOURCE_DIR, folder), 1 << 20, 64);
+static double tolerance(Loaded *l, const char *folder)
+{
+    json_t *golden = json_read_file(&l->diags, "E0590", arena_print(&l->arena, "%s/%s/golden.json", SOURCE_DIR, folder),
+                                    1 << 20, 64);
     double t = json_number_value(json_at(golden, "tolerance"));
     json_decref(golden);
     return t;
 }
 
 /* The sequence [first, first + length) of a tensor [B, S]. */
-static HostTensor part(Loaded *l, const HostTensor *t, int64_t first, int64_t length) {
+static HostTensor part(Loaded *l, const HostTensor *t, int64_t first, int64_t length)
+{
     HostTensor p = *t;
     p.dims[1] = length;
     p.data = arena_array(&l->arena, (size_t)(t->dims[0] * length), dtype_size(t->dtype));
     for (int64_t i = 0; i < t->dims[0]; i++)
-        for (int64_t k = 0; k < length; k++) host_set(&p, i * length + k, host_get(t, i * t->dims[1] + first + k));
+        for (int64_t k = 0; k < length; k++)
+            host_set(&p, i * length + k, host_get(t, i * t->dims[1] + first + k));
     return p;
 }
 
-static double worst(const Value *v, const HostTensor *expected, int64_t first) {
+static double worst(const Value *v, const HostTensor *expected, int64_t first)
+{
     double most = 0;
-    int64_t batch = v->dims[0], rows = v->rank > 2 ? v->dims[1] : 1, width = v->count / (batch * rows), all = v->rank > 2 ? expected->dims[1] : 1;
+    int64_t batch = v->dims[0], rows = v->rank > 2 ? v->dims[1] : 1, width = v->count / (batch * rows),
+            all = v->rank > 2 ? expected->dims[1] : 1;
     for (int64_t i = 0; i < v->count; i++) {
         int64_t at = ((i / width / rows) * all + first + i / width % rows) * width + i % width;
         most = fmax(most, fabs(v->data[i] - host_get(expected, at)));
-        if (isnan(v->data[i])) return INFINITY;
+        if (isnan(v->data[i]))
+            return INFINITY;
     }
     return most;
 }
 
 /* Runs the text in pieces of `step` positions (the whole text: step = S). */
-static void compare(const Golden *golden, int64_t step) {
+static void compare(const Golden *golden, int64_t step)
+{
     Loaded l;
     int n;
     char folder[80];
     snprintf(folder, sizeof folder, "tests/golden/%s", golden->folder);
     load(&l, golden->model, folder, true);
-    const HostTensor *all = safetensors_load(&l.cx, arena_print(&l.arena, "%s/%s/golden.safetensors", SOURCE_DIR, folder), &n);
+    const HostTensor *all =
+        safetensors_load(&l.cx, arena_print(&l.arena, "%s/%s/golden.safetensors", SOURCE_DIR, folder), &n);
     const Graph *g = l.model.graph;
     int64_t sizes[8] = {0}, S = named(all, n, "input.", "ids")->dims[1];
     HostTensor inputs[4];
     double limit = tolerance(&l, folder);
     Bindings bind = {.sizes = sizes, .inputs = inputs, .weight = read_weight, .weight_state = &l};
-    for (int i = 0; i < g->n_symbols; i++) sizes[i] = !strcmp(g->symbols[i]->name, "B") ? named(all, n, "input.", "ids")->dims[0] : 0;
+    for (int i = 0; i < g->n_symbols; i++)
+        sizes[i] = !strcmp(g->symbols[i]->name, "B") ? named(all, n, "input.", "ids")->dims[0] : 0;
     bind.caches = interpret_caches(g, sizes, &l.arena);
     for (int64_t at = 0; at < S; at += step) {
         int64_t length = step < S - at ? step : S - at;
         for (int i = 0; i < g->n_symbols; i++) {
-            if (!strcmp(g->symbols[i]->name, "S")) sizes[i] = length;
-            if (!strcmp(g->symbols[i]->name, "past")) sizes[i] = at;
+            if (!strcmp(g->symbols[i]->name, "S"))
+                sizes[i] = length;
+            if (!strcmp(g->symbols[i]->name, "past"))
+                sizes[i] = at;
         }
-        for (int i = 0; i < g->n_params; i++) inputs[i] = part(&l, named(all, n, "input.", g->params[i]->name), at, length);
+        for (int i = 0; i < g->n_params; i++)
+            inputs[i] = part(&l, named(all, n, "input.", g->params[i]->name), at, length);
         Arena work = {0};
         Value *out = interpret(&l.cx, g, &bind, &work);
         ck_assert_ptr_nonnull(out);
         for (int i = 0; i < g->n_results; i++) {
             double error = worst(&out[i], named(all, n, "output.", g->results[i].name), at);
-            ck_assert_msg(error <= limit, "%s %s, step %lld: %g above %g", golden->folder, g->results[i].name, (long long)step, error, limit);
+            ck_assert_msg(error <= limit, "%s %s, step %lld: %g above %g", golden->folder, g->results[i].name,
+                          (long long)step, error, limit);
         }
         arena_free(&work);
     }
     release(&l);
 }
 
-START_TEST(reference_outputs) { compare(&goldens[_i], 1000); }
+START_TEST(reference_outputs)
+{
+    compare(&goldens[_i], 1000);
+}
 END_TEST
 
-START_TEST(reference_step_by_step) {
-    if (!goldens[_i].decode) return;
+START_TEST(reference_step_by_step)
+{
+    if (!goldens[_i].decode)
+        return;
     compare(&goldens[_i], 1);
     compare(&goldens[_i], 5);
 }
 END_TEST
 
-/* ---- spellings, limits ------------------------------------------------------------------------------------------------------------------- */
+/* ---- spellings, limits ------------------------------------------------------------------------------------------ */
 
-static HostTensor tensor(const char *name, int64_t rows, int64_t columns) {
+static HostTensor tensor(const char *name, int64_t rows, int64_t columns)
+{
     HostTensor t = {.name = name, .dtype = DT_F32, .rank = columns ? 2 : 1, .dims = {rows, columns}};
     return t;
 }
 
-START_TEST(other_spelling) {
+START_TEST(other_spelling)
+{
     Loaded l;
-    static const char text[] =
-        "let D = 4\n"
-        "model M(x: f32[B, D]) -> f32[B, D] {\n"
-        "  repeat i < 2 at \"layers.{i}\" { x = linear(x, \"up\", D) }\n"
-        "  return linear(x, \"head.out\", D)\n"
-        "}\n"
-        "names old { \"layers.{i}.up\" => \"blk.{i}.ffn\"; \"head\" => \"\" }\n"
-        "ignore \"blk.{i}.mask\"\n";
-    HostTensor tensors[] = {tensor("blk.0.ffn.weight", 4, 4), tensor("blk.1.ffn.weight", 4, 4), tensor("out.weight", 4, 4), tensor("blk.1.mask", 4, 0)};
+    static const char text[] = "let D = 4\n"
+                               "model M(x: f32[B, D]) -> f32[B, D] {\n"
+                               "  repeat i < 2 at \"layers.{i}\" { x = linear(x, \"up\", D) }\n"
+                               "  return linear(x, \"head.out\", D)\n"
+                               "}\n"
+                               "names old { \"layers.{i}.up\" => \"blk.{i}.ffn\"; \"head\" => \"\" }\n"
+                               "ignore \"blk.{i}.mask\"\n";
+    HostTensor tensors[] = {tensor("blk.0.ffn.weight", 4, 4), tensor("blk.1.ffn.weight", 4, 4),
+                            tensor("out.weight", 4, 4), tensor("blk.1.mask", 4, 0)};
     begin(&l);
     l.source = (Source){"m.attar", text, sizeof text - 1};
     l.options.checkpoint = tensors;
@@ -303,12 +355,14 @@ START_TEST(other_spelling) {
 }
 END_TEST
 
-START_TEST(long_chain) {
+START_TEST(long_chain)
+{
     Loaded l;
     size_t n = 100000;
     char *text = malloc(64 + 4 * n), *p = text;
     p += sprintf(p, "model M(x: f32[B]) -> f32[B] { return x");
-    for (size_t i = 0; i < n; i++) p += sprintf(p, " + 1");
+    for (size_t i = 0; i < n; i++)
+        p += sprintf(p, " + 1");
     sprintf(p, " }\n");
     load_text(&l, text);
     ck_assert(l.good);
@@ -318,13 +372,16 @@ START_TEST(long_chain) {
 END_TEST
 
 /* The same attention, written by hand, makes the same operations. */
-static int count_ops(const Graph *g, Op op) {
+static int count_ops(const Graph *g, Op op)
+{
     int n = 0;
-    for (const Node *i = g->first; i; i = i->next) n += (i->op == op) + (i->body ? count_ops(i->body, op) : 0);
+    for (const Node *i = g->first; i; i = i->next)
+        n += (i->op == op) + (i->body ? count_ops(i->body, op) : 0);
     return n;
 }
 
-START_TEST(attention_by_hand) {
+START_TEST(attention_by_hand)
+{
     static const char library[] =
         "let H = 2\nlet K = 4\n"
         "model M(q: f32[B, S, H, K], k: f32[B, S, H, K], v: f32[B, S, H, K]) -> f32[B, S, H, K] {\n"
@@ -340,13 +397,64 @@ START_TEST(attention_by_hand) {
     load_text(&b, hand);
     ck_assert(a.good && b.good);
     for (int op = 0; op < OP_COUNT; op++)
-        if (op != OP_view && op != OP_iota) ck_assert_int_eq(count_ops(a.model.graph, (Op)op), count_ops(b.model.graph, (Op)op));
+        if (op != OP_view && op != OP_iota)
+            ck_assert_int_eq(count_ops(a.model.graph, (Op)op), count_ops(b.model.graph, (Op)op));
     release(&a);
     release(&b);
 }
 END_TEST
 
-START_TEST(operators_listed) {
+/* ---- mutants ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t seed = 1;
+static size_t pick(size_t n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (size_t)(seed >> 33) % n;
+}
+
+/* A word of the text is dropped, doubled, or replaced by another of its words. */
+static const char *mutate(Arena *arena, const char *text, size_t size)
+{
+    Text out = text_new(arena);
+    size_t at = pick(size), from = pick(size), kind = pick(3);
+    size_t end = at + strcspn(text + at, " ,()[]\n"), other = from + strcspn(text + from, " ,()[]\n");
+    text_put(&out, text, kind == 1 ? end : at);
+    if (kind > 0)
+        text_put(&out, text + (kind == 1 ? at : from), kind == 1 ? end - at : other - from);
+    text_put(&out, text + end, size - end);
+    return out.data;
+}
+
+/* Whatever the text: a sound graph or errors in it, never both and never neither. */
+START_TEST(mutants)
+{
+    static const char *const models[][2] = {
+        {"llama", "tests/golden/llama"}, {"gpt2", "tests/golden/gpt2"}, {"bert", "tests/golden/bert"}};
+    for (int i = 0; i < 400; i++) {
+        Loaded l;
+        const char *const *m = models[i % 3];
+        begin(&l);
+        const char *text =
+            read_whole(&l.arena, arena_print(&l.arena, "%s/models/%s.attar", SOURCE_DIR, m[0]), &l.source.size);
+        l.source.path = "m.attar";
+        l.source.text = mutate(&l.arena, text, l.source.size);
+        l.source.size = strlen(l.source.text);
+        l.options.config = json_read_file(&l.diags, "E0590",
+                                          arena_print(&l.arena, "%s/%s/config.json", SOURCE_DIR, m[1]), 1 << 20, 64);
+        bool good = model_load(&l.cx, &l.source, &l.options, &l.model);
+        ck_assert_int_eq(good, l.diags.errors == 0);
+        for (const Diag *d = l.diags.first; d; d = d->next) {
+            ck_assert_msg(strncmp(d->code, "E99", 3) != 0, "%s\n%s", d->message, l.source.text);
+            ck_assert_ptr_eq(d->at.source, &l.source);
+        }
+        release(&l);
+    }
+}
+END_TEST
+
+START_TEST(operators_listed)
+{
     Loaded l;
     int n, composite = 0;
     begin(&l);
@@ -361,7 +469,8 @@ START_TEST(operators_listed) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("bind");
     TCase *t = tcase_create("models");
     tcase_set_timeout(t, 60);
@@ -374,6 +483,7 @@ int main(void) {
     tcase_add_test(t, long_chain);
     tcase_add_test(t, attention_by_hand);
     tcase_add_test(t, operators_listed);
+    tcase_add_test(t, mutants);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
