@@ -283,11 +283,11 @@ static void scoped_body(Bind *b, Scope *s, const Stmt *st)
 /* What follows in this block depends on what failed: its results are poison. */
 static void give_up(Bind *b)
 {
-    static Term poison = {.kind = TERM_POISON};
     if (!b->frame)
         return;
     b->frame->returned = true;
-    b->frame->results = &poison;
+    b->frame->results = bind_new(b, sizeof(Term));
+    b->frame->results[0] = term_poison();
     b->frame->n_results = 1;
 }
 
