@@ -363,7 +363,8 @@ static void emit_tasks(Attend *a)
         above = arena_print(cx->arena, "%s / %s", above, size);
     }
     put_line(k, "const ptrdiff_t first = task %% blocks * %d, count = lesser(rows - first, %d);", a->rows, a->rows);
-    put_line(k, "const float *panels = %s, *value_rows = %s;", address_of(a, &a->keys), address_of(a, &a->v));
+    put_line(k, "const float *panels = %s;", address_of(a, &a->keys));
+    put_line(k, "const float *value_rows = %s;", address_of(a, &a->v));
 }
 
 static void emit_scratch(Attend *a)
@@ -398,18 +399,16 @@ static void emit_comment(Attend *a)
     expression_print(n->body, 0, &body);
     double scale = attr_float(n, ATTR_scale, 1);
     const char *score = n->body->params[0]->name ? n->body->params[0]->name : "score";
-    text_add(t, "%s = softmax over %s of (%s) * %s, where %s = ", a->out.name, a->key_axis, body.data, a->v.name,
-             score);
+    text_add(t, "%s = softmax over %s of (%s) * %s\n", a->out.name, a->key_axis, body.data, a->v.name);
+    text_add(t, "%s = ", score);
     if (scale != 1) {
         text_float(t, (float)scale);
         text_add(t, " * ");
     }
-    text_add(t, "%s . %s over %s\n", a->q.name, a->keys.name, a->head_axis);
+    text_add(t, "dot of %s and %s over %s\n", a->q.name, a->keys.name, a->head_axis);
     text_add(t, "%s: %s   %s: %s in panels of %d\n", a->q.name, q.data, a->keys.name, k.data, KEY_PANEL);
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, a->out.name, out.data);
-    text_add(t,
-             "A task is %d rows of one batch; keys go in blocks of %d with the softmax rescaled between them, "
-             "exponents to base 2.\n",
+    text_add(t, "A task: %d rows. Keys in blocks of %d, the softmax rescaled in between; exponents to base 2.\n",
              a->rows, ATTEND_BLOCK);
 }
 

@@ -7,8 +7,6 @@
  * enough independent sums to keep the multipliers busy. All sums run over ascending positions. */
 #include "codegen/attend_inside.h"
 
-#include <string.h>
-
 int attend_group(const Attend *a, bool one_row)
 {
     int vectors = one_row ? ATTEND_ROW_VECTORS : 2, all = (int)(a->padded / a->lanes);
@@ -30,14 +28,22 @@ static void unrolled(Text *t, int indent, const char *var, int count)
     text_add(t, "for (int %s = 0; %s < %d; %s++)\n", var, var, count, var);
 }
 
+/* "static TYPE NAME(..)" and the opening brace. */
+static void head(Attend *a, Text *t, const char *type, const char *name, const char *const *items, size_t n)
+{
+    Context *cx = a->k->e->cx;
+    text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static %s %s", type, name), items, n));
+}
+
 static void emit_scores(Attend *a, Text *t)
 {
     int vectors = KEY_PANEL / a->lanes, columns = 2 * a->lanes;
     bool halves = vectors > 2;
     text_add(t, "/* score[%d][%d keys] = query[%d][%lld] * panel[%lld][%d]. */\n", a->rows, KEY_PANEL, a->rows,
              (long long)a->head, (long long)a->head, KEY_PANEL);
-    text_add(t, "static void %s(const float *restrict query, const float *restrict panel, float *restrict score)\n{\n",
-             a->scores);
+    static const char *const items[] = {"const float *restrict query", "const float *restrict panel",
+                                        "float *restrict score"};
+    head(a, t, "void", a->scores, items, 3);
     if (halves)
         text_add(t, "    for (int first = 0; first < %d; first += %d) {\n", KEY_PANEL, columns);
     const char *in = halves ? "    " : "", *first = halves ? " + first" : "";
@@ -63,12 +69,9 @@ static void emit_scores_row(Attend *a, Text *t)
     text_add(t, "/* One row: score[%d keys] = query[%lld] * panel[%lld][%d], %s. */\n", KEY_PANEL, (long long)a->head,
              (long long)a->head, KEY_PANEL,
              panels > 1 ? arena_print(a->k->e->cx->arena, "for up to %d panels, `step` apart", panels) : "one panel");
-    text_add(
-        t,
-        "static void %s(const float *restrict query, const float *restrict panel, ptrdiff_t step, ptrdiff_t panels,\n",
-        a->scores_row);
-    text_pad(t, 14 + strlen(a->scores_row));
-    text_add(t, "float *restrict score)\n{\n");
+    static const char *const items[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t step",
+                                        "ptrdiff_t panels", "float *restrict score"};
+    head(a, t, "void", a->scores_row, items, 5);
     text_add(t, "    lanes sum[%d][%d] = {{{0}}};\n", panels, vectors);
     text_add(t, "    const float *at[%d];\n", panels);
     unrolled(t, 1, "p", panels);
@@ -116,11 +119,11 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
              "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys]; false, and nothing changed, if a sum "
              "is not finite. */\n",
              a->rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, a->rows);
-    text_add(t,
-             "static int %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t keys,\n",
-             name);
-    text_pad(t, 12 + strlen(name));
-    text_add(t, "const float *restrict shrink, float *restrict out)\n{\n    lanes sum[%d][%d];\n", a->rows, vectors);
+    static const char *const items[] = {
+        "const float *restrict weight", "const float *restrict v", "ptrdiff_t step", "ptrdiff_t keys",
+        "const float *restrict shrink", "float *restrict out"};
+    head(a, t, "int", name, items, 6);
+    text_add(t, "    lanes sum[%d][%d];\n", a->rows, vectors);
     unrolled(t, 1, "row", a->rows);
     unrolled(t, 2, "c", vectors);
     text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n    ROLLED\n",
@@ -142,12 +145,11 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
 {
     text_add(t, "/* One row: the same for its own keys%s. */\n",
              a->marks ? "; a weight of -0 marks a masked key, whose value is not read" : "");
-    text_add(t,
-             "static void %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t keys, "
-             "float shrink,\n",
-             name);
-    text_pad(t, 13 + strlen(name));
-    text_add(t, "float *restrict out)\n{\n    lanes sum[%d];\n", vectors);
+    static const char *const items[] = {
+        "const float *restrict weight", "const float *restrict v", "ptrdiff_t step", "ptrdiff_t keys", "float shrink",
+        "float *restrict out"};
+    head(a, t, "void", name, items, 6);
+    text_add(t, "    lanes sum[%d];\n", vectors);
     unrolled(t, 1, "c", vectors);
     text_add(t, "        sum[c] = *(const lanes *)(out + c * LANES) * shrink;\n    ROLLED\n");
     text_add(t, "    for (ptrdiff_t t = 0; t < keys; t++) {\n");
@@ -164,11 +166,16 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
 static void emit_values_careful(Attend *a, Text *t)
 {
     text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
-    text_add(t, "static void %s(const float *restrict weight, const float *restrict v, ptrdiff_t step, ptrdiff_t t0,\n",
-             a->values_careful);
-    text_pad(t, 13 + strlen(a->values_careful));
-    text_add(t,
-             "const ptrdiff_t *from, const ptrdiff_t *to, const float *shrink, float *restrict out, int columns)\n{\n");
+    static const char *const items[] = {"const float *restrict weight",
+                                        "const float *restrict v",
+                                        "ptrdiff_t step",
+                                        "ptrdiff_t t0",
+                                        "const ptrdiff_t *from",
+                                        "const ptrdiff_t *to",
+                                        "const float *shrink",
+                                        "float *restrict out",
+                                        "int columns"};
+    head(a, t, "void", a->values_careful, items, 9);
     text_add(t, "    for (int row = 0; row < %d; row++) {\n        float *out_row = out + row * %lld;\n", a->rows,
              (long long)a->padded);
     text_add(t, "        for (int w = 0; w < columns; w++)\n            out_row[w] *= shrink[row];\n");
