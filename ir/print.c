@@ -281,61 +281,102 @@ static void put_call(Printer *p, const Node *n)
 
 static void put_nodes(Printer *p, const Graph *g, int indent);
 
-static void put_node(Printer *p, const Node *n, int indent, size_t names, size_t types)
+/* What a kernel does, for people: the reader skips it like any comment. */
+static void put_formula(Printer *p, const Graph *body)
 {
-    size_t margin = (size_t)indent * 2;
-    text_pad(p->out, margin);
-    text_add(p->out, "%s", n->name);
-    text_pad(p->out, margin + names);
-    text_add(p->out, " = ");
-    put_call(p, n);
-    if (n->body) {
-        text_add(p->out, " {\n");
-        put_nodes(p, n->body, indent + 1);
-        text_pad(p->out, margin);
-        text_char(p->out, '}');
+    enum { LONGEST = 96 };
+    Text line = text_new(p->arena);
+    for (int i = 0; i < body->n_results; i++) {
+        text_add(&line, i ? ", " : "");
+        expression_print(body, i, &line);
     }
+    if (line.length <= LONGEST)
+        text_add(p->out, "   # %s", line.data);
+}
+
+/* The part behind the body or the columns: type and place. */
+static void put_type_and_place(Printer *p, const Node *n)
+{
     if (n->type) {
-        text_pad(p->out, n->body ? 0 : margin + types);
         text_add(p->out, " : ");
         put_type(p, n->type);
     }
     put_place(p->out, &n->place);
-    put_span(p->out, "   # ", n->at);
-    if (n->at.source)
+}
+
+typedef struct Columns {
+    size_t names, types, places;
+} Columns; /* where `=`, `:` and `#` stand, without the margin */
+
+static void put_node(Printer *p, const Node *n, int indent, const Columns *columns)
+{
+    size_t margin = (size_t)indent * 2;
+    text_pad(p->out, margin);
+    text_add(p->out, "%s", n->name);
+    text_pad(p->out, margin + columns->names);
+    text_add(p->out, " = ");
+    put_call(p, n);
+    if (n->body) {
+        text_add(p->out, " {");
+        if (n->op != OP_repeat)
+            put_formula(p, n->body);
+        text_char(p->out, '\n');
+        put_nodes(p, n->body, indent + 1);
+        text_pad(p->out, margin);
+        text_char(p->out, '}');
+    }
+    if (n->type && !n->body)
+        text_pad(p->out, margin + columns->types);
+    put_type_and_place(p, n);
+    if (n->at.source) {
+        text_pad(p->out, n->body ? 0 : margin + columns->places);
+        put_span(p->out, "   # ", n->at);
         put_span(p->out, " via ", n->via);
+    }
     text_char(p->out, '\n');
 }
 
-/* The widths that align `=` and `:` in a block; long lines stick out instead of pushing all others to the right. */
-static void measure(Printer *p, const Graph *g, size_t *names, size_t *types)
+static void widen(size_t *column, size_t width, size_t limit)
 {
-    enum { WIDEST_NAME = 24, WIDEST_CALL = 72 };
+    if (width <= limit && width > *column)
+        *column = width;
+}
+
+/* Long lines stick out of a column instead of pushing all others to the right. */
+static Columns measure(Printer *p, const Graph *g)
+{
+    enum { WIDEST_NAME = 24, WIDEST_CALL = 72, WIDEST_LINE = 110 };
+    Columns columns = {0, 0, 0};
     Text draft = text_new(p->arena), *out = p->out;
-    *names = *types = 0;
     for (const Node *n = g->first; n; n = n->next)
-        if (!is_param(n) && strlen(n->name) <= WIDEST_NAME && strlen(n->name) > *names)
-            *names = strlen(n->name);
+        if (!is_param(n))
+            widen(&columns.names, strlen(n->name), WIDEST_NAME);
     p->out = &draft;
-    for (const Node *n = g->first; n; n = n->next) {
-        if (is_param(n) || n->body)
-            continue;
-        draft.length = 0;
-        put_call(p, n);
-        size_t width = (*names > strlen(n->name) ? *names : strlen(n->name)) + 3 + draft.length;
-        if (width <= WIDEST_CALL && width > *types)
-            *types = width;
-    }
+    for (int pass = 0; pass < 2; pass++) /* calls decide where types begin, then types where locations do */
+        for (const Node *n = g->first; n; n = n->next) {
+            if (is_param(n) || n->body)
+                continue;
+            draft.length = 0;
+            put_call(p, n);
+            size_t name = strlen(n->name) > columns.names ? strlen(n->name) : columns.names,
+                   width = name + 3 + draft.length;
+            draft.length = 0;
+            put_type_and_place(p, n);
+            if (pass == 0)
+                widen(&columns.types, width, WIDEST_CALL);
+            else
+                widen(&columns.places, (width > columns.types ? width : columns.types) + draft.length, WIDEST_LINE);
+        }
     p->out = out;
+    return columns;
 }
 
 static void put_nodes(Printer *p, const Graph *g, int indent)
 {
-    size_t names, types;
-    measure(p, g, &names, &types);
+    Columns columns = measure(p, g);
     for (const Node *n = g->first; n; n = n->next)
         if (!is_param(n))
-            put_node(p, n, indent, names, types);
+            put_node(p, n, indent, &columns);
     text_pad(p->out, (size_t)indent * 2);
     text_add(p->out, g->owner && g->owner->op == OP_repeat ? "yield" : "return");
     for (int i = 0; i < g->n_results; i++) {

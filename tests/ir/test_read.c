@@ -148,6 +148,18 @@ static void squeeze(char *text)
     *to = 0;
 }
 
+/* Formulas behind a kernel's `{` are for people only. */
+static void drop_formulas(char *text)
+{
+    char *to = text;
+    for (const char *p = text; *p; p++) {
+        *to++ = *p;
+        if (!strncmp(p, "{ # ", 4))
+            p = strchr(p, '\n') - 1;
+    }
+    *to = 0;
+}
+
 /* The texts are longer than what Check can say: only the first line that differs is shown. */
 static void check_same(const char *a, const char *b, int which)
 {
@@ -173,6 +185,7 @@ START_TEST(every_op_and_attribute_round_trips)
              *shown = arena_copy(&t.arena, first.data, first.length);
         squeeze(original);
         squeeze(shown);
+        drop_formulas(shown);
         check_same(original, shown, i);
         bench_close(&t);
     }
