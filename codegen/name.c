@@ -24,7 +24,7 @@ static const char *const reserved[] = {
     "count_from", "to_float", "to_int", "load_part", "store_part", "load_ints_part", "store_ints_part", "load_mask", "load_mask_part",
     "store_mask", "store_mask_part", "load_apart", "load_ints_apart", "load_mask_apart", "store_apart", "share", "lesser", "inside", "look_up", "floor_div", "floor_mod", "greater_int",
     "lesser_int",
-    "pause", "meet", "show", "lap", "call", "thread", "threads", "scratch", "fault", "layer", "arena", "weights",
+    "rest", "meet", "show", "lap", "call", "thread", "threads", "scratch", "fault", "layer", "arena", "weights",
 };
 
 Scope scope_new(Context *cx) {

@@ -57,18 +57,18 @@ static const Helper helpers[] = {
     {"load_apart", "/* Elements `step` apart. */\n"
                    "static inline lanes load_apart(const float *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                    "    lanes v = {0};\n"
-                   "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i * step];\n"
+                   "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step];\n"
                    "    return v;\n}\n"},
     {"load_ints_apart", "static inline ints load_ints_apart(const int *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                         "    ints v = {0};\n"
-                        "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i * step];\n"
+                        "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step];\n"
                         "    return v;\n}\n"},
     {"load_mask_apart", "static inline ints load_mask_apart(const unsigned char *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                         "    ints v = {0};\n"
-                        "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i * step] ? -1 : 0;\n"
+                        "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step] ? -1 : 0;\n"
                         "    return v;\n}\n"},
     {"store_apart", "static inline void store_apart(float *to, ptrdiff_t step, lanes v, ptrdiff_t count)\n{\n"
-                    "    for (int i = 0; i < LANES && i < count; i++)\n        to[i * step] = v[i];\n}\n"},
+                    "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            to[i * step] = v[i];\n}\n"},
     {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
     {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
     {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
