@@ -22,16 +22,16 @@ model_of() {
     esac
 }
 
-# expect STATUS NAME COMMAND...: stdout and stderr go to $work/out and $work/err.
+# expect STATUS TITLE COMMAND...: stdout and stderr go to $work/out and $work/err.
 expect() {
-    want=$1 name=$2
+    expected=$1 title=$2
     shift 2
     status=0
     "$@" >"$work/out" 2>"$work/err" || status=$?
-    if [ "$status" = "$want" ]; then
+    if [ "$status" = "$expected" ]; then
         pass
     else
-        fail "$name: exit status $status, expected $want"
+        fail "$title: exit status $status, expected $expected"
         tail -n 5 "$work/out"
         tail -n 5 "$work/err"
     fi
