@@ -5,7 +5,7 @@
  * A kernel's body is closed: it reads only its own parameters.
  *
  * Axes have names. Elementwise operators align their inputs by axis NAME: the result has the first input's axes in order, then the axes
- * only the second has, and so on. Nothing is ever stretched because its size happens to be 1. Inside one type all axis names differ.
+ * only the second has, and so on (`where`: those of the two values, then of the condition). Nothing is ever stretched because its size happens to be 1. Inside one type all axis names differ.
  *
  * Two levels: GRAPH (mathematics) and KERNEL (fused kernels with places in memory). ops.def says at which level an op may stand. */
 #ifndef ATTAR_IR_IR_H
@@ -220,7 +220,8 @@ void attrs_copy(Context *cx, Node *to, const Node *from);
 /* ---- shape rules (infer.c) ---------------------------------------------------------------------------------------------------------- */
 
 /* The type that the op gives for these inputs and attributes, or NULL and a reason (a sentence without a full stop that names axes).
- * `declared` is needed by leaves, view, cast, transpose and dot (order of the result's axes); NULL elsewhere lets the rule choose. */
+ * `declared` is needed by leaves, views, cast and concat, and says the order of dot's axes; elsewhere the rule alone decides (and NULL will do).
+ * A node with several results has no type of its own: NULL and no reason. */
 const Type *infer_type(Context *cx, const Node *n, const Type *declared, const char **reason);
 
 /* ---- text (print.c, read.c) ---------------------------------------------------------------------------------------------------------- */
