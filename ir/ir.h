@@ -5,7 +5,8 @@
  * A kernel's body is closed: it reads only its own parameters.
  *
  * Axes have names. Elementwise operators align their inputs by axis NAME: the result has the first input's axes in order, then the axes
- * only the second has, and so on (`where`: those of the two values, then of the condition). Nothing is ever stretched because its size happens to be 1. Inside one type all axis names differ.
+ * only the second has, and so on (`where`: those of the two values, then of the condition). Nothing is ever stretched because its size
+ * happens to be 1. Inside one type all axis names differ.
  *
  * Two levels: GRAPH (mathematics) and KERNEL (fused kernels with places in memory). ops.def says at which level an op may stand. */
 #ifndef ATTAR_IR_IR_H
