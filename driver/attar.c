@@ -124,13 +124,12 @@ attar_status attar_compile(const attar_options *o, attar_model **out, attar_erro
         return out_of_memory(error);
     jmp_buf way_back;
     m->threads = threads;
-    memset(&m->c, 0, sizeof m->c);
+    compile_begin(&m->c);
     guard(&m->c.arena, &way_back);
     if (setjmp(way_back)) {
         attar_model_free(m);
         return out_of_memory(error);
     }
-    compile_begin(&m->c);
     if (!compile_all(&m->c, &options)) {
         attar_status status = fail_with(error, &m->c.diags);
         attar_model_free(m);
