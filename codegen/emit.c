@@ -227,17 +227,19 @@ static void put_rows(const Graph *g, int depth, Text *out) {
         }
         if (class == CLASS_LEAF || class == CLASS_VIEW || n->op == OP_get)
             continue;
-        size_t from = out->length;
-        text_add(out, " * %*s%s", 2 * depth, "", n->name);
-        do
-            text_char(out, ' ');
-        while (out->length - from < 20);
-        text_add(out, "%-8s ", op_info[n->op].name);
+        Text row = text_new(out->arena);
+        text_add(&row, "%*s%s ", 2 * depth, "", n->name);
+        text_pad(&row, 17);
+        text_add(&row, "%-8s ", op_info[n->op].name);
         for (int r = 0; n->body && r < n->body->n_results; r++) {
             if (r)
-                text_add(out, ", ");
-            expression_print(n->body, r, out);
+                text_add(&row, ", ");
+            expression_print(n->body, r, &row);
         }
+        for (int i = 0; !n->body && i < n->n_inputs; i++)
+            text_add(&row, "%s%s", i ? ", " : "", n->inputs[i]->name);
+        text_add(out, " * ");
+        put_comment_line(out, row.data, row.length, " *                           ");
         text_char(out, '\n');
     }
 }

@@ -164,6 +164,8 @@ void address_panel_term(Kernel *k, Text *t, const char *var, Stride s);  /* the 
 void put_line(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* one line of the body */
 void put_open(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* adds " {", indents what follows */
 void put_close(Kernel *k);
+void put_wrapped(Text *out, int level, const char *statement);         /* indented, broken at 120 columns, with a newline */
+void put_comment_line(Text *out, const char *line, size_t length, const char *margin);  /* the same for a comment, without one */
 /* "for (ptrdiff_t v = from; v < to; v += step)" in the usual spellings of step 1. */
 const char *loop_head(Kernel *k, const char *var, const char *from, const char *to, int64_t step);
 

@@ -37,7 +37,7 @@ const char *region_unit(Emitter *e, const Region *r) {
     for (int i = 0; i < r->n; i++) {
         long long round = r->round[i];
         if (round > 1)
-            text_add(&t, "%s(%s + %lld) / %lld * %lld", i ? " * " : "", extent_text(e->cx, r->unit[i]), round - 1, round, round);
+            text_add(&t, i ? " * ((%s + %lld) / %lld * %lld)" : "(%s + %lld) / %lld * %lld", extent_text(e->cx, r->unit[i]), round - 1, round, round);
         else
             text_add(&t, "%s%s", i ? " * " : "", extent_factor_text(e->cx, r->unit[i]));
     }

@@ -217,9 +217,7 @@ static bool is_plain(const char *text) { return !strpbrk(text, " +-*/(<>&|!~?");
 static Operand named(BodyPrinter *b, const Node *n, Operand o) {
     const char *type = o.dtype == DT_F32 ? (o.vector ? "lanes" : "float") : o.vector ? "ints" : "int";
     const char *name = kernel_local(b->k, n);
-    for (int i = 0; i < b->indent; i++)
-        text_add(b->out, "    ");
-    text_add(b->out, "%s %s = %s;\n", type, name, o.text);
+    put_wrapped(b->out, b->indent, arena_print(b->k->e->cx->arena, "%s %s = %s;", type, name, o.text));
     return operand_of(name, BINDS_ALL, o.vector, o.dtype);
 }
 

@@ -173,8 +173,8 @@ const char *stride_text(Context *cx, Stride s) {
         if (round == 1)
             text_add(&t, "%s%s", i ? " * " : "", factor);
         else
-            text_add(&t, "%s(%s + %lld) / %lld * %lld", i ? " * " : "", extent_text(cx, s.size[i].size), (long long)round - 1,
-                     (long long)round, (long long)round);
+            text_add(&t, i ? " * ((%s + %lld) / %lld * %lld)" : "(%s + %lld) / %lld * %lld", extent_text(cx, s.size[i].size),
+                     (long long)round - 1, (long long)round, (long long)round);
     }
     if (s.factor != 1 || !s.n)
         text_add(&t, "%s%lld", s.n ? " * " : "", (long long)s.factor);
@@ -246,7 +246,7 @@ const char *kernel_address(Kernel *k, const Access *a, int n, const char *const 
 enum { WIDTH = 120 };
 
 /* Where a long statement breaks best: after a comma or before an operator, as far outside of parentheses as there is one in
- * [from, limit), the last of those. 0: nowhere. */
+ * [from, limit), commas before operators, the last of those. 0: nowhere. */
 static size_t best_break(const char *text, size_t from, size_t limit) {
     size_t best = 0;
     int depth = 0, least = 1000;
@@ -255,35 +255,35 @@ static size_t best_break(const char *text, size_t from, size_t limit) {
         bool comma = i && text[i] == ' ' && text[i - 1] == ',';
         bool sign = text[i] == ' ' && text[i + 1] && strchr("+-*/<>=!&|?:", text[i + 1]) && strchr(" =<>", text[i + 2]);
         bool assigns = sign && (text[i + 1] == '=' || text[i + 2] == '=') && !strchr("<>!=", text[i + 1]);
-        if (i >= from && (comma || (sign && !assigns)) && depth <= least) {
-            least = depth;
+        int rank = 2 * depth + !comma;
+        if (i >= from && (comma || (sign && !assigns)) && rank <= least) {
+            least = rank;
             best = i;
         }
     }
     return best;
 }
 
-static void put_wrapped(Kernel *k, const char *text) {
-    size_t indent = (size_t)k->indent * 4;
+void put_wrapped(Text *out, int level, const char *text) {
+    size_t indent = (size_t)level * 4;
     bool whole = !strchr(text, '\n');
     for (int part = 0;; part++) {
         size_t margin = part ? indent + 4 : indent, room = WIDTH - margin, length = strlen(text);
         size_t at = whole && length > room ? best_break(text, room / 3, room) : 0;
         for (size_t i = 0; i < margin; i++)
-            text_char(&k->body, ' ');
+            text_char(out, ' ');
         if (!at) {
-            text_add(&k->body, "%s", text);
+            text_add(out, "%s\n", text);
             return;
         }
-        text_put(&k->body, text, at);
-        text_char(&k->body, '\n');
+        text_put(out, text, at);
+        text_char(out, '\n');
         text += at + 1;
     }
 }
 
 static void put(Kernel *k, const char *end, const char *format, va_list args) {
-    put_wrapped(k, arena_print(k->e->cx->arena, "%s%s", arena_vprint(k->e->cx->arena, format, args), end));
-    text_char(&k->body, '\n');
+    put_wrapped(&k->body, k->indent, arena_print(k->e->cx->arena, "%s%s", arena_vprint(k->e->cx->arena, format, args), end));
 }
 
 void put_line(Kernel *k, const char *format, ...) {
@@ -410,23 +410,20 @@ static void source_line(const Node *n, Text *out) {
     text_char(out, '\n');
 }
 
-/* A line of a comment, broken between words. */
-static void put_comment_line(Text *out, const char *line, size_t length, const char *margin) {
-    size_t column = 3;
+/* A line of a comment, broken between words; what follows a break starts with `margin` and four spaces. */
+void put_comment_line(Text *out, const char *line, size_t length, const char *margin) {
     for (size_t i = 0; i < length;) {
         size_t word = i;
         while (word < length && line[word] == ' ')
             word++;
         while (word < length && line[word] != ' ')
             word++;
-        if (column + (word - i) > WIDTH - 3 && i) {
+        if (text_column(out) + (word - i) > WIDTH - 3 && i) {
             text_add(out, "\n%s    ", margin);
-            column = 7;
             while (line[i] == ' ')
                 i++;
         }
         text_put(out, line + i, word - i);
-        column += word - i;
         i = word;
     }
 }

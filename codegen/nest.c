@@ -136,7 +136,7 @@ static Operand iota_value(Nest *nest, const Node *n) {
         const char *text = from_zero ? l->var : arena_print(arena_of(nest), "%s + %s", kernel_size(nest->k, start->extent), l->var);
         if (nest->lane == n->type->axis[0].name)
             return operand_of(arena_print(arena_of(nest), "count_from(%s)", text), BINDS_ALL, true, DT_I32);
-        return operand_of(arena_print(arena_of(nest), "(int)(%s)", text), BINDS_UNARY, false, DT_I32);
+        return operand_of(arena_print(arena_of(nest), strchr(text, ' ') ? "(int)(%s)" : "(int)%s", text), BINDS_UNARY, false, DT_I32);
     }
     return (Operand){0};
 }
@@ -159,7 +159,9 @@ static const char *row_of(Nest *nest, const Node *n) {
     if (row)
         return row;
     Operand id = nest_value(nest, n->inputs[1]);
-    row = scope_name(&nest->k->names, arena_print(arena_of(nest), "%s_at", n->inputs[1]->name));
+    int param = param_index(nest, n->inputs[1]);
+    const char *ids = param < 0 ? n->inputs[1]->name : nest->params[param].name;
+    row = scope_name(&nest->k->names, arena_print(arena_of(nest), "%s_at", ids));
     const char *index = id.vector ? arena_print(arena_of(nest), "%s[0]", operand_text(nest->k->e->cx, id, BINDS_ALL)) : id.text;
     put_line(nest->k, "const ptrdiff_t %s = inside(%s, %s, %d, %s);", row, index, bound_of(nest, n), fault_number(nest, n->inputs[1]),
              kernel_fault(nest->k));

@@ -24,11 +24,16 @@ static const Helper helpers[] = {
     {"splat", "static inline lanes splat(float value) { return value - (lanes){0}; }\n"},
     {"splat_int", "static inline ints splat_int(int value) { return value + (ints){0}; }\n"},
     {"splat_mask", "static inline ints splat_mask(int value) { return (value ? -1 : 0) + (ints){0}; }\n"},
-    {"count_from", "static inline ints count_from(int first) { return first + (ints){&}; }\n"},
     {"to_float", "static inline lanes to_float(ints v) { return __builtin_convertvector(v, lanes); }\n"},
     {"to_int", "static inline ints to_int(lanes v) { return __builtin_convertvector(v, ints); }\n"},
     {"select_int", "static inline ints select_int(ints when, ints yes, ints no) { return (when & yes) | (~when & no); }\n"},
     {"select", "static inline lanes select(ints when, lanes yes, lanes no) { return (lanes)((when & (ints)yes) | (~when & (ints)no)); }\n"},
+    {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
+    {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
+    {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
+    {"lesser_int", "static inline int lesser_int(int a, int b) { return a < b ? a : b; }\n"},
+    {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},
+    {"count_from", "static inline ints count_from(int first)\n{\n    return first + (ints){&};\n}\n"},
     {"load_part", "/* The first `count` of a vector; the rest is 0. */\n"
                   "static inline lanes load_part(const float *from, ptrdiff_t count)\n{\n"
                   "    if (count >= LANES)\n        return *(const lanes_at *)from;\n"
@@ -47,7 +52,7 @@ static const Helper helpers[] = {
                        "    return v;\n}\n"},
     {"store_ints_part", "static inline void store_ints_part(int *to, ints v, ptrdiff_t count)\n{\n"
                         "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i];\n}\n"},
-    {"load_mask", "static inline ints load_mask(const unsigned char *from) { return __builtin_convertvector(*(const bytes_at *)from, ints) != 0; }\n"},
+    {"load_mask", "static inline ints load_mask(const unsigned char *from)\n{\n    return __builtin_convertvector(*(const bytes_at *)from, ints) != 0;\n}\n"},
     {"load_mask_part", "static inline ints load_mask_part(const unsigned char *from, ptrdiff_t count)\n{\n"
                        "    ints v = {0};\n"
                        "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i] ? -1 : 0;\n"
@@ -69,11 +74,6 @@ static const Helper helpers[] = {
                         "    return v;\n}\n"},
     {"store_apart", "static inline void store_apart(float *to, ptrdiff_t step, lanes v, ptrdiff_t count)\n{\n"
                     "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            to[i * step] = v[i];\n}\n"},
-    {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
-    {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
-    {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
-    {"lesser_int", "static inline int lesser_int(int a, int b) { return a < b ? a : b; }\n"},
-    {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},
     {"share", "/* Where part number `part` of `total` tasks begins. */\n"
               "static inline ptrdiff_t share(ptrdiff_t total, ptrdiff_t part, ptrdiff_t parts) { return total * part / parts; }\n"},
     {"inside", "/* The index, or 0 and a note in `fault` if it is not in 0 .. bound. */\n"
@@ -124,16 +124,15 @@ void emit_prelude(Emitter *e, const char *rest, Text *out) {
             used[i] = used[j] && mentions(helpers[j].text, helpers[i].name);
     }
     text_add(out, "#include <stddef.h>\n#include <stdint.h>\n\n");
-    bool gap = false;
+    char before = 't';                  /* a typedef, a line, or a block of lines */
     for (int i = 0; i < HELPERS; i++) {
         if (!used[i])
             continue;
-        bool type = !strncmp(helpers[i].text, "typedef", 7), block = strstr(helpers[i].text, "\n{") != NULL;
-        if (gap && !type && (block || !strncmp(helpers[i].text, "/*", 2)))
+        const char *text = helpers[i].text;
+        char kind = !strncmp(text, "typedef", 7) ? 't' : strchr(text, '\n')[1] ? 'b' : 'l';
+        if (kind != before || kind == 'b')
             text_char(out, '\n');
-        if (!type && !gap)
-            text_char(out, '\n');
-        gap = !type;
-        print_helper(e->target, helpers[i].text, out);
+        before = kind;
+        print_helper(e->target, text, out);
     }
 }

@@ -174,7 +174,10 @@ static void finish_item(Rows *rows, Reduction *r) {
             put_line(k, "%s = %s == -__builtin_inff() ? 0.0f : %s;", r->name, r->name, r->name);
         return;
     }
-    put_line(k, "const %s %s = %s;", type, r->name, value);
+    if (value == r->acc)
+        r->name = r->acc;
+    else
+        put_line(k, "const %s %s = %s;", type, r->name, value);
     if (r->step != STEP_WEIGHT)
         body_define(&rows->nest.printer, r->node, operand_of(r->name, BINDS_ALL, vector, DT_F32));
 }
