@@ -28,6 +28,18 @@ static const char *const own_words[] = {
     "now",   "base",  "keys",       "key",       "is",      "least",     "past_last",  "kept",
 };
 
+/* One level deeper: what stands under an `if` or `for` without braces. */
+static void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put_inner(Kernel *k, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    k->indent++;
+    put_line(k, "%s", arena_vprint(k->e->cx->arena, format, args));
+    k->indent--;
+    va_end(args);
+}
+
 static bool need_const(Attend *a, const Type *type, const char *axis, int64_t *out)
 {
     int at = type_find(type, axis);
@@ -177,18 +189,18 @@ static void emit_rows(Attend *a)
     put_line(k, "most[row] = -__builtin_inff();");
     put_line(k, "total[row] = 0.0f;");
     put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->padded);
-    put_line(k, "    out_row[i] = 0.0f;");
+    put_inner(k, "out_row[i] = 0.0f;");
     put_open(k, "if (row >= count)");
     put_line(k, "for (int i = 0; i < %lld; i++)", head);
-    put_line(k, "    query_row[i] = 0.0f;");
+    put_inner(k, "query_row[i] = 0.0f;");
     put_line(k, "continue;");
     put_close(k);
     Text before = k->body;
     k->body = text_new(k->e->cx->arena);
     put_line(k, "const float *from = %s;", address_of(a, &a->q));
     put_line(k, "for (int i = 0; i < %lld; i++)", head);
-    put_line(k, "    query_row[i] = from[%s]%s;", at,
-             scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
+    put_inner(k, "query_row[i] = from[%s]%s;", at,
+              scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
     put_line(k, "end[row] = keys;");
     attend_emit_bounds(a);
     Text after = k->body;
@@ -219,7 +231,7 @@ static void emit_block_ranges(Attend *a)
     put_line(k, "last_key = larger(last_key, to[row]);");
     put_close(k);
     put_line(k, "if (first_key >= last_key)");
-    put_line(k, "    continue;");
+    put_inner(k, "continue;");
 }
 
 static void emit_softmax_call(Attend *a, const char *arguments, const char *low, const char *high)
@@ -230,28 +242,27 @@ static void emit_softmax_call(Attend *a, const char *arguments, const char *low,
              a->softmax, ATTEND_STEP, low, high, a->mask.keys.count ? ", open, holes" : "", arguments);
 }
 
+static void emit_values_row_call(Attend *a, const char *function, const char *plus)
+{
+    put_line(a->k,
+             "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
+             "to[row] - from[row], shrink[row], out + row * %lld%s);",
+             function, ATTEND_STEP, plus, (long long)a->padded, plus);
+}
+
 static void emit_values_row_calls(Attend *a)
 {
     Kernel *k = a->k;
-    Context *cx = k->e->cx;
     long long group = (long long)attend_group(a, true) * a->lanes, rest = attend_rest(a, true);
-    const char *format = "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
-                         "to[row] - from[row],";
-    const char *next = "%*sshrink[row], out + row * %lld%s);";
-    if (rest > 0) {
-        bool loop = rest > group;
-        if (loop)
-            put_open(k, "for (int w = 0; w < %lld; w += %lld)", rest, group);
-        put_line(k, format, a->values_row, ATTEND_STEP, loop ? " + w" : "");
-        put_line(k, next, (int)strlen(a->values_row) + 1, "", (long long)a->padded, loop ? " + w" : "");
-        if (loop)
-            put_close(k);
+    if (rest > group) {
+        put_open(k, "for (int w = 0; w < %lld; w += %lld)", rest, group);
+        emit_values_row_call(a, a->values_row, " + w");
+        put_close(k);
+    } else if (rest > 0) {
+        emit_values_row_call(a, a->values_row, "");
     }
-    if (rest < a->width) {
-        const char *plus = rest ? arena_print(cx->arena, " + %lld", rest) : "";
-        put_line(k, format, a->values_row_rest, ATTEND_STEP, plus);
-        put_line(k, next, (int)strlen(a->values_row_rest) + 1, "", (long long)a->padded, plus);
-    }
+    if (rest < a->width)
+        emit_values_row_call(a, a->values_row_rest, rest ? arena_print(k->e->cx->arena, " + %lld", rest) : "");
 }
 
 /* Few rows, as in decoding: a tile would be mostly empty, so they go one by one. */
@@ -262,9 +273,10 @@ static void emit_few(Attend *a, const char *softmax)
     put_open(k, "for (int row = 0; row < count; row++)");
     put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
              panels * KEY_PANEL);
-    put_line(k, "    %s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d,",
-             a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL);
-    put_line(k, "    %*sscore + row * %d + (t - t0));", (int)strlen(a->scores_row) + 1, "", ATTEND_STEP);
+    put_inner(k,
+              "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
+              "score + row * %d + (t - t0));",
+              a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, ATTEND_STEP);
     emit_softmax_call(a, softmax, "from[row]", "to[row]");
     emit_values_row_calls(a);
     put_close(k);
@@ -275,12 +287,12 @@ static void emit_few(Attend *a, const char *softmax)
 static void emit_values_call(Attend *a, const char *function, const char *plus, long long columns)
 {
     Kernel *k = a->k;
-    put_line(
-        k, "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, last_key - first_key,",
-        function, plus);
-    put_line(k, "     %*sshrink, out%s))", (int)strlen(function), "", plus);
-    put_line(k, "    %s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus,
-             plus, columns);
+    put_line(k,
+             "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, "
+             "last_key - first_key, shrink, out%s))",
+             function, plus, plus);
+    put_inner(k, "%s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus,
+              plus, columns);
 }
 
 static void emit_values_calls(Attend *a)
@@ -312,7 +324,7 @@ static void emit_block(Attend *a, const char *open, const char *softmax)
     emit_few(a, softmax);
     put_close(k);
     put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
-    put_line(k, "    %s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
+    put_inner(k, "%s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
     bool indices = mentions_row(a, softmax);
     if (indices)
         put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
@@ -334,7 +346,7 @@ static void emit_store(Attend *a)
     put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
     put_line(k, "float *to = %s;", address_of(a, &a->out));
     put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
-    put_line(k, "    to[i] = out[row * %lld + i] * part;", (long long)a->padded);
+    put_inner(k, "to[i] = out[row * %lld + i] * part;", (long long)a->padded);
     put_close(k);
 }
 
@@ -398,9 +410,8 @@ static void emit_comment(Attend *a)
     type_print(n->type, &out);
     expression_print(n->body, 0, &body);
     double scale = attr_float(n, ATTR_scale, 1);
-    const char *score = n->body->params[0]->name ? n->body->params[0]->name : "score";
     text_add(t, "%s = softmax over %s of (%s) * %s\n", a->out.name, a->key_axis, body.data, a->v.name);
-    text_add(t, "%s = ", score);
+    text_add(t, "s = ");
     if (scale != 1) {
         text_float(t, (float)scale);
         text_add(t, " * ");
