@@ -1,0 +1,217 @@
+/* Memory plans, carried out: every kernel stamps what it writes, every reader finds its stamp, rounds of repeats included. A kernel may write
+ * over an input only where it stands exactly, and never over what a product sums. */
+#include "tests/passes/passes_test.h"
+#include "tests/driver/random_graph.h"
+
+typedef struct Machine {
+    const Graph *model;
+    const int64_t *sizes;
+    int64_t *base, *units;              /* by region */
+    int64_t bytes;
+    int *blocks;                        /* who wrote each block of 64 bytes */
+    int *stamp;                         /* by node id: what its value was stamped with */
+    int next;
+    const char *what;
+} Machine;
+
+enum { BLOCK = 64 };
+
+static int64_t rounded(int64_t size, int64_t round)
+{
+    return round > 1 ? (size + round - 1) / round * round : size;
+}
+
+static Machine machine_new(Fixture *f, const Graph *g, const int64_t *sizes, const char *what)
+{
+    Machine m = {.model = g, .sizes = sizes, .what = what};
+    m.base = arena_array(&f->arena, (size_t)g->n_regions + 1, sizeof *m.base);
+    m.units = arena_array(&f->arena, (size_t)g->n_regions + 1, sizeof *m.units);
+    for (int r = 0; r < g->n_regions; r++) {
+        const Region *region = &g->regions[r];
+        ck_assert_int_eq(region->peak % BLOCK, 0);
+        ck_assert(region->lower_bound <= region->peak);
+        m.units[r] = 1;
+        for (int i = 0; i < region->n; i++)
+            m.units[r] *= rounded(extent_value(region->unit[i], g, sizes), region->round[i]);
+        m.base[r] = m.bytes;
+        m.bytes += region->peak * m.units[r];
+    }
+    m.blocks = arena_array(&f->arena, (size_t)(m.bytes / BLOCK) + 1, sizeof *m.blocks);
+    m.stamp = arena_array(&f->arena, (size_t)g->next_id + 1, sizeof *m.stamp);
+    return m;
+}
+
+static const Node *storage(const Node *n)
+{
+    while (op_info[n->op].class == CLASS_VIEW)
+        n = n->inputs[0];
+    return n;
+}
+
+static void range(const Machine *m, const Node *n, int64_t *first, int64_t *last)
+{
+    const char *keys = attr_name(n, ATTR_layout) ? attr_name(n, ATTR_keys) : NULL;
+    int64_t bytes = (int64_t)dtype_size(n->type->dtype), at = m->base[n->place.region] + n->place.offset * m->units[n->place.region];
+    for (int i = 0; i < n->type->rank; i++)
+        bytes *= rounded(extent_value(n->type->axis[i].size, m->model, m->sizes), n->type->axis[i].name == keys ? KEY_PANEL : 1);
+    ck_assert_msg(at % BLOCK == 0 && at + bytes <= m->bytes, "%s: %s lies outside the arena", m->what, n->name);
+    *first = at / BLOCK;
+    *last = (at + bytes + BLOCK - 1) / BLOCK;
+}
+
+static void check_read(const Machine *m, const Node *reader, const Node *value)
+{
+    const Node *s = storage(value);
+    int64_t first, last;
+    if (s->place.kind != PLACE_ARENA)
+        return;
+    range(m, s, &first, &last);
+    for (int64_t b = first; b < last; b++)
+        ck_assert_msg(m->blocks[b] == m->stamp[s->id], "%s: `%s` reads `%s`, but it was written over", m->what, reader->name, s->name);
+}
+
+static bool may_lie_over(const Node *kernel, int i, const Node *result)
+{
+    const Node *s = storage(kernel->inputs[i]);
+    bool summed = kernel->op == OP_gemm && i <= attr_int(kernel, ATTR_weights, 1);
+    return kernel->type && !summed && kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat &&
+           s->place.offset == result->place.offset && type_equal(kernel->inputs[i]->type, result->type);
+}
+
+static void check_write(Machine *m, const Node *kernel, const Node *value)
+{
+    int64_t first, last;
+    ck_assert_msg(value->place.kind == PLACE_ARENA || value->place.kind == PLACE_OUTPUT, "%s: `%s` has no place", m->what, value->name);
+    if (value->place.kind != PLACE_ARENA)
+        return;
+    range(m, value, &first, &last);
+    for (int i = 0; i < kernel->n_inputs; i++) {
+        const Node *s = storage(kernel->inputs[i]);
+        int64_t from, to;
+        if (s->place.kind != PLACE_ARENA)
+            continue;
+        range(m, s, &from, &to);
+        ck_assert_msg(to <= first || last <= from || may_lie_over(kernel, i, value), "%s: `%s` is written over its own input `%s`", m->what, value->name, s->name);
+    }
+    m->stamp[value->id] = ++m->next;
+    for (int64_t b = first; b < last; b++)
+        m->blocks[b] = m->next;
+}
+
+/* Two results of one kernel do not overlap: the second stamp would have destroyed the first. */
+static void check_writes(Machine *m, const Node *kernel)
+{
+    if (kernel->type) {
+        check_write(m, kernel, kernel);
+        return;
+    }
+    for (const Node *n = kernel->next; n; n = n->next)
+        if (n->op == OP_get && n->inputs[0] == kernel)
+            check_write(m, kernel, n);
+    for (const Node *n = kernel->next; n; n = n->next)
+        if (n->op == OP_get && n->inputs[0] == kernel)
+            check_read(m, n, n);
+}
+
+static void same_place(const Machine *m, const Node *a, const Node *b)
+{
+    ck_assert_msg(a->place.kind == PLACE_ARENA && b->place.kind == PLACE_ARENA && a->place.region == b->place.region && a->place.offset == b->place.offset,
+                  "%s: `%s` and `%s` are one carried value in two places", m->what, a->name, b->name);
+}
+
+static void run_nodes(Machine *m, const Graph *g);
+
+static void run_repeat(Machine *m, const Node *repeat)
+{
+    const Graph *body = repeat->body;
+    int stamps[64];
+    ck_assert_int_lt(repeat->n_inputs, 64);
+    for (int i = 0; i < repeat->n_inputs; i++) {
+        same_place(m, repeat->inputs[i], body->params[i + 1]);
+        same_place(m, body->params[i + 1], body->results[i].value);
+        stamps[i] = m->stamp[repeat->inputs[i]->id];
+    }
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < repeat->n_inputs; i++)
+            m->stamp[body->params[i + 1]->id] = stamps[i];
+        run_nodes(m, body);
+        for (int i = 0; i < repeat->n_inputs; i++) {
+            check_read(m, repeat, body->results[i].value);
+            stamps[i] = m->stamp[body->results[i].value->id];
+        }
+    }
+    if (repeat->type) {
+        same_place(m, repeat, body->params[1]);
+        m->stamp[repeat->id] = stamps[0];
+    }
+    for (const Node *n = repeat->next; n; n = n->next)
+        if (n->op == OP_get && n->inputs[0] == repeat) {
+            same_place(m, n, body->params[1 + attr_int(n, ATTR_index, 0)]);
+            m->stamp[n->id] = stamps[attr_int(n, ATTR_index, 0)];
+        }
+}
+
+static void run_nodes(Machine *m, const Graph *g)
+{
+    for (const Node *n = g->first; n; n = n->next) {
+        bool kernel = op_info[n->op].class == CLASS_KERNEL || n->op == OP_dot || n->op == OP_concat;
+        if (n->op != OP_get && op_info[n->op].class != CLASS_VIEW)
+            for (int i = 0; i < n->n_inputs; i++)
+                check_read(m, n, n->inputs[i]);
+        if (n->op == OP_repeat)
+            run_repeat(m, n);
+        if (kernel)
+            check_writes(m, n);
+    }
+}
+
+static void check_plan(Fixture *f, const Graph *g, const int64_t *sizes, const char *what)
+{
+    Machine m = machine_new(f, g, sizes, what);
+    run_nodes(&m, g);
+    for (int i = 0; i < g->n_results; i++) {
+        const Node *v = g->results[i].value;
+        ck_assert_msg(v->place.kind == PLACE_OUTPUT && v->place.index == i, "%s: result %d is not written straight to the caller", what, i);
+    }
+    ck_assert_int_eq(plan_arena_bytes(g, sizes, NULL), m.bytes + BLOCK);
+}
+
+static const struct { const char *model, *golden; } models[] = {{"bert", "bert"}, {"gpt2", "gpt2"}, {"llama", "llama"}, {"minilm", "minilm"}};
+
+START_TEST(test_models)
+{
+    Fixture f;
+    fixture_open(&f);
+    Graph *g = fixture_model(&f, models[_i / PASS_COUNT].model, models[_i / PASS_COUNT].golden);
+    PassOptions options = {0};
+    options.off[_i % PASS_COUNT] = true;
+    ck_assert_msg(passes_run(&f.cx, g, &options, &f.remarks, NULL), "%s", fixture_said(&f));
+    Call call[] = {{"B", 2}, {"S", 19}, {"past", 7}};
+    check_plan(&f, g, run_new(&f, g, call, 3).sizes, models[_i / PASS_COUNT].golden);
+    fixture_close(&f);
+}
+END_TEST
+
+START_TEST(test_random)
+{
+    for (uint64_t seed = (uint64_t)_i + 1; seed <= 400; seed += 4) {
+        Fixture f;
+        fixture_open(&f);
+        Gen *g = gen_model(&f.cx, seed);
+        PassOptions options = {0};
+        options.off[seed % PASS_COUNT] = true;
+        ck_assert_msg(passes_run(&f.cx, g->model, &options, &f.remarks, NULL), "seed %llu: %s", (unsigned long long)seed, fixture_said(&f));
+        int64_t sizes[] = {2, 33};
+        gen_inputs(g, sizes[0], sizes[1]);
+        check_plan(&f, g->model, sizes, arena_print(&f.arena, "seed %llu", (unsigned long long)seed));
+        fixture_close(&f);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *tests[] = {test_models, test_random};
+    int loops[] = {4 * PASS_COUNT, 4};
+    return run_suite("memory plans", tests, loops, 2);
+}
