@@ -1,4 +1,5 @@
-/* Emitted C as a library in this process: clang on a pipe, a shared object in the build tree, dlopen. For tests only. */
+/* Emitted C as a library in this process: clang on a pipe, a shared object in the build tree, dlopen. For tests only.
+ * */
 #ifndef ATTAR_TESTS_NATIVE_H
 #define ATTAR_TESTS_NATIVE_H
 
@@ -24,7 +25,8 @@ static inline int native_run(const char *const *arguments)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* The text compiled for `target` with every warning an error, and loaded; NULL if clang refuses. `extra`: more flags, NULL-terminated. */
+/* The text compiled for `target` with every warning an error, and loaded; NULL if clang refuses. `extra`: more flags,
+ * NULL-terminated. */
 static inline void *native_load(const char *text, const char *name, const Target *target, const char *const *extra)
 {
     char source[512], object[512];

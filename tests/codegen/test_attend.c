@@ -1,6 +1,8 @@
-/* attend: KERNEL text -> C -> clang -> run, against the float64 interpreter, over sizes on both sides of every tile's edge.
+/* attend: KERNEL text -> C -> clang -> run, against the float64 interpreter, over sizes on both sides of every tile's
+ * edge.
  *
- * One compile serves all sizes of a shape. Keys and values hold NaN and infinity at some places: the interpreter says which
+ * One compile serves all sizes of a shape. Keys and values hold NaN and infinity at some places: the interpreter says
+ * which
  * results may see them. Every run is repeated with 2 and 3 threads and must give the same bits. */
 #include <check.h>
 #include <math.h>
@@ -65,7 +67,7 @@ static const Shape shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* ---- one compiled shape ------------------------------------------------------------------------------------------------------------ */
+/* ---- one compiled shape ------------------------------------------------------------------------------------------ */
 
 typedef int (*Entry)(const void *call, ptrdiff_t thread);
 typedef size_t (*ArenaBytes)(const int64_t *sizes, ptrdiff_t threads);
@@ -145,7 +147,7 @@ static uint32_t bench_random(Bench *b)
     return (uint32_t)(b->state >> 33);
 }
 
-/* ---- one run --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one run ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Worker {
     Entry run;
@@ -415,7 +417,7 @@ START_TEST(extreme_scores)
 }
 END_TEST
 
-/* ---- under a sanitizer, as a program of its own -------------------------------------------------------------------------------------------- */
+/* ---- under a sanitizer, as a program of its own ------------------------------------------------------------------ */
 
 /* A main that runs the model on exactly as much memory as it may touch, for many sizes. */
 static void add_main(Bench *b, Text *t)

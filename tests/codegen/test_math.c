@@ -146,7 +146,8 @@ static double ulp_of(double r)
     return (double)nextafterf(a, INFINITY) - a;
 }
 
-/* Updates the worst errors; false if the result is of the wrong kind (NaN, infinity, garbage below the normal numbers). */
+/* Updates the worst errors; false if the result is of the wrong kind (NaN, infinity, garbage below the normal
+ * numbers). */
 static bool judge(const Row *row, float x, float y, double r, double *ulp, double *absolute)
 {
     if (isnan(x) || isnan(r) || isnan(y))
