@@ -125,9 +125,15 @@ uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
     }
     PackItem item = new_item(e, weight);
     stored_strides(weight, strides);
-    item.n_rank = weight->type->rank;
-    for (int i = 0; i < item.n_rank; i++)
-        item.n[i] = (PackDim){weight->type->axis[i].size.base, strides[i]};
+    /* The last axis as the contracted one: the same order, and packing needs no entry for each element. */
+    int rank = weight->type->rank;
+    for (int i = 0; i < rank; i++) {
+        PackDim dim = {weight->type->axis[i].size.base, strides[i]};
+        if (i + 1 < rank)
+            item.n[item.n_rank++] = dim;
+        else
+            item.k[item.k_rank++] = dim;
+    }
     if (weight->op == OP_table) {
         const Attr *table = node_attr(weight, ATTR_table);
         float *data = arena_array(e->cx->arena, (size_t)table->floats.count, sizeof *data);
