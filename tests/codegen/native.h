@@ -1,5 +1,4 @@
-/* Emitted C as a library in this process: clang on a pipe, a shared object in the build tree, dlopen. For tests only.
- * */
+/* Emitted C as a library in this process: clang, a shared object in the build tree, dlopen. For tests only. */
 #ifndef ATTAR_TESTS_NATIVE_H
 #define ATTAR_TESTS_NATIVE_H
 

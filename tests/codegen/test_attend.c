@@ -2,8 +2,7 @@
  * edge.
  *
  * One compile serves all sizes of a shape. Keys and values hold NaN and infinity at some places: the interpreter says
- * which
- * results may see them. Every run is repeated with 2 and 3 threads and must give the same bits. */
+ * which results may see them. Every run is repeated with 2 and 3 threads and must give the same bits. */
 #include <check.h>
 #include <math.h>
 #include <pthread.h>
