@@ -209,7 +209,7 @@ static void put_run(Emitter *e, Text *out) {
     put_sizes(e, "call", false, arena_print(arena_of(e), "%s%s", body.data, s->calls.data), out);
     text_put(out, body.data, body.length);
     if (e->options->timing)
-        text_add(out, "    uint64_t %s = call->clock ? call->clock() : 0;\n", s->since);
+        text_add(out, "    uint64_t %s = thread == 0 && call->clock ? call->clock() : 0;\n", s->since);
     if (!mentions(s->calls.data, "thread") && !s->scratch_used)
         text_add(out, "    (void)thread;\n");
     text_add(out, "\n%s    return 0;\n}\n", s->calls.data);
@@ -252,18 +252,20 @@ static const char *base_name(const char *path) {
 static void put_header(Emitter *e, Text *out) {
     const Graph *m = e->model;
     text_add(out, "/* %s, from %s. Emitted for %s (%d float lanes).\n *\n", m->name, base_name(m->file), e->target->name, e->target->lanes);
+    Text line = text_new(arena_of(e));
     for (int i = 0; i < m->n_results; i++) {
-        text_add(out, " * %s ", m->results[i].name);
-        type_print(m->results[i].value->type, out);
-        text_add(out, i + 1 < m->n_results ? "\n" : "   from");
+        text_add(&line, i ? ", %s " : "%s ", m->results[i].name);
+        type_print(m->results[i].value->type, &line);
     }
     for (int i = 0; i < m->n_params; i++) {
-        text_add(out, "%s %s ", i ? "," : "", m->params[i]->name);
-        type_print(m->params[i]->type, out);
+        text_add(&line, i ? ", %s " : "   from %s ", m->params[i]->name);
+        type_print(m->params[i]->type, &line);
     }
     for (int i = 0, n = 0; i < m->n_symbols; i++)
         if (m->symbols[i]->high != SYMBOL_UNBOUNDED)
-            text_add(out, "%s%s <= %lld", n++ ? ", " : "   ", m->symbols[i]->name, (long long)m->symbols[i]->high);
+            text_add(&line, "%s%s <= %lld", n++ ? ", " : "   ", m->symbols[i]->name, (long long)m->symbols[i]->high);
+    text_add(out, " * ");
+    put_comment_line(out, line.data, line.length, " * ");
     text_add(out, "\n *\n");
     put_rows(m, 0, out);
     text_add(out, " */\n");

@@ -27,6 +27,10 @@ typedef struct Trial {
     int64_t past;                       /* filled length of the caches */
     Value *caches;                      /* the interpreter's */
     unsigned char *cache_memory[8];
+    int64_t fault[4];                   /* of the last run */
+    void (*tap)(void *state, int64_t kernel, int64_t layer, const void *data);
+    void *tap_state;
+    uint64_t *times, (*clock)(void);
     int below;                          /* whole numbers among the inputs are less than this */
     const char *const *flags;           /* more flags for clang */
 } Trial;
@@ -260,10 +264,9 @@ static inline HostTensor trial_input(Trial *t, const PlanTensor *p, const int64_
 static inline int64_t trial_run(Trial *t, const int64_t *sizes, const HostTensor *inputs, HostTensor *outputs, int threads) {
     const Plan *p = &t->out.plan;
     uint64_t slots[MAX_SLOTS];
-    static _Thread_local int64_t fault[4];
     ptrdiff_t *meet = aligned_alloc(128, 256);
     memset(meet, 0, 256);
-    memset(fault, 0, sizeof fault);
+    memset(t->fault, 0, sizeof t->fault);
     size_t bytes = t->arena_bytes(sizes, threads);
     unsigned char *arena = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
     memset(arena, 0xff, bytes);
@@ -279,8 +282,11 @@ static inline int64_t trial_run(Trial *t, const int64_t *sizes, const HostTensor
         case SLOT_SIZE: slots[i] = (uint64_t)sizes[s.index]; break;
         case SLOT_THREADS: slots[i] = (uint64_t)threads; break;
         case SLOT_MEET: slots[i] = (uintptr_t)meet; break;
-        case SLOT_FAULT: slots[i] = (uintptr_t)fault; break;
-        default: slots[i] = 0;
+        case SLOT_FAULT: slots[i] = (uintptr_t)t->fault; break;
+        case SLOT_TAP: slots[i] = (uintptr_t)t->tap; break;
+        case SLOT_TAP_STATE: slots[i] = (uintptr_t)t->tap_state; break;
+        case SLOT_TIMES: slots[i] = (uintptr_t)t->times; break;
+        case SLOT_CLOCK: slots[i] = (uintptr_t)t->clock; break;
         }
     }
     pthread_t handle[MAX_THREADS];
@@ -295,7 +301,7 @@ static inline int64_t trial_run(Trial *t, const int64_t *sizes, const HostTensor
         pthread_join(handle[i], NULL);
     free(arena);
     free(meet);
-    return fault[0];
+    return t->fault[0];
 }
 
 static inline HostTensor trial_output(Trial *t, const PlanTensor *p, const int64_t *sizes) {
