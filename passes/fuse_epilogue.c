@@ -97,13 +97,14 @@ static bool can_sink(const Epilogue *e, const Node *consumer) {
 }
 
 static void sink(Epilogue *e, Node *consumer) {
-    for (Node *n = e->gemm->next, *next; n && n != consumer; n = next) {
+    Node *moved = NULL;                 /* the first result that has been moved: they keep their order */
+    for (Node *n = e->gemm->next, *next; n && n != consumer && n != moved; n = next) {
         next = n->next;
-        if (n->op == OP_get && n->inputs[0] == e->gemm) node_move_before(n, consumer);
+        if (n->op != OP_get || n->inputs[0] != e->gemm) continue;
+        node_move_before(n, consumer);
+        if (!moved) moved = n;
     }
-    Node *first = consumer;
-    while (first->prev && first->prev->op == OP_get && first->prev->inputs[0] == e->gemm) first = first->prev;
-    node_move_before(e->gemm, first);
+    node_move_before(e->gemm, moved ? moved : consumer);
 }
 
 /* ---- predicates -------------------------------------------------------------------------------------------------------------------------------- */
@@ -139,6 +140,7 @@ static bool may_absorb(Epilogue *e, Node *value, Node *n, int index) {
         int other = result_of(e, o);
         if (o == value) continue;
         if (other >= 0 && other != index && type_equal(o->type, acc) && only_reader(o) == n && !is_kept(o)) continue;
+        if (other >= 0) return refuse(e, REMARK_MULTI_USE, value, o, SAY("`%s` is read elsewhere too, or has other columns", word_of(o)));
         if (!fits_operand(e, o, acc)) return refuse(e, REMARK_AXIS_MISMATCH, value, o, SAY("`%s` is neither the product's rows nor its columns", word_of(o)));
         here &= available(e, o);
     }
