@@ -17,7 +17,6 @@
 
 #include "runtime/compiler.h"
 #include "runtime/file.h"
-#include "runtime/trim.h"
 
 #define DEFAULT_SECONDS 120.0
 #define KEPT_BYTES ((uint64_t)1 << 30) /* the cache is pruned to this when an entry is added */
@@ -221,13 +220,5 @@ Jit *jit_compile(Context *cx, const char *c_text, size_t length, const JitOption
     if (!key || !cache_directory(cx, options->cache_dir, &dir))
         dir = NULL;
     Jit *jit = dir ? from_cache(cx, dir, key, stats) : NULL;
-    if (!jit)
-        jit = from_compiler(cx, &compiler, c_text, length, options, dir, key, stats);
-    if (jit) {
-        LLVMErrorRef (*inside)(LLVMOrcLLJITRef) = LLVMOrcDisposeLLJIT;
-        const void *code;
-        memcpy(&code, &inside, sizeof code);
-        trim_library_code(code);
-    }
-    return jit;
+    return jit ? jit : from_compiler(cx, &compiler, c_text, length, options, dir, key, stats);
 }
