@@ -202,15 +202,17 @@ static void reserve_words(Naming *w, Graph *model)
             map_set(&w->taken, words[i], w);
 }
 
-static void claim_names(Naming *w, Graph *g)
+/* `bodies`: in kernels' bodies, or outside of them. */
+static void claim_names(Naming *w, Graph *g, bool bodies)
 {
     for (Node *n = g->first; n; n = n->next) {
-        if (n->name && n->name[0])
+        bool claims = bodies == (g->level == LEVEL_BODY) && n->name && n->name[0];
+        if (claims)
             n->name = as_word(w->cx, n->name);
-        if (n->name && n->name[0] && !map_has(&w->taken, n->name))
+        if (claims && !map_has(&w->taken, n->name))
             map_set(&w->taken, n->name, n);
         if (n->body)
-            claim_names(w, n->body);
+            claim_names(w, n->body, bodies);
     }
 }
 
@@ -248,7 +250,8 @@ void graph_name_all(Context *cx, Graph *model)
 {
     Naming w = {cx, map_new(cx->arena), map_new(cx->arena)};
     reserve_words(&w, model);
-    claim_names(&w, model);
+    claim_names(&w, model, false);      /* a kernel's value has the model's word rather than what is inside of it */
+    claim_names(&w, model, true);
     give_names(&w, model);
 }
 
