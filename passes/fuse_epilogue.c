@@ -230,15 +230,28 @@ static void report(Epilogue *e) {
     for (int j = 1; j <= e->weights; j++) r->flops += product_flops(e->px, e->gemm->inputs[0], e->gemm->inputs[j]);
 }
 
+/* Several readers, one of which could have come in. Norms, which read their input again and again, are no such case. */
+static const Node *shared_with(const Node *value) {
+    const Node *found = NULL;
+    for (const Node *r = value->next; r; r = r->next) {
+        int times = 0;
+        for (int i = 0; i < r->n_inputs; i++) times += r->inputs[i] == value;
+        if (times > 1 || (times && op_info[r->op].class == CLASS_REDUCE)) return NULL;
+        if (times && !found && is_map(r) && type_same_axes(r->type, value->type)) found = r;
+    }
+    return found;
+}
+
 /* Why the next operator did not come in, one remark for each result. */
 static void report_missed(Epilogue *e) {
     e->quiet = false;
     for (Node *value = e->gemm; value; value = value->next) {
         int index = result_of(e, value);
         if (index < 0 || !value->type || read_as_result(value)) continue;
-        Node *reader = only_reader(value), *first = first_reader_in(value, value->graph);
+        Node *reader = only_reader(value);
+        const Node *first = reader ? NULL : shared_with(value);
         if (reader) may_absorb(e, value, reader, index);
-        else if (first && is_map(first) && type_same_axes(first->type, value->type))
+        else if (first)
             refuse(e, REMARK_MULTI_USE, value, first, SAY("`%s` has several readers, so it is stored", word_of(value)));
     }
 }

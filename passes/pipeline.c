@@ -20,9 +20,10 @@ const PassInfo pass_info[PASS_COUNT] = {
 
 const PassStep pipeline[] = {
     {PASS_ID_canonicalize,     "first: every later pass looks for one spelling only"},
+    {PASS_ID_cse,              "equal values become one before any of them moves out of a repeat"},
     {PASS_ID_fold,             "after one spelling is chosen, constants meet constants"},
     {PASS_ID_canonicalize,     "folded constants complete formulas: 1 / sqrt(2), sqrt(2 / pi)"},
-    {PASS_ID_cse,              "equal inputs become one value, so that projections share it"},
+    {PASS_ID_cse,              "what folding made equal becomes one value, so that projections share it"},
     {PASS_ID_dce,              "readers that are gone must not look like a second use"},
     {PASS_ID_fuse_attention,   "before other fusions take scores and masks apart"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},

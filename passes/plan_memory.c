@@ -287,8 +287,7 @@ static void remark_regions(PassContext *px, const Graph *model) {
     int64_t bytes = plan_arena_bytes(model, sizes, &least);
     Text at = text_new(px->cx->arena);
     for (int i = 0; i < model->n_symbols; i++) text_add(&at, "%s%s=%lld", i ? " " : " at ", model->symbols[i]->name, (long long)sizes[i]);
-    Remark *r = remark(px, REMARK_ANALYSIS, REMARK_ALIAS, NULL, "the arena is %lld bytes%s; no plan needs less than %lld", (long long)bytes, at.data, (long long)least);
-    r->bytes_after = (double)bytes;
+    remark(px, REMARK_ANALYSIS, REMARK_ALIAS, NULL, "the arena is %lld bytes%s; no plan needs less than %lld", (long long)bytes, at.data, (long long)least);
 }
 
 bool pass_plan_memory(PassContext *px, Graph *model) {

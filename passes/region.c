@@ -171,9 +171,38 @@ static bool can_be_result(const Group *g, const Node *n) {
     return type_equal(type_with_dtype(g->px->cx, g->root->type, DT_F32), n->type);
 }
 
+/* A reader of n outside the group that can be computed beside the root: cos and sin of one angle. */
+static bool is_sibling(const Group *g, const Node *r, const Node *n) {
+    if (g->kind != OP_map || !is_map(r) || is_kept(r) || !type_equal(r->type, g->root->type) || !stands_before(g->root, r)) return false;
+    for (int i = 0; i < r->n_inputs; i++) {
+        const Node *in = r->inputs[i];
+        bool ready = in == n || is_member(g, in) || is_inline_leaf(in) || in->graph != g->root->graph || stands_before(in, g->root);
+        if (!ready) return false;
+    }
+    return true;
+}
+
+/* Makes all readers of n outside the group results of it; false if one of them cannot be. */
+static bool take_siblings(Group *g, const Node *n) {
+    Node *found[MAX_REGION_RESULTS];
+    int count = 0;
+    if (read_as_result(n)) return false;
+    for (Node *r = n->next; r; r = r->next) {
+        bool reads = r->body && r->body->level != LEVEL_BODY && first_reader_in(n, r->body);
+        if (reads) return false;
+        for (int i = 0; i < r->n_inputs && !reads; i++) reads = r->inputs[i] == n && !is_member(g, r);
+        if (!reads) continue;
+        if (g->n_results + count == MAX_REGION_RESULTS || g->n_members + count == MAX_REGION || !is_sibling(g, r, n)) return false;
+        found[count++] = r;
+    }
+    for (int i = 0; i < count; i++) g->members[g->n_members++] = g->results[g->n_results++] = found[i];
+    return true;
+}
+
 static bool take_in(Group *g, Node *n) {
     if (n->graph != g->root->graph || is_member(g, n) || is_kept(n) || !group_absorbs(n) || g->n_members == MAX_REGION) return false;
     int outside = outside_readers(g, n);
+    if (outside == 1 && is_map(n) && fits(g, n) && take_siblings(g, n)) outside = 0;
     if (outside == 2 || (outside == 1 && !can_be_result(g, n))) return false;
     if (!fits(g, n)) return false;
     g->members[g->n_members++] = n;

@@ -76,7 +76,8 @@ void remark_print(const Remark *r, Text *out) {
         text_add(out, "  ");
         put_place(out, r->at);
     }
-    if (r->evidence.source) {
+    bool same = r->evidence.source == r->at.source && r->evidence.begin == r->at.begin;
+    if (r->evidence.source && !same) {
         text_add(out, "  because of ");
         put_place(out, r->evidence);
     }
