@@ -35,7 +35,6 @@ void call_members(Emitter *e) {
         s->output[i] = scope_name(&members, p->outputs[i].name);
     for (int i = 0; i < p->n_caches; i++)
         s->cache[i] = scope_name(&members, p->caches[i].name);
-    s->weights = "weights";
 }
 
 static const char *c_type(DType t) {
@@ -203,7 +202,7 @@ static void put_run(Emitter *e, Text *out) {
             text_add(&body, "    const ptrdiff_t %s = %s;\n", s->unit[i], region_unit(e, &m->regions[i]));
     if (mentions(rest, "arena"))
         text_add(&body, "    void *arena = call->arena;\n");
-    text_add(&body, "%s%s%s", places.data, s->declarations.data, scratch.data);
+    text_add(&body, "%s%s%s%s", places.data, s->declarations.data, scratch.data, s->weights.data);
     text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread);\n", e->prefix, e->prefix);
     text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread)\n{\n", e->prefix, e->prefix);
     put_sizes(e, "call", false, arena_print(arena_of(e), "%s%s", body.data, s->calls.data), out);

@@ -12,8 +12,8 @@ void entry_begin(Emitter *e) {
     s->names = scope_new(e->cx);
     s->pointers = map_new(arena_of(e));
     s->declarations = text_new(arena_of(e));
+    s->weights = text_new(arena_of(e));
     s->calls = text_new(arena_of(e));
-    s->table = text_new(arena_of(e));
     s->indent = 1;
     for (int i = 0; i < e->model->n_symbols; i++)
         scope_name(&s->names, e->model->symbols[i]->name);
@@ -51,22 +51,6 @@ const char *entry_product(Emitter *e, Extent at, Stride stride) {
     return arena_print(arena_of(e), strcmp(step, "1") != 0 ? "%s * %s" : "%s", extent_factor_text(e->cx, at), step);
 }
 
-static const char *layer_offset(Emitter *e, const char *stride) {
-    if (!e->entry->layer)
-        return "";
-    return arena_print(arena_of(e), " + %s * %s", e->entry->layer, stride);
-}
-
-const char *entry_weight(Emitter *e, uint64_t offset, uint64_t layer_stride) {
-    Text t = text_new(arena_of(e));
-    text_add(&t, "call->%s", e->entry->weights);
-    if (offset)
-        text_add(&t, " + %llu", (unsigned long long)offset / 4);
-    if (layer_stride)
-        text_add(&t, "%s", layer_offset(e, arena_print(arena_of(e), "%llu", (unsigned long long)layer_stride / 4)));
-    return t.data;
-}
-
 static const char *weight_name(Emitter *e, const Node *weight) {
     const char *key = attr_name(weight, ATTR_key), *from = key;
     if (!key)
@@ -91,28 +75,56 @@ static const char *c_type(DType t) {
     }
 }
 
+/* A pointer, its comment in a column of its own or left out if the line gets too long. */
+static void put_pointer(Text *out, const char *declaration, const char *comment) {
+    size_t from = out->length;
+    text_add(out, "    %s;", declaration);
+    if (out->length - from < 56)
+        text_pad(out, 56);
+    if (out->length - from + strlen(comment) + 7 <= 120)
+        text_add(out, " /* %s */", comment);
+    text_char(out, '\n');
+}
+
+/* One variable for each value, even where two take turns in the same memory: each is called by its name. */
 static const char *arena_pointer(Emitter *e, const Node *home) {
     EntryState *s = e->entry;
-    const char *key = arena_print(arena_of(e), "%d:%d:%lld", (int)home->type->dtype, home->place.region, (long long)home->place.offset);
-    const char *name = map_get(&s->pointers, key);
+    const char *key = arena_print(arena_of(e), "%d", home->id), *name = map_get(&s->pointers, key);
     if (name)
         return name;
     name = scope_name(&s->names, home->name);
     map_set(&s->pointers, key, (void *)(uintptr_t)name);
-    size_t from = s->declarations.length;
-    text_add(&s->declarations, "    %s *%s = %s", c_type(home->type->dtype), name, s->base[home->place.region]);
+    Text t = text_new(arena_of(e)), type = text_new(arena_of(e));
+    text_add(&t, "%s *%s = %s", c_type(home->type->dtype), name, s->base[home->place.region]);
     if (home->place.offset) {
-        text_add(&s->declarations, " + %lld", (long long)home->place.offset);
+        text_add(&t, " + %lld", (long long)home->place.offset);
         if (e->model->regions[home->place.region].n)
-            text_add(&s->declarations, " * %s", s->unit[home->place.region]);
+            text_add(&t, " * %s", s->unit[home->place.region]);
     }
-    text_char(&s->declarations, ';');
-    while (s->declarations.length - from < 56)
-        text_char(&s->declarations, ' ');
-    text_add(&s->declarations, " /* ");
-    type_print(home->type, &s->declarations);
-    text_add(&s->declarations, " */\n");
+    type_print(home->type, &type);
+    put_pointer(&s->declarations, t.data, type.data);
     return name;
+}
+
+const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64_t layer_stride, int64_t panel) {
+    EntryState *s = e->entry;
+    const char *key = arena_print(arena_of(e), "weight %llu", (unsigned long long)offset), *name = map_get(&s->pointers, key);
+    if (!name) {
+        name = scope_name(&s->names, entry_value_name(e, weight));
+        map_set(&s->pointers, key, (void *)(uintptr_t)name);
+        const char *tensor = attr_name(weight, ATTR_key);
+        Text t = text_new(arena_of(e)), comment = text_new(arena_of(e));
+        text_add(&t, "const float *%s = call->weights", name);
+        if (offset)
+            text_add(&t, " + %llu", (unsigned long long)offset / 4);
+        text_add(&comment, "%s", tensor ? tensor : "a table");
+        if (panel)
+            text_add(&comment, ", panels of %lld", (long long)panel);
+        put_pointer(&s->weights, t.data, comment.data);
+    }
+    if (!layer_stride || !s->layer)
+        return name;
+    return arena_print(arena_of(e), "%s + %s * %llu", name, s->layer, (unsigned long long)layer_stride / 4);
 }
 
 /* The layer that an append writes: the repeat's number or a constant. */
@@ -158,7 +170,7 @@ const char *entry_pointer(Emitter *e, const Node *home) {
     }
     if (home->op == OP_weight || home->op == OP_table) {
         offset = pack_plain(e, home, &layer_stride);
-        return entry_weight(e, offset, layer_stride);
+        return entry_weight(e, home, offset, layer_stride, 0);
     }
     emit_fail(e, home, "it has no place in memory");
     return "0";

@@ -8,14 +8,14 @@ typedef struct Pending { const Node *home; bool writes; } Pending;
 
 typedef struct EntryState {
     Scope names;
-    Map pointers;                       /* arena place -> variable */
-    Text declarations, calls, table;
+    Map pointers;                       /* value or weight -> variable */
+    Text declarations, weights, calls;
     int indent, depth;
     const char *layer;                  /* the innermost repeat's variable; NULL outside */
     int64_t times;                      /* rounds of the repeats around; 0 outside */
     const char **unit, **base;          /* variables for each region */
     const char **input, **output, **cache, **symbol;    /* members of the call */
-    const char *weights, *scratch, *since;
+    const char *scratch, *since;
     bool scratch_used;
     Pending *pending;                   /* touched since the last meeting */
     size_t n_pending, pending_capacity;

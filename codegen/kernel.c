@@ -95,7 +95,7 @@ bool kernel_result(Kernel *k, const Node *value, Access *out) { return kernel_po
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel) {
     Emitter *e = k->e;
     uint64_t layer_stride, offset = pack_panels(e, weight, gemm, panel, &layer_stride);
-    const char *argument = entry_weight(e, offset, layer_stride);
+    const char *argument = entry_weight(e, weight, offset, layer_stride, panel);
     for (size_t i = 0; i < k->n_params; i++)
         if (k->params[i].constant && !strcmp(k->params[i].argument, argument))
             return k->params[i].name;
@@ -402,10 +402,10 @@ static void source_line(const Node *n, Text *out) {
         from++;
     const char *name = strrchr(s->path, '/');
     text_add(out, "%s:%d   ", name ? name + 1 : s->path, span_start(n->at).line);
-    for (size_t i = from; i < to; i++) {        /* nothing in it may end the comment */
-        if (s->text[i] == '*' && s->text[i + 1] == '/')
-            text_char(out, ' ');
+    for (size_t i = from; i < to; i++) {        /* nothing in it may end or open a comment */
         text_char(out, (unsigned char)s->text[i] < ' ' ? ' ' : s->text[i]);
+        if ((s->text[i] == '*' && s->text[i + 1] == '/') || (s->text[i] == '/' && s->text[i + 1] == '*'))
+            text_char(out, ' ');
     }
     text_char(out, '\n');
 }

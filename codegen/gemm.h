@@ -1,0 +1,50 @@
+/* What gemm.c and gemm_tile.c share: a gemm under construction. */
+#ifndef ATTAR_CODEGEN_GEMM_H
+#define ATTAR_CODEGEN_GEMM_H
+
+#include "codegen/emit.h"
+
+typedef enum Reach { PER_NOTHING = 0, PER_ROW = 1, PER_COLUMN = 2, PER_BOTH = 3, PER_PANEL = 4 } Reach;
+
+typedef struct Pointer {                /* an argument of the tile */
+    const Node *param;                  /* of the body; NULL: x or a result */
+    const char *name, *local;           /* in the kernel, and in its tile functions */
+    DType dtype;
+    Reach reach;
+    const char *row;                    /* elements from one row to the next, as C text; NULL: the same for all rows */
+    const char *step;                   /* the variable that holds `row` if it is not a constant, else NULL */
+} Pointer;
+
+typedef struct Group {
+    const char *tile_name, *rows_name, *last_name;      /* its functions */
+    const char *text;                   /* of these functions, as they are under the first group's names */
+    int *weight, n_weights;
+    int *result, n_results;             /* into body->results */
+    const char **sum;                   /* C names of the accumulators, one a weight */
+    const Node **start;                 /* the body's `acc + bias` whose bias the accumulator starts with, or NULL */
+    Pointer *pointers;                  /* x, panels, extras, results */
+    int n_pointers, first_result;
+    Tile tile;
+    int64_t columns, panel, panels;
+} Group;
+
+typedef struct Gemm {
+    Kernel *k;
+    const Node *n;
+    Context *cx;
+    int n_weights, n_rows, n_over;
+    Axis rows[MAX_RANK], over[MAX_RANK];
+    int64_t depth;                      /* length of a sum */
+    const char *depth_var;
+    Group *groups;
+    int n_groups;
+    BodyPrinter printer;
+    const Group *printing;
+    const char *count;                  /* columns left, in the last panel; NULL: all */
+} Gemm;
+
+void gemm_functions(Gemm *g, int number);                                /* the functions of group `number`, and their names */
+const char *gemm_product(Context *cx, const char *a, const char *b);     /* "a * b" */
+const char *gemm_joined(Context *cx, const char *function, const char *const *items, int n);    /* a call on one line */
+
+#endif

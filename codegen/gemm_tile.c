@@ -1,0 +1,307 @@
+/* The inner functions of a gemm: the tile, its sums in registers, and the rows that go through it. */
+#include "codegen/gemm.h"
+
+#include <string.h>
+
+/* ---- the tile ------------------------------------------------------------------------------------------------------------------------- */
+
+const char *gemm_product(Context *cx, const char *a, const char *b) {
+    if (!strcmp(b, "1"))
+        return a;
+    return arena_print(cx->arena, "%s * %s", a, b);
+}
+
+static const char *row_address(Gemm *g, const Pointer *p) {
+    return p->row && strcmp(p->row, "0") ? arena_print(g->cx->arena, "%s + %s", p->local, gemm_product(g->cx, "r", p->row)) : p->local;
+}
+
+static Operand load_pointer(Gemm *g, const Pointer *p) {
+    const char *address = p->reach & PER_ROW ? row_address(g, p) : p->local;
+    if (!(p->reach & PER_COLUMN))
+        return load_scalar(g->k, p->dtype, address);
+    return load_vector(g->k, p->dtype, arena_print(g->cx->arena, "%s + %d * c", address, g->k->e->target->lanes), g->count);
+}
+
+static Operand gemm_leaf(void *state, const Node *leaf) {
+    Gemm *g = state;
+    const Group *group = g->printing;
+    if (leaf->op != OP_param)
+        return (Operand){0};
+    for (int i = 0; i < group->n_weights; i++)
+        if (g->n->body->params[group->weight[i]] == leaf)
+            return operand_of(arena_print(g->cx->arena, "%s[r][c]", group->sum[i]), BINDS_ALL, true, DT_F32);
+    for (int i = 0; i < group->n_pointers; i++)
+        if (group->pointers[i].param == leaf)
+            return load_pointer(g, &group->pointers[i]);
+    return (Operand){0};
+}
+
+static const Pointer *pointer_of(const Group *group, const Node *param) {
+    for (int i = 0; i < group->n_pointers; i++)
+        if (group->pointers[i].param && group->pointers[i].param == param)
+            return &group->pointers[i];
+    return NULL;
+}
+
+static int readers(const Graph *body, const Node *n) {
+    int uses = 0;
+    for (const Node *u = body->first; u; u = u->next)
+        for (int i = 0; i < u->n_inputs; i++)
+            uses += u->inputs[i] == n;
+    for (int r = 0; r < body->n_results; r++)
+        uses += body->results[r].value == n;
+    return uses;
+}
+
+/* `acc + bias`, the only reader of acc, bias a vector over the columns: the accumulator starts with the bias. */
+static void find_starts(Gemm *g, Group *group) {
+    const Graph *body = g->n->body;
+    for (int i = 0; i < group->n_weights; i++) {
+        const Node *acc = body->params[group->weight[i]];
+        for (const Node *n = body->first; n && readers(body, acc) == 1; n = n->next) {
+            if (n->op != OP_add || (n->inputs[0] != acc && n->inputs[1] != acc))
+                continue;
+            const Pointer *bias = pointer_of(group, n->inputs[n->inputs[0] == acc]);
+            if (bias && bias->reach == PER_COLUMN && bias->dtype == DT_F32)
+                group->start[i] = n;
+        }
+    }
+}
+
+static const char *unroll_rows(Gemm *g, const Group *group) {
+    return arena_print(g->cx->arena, "#pragma GCC unroll %d\n", group->tile.rows);
+}
+
+static void over_tile(Gemm *g, const Group *group, bool braces) {
+    Text *body = &g->k->body;
+    text_add(body, "%s", unroll_rows(g, group));
+    put_line(g->k, "for (int r = 0; r < rows; r++)");
+    text_add(body, "#pragma GCC unroll %d\n", group->tile.vectors);
+    g->k->indent++;
+    put_line(g->k, "for (int c = 0; c < %d; c++)%s", group->tile.vectors, braces ? " {" : "");
+    g->k->indent++;
+}
+
+static void end_tile(Gemm *g, bool braces) {
+    g->k->indent--;
+    if (braces)
+        put_line(g->k, "}");
+    g->k->indent--;
+}
+
+static void print_start(Gemm *g, Group *group) {
+    bool braces = group->n_weights > 1;
+    over_tile(g, group, braces);
+    for (int i = 0; i < group->n_weights; i++) {
+        const char *value = "(lanes){0}";
+        if (group->start[i]) {
+            const Node *acc = g->n->body->params[group->weight[i]], *add = group->start[i];
+            value = load_pointer(g, pointer_of(group, add->inputs[add->inputs[0] == acc])).text;
+        }
+        put_line(g->k, "%s[r][c] = %s;", group->sum[i], value);
+    }
+    end_tile(g, braces);
+}
+
+static void print_products(Gemm *g, Group *group) {
+    const char *v = g->depth_var;
+    const Pointer *x = &group->pointers[0];
+    bool braces = group->n_weights > 1;
+    put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)g->depth, v);
+    g->k->indent++;
+    for (int i = 0; i < group->n_weights; i++) {
+        const char *w = group->pointers[1 + i].local;
+        put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s + %s * %lld);", w, v, w, v, (long long)group->panel);
+    }
+    over_tile(g, group, braces);
+    for (int i = 0; i < group->n_weights; i++) {
+        const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
+        put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[i], x->local, row, v, group->pointers[1 + i].local, v);
+    }
+    end_tile(g, braces);
+    put_close(g->k);
+}
+
+static void print_results(Gemm *g, Group *group) {
+    Kernel *k = g->k;
+    Text outer = k->body, inside = text_new(g->cx->arena);
+    k->body = inside;
+    k->indent += 2;
+    g->printer = (BodyPrinter){.k = k, .out = &k->body, .indent = k->indent, .leaf = gemm_leaf, .state = g};
+    g->printing = group;
+    for (int i = 0; i < group->n_weights; i++)
+        if (group->start[i])
+            body_define(&g->printer, group->start[i], operand_of(arena_print(g->cx->arena, "%s[r][c]", group->sum[i]), BINDS_ALL, true, DT_F32));
+    int lines = 0;
+    for (int r = 0; r < group->n_results; r++) {
+        const Pointer *p = &group->pointers[group->first_result + r];
+        Operand value = body_value(&g->printer, g->n->body->results[group->result[r]].value);
+        const char *address = arena_print(g->cx->arena, "%s + %d * c", row_address(g, p), k->e->target->lanes);
+        put_line(k, "%s", store_vector(k, p->dtype, address, value, g->count));
+    }
+    inside = k->body;
+    k->body = outer;
+    k->indent -= 2;
+    for (const char *c = inside.data; *c; c++)
+        lines += *c == ';' && c[1] == '\n';
+    over_tile(g, group, lines > 1);
+    text_put(&k->body, inside.data, inside.length);
+    end_tile(g, lines > 1);
+}
+
+/* ---- functions ------------------------------------------------------------------------------------------------------------------------------- */
+
+static int pointer_items(const Gemm *g, const Group *group, const char **items, bool declare) {
+    int n = 0;
+    for (int i = 0; i < group->n_pointers; i++)
+        items[n++] = declare ? param_text_as(g->k, group->pointers[i].name, group->pointers[i].local) : group->pointers[i].local;
+    for (int i = 0; i < group->n_pointers; i++)
+        if (group->pointers[i].step)
+            items[n++] = declare ? arena_print(g->cx->arena, "ptrdiff_t %s", group->pointers[i].step) : group->pointers[i].step;
+    return n;
+}
+
+static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second) {
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + 2, sizeof *items);
+    int n = 0;
+    if (first)
+        items[n++] = first;
+    if (second)
+        items[n++] = second;
+    n += pointer_items(g, group, items + n, true);
+    return wrapped(g->cx, start, items, (size_t)n);
+}
+
+const char *gemm_joined(Context *cx, const char *function, const char *const *items, int n) {
+    Text t = text_new(cx->arena);
+    text_add(&t, "%s(", function);
+    for (int i = 0; i < n; i++)
+        text_add(&t, "%s%s", i ? ", " : "", items[i]);
+    text_char(&t, ')');
+    return t.data;
+}
+
+static bool has_tail(const Group *group) { return group->columns % group->panel != 0; }
+
+static void print_tile(Gemm *g, Group *group) {
+    Kernel *k = g->k;
+    Text body = k->body;
+    k->body = text_new(g->cx->arena);
+    k->indent = 1;
+    g->count = has_tail(group) ? arena_print(g->cx->arena, "columns - %d * c", k->e->target->lanes) : NULL;
+    const char *tail = has_tail(group) ? "int columns" : NULL;
+    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns. */\n", group->tile.rows, (long long)group->panel);
+    text_add(&k->body, "static inline __attribute__((always_inline))\n%s\n{\n",
+             head_of(g, group, arena_print(g->cx->arena, "void %s", group->tile_name), "int rows", tail));
+    Text sums = text_new(g->cx->arena);
+    for (int i = 0; i < group->n_weights; i++)
+        text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
+    put_line(k, "lanes %s;", sums.data);
+    print_start(g, group);
+    print_products(g, group);
+    print_results(g, group);
+    text_add(&k->body, "}\n\n");
+    text_put(&k->before, k->body.data, k->body.length);
+    k->body = body;
+}
+
+/* "for (; rows >= 8; rows -= 8, x += 8 * 384, h += 8 * 1536)" and a tile of that many rows. */
+static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
+    Kernel *k = g->k;
+    Text head = text_new(g->cx->arena);
+    text_add(&head, rows == 1 ? "for (; rows; rows--" : "for (; rows >= %d; rows -= %d", rows, rows);
+    for (int i = 0; i < group->n_pointers; i++) {
+        const Pointer *p = &group->pointers[i];
+        const char *row = p->row;
+        if (row && strcmp(row, "0"))
+            text_add(&head, ", %s += %s", p->local, rows == 1 ? row : gemm_product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
+    }
+    put_line(k, "%s)", head.data);
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + 2, sizeof *items);
+    int n = 0;
+    items[n++] = arena_print(g->cx->arena, "%d", rows);
+    if (has_tail(group))
+        items[n++] = arena_print(g->cx->arena, "%lld", (long long)columns);
+    n += pointer_items(g, group, items + n, false);
+    k->indent++;
+    put_line(k, "%s;", gemm_joined(g->cx, group->tile_name, items, n));
+    k->indent--;
+}
+
+static void print_rows(Gemm *g, Group *group, const char *name, int most, int64_t columns) {
+    Kernel *k = g->k;
+    Text body = k->body;
+    k->body = text_new(g->cx->arena);
+    k->indent = 1;
+    text_add(&k->body, "%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "static void %s", name), "ptrdiff_t rows", NULL));
+    for (int rows = most; rows >= 1; rows /= 2)
+        print_tiles_of(g, group, rows, columns);
+    text_add(&k->body, "}\n\n");
+    text_put(&k->before, k->body.data, k->body.length);
+    k->body = body;
+}
+
+/* ---- one set of functions a group, or for several groups ----------------------------------------------------------------------------------- */
+
+/* Several groups may share their tile functions, which then speak of w, b and y; one group keeps the model's words. */
+static void name_locals(Gemm *g, Group *group, bool several) {
+    Scope s = g->k->names;
+    if (several)
+        s = scope_new(g->cx);
+    for (int i = 0; i < group->n_pointers; i++) {
+        Pointer *p = &group->pointers[i];
+        const char *role = !i ? p->name : p->reach == PER_PANEL ? "w" : i >= group->first_result ? "y" : "b";
+        p->local = several ? scope_name(&s, role) : p->name;
+    }
+}
+
+static void name_functions(Gemm *g, Group *group, const char *base) {
+    Scope *file = &g->k->e->file;
+    Arena *a = g->cx->arena;
+    group->tile_name = scope_name(file, arena_print(a, "%s_tile", base));
+    group->rows_name = scope_name(file, arena_print(a, "%s_rows", base));
+    group->last_name = scope_name(file, arena_print(a, "%s_last", base));
+}
+
+static const char *functions_text(Gemm *g, Group *group) {
+    Text before = g->k->before;
+    g->k->before = text_new(g->cx->arena);
+    print_tile(g, group);
+    if (group->columns >= group->panel)
+        print_rows(g, group, group->rows_name, group->tile.rows, group->panel);
+    if (has_tail(group))
+        print_rows(g, group, group->last_name, group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
+    const char *text = g->k->before.data;
+    g->k->before = before;
+    return text;
+}
+
+/* A group's functions, unless an earlier group's are the same to the letter. */
+void gemm_functions(Gemm *g, int number) {
+    Group *group = &g->groups[number], *first = &g->groups[0];
+    Arena *a = g->cx->arena;
+    for (int j = 0; j < group->n_weights; j++)
+        group->sum[j] = j ? arena_print(a, "sum_%d", j + 1) : "sum";
+    name_locals(g, group, g->n_groups > 1);
+    find_starts(g, group);
+    if (!number)
+        name_functions(g, group, g->k->function);
+    group->tile_name = first->tile_name;
+    group->rows_name = first->rows_name;
+    group->last_name = first->last_name;
+    group->text = functions_text(g, group);
+    for (int twin = 0; twin < number; twin++) {
+        const Group *other = &g->groups[twin];
+        if (strcmp(other->text, group->text) != 0)
+            continue;
+        group->tile_name = other->tile_name;
+        group->rows_name = other->rows_name;
+        group->last_name = other->last_name;
+        return;
+    }
+    if (number)
+        name_functions(g, group, arena_print(a, "%s_%s", g->k->e->prefix, kernel_get(g->n, group->result[0])->name));
+    const char *text = number ? functions_text(g, group) : group->text;
+    text_add(&g->k->before, "%s", text);
+}
+
