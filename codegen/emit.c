@@ -250,7 +250,14 @@ static const char *base_name(const char *path) {
 
 static void put_header(Emitter *e, Text *out) {
     const Graph *m = e->model;
-    text_add(out, "/* %s, from %s. Emitted for %s (%d float lanes).\n *\n", m->name, base_name(m->file), e->target->name, e->target->lanes);
+    text_add(out, "/* %s, from %s. Emitted for %s (%d float lanes), to be compiled with\n", m->name, base_name(m->file), e->target->name,
+             e->target->lanes);
+    Text flags = text_new(arena_of(e));
+    for (int i = 0; e->target->flags[i]; i++)
+        text_add(&flags, "%s%s", i ? " " : "", e->target->flags[i]);
+    text_add(out, " *     ");
+    put_comment_line(out, flags.data, flags.length, " * ");
+    text_add(out, "\n *\n");
     Text line = text_new(arena_of(e));
     for (int i = 0; i < m->n_results; i++) {
         text_add(&line, i ? ", %s " : "%s ", m->results[i].name);

@@ -75,12 +75,11 @@ static const char *c_type(DType t) {
     }
 }
 
-/* A pointer, its comment in a column of its own or left out if the line gets too long. */
-static void put_pointer(Text *out, const char *declaration, const char *comment) {
+/* A pointer; its comment stands from `column` on and is left out if the line gets too long. */
+static void put_pointer(Text *out, const char *declaration, size_t column, const char *comment) {
     size_t from = out->length;
     text_add(out, "    %s;", declaration);
-    if (out->length - from < 56)
-        text_pad(out, 56);
+    text_pad(out, column);
     if (out->length - from + strlen(comment) + 7 <= 120)
         text_add(out, " /* %s */", comment);
     text_char(out, '\n');
@@ -102,7 +101,7 @@ static const char *arena_pointer(Emitter *e, const Node *home) {
             text_add(&t, " * %s", s->unit[home->place.region]);
     }
     type_print(home->type, &type);
-    put_pointer(&s->declarations, t.data, type.data);
+    put_pointer(&s->declarations, t.data, 56, type.data);
     return name;
 }
 
@@ -120,7 +119,7 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
         text_add(&comment, "%s", tensor ? tensor : "a table");
         if (panel)
             text_add(&comment, ", panels of %lld", (long long)panel);
-        put_pointer(&s->weights, t.data, comment.data);
+        put_pointer(&s->weights, t.data, 0, comment.data);
     }
     if (!layer_stride || !s->layer)
         return name;

@@ -246,7 +246,7 @@ const char *kernel_address(Kernel *k, const Access *a, int n, const char *const 
 enum { WIDTH = 120 };
 
 /* Where a long statement breaks best: after a comma or an operator, as far outside of parentheses as there is one in
- * [from, limit), commas before operators, the last of those. 0: nowhere. */
+ * [from, limit), commas before sums before products, the last of those. 0: nowhere. */
 static size_t best_break(const char *text, size_t from, size_t limit) {
     size_t best = 0;
     int depth = 0, least = 1000;
@@ -255,7 +255,7 @@ static size_t best_break(const char *text, size_t from, size_t limit) {
         bool comma = i && text[i] == ' ' && text[i - 1] == ',';
         bool sign = i > 2 && text[i] == ' ' && strchr("+-*/<>=&|?:", text[i - 1]) && (text[i - 2] == ' ' || text[i - 3] == ' ');
         bool assigns = sign && text[i - 1] == '=' && !strchr("<>!=", text[i - 2]);
-        int rank = 2 * depth + !comma;
+        int rank = 3 * depth + (comma ? 0 : strchr("*/", text[i - 1]) ? 2 : 1);
         if (i >= from && (comma || (sign && !assigns)) && rank <= least) {
             least = rank;
             best = i;

@@ -76,6 +76,24 @@ static const char swiglu[] =
     "  } : f32[B, F]\n"
     "  return h = h, l = l\n";
 
+/* No row axes at all; a residual and a mask beside the columns; a table of constants. */
+static const char vector[] =
+    "kernels Vec(x: f32[D], skip: f32[F], keep: bool[B, S])\n"
+    "  dims    B = 1..4  S = 1..64  D = 24  F = 20\n"
+    "  w     = weight key=\"w\" : f32[F, D]\n"
+    "  t     = table table=[1, -0.5, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 1e-3] : f32[F]\n"
+    "  y     = gemm x, w, skip, t over=D weights=1 (acc: f32[F], s: f32[F], u: f32[F]) {\n"
+    "    a = add acc, s : f32[F]\n"
+    "    b = mul a, u : f32[F]\n"
+    "    return b\n"
+    "  } : f32[F]\n"
+    "  z     = map y, keep (c: f32[F], k: bool[B, S]) {\n"
+    "    zero = const value=0 : f32\n"
+    "    m = where k, c, zero : f32[F, B, S]\n"
+    "    return m\n"
+    "  } : f32[F, B, S]\n"
+    "  return y = y, z = z\n";
+
 static void both_sizes(const char *text, const Target *target) {
     Trial t;
     trial_open(&t, target);
@@ -91,6 +109,7 @@ START_TEST(test_several) {
         if (native_can(&targets[i])) {
             both_sizes(qkv, &targets[i]);
             both_sizes(swiglu, &targets[i]);
+            both_sizes(vector, &targets[i]);
         }
 }
 END_TEST
