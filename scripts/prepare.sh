@@ -43,5 +43,17 @@ install_missing() {
 if command -v dpkg-query >/dev/null; then
     install_missing
 fi
-[ -f "$build/build.ninja" ] || cmake -S . -B "$build" -G Ninja "$@" >&2
-ninja -C "$build" --quiet "$target" >&2
+# What the tools say is shown only if they fail.
+quietly() {
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 || { status=$?; cat "$log" >&2; rm -f "$log"; exit $status; }
+    rm -f "$log"
+}
+[ -f "$build/build.ninja" ] || quietly cmake -S . -B "$build" -G Ninja "$@"
+case $(ninja -C "$build" -n "$target" 2>/dev/null) in
+*"no work to do"*) ;;
+*)
+    echo "building $target in $build" >&2
+    quietly ninja -C "$build" "$target"
+    ;;
+esac
