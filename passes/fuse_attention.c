@@ -39,7 +39,6 @@ static bool is_score(const Node *n) {
 
 /* The first product of two computed values below n, through elementwise operators and views; `blocked`: what stands in the way of fusing. */
 static Node *find_score(Node *n, const char *keys, Node **blocked) {
-    if (is_kept(n)) return NULL;
     if (is_score(n)) return n;
     if (n->op == OP_transpose) return find_score(n->inputs[0], keys, blocked);
     bool view = n->op == OP_view || n->op == OP_slice, mixes = n->op == OP_dot;

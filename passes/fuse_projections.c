@@ -5,8 +5,6 @@
  * They must sum over the same axes in the same order. The gemm stands where the first product stood; weights may stand anywhere. */
 #include "passes/inside.h"
 
-enum { MAX_TOGETHER = 16 };
-
 static void remark_together(PassContext *px, const Node *gemm, int n) {
     Text names = text_new(px->cx->arena);
     for (int j = 0; j < n; j++) text_add(&names, "%s%s", j == 0 ? "" : j == n - 1 ? " and " : ", ", word_of(gemm->body->params[j]));

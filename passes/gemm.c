@@ -2,7 +2,6 @@
  *
  * x gets its summed axes last, in the order of the weight's; the result has x's other axes, then the weight's. A dot that was declared in
  * another order is read through a transpose. */
-#include <string.h>
 #include "passes/inside.h"
 
 static bool shares_free_axis(const Node *dot, const Type *x, const Type *w) {
@@ -57,17 +56,6 @@ static const Type *accumulator_type(PassContext *px, const Node *x, const Produc
     return type_new(px->cx, t.dtype, t.rank, t.axis);
 }
 
-/* "q.0", "k.0", "v" -> "q_k_v"; the first word alone if that would be long. */
-static const char *joined_name(PassContext *px, const Product *products, int n) {
-    Text name = text_new(px->cx->arena);
-    for (int j = 0; j < n && n <= 3; j++) {
-        const char *word = word_of(products[j].dot), *end = strrchr(word, '.');
-        bool numbered = end && end[1] && strspn(end + 1, "0123456789") == strlen(end + 1);
-        text_add(&name, "%s%.*s", j ? "_" : "", numbered ? (int)(end - word) : (int)strlen(word), word);
-    }
-    return name.length && name.length <= 24 ? name_of(px->cx->names, name.data) : products[0].dot->name;
-}
-
 Node *gemm_build(PassContext *px, Node *where, const Product *products, int n) {
     Context *cx = px->cx;
     for (int j = 0; j < n; j++)
@@ -77,7 +65,9 @@ Node *gemm_build(PassContext *px, Node *where, const Product *products, int n) {
     add_input(px, gemm, x);
     attr_set_names(cx, gemm, ATTR_over, products[0].over, products[0].n_over);
     attr_set_int(cx, gemm, ATTR_weights, n);
-    if (n > 1) gemm->name = joined_name(px, products, n);
+    Node *dots[MAX_TOGETHER];
+    for (int j = 0; j < n; j++) dots[j] = products[j].dot;
+    if (n > 1) gemm->name = joined_name(px, dots, n);
     Builder b = builder_new(px, gemm, NULL, NULL);
     for (int j = 0; j < n; j++) {
         add_input(px, gemm, products[j].w);

@@ -23,6 +23,9 @@ Node *make_like(PassContext *px, Node *where, const Node *n, Node *const *inputs
 void add_input(PassContext *px, Node *n, Node *input);
 const char *word_of(const Node *n);                             /* what to call it in a sentence */
 
+/* "q.0", "k.0", "v" -> "q_k_v"; the first word alone if that would be long. */
+const char *joined_name(PassContext *px, Node *const *nodes, int n);
+
 /* ---- asking (util.c) -------------------------------------------------------------------------------------------------------------- */
 
 bool is_const(const Node *n, double *value);                    /* a `const` node */
@@ -78,6 +81,7 @@ typedef struct Product {                /* dot(x, w) as a gemm sees it */
     int n_over;
     const char *over[MAX_RANK];         /* in the order of the weight */
 } Product;
+enum { MAX_TOGETHER = 16 };             /* weights of one gemm */
 bool product_fits(Node *dot, Product *out);                     /* one side is a weight, no axis is shared but the summed ones */
 bool product_same_input(const Product *a, const Product *b);
 /* One gemm before `where` for n products of the same input; every dot is replaced by its result. */

@@ -96,13 +96,13 @@ static void store_leaf(PassContext *px, Node *leaf) {
     for (Node *r = leaf->next; r; r = r->next)
         for (int i = 0; i < r->n_inputs; i++) {
             if (r->inputs[i] != leaf || !read_from_memory(r, i)) continue;
-            if (!stored) stored = copy_before(px, leaf->next, leaf);
+            if (!stored) stored = copy_before(px, leaf, leaf);
             r->inputs[i] = stored;
         }
     bool outside = read_as_result(leaf);
     for (Node *r = leaf->next; r && !outside; r = r->next) outside = r->body && r->body->level != LEVEL_BODY && first_reader_in(leaf, r->body);
     if (!outside) return;
-    if (!stored) stored = copy_before(px, leaf->next, leaf);
+    if (!stored) stored = copy_before(px, leaf, leaf);
     Node *param = stored->body->results[0].value;
     node_replace(leaf, stored);
     stored->body->results[0].value = param;

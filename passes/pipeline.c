@@ -77,6 +77,13 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static void remark_off(Runner *r, int step) {
+    PassContext px = {r->cx, r->remarks, pass_info[pipeline[step].id].name};
+    for (int i = 0; i < step; i++)
+        if (pipeline[i].id == pipeline[step].id) return;
+    remark(&px, REMARK_MISSED, REMARK_BLOCKED_BY_USER, NULL, "the pass is switched off");
+}
+
 static bool is_off(const PassOptions *options, PassId id) {
     return options && options->off[id] && id != PASS_ID_lower && id != PASS_ID_plan_memory;
 }
@@ -95,6 +102,7 @@ bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *
     for (int i = 0; i < pipeline_length; i++) {
         const PassInfo *info = &pass_info[pipeline[i].id];
         if (times) times[i] = (PassTime){.pass = info->name};
+        if (is_off(options, pipeline[i].id)) remark_off(&r, i);
         if (i > last || is_off(options, pipeline[i].id)) continue;
         bool changed = false;
         double start = now();

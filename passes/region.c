@@ -229,6 +229,7 @@ Node *group_build(Group *g) {
     PassContext *px = g->px;
     Node *kernel = kernel_before(px, g->root, g->kind, g->root);
     if (g->n_over) attr_set_names(px->cx, kernel, ATTR_over, g->over, g->n_over);
+    if (g->n_results > 1) kernel->name = joined_name(px, g->results, g->n_results);
     Builder b = builder_new(px, kernel, inside, g);
     for (int r = 0; r < g->n_results; r++) graph_add_result(px->cx, kernel->body, NULL, builder_value(&b, g->results[r]), g->results[r]->at);
     kernel_finish(px, kernel);

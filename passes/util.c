@@ -72,6 +72,16 @@ const char *word_of(const Node *n) {
     return n->name && n->name[0] ? n->name : op_info[n->op].name;
 }
 
+const char *joined_name(PassContext *px, Node *const *nodes, int n) {
+    Text name = text_new(px->cx->arena);
+    for (int j = 0; j < n && n <= 3; j++) {
+        const char *word = word_of(nodes[j]), *end = strrchr(word, '.');
+        bool numbered = end && end[1] && strspn(end + 1, "0123456789") == strlen(end + 1);
+        text_add(&name, "%s%.*s", j ? "_" : "", numbered ? (int)(end - word) : (int)strlen(word), word);
+    }
+    return name.length && name.length <= 24 ? name_of(px->cx->names, name.data) : nodes[0]->name;
+}
+
 /* ---- asking ---------------------------------------------------------------------------------------------------------------------------- */
 
 bool is_const(const Node *n, double *value) {

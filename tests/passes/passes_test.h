@@ -149,12 +149,17 @@ static inline double difference(const Value *a, const Value *b)
     return most / size;
 }
 
-static inline void check_same(const Graph *g, const Value *want, const Value *got, const char *when)
+static inline void check_near(const Graph *g, const Value *want, const Value *got, const char *when, double most)
 {
     for (int i = 0; i < g->n_results; i++) {
         double d = difference(&want[i], &got[i]);
-        ck_assert_msg(d <= 1e-9, "%s: %s differs by %g", when, g->results[i].name ? g->results[i].name : "a result", d);
+        ck_assert_msg(d <= most, "%s: %s differs by %g", when, g->results[i].name ? g->results[i].name : "a result", d);
     }
+}
+
+static inline void check_same(const Graph *g, const Value *want, const Value *got, const char *when)
+{
+    check_near(g, want, got, when, 1e-9);
 }
 
 static inline int run_suite(const char *name, const TTest *const *tests, const int *loops, size_t count)

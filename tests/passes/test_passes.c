@@ -1,0 +1,127 @@
+/* Text goldens: cases/NAME.ir holds `# passes: a,b` and a graph; cases/NAME.expected what the passes make of it and what they say about it.
+ * The interpreter gives the same before and after, and the printed result reads back. ATTAR_BLESS=1 writes the expected files anew. */
+#include <dirent.h>
+#include "tests/passes/passes_test.h"
+
+#define CASES SOURCE_DIR "/tests/passes/cases/"
+enum { MAX_CASES = 256 };
+
+static const char *names[MAX_CASES];
+static int n_names;
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void find_cases(void)
+{
+    DIR *folder = opendir(CASES);
+    for (struct dirent *e; folder && (e = readdir(folder)) != NULL;) {
+        const char *dot = strrchr(e->d_name, '.');
+        if (dot && !strcmp(dot, ".ir") && n_names < MAX_CASES)
+            names[n_names++] = strndup(e->d_name, (size_t)(dot - e->d_name));
+    }
+    if (folder)
+        closedir(folder);
+    qsort(names, (size_t)n_names, sizeof *names, by_name);
+}
+
+static void run_passes(Fixture *f, Graph *g, const char *list)
+{
+    char word[64];
+    int length;
+    for (; sscanf(list, "%63[^,\n]%n", word, &length) == 1; list += list[length] == ',' ? length + 1 : length) {
+        PassId id;
+        ck_assert_msg(pass_from_name(word, &id), "no pass is called %s", word);
+        ck_assert_msg(pass_run_one(&f->cx, g, id, &f->remarks), "%s: %s", word, fixture_said(f));
+    }
+}
+
+static void check_reads_back(Fixture *f, const Text *text)
+{
+    Source s = {"case.ir", text->data, text->length};
+    Graph *back = graph_read(&f->cx, &s);
+    ck_assert_msg(back != NULL, "%s\n%s", fixture_said(f), text->data);
+    Text again = text_new(&f->arena);
+    graph_print(back, &again);
+    ck_assert_str_eq(text->data, again.data);
+}
+
+static void check_interpreter(Fixture *f, const Graph *before, const Graph *after)
+{
+    Call call[] = {{"B", 2}, {"S", 5}, {"past", 3}};
+    Run a = run_new(f, before, call, 3), b = run_new(f, after, call, 3);
+    check_near(before, run_graph(&a, before), run_graph(&b, after), "case", 1e-7);      /* constants may be float's */
+}
+
+static void put_remarks(Fixture *f, Text *out)
+{
+    for (size_t i = 0; i < f->remarks.count; i++) {
+        Remark r = f->remarks.items[i];
+        r.at.source = r.evidence.source = NULL;         /* places in the IR text would only say where the case has its lines */
+        remark_print(&r, out);
+        text_char(out, '\n');
+    }
+}
+
+static void compare(const char *name, const Text *got)
+{
+    char path[512];
+    snprintf(path, sizeof path, CASES "%s.expected", name);
+    if (getenv("ATTAR_BLESS")) {
+        FILE *file = fopen(path, "wb");
+        ck_assert(file && fwrite(got->data, 1, got->length, file) == got->length && fclose(file) == 0);
+        return;
+    }
+    Fixture f;
+    fixture_open(&f);
+    const Source *want = fixture_file(&f, path);
+    ck_assert_msg(!strcmp(want->text, got->data), "%s: expected\n%s\nbut the passes make\n%s", name, want->text, got->data);
+    fixture_close(&f);
+}
+
+START_TEST(test_case)
+{
+    Fixture f;
+    fixture_open(&f);
+    const Source *file = fixture_file(&f, arena_print(&f.arena, CASES "%s.ir", names[_i]));
+    const char *list = "# passes: ", *body = strchr(file->text, '\n');
+    ck_assert_msg(!strncmp(file->text, list, strlen(list)) && body, "%s does not start with `# passes: `", names[_i]);
+    Source ir = {"case.ir", body + 1, file->size - (size_t)(body + 1 - file->text)};
+    Graph *before = graph_read(&f.cx, &ir);
+    ck_assert_msg(before != NULL, "%s: %s", names[_i], fixture_said(&f));
+    Graph *g = graph_copy(&f.cx, before);
+    run_passes(&f, g, file->text + strlen(list));
+    Text out = text_new(&f.arena);
+    graph_print(g, &out);
+    check_reads_back(&f, &out);
+    check_interpreter(&f, before, g);
+    text_add(&out, "---\n");
+    put_remarks(&f, &out);
+    compare(names[_i], &out);
+    fixture_close(&f);
+}
+END_TEST
+
+/* Nothing but the two files of a case, and none without the other. */
+START_TEST(test_pairs)
+{
+    ck_assert_int_gt(n_names, 40);
+    for (int i = 0; i < n_names; i++) {
+        char path[512];
+        snprintf(path, sizeof path, CASES "%s.expected", names[i]);
+        FILE *file = fopen(path, "rb");
+        ck_assert_msg(file != NULL, "%s has no expected text: ATTAR_BLESS=1 writes it", names[i]);
+        fclose(file);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    find_cases();
+    const TTest *tests[] = {test_case, test_pairs};
+    int loops[] = {n_names, 0};
+    return run_suite("passes on text", tests, loops, 2);
+}
