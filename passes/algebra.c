@@ -1,134 +1,182 @@
-/* One spelling of arithmetic, comparisons and masks: constants on the right, no signs to push around, masks as `where(mask, s, -inf)`.
+/* One spelling of arithmetic, comparisons and masks: constants on the right, no signs to push around, masks as
+ * `where(mask, s, -inf)`.
  *
  * Exact in real arithmetic; a division becomes a product only where the reciprocal is exact (a power of two). */
 #include <math.h>
 #include "passes/inside.h"
 
-static Node *two(PassContext *px, Node *n, Op op, Node *a, Node *b) {
+static Node *two(PassContext *px, Node *n, Op op, Node *a, Node *b)
+{
     Node *inputs[] = {a, b};
     return make_before(px, n, op, NULL, 2, inputs, n);
 }
 
-static Node *three(PassContext *px, Node *n, Node *condition, Node *a, Node *b) {
+static Node *three(PassContext *px, Node *n, Node *condition, Node *a, Node *b)
+{
     Node *inputs[] = {condition, a, b};
     return make_before(px, n, OP_where, NULL, 3, inputs, n);
 }
 
-static Node *with_const(PassContext *px, Node *n, Op op, Node *a, double c) {
+static Node *with_const(PassContext *px, Node *n, Op op, Node *a, double c)
+{
     return two(px, n, op, a, make_const(px, n, c, a->type->dtype));
 }
 
-static bool is_value(const Node *n, double value) {
+static bool is_value(const Node *n, double value)
+{
     double c;
     return is_const(n, &c) && c == value;
 }
 
-static bool is_masked(const Node *n) {          /* -inf where the mask is false */
+static bool is_masked(const Node *n)
+{ /* -inf where the mask is false */
     return is_value(n, -INFINITY);
 }
 
 /* c + x -> x + c */
-static Node *const_right(PassContext *px, Node *n) {
+static Node *const_right(PassContext *px, Node *n)
+{
     double c;
-    if (!(op_info[n->op].flags & OPF_COMMUTES) || !is_const(n->inputs[0], &c) || is_const(n->inputs[1], &c)) return NULL;
+    if (!(op_info[n->op].flags & OPF_COMMUTES) || !is_const(n->inputs[0], &c) || is_const(n->inputs[1], &c))
+        return NULL;
     return two(px, n, n->op, n->inputs[1], n->inputs[0]);
 }
 
 /* b + x -> x + b where x has all the axes of b and more: the larger operand leads, and with it the order of axes. */
-static Node *wider_left(PassContext *px, Node *n) {
+static Node *wider_left(PassContext *px, Node *n)
+{
     Node *a = n->inputs[0], *b = n->inputs[1];
-    if (!(op_info[n->op].flags & OPF_COMMUTES) || a->type->rank == 0 || a->type->rank >= b->type->rank || !axes_within(a->type, b->type)) return NULL;
+    if (!(op_info[n->op].flags & OPF_COMMUTES) || a->type->rank == 0 || a->type->rank >= b->type->rank ||
+        !axes_within(a->type, b->type))
+        return NULL;
     Node *turned = two(px, n, n->op, b, a);
     return turned ? make_transposed(px, n, turned, n->type) : NULL;
 }
 
 /* s + where(m, 0, -inf) -> where(m, s, -inf);   s + where(m, -inf, 0) -> where(m, -inf, s) */
-static Node *additive_mask(PassContext *px, Node *n) {
+static Node *additive_mask(PassContext *px, Node *n)
+{
     for (int i = 0; i < 2; i++) {
         Node *m = n->inputs[i], *s = n->inputs[1 - i];
-        if (m->op != OP_where || is_kept(m)) continue;
-        if (is_value(m->inputs[1], 0) && is_masked(m->inputs[2])) return three(px, n, m->inputs[0], s, m->inputs[2]);
-        if (is_value(m->inputs[2], 0) && is_masked(m->inputs[1])) return three(px, n, m->inputs[0], m->inputs[1], s);
+        if (m->op != OP_where || is_kept(m))
+            continue;
+        if (is_value(m->inputs[1], 0) && is_masked(m->inputs[2]))
+            return three(px, n, m->inputs[0], s, m->inputs[2]);
+        if (is_value(m->inputs[2], 0) && is_masked(m->inputs[1]))
+            return three(px, n, m->inputs[0], m->inputs[1], s);
     }
     return NULL;
 }
 
-static Node *simplify_add(PassContext *px, Node *n) {
+static Node *simplify_add(PassContext *px, Node *n)
+{
     Node *a = n->inputs[0], *b = n->inputs[1];
-    if (is_value(b, 0)) return a;
-    if (b->op == OP_neg && !is_kept(b)) return two(px, n, OP_sub, a, b->inputs[0]);
-    if (a->op == OP_neg && !is_kept(a)) return two(px, n, OP_sub, b, a->inputs[0]);
+    if (is_value(b, 0))
+        return a;
+    if (b->op == OP_neg && !is_kept(b))
+        return two(px, n, OP_sub, a, b->inputs[0]);
+    if (a->op == OP_neg && !is_kept(a))
+        return two(px, n, OP_sub, b, a->inputs[0]);
     return dtype_is_float(n->type->dtype) ? additive_mask(px, n) : NULL;
 }
 
-static Node *simplify_sub(PassContext *px, Node *n) {
+static Node *simplify_sub(PassContext *px, Node *n)
+{
     Node *a = n->inputs[0], *b = n->inputs[1];
-    if (is_value(b, 0)) return a;
-    if (b->op == OP_neg && !is_kept(b)) return two(px, n, OP_add, a, b->inputs[0]);
+    if (is_value(b, 0))
+        return a;
+    if (b->op == OP_neg && !is_kept(b))
+        return two(px, n, OP_add, a, b->inputs[0]);
     return NULL;
 }
 
-static Node *simplify_mul(PassContext *px, Node *n) {
+static Node *simplify_mul(PassContext *px, Node *n)
+{
     Node *a = n->inputs[0], *b = n->inputs[1];
     double outer, inner;
-    if (is_value(b, 1)) return a;
-    if (is_value(b, -1)) return make_before(px, n, OP_neg, NULL, 1, &a, n);
+    if (is_value(b, 1))
+        return a;
+    if (is_value(b, -1))
+        return make_before(px, n, OP_neg, NULL, 1, &a, n);
     /* (x * c) * d -> x * (c * d) */
-    if (a->op == OP_mul && !is_kept(a) && is_const(b, &outer) && is_const(a->inputs[1], &inner)) return with_const(px, n, OP_mul, a->inputs[0], inner * outer);
+    if (a->op == OP_mul && !is_kept(a) && is_const(b, &outer) && is_const(a->inputs[1], &inner))
+        return with_const(px, n, OP_mul, a->inputs[0], inner * outer);
     return NULL;
 }
 
-static bool is_power_of_two(double c) {
+static bool is_power_of_two(double c)
+{
     int exponent;
     return isfinite(c) && fabs(frexp(c, &exponent)) == 0.5 && exponent > -100 && exponent < 100;
 }
 
-static Node *simplify_div(PassContext *px, Node *n) {
+static Node *simplify_div(PassContext *px, Node *n)
+{
     double c;
-    if (!dtype_is_float(n->type->dtype) || !is_const(n->inputs[1], &c)) return NULL;
-    if (c == 1) return n->inputs[0];
+    if (!dtype_is_float(n->type->dtype) || !is_const(n->inputs[1], &c))
+        return NULL;
+    if (c == 1)
+        return n->inputs[0];
     return is_power_of_two(c) ? with_const(px, n, OP_mul, n->inputs[0], 1 / c) : NULL;
 }
 
-static Node *simplify_pow(PassContext *px, Node *n) {
+static Node *simplify_pow(PassContext *px, Node *n)
+{
     Node *x = n->inputs[0];
     double c;
-    if (!is_const(n->inputs[1], &c) || is_const(x, &c)) return NULL;
-    if (c == 1) return x;
-    if (c == 2) return two(px, n, OP_mul, x, x);
-    if (c == 3) return two(px, n, OP_mul, two(px, n, OP_mul, x, x), x);
-    if (c == 0.5) return make_before(px, n, OP_sqrt, NULL, 1, &x, n);
+    if (!is_const(n->inputs[1], &c) || is_const(x, &c))
+        return NULL;
+    if (c == 1)
+        return x;
+    if (c == 2)
+        return two(px, n, OP_mul, x, x);
+    if (c == 3)
+        return two(px, n, OP_mul, two(px, n, OP_mul, x, x), x);
+    if (c == 0.5)
+        return make_before(px, n, OP_sqrt, NULL, 1, &x, n);
     return c == -0.5 ? make_before(px, n, OP_rsqrt, NULL, 1, &x, n) : NULL;
 }
 
 /* where(m, where(k, s, -inf), -inf) -> where(m & k, s, -inf) */
-static Node *nested_mask(PassContext *px, Node *n) {
+static Node *nested_mask(PassContext *px, Node *n)
+{
     Node *inner = n->inputs[1];
-    if (inner->op != OP_where || is_kept(inner) || !is_masked(n->inputs[2]) || !is_masked(inner->inputs[2])) return NULL;
+    if (inner->op != OP_where || is_kept(inner) || !is_masked(n->inputs[2]) || !is_masked(inner->inputs[2]))
+        return NULL;
     Node *both = two(px, n, OP_and, n->inputs[0], inner->inputs[0]);
     return both ? three(px, n, both, inner->inputs[1], n->inputs[2]) : NULL;
 }
 
-static Node *simplify_where(PassContext *px, Node *n) {
+static Node *simplify_where(PassContext *px, Node *n)
+{
     Node *m = n->inputs[0];
-    if (n->inputs[1] == n->inputs[2]) return n->inputs[1];
-    if (m->op == OP_not && !is_kept(m)) return three(px, n, m->inputs[0], n->inputs[2], n->inputs[1]);
-    /* the masked value stands second: where(m, -inf, s) -> where(!m, s, -inf) would turn back; only a comparison can be turned round */
+    if (n->inputs[1] == n->inputs[2])
+        return n->inputs[1];
+    if (m->op == OP_not && !is_kept(m))
+        return three(px, n, m->inputs[0], n->inputs[2], n->inputs[1]);
+    /* the masked value stands second: where(m, -inf, s) -> where(!m, s, -inf) would turn back; only a comparison can
+     * be turned round */
     if (is_masked(n->inputs[1]) && (m->op == OP_eq || m->op == OP_ne) && !is_kept(m))
-        return three(px, n, two(px, n, m->op == OP_eq ? OP_ne : OP_eq, m->inputs[0], m->inputs[1]), n->inputs[2], n->inputs[1]);
+        return three(px, n, two(px, n, m->op == OP_eq ? OP_ne : OP_eq, m->inputs[0], m->inputs[1]), n->inputs[2],
+                     n->inputs[1]);
     return nested_mask(px, n);
 }
 
-static Node *simplify_pair(Node *n, Op same) {
+static Node *simplify_pair(Node *n, Op same)
+{
     Node *inner = n->inputs[0];
     return inner->op == same && !is_kept(inner) ? inner->inputs[0] : NULL;
 }
 
-Node *simplify_algebra(PassContext *px, Node *n) {
-    if (op_info[n->op].class != CLASS_MAP) return NULL;
+Node *simplify_algebra(PassContext *px, Node *n)
+{
+    if (op_info[n->op].class != CLASS_MAP)
+        return NULL;
     Node *r = n->n_inputs == 2 ? const_right(px, n) : NULL;
-    if (!r && n->n_inputs == 2) r = wider_left(px, n);
-    if (r) return r;
+    if (!r && n->n_inputs == 2)
+        r = wider_left(px, n);
+    if (r)
+        return r;
     switch (n->op) {
     case OP_add: return simplify_add(px, n);
     case OP_sub: return simplify_sub(px, n);

@@ -1,35 +1,42 @@
 /* Costs: floating-point operations and bytes of a node, from its types and concrete sizes.
  *
- * A product counts 2 flops for each pair it sums, everything else 1 for each element of its result. Bytes: every input is read once and
- * every result written once; a lookup reads the rows it returns, a weight its view. What stays in a cache between kernels still counts. */
+ * A product counts 2 flops for each pair it sums, everything else 1 for each element of its result. Bytes: every
+ * input is read once and every result written once; a lookup reads the rows it returns, a weight its view. What
+ * stays in a cache between kernels still counts. */
 #include <string.h>
 #include "ir/interpret.h"
 #include "passes/inside.h"
 
-static double count_of(const Graph *model, const Type *t, const int64_t *sizes) {
+static double count_of(const Graph *model, const Type *t, const int64_t *sizes)
+{
     double count = 1;
-    for (int i = 0; i < t->rank; i++) count *= (double)extent_value(t->axis[i].size, model, sizes);
+    for (int i = 0; i < t->rank; i++)
+        count *= (double)extent_value(t->axis[i].size, model, sizes);
     return count;
 }
 
-static double bytes_of(const Graph *model, const Type *t, const int64_t *sizes) {
+static double bytes_of(const Graph *model, const Type *t, const int64_t *sizes)
+{
     return count_of(model, t, sizes) * (double)dtype_size(t->dtype);
 }
 
-static double contracted(const Node *n, const Node *side, const int64_t *sizes) {
+static double contracted(const Node *n, const Node *side, const int64_t *sizes)
+{
     const Graph *model = graph_model(n->graph);
     const Attr *over = node_attr(n, ATTR_over);
     double count = 1;
     for (int i = 0; over && i < over->names.count; i++) {
         int at = type_find(side->type, over->names.items[i]);
-        if (at >= 0) count *= (double)extent_value(side->type->axis[at].size, model, sizes);
+        if (at >= 0)
+            count *= (double)extent_value(side->type->axis[at].size, model, sizes);
     }
     return count;
 }
 
-/* ---- flops ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- flops ------------------------------------------------------------------------------------------------------- */
 
-static double body_flops(const Node *kernel, const int64_t *sizes) {
+static double body_flops(const Node *kernel, const int64_t *sizes)
+{
     const Graph *model = graph_model(kernel->graph);
     double flops = 0;
     for (const Node *n = kernel->body->first; n; n = n->next) {
@@ -43,16 +50,19 @@ static double body_flops(const Node *kernel, const int64_t *sizes) {
     return flops;
 }
 
-static double attend_flops(const Node *n, const int64_t *sizes) {
+static double attend_flops(const Node *n, const int64_t *sizes)
+{
     const Graph *model = graph_model(n->graph);
     const Type *score = n->body->params[0]->type;
     double scores = count_of(model, score, sizes), own = 1;
     for (int i = 0; i < n->inputs[2]->type->rank; i++)
-        if (type_find(score, n->inputs[2]->type->axis[i].name) < 0) own *= (double)extent_value(n->inputs[2]->type->axis[i].size, model, sizes);
+        if (type_find(score, n->inputs[2]->type->axis[i].name) < 0)
+            own *= (double)extent_value(n->inputs[2]->type->axis[i].size, model, sizes);
     return scores * (2 * contracted(n, n->inputs[0], sizes) + 2 * own + 5) + body_flops(n, sizes);
 }
 
-static double flops_of(const Node *n, const int64_t *sizes) {
+static double flops_of(const Node *n, const int64_t *sizes)
+{
     const Graph *model = graph_model(n->graph);
     double flops = 0;
     switch (n->op) {
@@ -62,49 +72,64 @@ static double flops_of(const Node *n, const int64_t *sizes) {
         for (int j = 0; j < attr_int(n, ATTR_weights, 1); j++)
             flops += 2 * contracted(n, n->inputs[0], sizes) * count_of(model, n->body->params[j]->type, sizes);
         return flops + body_flops(n, sizes);
-    case OP_map: case OP_rowwise: case OP_reduce: return body_flops(n, sizes);
+    case OP_map:
+    case OP_rowwise:
+    case OP_reduce: return body_flops(n, sizes);
     default: break;
     }
-    if (op_info[n->op].class == CLASS_MAP) return count_of(model, n->type, sizes);
-    if (op_info[n->op].class == CLASS_REDUCE) return count_of(model, n->inputs[0]->type, sizes);
+    if (op_info[n->op].class == CLASS_MAP)
+        return count_of(model, n->type, sizes);
+    if (op_info[n->op].class == CLASS_REDUCE)
+        return count_of(model, n->inputs[0]->type, sizes);
     return op_info[n->op].class == CLASS_ROW ? 4 * count_of(model, n->type, sizes) : 0;
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 /* Bytes that `n` reads of its input i: only the rows looked up if a gather is all that reads it. */
-static double read_bytes(const Node *n, int i, const int64_t *sizes) {
+static double read_bytes(const Node *n, int i, const int64_t *sizes)
+{
     const Graph *model = graph_model(n->graph);
-    if (n->op == OP_gather && i == 0) return bytes_of(model, n->type, sizes);
+    if (n->op == OP_gather && i == 0)
+        return bytes_of(model, n->type, sizes);
     bool direct = n->op == OP_map || n->op == OP_rowwise || n->op == OP_reduce;
     if (direct && n->body) {
         double rows = 0;
         for (const Node *m = n->body->first; m; m = m->next) {
-            if (m->op == OP_gather && m->inputs[0] == n->body->params[i]) rows += bytes_of(model, m->type, sizes);
+            if (m->op == OP_gather && m->inputs[0] == n->body->params[i])
+                rows += bytes_of(model, m->type, sizes);
             else
                 for (int k = 0; k < m->n_inputs; k++)
-                    if (m->inputs[k] == n->body->params[i]) return bytes_of(model, n->inputs[i]->type, sizes);
+                    if (m->inputs[k] == n->body->params[i])
+                        return bytes_of(model, n->inputs[i]->type, sizes);
         }
-        if (rows > 0) return rows;
+        if (rows > 0)
+            return rows;
     }
     return bytes_of(model, n->inputs[i]->type, sizes);
 }
 
-static bool moves_nothing(const Node *n) {
+static bool moves_nothing(const Node *n)
+{
     OpClass class = op_info[n->op].class;
     return class == CLASS_LEAF || class == CLASS_VIEW || n->op == OP_get;
 }
 
-static double written_bytes(const Node *n, const int64_t *sizes) {
+static double written_bytes(const Node *n, const int64_t *sizes)
+{
     const Graph *model = graph_model(n->graph);
     double bytes = 0;
-    if (n->op == OP_append) return bytes_of(model, n->body ? n->body->results[0].value->type : n->inputs[0]->type, sizes);
-    if (n->type) return bytes_of(model, n->type, sizes);
-    for (int i = 0; n->body && i < n->body->n_results; i++) bytes += bytes_of(model, n->body->results[i].value->type, sizes);
+    if (n->op == OP_append)
+        return bytes_of(model, n->body ? n->body->results[0].value->type : n->inputs[0]->type, sizes);
+    if (n->type)
+        return bytes_of(model, n->type, sizes);
+    for (int i = 0; n->body && i < n->body->n_results; i++)
+        bytes += bytes_of(model, n->body->results[i].value->type, sizes);
     return bytes;
 }
 
-static Cost sum_of(const Graph *g, const int64_t *sizes) {
+static Cost sum_of(const Graph *g, const int64_t *sizes)
+{
     Cost sum = {0};
     for (const Node *n = g->first; n; n = n->next) {
         Cost c = node_cost(n, sizes);
@@ -115,29 +140,34 @@ static Cost sum_of(const Graph *g, const int64_t *sizes) {
     return sum;
 }
 
-Cost node_cost(const Node *n, const int64_t *sizes) {
+Cost node_cost(const Node *n, const int64_t *sizes)
+{
     Cost cost = {0};
     if (n->op == OP_repeat) {
         double times = (double)attr_int(n, ATTR_count, 0);
         cost = sum_of(n->body, sizes);
         return (Cost){cost.flops * times, cost.bytes_read * times, cost.bytes_written * times};
     }
-    if (moves_nothing(n)) return cost;
+    if (moves_nothing(n))
+        return cost;
     cost.flops = flops_of(n, sizes);
-    for (int i = 0; i < n->n_inputs; i++) cost.bytes_read += read_bytes(n, i, sizes);
+    for (int i = 0; i < n->n_inputs; i++)
+        cost.bytes_read += read_bytes(n, i, sizes);
     cost.bytes_written = written_bytes(n, sizes);
     return cost;
 }
 
-Cost graph_cost(const Graph *model, const int64_t *sizes) {
+Cost graph_cost(const Graph *model, const int64_t *sizes)
+{
     return sum_of(model, sizes);
 }
 
-/* ---- the arena ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the arena --------------------------------------------------------------------------------------------------- */
 
-enum { ARENA_SPARE = 64 };              /* readable bytes after the last buffer */
+enum { ARENA_SPARE = 64 }; /* readable bytes after the last buffer */
 
-int64_t plan_arena_bytes(const Graph *model, const int64_t *sizes, int64_t *lower_bound) {
+int64_t plan_arena_bytes(const Graph *model, const int64_t *sizes, int64_t *lower_bound)
+{
     int64_t bytes = ARENA_SPARE, least = 0;
     for (int i = 0; i < model->n_regions; i++) {
         const Region *r = &model->regions[i];
@@ -149,15 +179,17 @@ int64_t plan_arena_bytes(const Graph *model, const int64_t *sizes, int64_t *lowe
         bytes += r->peak * units;
         least += r->lower_bound * units;
     }
-    if (lower_bound) *lower_bound = least;
+    if (lower_bound)
+        *lower_bound = least;
     return bytes;
 }
 
-/* ---- estimates for remarks ------------------------------------------------------------------------------------------------------------------ */
+/* ---- estimates for remarks --------------------------------------------------------------------------------------- */
 
 enum { USUAL_LENGTH = 128 };
 
-void estimate_sizes(const Graph *model, int64_t *sizes) {
+void estimate_sizes(const Graph *model, int64_t *sizes)
+{
     for (int i = 0; i < model->n_symbols; i++) {
         const Symbol *s = model->symbols[i];
         bool least = !strcmp(s->name, "past") || !strcmp(s->name, "B");
@@ -165,18 +197,21 @@ void estimate_sizes(const Graph *model, int64_t *sizes) {
     }
 }
 
-double type_bytes(PassContext *px, const Graph *model, const Type *t) {
+double type_bytes(PassContext *px, const Graph *model, const Type *t)
+{
     int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes);
     estimate_sizes(model, sizes);
     return bytes_of(model, t, sizes);
 }
 
-double product_flops(PassContext *px, const Node *a, const Node *b) {
+double product_flops(PassContext *px, const Node *a, const Node *b)
+{
     const Graph *model = graph_model(a->graph);
     int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes);
     estimate_sizes(model, sizes);
     double flops = 2 * count_of(model, a->type, sizes);
     for (int i = 0; i < b->type->rank; i++)
-        if (type_find(a->type, b->type->axis[i].name) < 0) flops *= (double)extent_value(b->type->axis[i].size, model, sizes);
+        if (type_find(a->type, b->type->axis[i].name) < 0)
+            flops *= (double)extent_value(b->type->axis[i].size, model, sizes);
     return flops;
 }

@@ -1,27 +1,32 @@
-/* fold: what is known at compile time is computed; what does not depend on the layer is computed once, before the repeat.
+/* fold: what is known at compile time is computed; what does not depend on the layer is computed once, before the
+ * repeat.
  *
- * Scalars become `const`. A formula over constant positions becomes a `table` if it has an expensive function in it (the frequencies of
- * rotary positions) and is small: cheap ones stay formulas, a mask is never built. Moving out of a repeat takes everything pure whose inputs
- * stand outside: rotary cosines and sines, masks, lookups. */
+ * Scalars become `const`. A formula over constant positions becomes a `table` if it has an expensive function in it
+ * (the frequencies of rotary positions) and is small: cheap ones stay formulas, a mask is never built. Moving out of
+ * a repeat takes everything pure whose inputs stand outside: rotary cosines and sines, masks, lookups. */
 #include <math.h>
 #include <string.h>
 #include "passes/inside.h"
 
 enum { MAX_TABLE = 8192 };
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
-static bool is_integer(DType t) {
+static bool is_integer(DType t)
+{
     return !dtype_is_float(t);
 }
 
-static double cast_to(double a, DType t) {
-    if (t == DT_BOOL) return a != 0;
+static double cast_to(double a, DType t)
+{
+    if (t == DT_BOOL)
+        return a != 0;
     return is_integer(t) ? trunc(a) : a;
 }
 
 /* One element; false for operators that are not folded. `t` is the operands' type. */
-static bool compute(Op op, DType t, DType result, const double *v, double *out) {
+static bool compute(Op op, DType t, DType result, const double *v, double *out)
+{
     double a = v[0], b = v[1];
     switch (op) {
     case OP_add: *out = a + b; return true;
@@ -57,49 +62,62 @@ static bool compute(Op op, DType t, DType result, const double *v, double *out) 
     }
 }
 
-static Node *fold_scalar(PassContext *px, Node *n) {
+static Node *fold_scalar(PassContext *px, Node *n)
+{
     double v[3] = {0}, out;
     if (n->op == OP_extent) {
         Extent size = node_attr(n, ATTR_size)->extent;
-        if (!extent_is_const(size)) return NULL;
+        if (!extent_is_const(size))
+            return NULL;
         return make_const(px, n, (double)size.base, n->type->dtype);
     }
-    if (!is_map(n) || n->type->rank != 0) return NULL;
+    if (!is_map(n) || n->type->rank != 0)
+        return NULL;
     for (int i = 0; i < n->n_inputs; i++)
-        if (!is_const(n->inputs[i], &v[i])) return NULL;
-    return compute(n->op, n->inputs[0]->type->dtype, n->type->dtype, v, &out) ? make_const(px, n, out, n->type->dtype) : NULL;
+        if (!is_const(n->inputs[i], &v[i]))
+            return NULL;
+    return compute(n->op, n->inputs[0]->type->dtype, n->type->dtype, v, &out) ? make_const(px, n, out, n->type->dtype)
+                                                                              : NULL;
 }
 
 /* Logic with one side known. */
-static Node *fold_logic(Node *n) {
+static Node *fold_logic(Node *n)
+{
     double c;
     for (int i = 0; i < 2 && (n->op == OP_and || n->op == OP_or); i++) {
-        if (!is_const(n->inputs[1 - i], &c)) continue;
+        if (!is_const(n->inputs[1 - i], &c))
+            continue;
         bool neutral = (c != 0) == (n->op == OP_and);
         return neutral ? n->inputs[i] : NULL;
     }
-    if (n->op == OP_where && is_const(n->inputs[0], &c)) return c != 0 ? n->inputs[1] : n->inputs[2];
+    if (n->op == OP_where && is_const(n->inputs[0], &c))
+        return c != 0 ? n->inputs[1] : n->inputs[2];
     return NULL;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
-static int64_t const_count(const Type *t) {
+static int64_t const_count(const Type *t)
+{
     int64_t count = 1;
     for (int i = 0; i < t->rank; i++) {
-        if (!extent_is_const(t->axis[i].size) || t->axis[i].size.base > MAX_TABLE) return -1;
+        if (!extent_is_const(t->axis[i].size) || t->axis[i].size.base > MAX_TABLE)
+            return -1;
         count *= t->axis[i].size.base;
-        if (count > MAX_TABLE) return -1;
+        if (count > MAX_TABLE)
+            return -1;
     }
     return count;
 }
 
 static double *values_of(PassContext *px, const Node *n);
 
-static double *map_values(PassContext *px, const Node *n, int64_t count) {
+static double *map_values(PassContext *px, const Node *n, int64_t count)
+{
     double *in[3] = {NULL}, *out = arena_array(px->cx->arena, (size_t)count + 1, sizeof *out);
     for (int i = 0; i < n->n_inputs; i++)
-        if (!(in[i] = values_of(px, n->inputs[i]))) return NULL;
+        if (!(in[i] = values_of(px, n->inputs[i])))
+            return NULL;
     for (int64_t e = 0; e < count; e++) {
         double v[3] = {0};
         for (int i = 0; i < n->n_inputs; i++) {
@@ -109,63 +127,90 @@ static double *map_values(PassContext *px, const Node *n, int64_t count) {
                 position[a] = rest % n->type->axis[a].size.base;
                 rest /= n->type->axis[a].size.base;
             }
-            for (int a = 0; a < t->rank; a++) at = at * t->axis[a].size.base + position[type_find(n->type, t->axis[a].name)];
+            for (int a = 0; a < t->rank; a++)
+                at = at * t->axis[a].size.base + position[type_find(n->type, t->axis[a].name)];
             v[i] = in[i][at];
         }
-        if (!compute(n->op, n->inputs[n->op == OP_where]->type->dtype, n->type->dtype, v, &out[e])) return NULL;
+        if (!compute(n->op, n->inputs[n->op == OP_where]->type->dtype, n->type->dtype, v, &out[e]))
+            return NULL;
     }
     return out;
 }
 
 /* All elements of n, or NULL if they are not known. */
-static double *values_of(PassContext *px, const Node *n) {
+static double *values_of(PassContext *px, const Node *n)
+{
     int64_t count = const_count(n->type);
-    if (count < 0 || is_kept(n)) return NULL;
+    if (count < 0 || is_kept(n))
+        return NULL;
     double *out = arena_array(px->cx->arena, (size_t)count + 1, sizeof *out);
     const Attr *start = node_attr(n, ATTR_start), *table = node_attr(n, ATTR_table);
     switch (n->op) {
     case OP_const: out[0] = attr_float(n, ATTR_value, 0); return out;
     case OP_table: memcpy(out, table->floats.items, (size_t)count * sizeof *out); return out;
     case OP_iota:
-        if (start && !extent_is_const(start->extent)) return NULL;
-        for (int64_t i = 0; i < count; i++) out[i] = (double)((start ? start->extent.base : 0) + i);
+        if (start && !extent_is_const(start->extent))
+            return NULL;
+        for (int64_t i = 0; i < count; i++)
+            out[i] = (double)((start ? start->extent.base : 0) + i);
         return out;
     default: return is_map(n) ? map_values(px, n, count) : NULL;
     }
 }
 
-static bool is_expensive(Op op) {
+static bool is_expensive(Op op)
+{
     switch (op) {
-    case OP_pow: case OP_exp: case OP_log: case OP_sqrt: case OP_rsqrt: case OP_tanh: case OP_erf: case OP_sin: case OP_cos: case OP_sigmoid: return true;
+    case OP_pow:
+    case OP_exp:
+    case OP_log:
+    case OP_sqrt:
+    case OP_rsqrt:
+    case OP_tanh:
+    case OP_erf:
+    case OP_sin:
+    case OP_cos:
+    case OP_sigmoid: return true;
     default: return false;
     }
 }
 
-static bool reads_table(const Node *n) {
+static bool reads_table(const Node *n)
+{
     for (int i = 0; i < n->n_inputs; i++)
-        if (n->inputs[i]->op == OP_table) return true;
+        if (n->inputs[i]->op == OP_table)
+            return true;
     return false;
 }
 
-static Node *fold_table(PassContext *px, Node *n) {
-    if (!is_map(n) || n->type->rank == 0 || n->type->dtype != DT_F32 || !(is_expensive(n->op) || reads_table(n))) return NULL;
+static Node *fold_table(PassContext *px, Node *n)
+{
+    if (!is_map(n) || n->type->rank == 0 || n->type->dtype != DT_F32 || !(is_expensive(n->op) || reads_table(n)))
+        return NULL;
     double *values = values_of(px, n);
-    if (!values) return NULL;
+    if (!values)
+        return NULL;
     Node *table = node_before(px->cx, n, OP_table, n->type, 0, NULL);
     attr_set_floats(px->cx, table, ATTR_table, values, (int)const_count(n->type));
     return table;
 }
 
-static bool fold_graph(PassContext *px, Graph *g) {
+static bool fold_graph(PassContext *px, Graph *g)
+{
     bool changed = false;
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
-        if (n->body && n->body->level != LEVEL_BODY) changed |= fold_graph(px, n->body);
-        if (!n->type || is_kept(n)) continue;
+        if (n->body && n->body->level != LEVEL_BODY)
+            changed |= fold_graph(px, n->body);
+        if (!n->type || is_kept(n))
+            continue;
         Node *r = fold_scalar(px, n);
-        if (!r) r = fold_logic(n);
-        if (!r) r = fold_table(px, n);
-        if (!r || !type_equal(r->type, n->type)) continue;
+        if (!r)
+            r = fold_logic(n);
+        if (!r)
+            r = fold_table(px, n);
+        if (!r || !type_equal(r->type, n->type))
+            continue;
         inherit(r, n);
         node_replace(n, r);
         node_remove(n);
@@ -174,56 +219,71 @@ static bool fold_graph(PassContext *px, Graph *g) {
     return changed;
 }
 
-/* ---- out of repeats -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- out of repeats ---------------------------------------------------------------------------------------------- */
 
-static bool is_fixed_leaf(const Node *n) {
+static bool is_fixed_leaf(const Node *n)
+{
     return (is_inline_leaf(n) || n->op == OP_weight || n->op == OP_table) && !depends_on_layer(n);
 }
 
-static bool is_movable(const Node *n, const Graph *body) {
+static bool is_movable(const Node *n, const Graph *body)
+{
     OpClass class = op_info[n->op].class;
-    if (depends_on_layer(n) || is_kept(n) || class == CLASS_LEAF || class == CLASS_REGION || class == CLASS_KERNEL) return false;
+    if (depends_on_layer(n) || is_kept(n) || class == CLASS_LEAF || class == CLASS_REGION || class == CLASS_KERNEL)
+        return false;
     for (int i = 0; i < n->n_inputs; i++)
-        if (n->inputs[i]->graph == body && !is_fixed_leaf(n->inputs[i])) return false;
+        if (n->inputs[i]->graph == body && !is_fixed_leaf(n->inputs[i]))
+            return false;
     return true;
 }
 
-static void move_out(Node *n, Node *repeat) {
+static void move_out(Node *n, Node *repeat)
+{
     for (int i = 0; i < n->n_inputs; i++)
-        if (n->inputs[i]->graph == repeat->body) node_move_before(n->inputs[i], repeat);
+        if (n->inputs[i]->graph == repeat->body)
+            node_move_before(n->inputs[i], repeat);
     node_move_before(n, repeat);
 }
 
-static void remark_moved(PassContext *px, const Node *n, const Node *repeat) {
+static void remark_moved(PassContext *px, const Node *n, const Node *repeat)
+{
     bool view = op_info[n->op].class == CLASS_VIEW;
-    if (view || n->type->dtype != DT_F32 || !first_reader_in(n, repeat->body)) return;
-    Remark *r = remark(px, REMARK_PASSED, REMARK_FOLDED, n, "does not depend on the layer: computed once instead of %lld times",
-                       (long long)attr_int(repeat, ATTR_count, 1));
+    if (view || n->type->dtype != DT_F32 || !first_reader_in(n, repeat->body))
+        return;
+    Remark *r =
+        remark(px, REMARK_PASSED, REMARK_FOLDED, n, "does not depend on the layer: computed once instead of %lld times",
+               (long long)attr_int(repeat, ATTR_count, 1));
     double bytes = type_bytes(px, graph_model(n->graph), n->type);
     r->bytes_before = bytes * (double)attr_int(repeat, ATTR_count, 1);
     r->bytes_after = bytes;
 }
 
-static bool move_invariants(PassContext *px, Graph *g) {
+static bool move_invariants(PassContext *px, Graph *g)
+{
     bool changed = false;
     for (Node *repeat = g->first; repeat; repeat = repeat->next) {
-        if (repeat->op != OP_repeat) continue;
+        if (repeat->op != OP_repeat)
+            continue;
         changed |= move_invariants(px, repeat->body);
         Node *before = repeat->prev;
         for (Node *n = repeat->body->first, *next; n; n = next) {
             next = n->next;
-            if (!is_movable(n, repeat->body)) continue;
+            if (!is_movable(n, repeat->body))
+                continue;
             move_out(n, repeat);
             changed = true;
         }
         for (Node *n = before ? before->next : g->first; n != repeat; n = n->next)
-            if (op_info[n->op].class != CLASS_LEAF) remark_moved(px, n, repeat);
+            if (op_info[n->op].class != CLASS_LEAF)
+                remark_moved(px, n, repeat);
     }
     return changed;
 }
 
-bool pass_fold(PassContext *px, Graph *model) {
+bool pass_fold(PassContext *px, Graph *model)
+{
     bool folded = fold_graph(px, model), moved = move_invariants(px, model);
-    if (folded) remove_dead(model);
+    if (folded)
+        remove_dead(model);
     return folded || moved;
 }

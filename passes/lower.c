@@ -9,30 +9,36 @@
  * Then lower_layout.c puts in copies where a kernel needs its operand laid out differently. */
 #include "passes/inside.h"
 
-Node *copy_before(PassContext *px, Node *where, Node *value) {
+Node *copy_before(PassContext *px, Node *where, Node *value)
+{
     Node *copy = kernel_before(px, where, OP_map, value);
     Builder b = builder_new(px, copy, NULL, NULL);
-    graph_add_result(px->cx, copy->body, NULL, is_inline_leaf(value) ? builder_value(&b, value) : builder_input(&b, value), copy->at);
+    graph_add_result(px->cx, copy->body, NULL,
+                     is_inline_leaf(value) ? builder_value(&b, value) : builder_input(&b, value), copy->at);
     kernel_finish(px, copy);
     return copy;
 }
 
-static void replace(Node *old, Node *with) {
+static void replace(Node *old, Node *with)
+{
     node_replace(old, with);
     node_remove(old);
 }
 
-/* ---- reductions the kernels do not do at once ---------------------------------------------------------------------------------------------- */
+/* ---- reductions the kernels do not do at once -------------------------------------------------------------------- */
 
 /* softmax over an axis that is not the last: the same with that axis last. */
-static void softmax_last(PassContext *px, Node *n) {
+static void softmax_last(PassContext *px, Node *n)
+{
     const Type *t = n->type;
     const char *axis = node_attr(n, ATTR_over)->names.items[0];
     int at = type_find(t, axis);
-    if (at == t->rank - 1) return;
+    if (at == t->rank - 1)
+        return;
     Type order = {.dtype = t->dtype};
     for (int i = 0; i < t->rank; i++)
-        if (i != at) order.axis[order.rank++] = t->axis[i];
+        if (i != at)
+            order.axis[order.rank++] = t->axis[i];
     order.axis[order.rank++] = t->axis[at];
     Node *x = make_transposed(px, n, n->inputs[0], type_new(px->cx, order.dtype, order.rank, order.axis));
     Node *r = make_over(px, n, OP_softmax, NULL, 1, &x, &axis, 1, n);
@@ -40,82 +46,108 @@ static void softmax_last(PassContext *px, Node *n) {
 }
 
 /* sum over (S, D) with D last: sum over D, then over S. */
-static void split_reduction(PassContext *px, Node *n) {
+static void split_reduction(PassContext *px, Node *n)
+{
     const Attr *over = node_attr(n, ATTR_over);
     const Type *in = n->inputs[0]->type;
     const char *rest[MAX_RANK], *last = in->axis[in->rank - 1].name;
     int n_rest = 0;
-    if (over->names.count < 2 || !attr_has_name(n, ATTR_over, last)) return;
+    if (over->names.count < 2 || !attr_has_name(n, ATTR_over, last))
+        return;
     for (int i = 0; i < over->names.count; i++)
-        if (over->names.items[i] != last) rest[n_rest++] = over->names.items[i];
-    Node *rows = make_over(px, n, n->op, NULL, 1, n->inputs, &last, 1, n), *whole = make_over(px, n, n->op, NULL, 1, &rows, rest, n_rest, n);
-    if (is_kept(n)) attr_set_bool(px->cx, whole, ATTR_keep, true);
+        if (over->names.items[i] != last)
+            rest[n_rest++] = over->names.items[i];
+    Node *rows = make_over(px, n, n->op, NULL, 1, n->inputs, &last, 1, n),
+         *whole = make_over(px, n, n->op, NULL, 1, &rows, rest, n_rest, n);
+    if (is_kept(n))
+        attr_set_bool(px->cx, whole, ATTR_keep, true);
     replace(n, whole);
     split_reduction(px, whole);
 }
 
-static void prepare(PassContext *px, Graph *g) {
+static void prepare(PassContext *px, Graph *g)
+{
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
-        if (n->body && n->body->level != LEVEL_BODY) prepare(px, n->body);
-        if (n->op == OP_softmax) softmax_last(px, n);
-        else if (op_info[n->op].class == CLASS_REDUCE) split_reduction(px, n);
+        if (n->body && n->body->level != LEVEL_BODY)
+            prepare(px, n->body);
+        if (n->op == OP_softmax)
+            softmax_last(px, n);
+        else if (op_info[n->op].class == CLASS_REDUCE)
+            split_reduction(px, n);
     }
 }
 
-/* ---- kernels ----------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
-static void lower_node(PassContext *px, Node *n) {
+static void lower_node(PassContext *px, Node *n)
+{
     Product p;
     Group g;
     if (product_fits(n, &p)) {
         gemm_build(px, n, &p, 1);
         return;
     }
-    if (!group_start(px, n, &g)) return;
+    if (!group_start(px, n, &g))
+        return;
     group_build(&g);
     node_remove(n);
 }
 
-static void lower_graph(PassContext *px, Graph *g) {
+static void lower_graph(PassContext *px, Graph *g)
+{
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
-        if (n->body && n->body->level != LEVEL_BODY) lower_graph(px, n->body);
-        if (n->type) lower_node(px, n);
+        if (n->body && n->body->level != LEVEL_BODY)
+            lower_graph(px, n->body);
+        if (n->type)
+            lower_node(px, n);
     }
     g->level = LEVEL_KERNEL;
 }
 
-/* A leaf that is read as if it lay in memory: by a view, a product, a kernel's input, or as a result. A layer number may stay one. */
-static bool read_from_memory(const Node *reader, int i) {
+/* A leaf that is read as if it lay in memory: by a view, a product, a kernel's input, or as a result. A layer number
+ * may stay one. */
+static bool read_from_memory(const Node *reader, int i)
+{
     return !(reader->op == OP_append && i == 1);
 }
 
-static void store_leaf(PassContext *px, Node *leaf) {
+static void store_leaf(PassContext *px, Node *leaf)
+{
     Node *stored = NULL;
     for (Node *r = leaf->next; r; r = r->next)
         for (int i = 0; i < r->n_inputs; i++) {
-            if (r->inputs[i] != leaf || !read_from_memory(r, i)) continue;
-            if (!stored) stored = copy_before(px, leaf, leaf);
+            if (r->inputs[i] != leaf || !read_from_memory(r, i))
+                continue;
+            if (!stored)
+                stored = copy_before(px, leaf, leaf);
             r->inputs[i] = stored;
         }
     bool outside = read_as_result(leaf);
-    for (Node *r = leaf->next; r && !outside; r = r->next) outside = r->body && r->body->level != LEVEL_BODY && first_reader_in(leaf, r->body);
-    if (!outside) return;
-    if (!stored) stored = copy_before(px, leaf, leaf);
+    for (Node *r = leaf->next; r && !outside; r = r->next)
+        outside = r->body && r->body->level != LEVEL_BODY && first_reader_in(leaf, r->body);
+    if (!outside)
+        return;
+    if (!stored)
+        stored = copy_before(px, leaf, leaf);
     Node *param = stored->body->results[0].value;
     node_replace(leaf, stored);
     stored->body->results[0].value = param;
 }
 
-static void store_leaves(PassContext *px, Graph *g) {
+static void store_leaves(PassContext *px, Graph *g)
+{
     for (Node *n = g->first; n; n = n->next) {
-        if (n->body && n->body->level != LEVEL_BODY) store_leaves(px, n->body);
-        if (is_inline_leaf(n)) store_leaf(px, n);
+        if (n->body && n->body->level != LEVEL_BODY)
+            store_leaves(px, n->body);
+        if (is_inline_leaf(n))
+            store_leaf(px, n);
     }
 }
 
-bool pass_lower(PassContext *px, Graph *model) {
+bool pass_lower(PassContext *px, Graph *model)
+{
     prepare(px, model);
     lower_graph(px, model);
     remove_dead(model);

@@ -6,197 +6,258 @@
  *     attend: q, v                                the head axis, or the values' own, neighbours
  *     attend: k                                   panels of KEY_PANEL positions
  *
- * Keys cost nothing extra where the kernel that makes them can write panels itself: a map that only this attend reads, or a cache that only
- * attends read as keys. Otherwise a map copies them. */
+ * Keys cost nothing extra where the kernel that makes them can write panels itself: a map that only this attend
+ * reads, or a cache that only attends read as keys. Otherwise a map copies them. */
 #include <string.h>
 #include "passes/inside.h"
 
-static void remark_copy(PassContext *px, const Node *copy, const Node *reader, const char *why) {
+static void remark_copy(PassContext *px, const Node *copy, const Node *reader, const char *why)
+{
     Remark *r = remark(px, REMARK_ANALYSIS, REMARK_AXIS_MISMATCH, copy, "copied for `%s`: %s", word_of(reader), why);
     r->evidence = reader->at;
     r->bytes_after = 2 * type_bytes(px, graph_model(reader->graph), copy->type);
 }
 
-static void copy_input(PassContext *px, Node *reader, int i, const char *why) {
+static void copy_input(PassContext *px, Node *reader, int i, const char *why)
+{
     Node *copy = copy_before(px, reader, reader->inputs[i]);
     remark_copy(px, copy, reader, why);
     reader->inputs[i] = copy;
 }
 
-/* ---- views ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- views ------------------------------------------------------------------------------------------------------- */
 
-static void settle_view(PassContext *px, Node *view) {
+static void settle_view(PassContext *px, Node *view)
+{
     Layout l;
-    if (!layout_of(view, &l)) copy_input(px, view, 0, "its axes do not lie so that they can be merged or split");
+    if (!layout_of(view, &l))
+        copy_input(px, view, 0, "its axes do not lie so that they can be merged or split");
 }
 
-/* ---- gemm ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- gemm -------------------------------------------------------------------------------------------------------- */
 
-static bool fits_as_rows(const Node *x, int n_over) {
+static bool fits_as_rows(const Node *x, int n_over)
+{
     Layout l;
     int rows = x->type->rank - n_over;
     return layout_of(x, &l) && layout_is_unit(&l, x->type, rows, n_over) && layout_collapses(&l, x->type, 0, rows);
 }
 
-static int shared_rows(const Node *extra, const Node *x, int n_over) {
+static int shared_rows(const Node *extra, const Node *x, int n_over)
+{
     int rows = x->type->rank - n_over, shared = 0;
-    while (shared < rows && shared < extra->type->rank && extra->type->axis[shared].name == x->type->axis[shared].name) shared++;
+    while (shared < rows && shared < extra->type->rank && extra->type->axis[shared].name == x->type->axis[shared].name)
+        shared++;
     return shared;
 }
 
-static void settle_gemm(PassContext *px, Node *gemm) {
+static void settle_gemm(PassContext *px, Node *gemm)
+{
     int n_over = node_attr(gemm, ATTR_over)->names.count;
-    if (!fits_as_rows(gemm->inputs[0], n_over)) copy_input(px, gemm, 0, "a gemm reads its rows packed");
+    if (!fits_as_rows(gemm->inputs[0], n_over))
+        copy_input(px, gemm, 0, "a gemm reads its rows packed");
     for (int i = (int)attr_int(gemm, ATTR_weights, 1) + 1; i < gemm->n_inputs; i++) {
         const Node *extra = gemm->inputs[i];
         Layout l;
         int rows = shared_rows(extra, gemm->inputs[0], n_over), columns = extra->type->rank - rows;
-        bool fits = layout_of(extra, &l) && layout_collapses(&l, extra->type, 0, rows) && layout_is_unit(&l, extra->type, rows, columns);
-        if (!fits) copy_input(px, gemm, i, "its columns have to be neighbours");
+        bool fits = layout_of(extra, &l) && layout_collapses(&l, extra->type, 0, rows) &&
+                    layout_is_unit(&l, extra->type, rows, columns);
+        if (!fits)
+            copy_input(px, gemm, i, "its columns have to be neighbours");
     }
 }
 
-/* ---- attend --------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- attend ------------------------------------------------------------------------------------------------------ */
 
 /* n with the axis `last` as its last one, read through a transpose. */
-static Node *with_last(PassContext *px, Node *where, Node *n, const char *last) {
+static Node *with_last(PassContext *px, Node *where, Node *n, const char *last)
+{
     Type order = {.dtype = n->type->dtype};
     int at = type_find(n->type, last);
     for (int i = 0; i < n->type->rank; i++)
-        if (i != at) order.axis[order.rank++] = n->type->axis[i];
+        if (i != at)
+            order.axis[order.rank++] = n->type->axis[i];
     order.axis[order.rank++] = n->type->axis[at];
     return make_transposed(px, where, n, type_new(px->cx, order.dtype, order.rank, order.axis));
 }
 
-static void settle_last(PassContext *px, Node *attend, int i, const char *axis) {
+static void settle_last(PassContext *px, Node *attend, int i, const char *axis)
+{
     Node *n = attend->inputs[i];
     Layout l;
     int at = type_find(n->type, axis);
-    if (layout_of(n, &l) && layout_is_unit(&l, n->type, at, 1)) return;
+    if (layout_of(n, &l) && layout_is_unit(&l, n->type, at, 1))
+        return;
     Node *copy = copy_before(px, attend, with_last(px, attend, n, axis));
     remark_copy(px, copy, attend, "the last axis has to lie packed");
     attend->inputs[i] = make_transposed(px, attend, copy, n->type);
 }
 
 /* The own axis of the values. */
-static const char *own_axis(const Node *attend) {
+static const char *own_axis(const Node *attend)
+{
     const Type *v = attend->inputs[2]->type, *score = attend->body->params[0]->type;
     for (int i = 0; i < v->rank; i++)
-        if (type_find(score, v->axis[i].name) < 0) return v->axis[i].name;
+        if (type_find(score, v->axis[i].name) < 0)
+            return v->axis[i].name;
     return v->axis[v->rank - 1].name;
 }
 
 /* A view that only gives other names to axes, or stands in another order. */
-static bool renames(const Node *n) {
-    if (n->op == OP_transpose) return true;
-    if (n->op != OP_view || n->type->rank != n->inputs[0]->type->rank) return false;
+static bool renames(const Node *n)
+{
+    if (n->op == OP_transpose)
+        return true;
+    if (n->op != OP_view || n->type->rank != n->inputs[0]->type->rank)
+        return false;
     for (int i = 0; i < n->type->rank; i++)
-        if (!extent_equal(n->type->axis[i].size, n->inputs[0]->type->axis[i].size)) return false;
+        if (!extent_equal(n->type->axis[i].size, n->inputs[0]->type->axis[i].size))
+            return false;
     return true;
 }
 
 /* What `axis` of n is called below its renaming views. */
-static const char *name_below(const Node *n, const char *axis) {
+static const char *name_below(const Node *n, const char *axis)
+{
     for (; renames(n); n = n->inputs[0])
-        if (n->op == OP_view) axis = n->inputs[0]->type->axis[type_find(n->type, axis)].name;
+        if (n->op == OP_view)
+            axis = n->inputs[0]->type->axis[type_find(n->type, axis)].name;
     return axis;
 }
 
-static Node *below_renames(Node *n) {
-    while (renames(n)) n = n->inputs[0];
+static Node *below_renames(Node *n)
+{
+    while (renames(n))
+        n = n->inputs[0];
     return n;
 }
 
-/* Everything that reads n through renaming views is an attend that takes it as keys, with these names for keys and head. */
-static bool read_as_keys_only(const Node *n, const char *keys, const char *head, int *readers) {
-    if (read_as_result(n)) return false;
+/* Everything that reads n through renaming views is an attend that takes it as keys, with these names for keys and
+ * head. */
+static bool read_as_keys_only(const Node *n, const char *keys, const char *head, int *readers)
+{
+    if (read_as_result(n))
+        return false;
     for (Node *r = n->next; r; r = r->next) {
-        if (r->body && r->body->level != LEVEL_BODY && first_reader_in(n, r->body)) return false;
+        if (r->body && r->body->level != LEVEL_BODY && first_reader_in(n, r->body))
+            return false;
         for (int i = 0; i < r->n_inputs; i++) {
-            if (r->inputs[i] != n) continue;
+            if (r->inputs[i] != n)
+                continue;
             if (renames(r)) {
                 int at[2] = {type_find(n->type, keys), type_find(n->type, head)};
-                const char *k = r->op == OP_view ? r->type->axis[at[0]].name : keys, *h = r->op == OP_view ? r->type->axis[at[1]].name : head;
-                if (!read_as_keys_only(r, k, h, readers)) return false;
+                const char *k = r->op == OP_view ? r->type->axis[at[0]].name : keys,
+                           *h = r->op == OP_view ? r->type->axis[at[1]].name : head;
+                if (!read_as_keys_only(r, k, h, readers))
+                    return false;
                 continue;
             }
-            if (r->op != OP_attend || i != 1 || attr_name(r, ATTR_keys) != keys || !attr_has_name(r, ATTR_over, head)) return false;
+            if (r->op != OP_attend || i != 1 || attr_name(r, ATTR_keys) != keys || !attr_has_name(r, ATTR_over, head))
+                return false;
             ++*readers;
         }
     }
     return true;
 }
 
-static Cache *cache_of(const Node *append) {
+static Cache *cache_of(const Node *append)
+{
     Graph *model = graph_model(append->graph);
     for (int i = 0; i < model->n_caches; i++)
-        if (!strcmp(model->caches[i].name, attr_name(append, ATTR_cache))) return &model->caches[i];
+        if (!strcmp(model->caches[i].name, attr_name(append, ATTR_cache)))
+            return &model->caches[i];
     return NULL;
 }
 
 /* Every append to the cache is read as keys only, along its growing axis and its last. */
-static bool is_key_cache(const Graph *g, const Cache *cache) {
+static bool is_key_cache(const Graph *g, const Cache *cache)
+{
     for (const Node *n = g->first; n; n = n->next) {
-        if (n->body && n->body->level != LEVEL_BODY && !is_key_cache(n->body, cache)) return false;
-        if (n->op != OP_append || strcmp(attr_name(n, ATTR_cache), cache->name)) continue;
+        if (n->body && n->body->level != LEVEL_BODY && !is_key_cache(n->body, cache))
+            return false;
+        if (n->op != OP_append || strcmp(attr_name(n, ATTR_cache), cache->name))
+            continue;
         int readers = 0, last = n->type->rank - 1;
-        if (cache->growing == last || !read_as_keys_only(n, n->type->axis[cache->growing].name, n->type->axis[last].name, &readers)) return false;
+        if (cache->growing == last ||
+            !read_as_keys_only(n, n->type->axis[cache->growing].name, n->type->axis[last].name, &readers))
+            return false;
     }
     return true;
 }
 
-static void set_panels(PassContext *px, Node *writer, const char *keys) {
+static void set_panels(PassContext *px, Node *writer, const char *keys)
+{
     attr_set_name(px->cx, writer, ATTR_layout, "panels");
     attr_set_name(px->cx, writer, ATTR_keys, keys);
 }
 
-static void mark_caches(PassContext *px, Graph *model, Graph *g) {
+static void mark_caches(PassContext *px, Graph *model, Graph *g)
+{
     for (Node *n = g->first; n; n = n->next) {
-        if (n->body && n->body->level != LEVEL_BODY) mark_caches(px, model, n->body);
+        if (n->body && n->body->level != LEVEL_BODY)
+            mark_caches(px, model, n->body);
         Cache *cache = n->op == OP_append ? cache_of(n) : NULL;
         int readers = 0;
-        if (!cache || !read_as_keys_only(n, n->type->axis[cache->growing].name, n->type->axis[n->type->rank - 1].name, &readers) || !readers) continue;
-        if (!cache->panels && !is_key_cache(model, cache)) continue;
+        if (!cache ||
+            !read_as_keys_only(n, n->type->axis[cache->growing].name, n->type->axis[n->type->rank - 1].name,
+                               &readers) ||
+            !readers)
+            continue;
+        if (!cache->panels && !is_key_cache(model, cache))
+            continue;
         cache->panels = true;
         set_panels(px, n, n->type->axis[cache->growing].name);
     }
 }
 
 /* The map that makes the keys writes panels itself, if this attend alone reads it. */
-static bool writes_panels(PassContext *px, Node *k, const char *keys, const char *head) {
+static bool writes_panels(PassContext *px, Node *k, const char *keys, const char *head)
+{
     Node *maker = below_renames(k);
     const char *below_keys = name_below(k, keys), *below_head = name_below(k, head);
     int readers = 0, last = maker->type->rank - 1;
-    if (maker->op == OP_append) return cache_of(maker)->panels;
-    if (maker->op != OP_map || maker->body->n_results != 1 || is_kept(maker) || maker->type->dtype != DT_F32) return false;
-    if (maker->type->axis[last].name != below_head || !read_as_keys_only(maker, below_keys, below_head, &readers)) return false;
-    if (!attr_name(maker, ATTR_layout)) set_panels(px, maker, below_keys);
+    if (maker->op == OP_append)
+        return cache_of(maker)->panels;
+    if (maker->op != OP_map || maker->body->n_results != 1 || is_kept(maker) || maker->type->dtype != DT_F32)
+        return false;
+    if (maker->type->axis[last].name != below_head || !read_as_keys_only(maker, below_keys, below_head, &readers))
+        return false;
+    if (!attr_name(maker, ATTR_layout))
+        set_panels(px, maker, below_keys);
     return true;
 }
 
-static void settle_keys(PassContext *px, Node *attend) {
+static void settle_keys(PassContext *px, Node *attend)
+{
     const char *keys = attr_name(attend, ATTR_keys), *head = node_attr(attend, ATTR_over)->names.items[0];
     Node *k = attend->inputs[1];
-    if (writes_panels(px, k, keys, head)) return;
+    if (writes_panels(px, k, keys, head))
+        return;
     Node *copy = copy_before(px, attend, with_last(px, attend, k, head));
     set_panels(px, copy, keys);
     remark_copy(px, copy, attend, "attend reads keys in panels");
     attend->inputs[1] = copy;
 }
 
-static void settle_graph(PassContext *px, Graph *g) {
+static void settle_graph(PassContext *px, Graph *g)
+{
     for (Node *n = g->first; n; n = n->next) {
-        if (n->body && n->body->level != LEVEL_BODY) settle_graph(px, n->body);
-        if (op_info[n->op].class == CLASS_VIEW) settle_view(px, n);
-        if (n->op == OP_gemm) settle_gemm(px, n);
-        if (n->op != OP_attend) continue;
+        if (n->body && n->body->level != LEVEL_BODY)
+            settle_graph(px, n->body);
+        if (op_info[n->op].class == CLASS_VIEW)
+            settle_view(px, n);
+        if (n->op == OP_gemm)
+            settle_gemm(px, n);
+        if (n->op != OP_attend)
+            continue;
         settle_last(px, n, 0, node_attr(n, ATTR_over)->names.items[0]);
         settle_last(px, n, 2, own_axis(n));
         settle_keys(px, n);
     }
 }
 
-void lower_layouts(PassContext *px, Graph *model) {
+void lower_layouts(PassContext *px, Graph *model)
+{
     mark_caches(px, model, model);
     settle_graph(px, model);
 }

@@ -14,7 +14,7 @@ typedef enum PassId {
     PASS_COUNT
 } PassId;
 
-/* ---- remarks (remark.c): one record per decision, aggregated over repeated layers -------------------------------------------------- */
+/* ---- remarks (remark.c): one record per decision, aggregated over repeated layers -------------------------------- */
 
 typedef enum RemarkKind { REMARK_PASSED, REMARK_MISSED, REMARK_ANALYSIS } RemarkKind;
 typedef enum RemarkCode {               /* closed list; each has an `attar explain` page */
@@ -48,7 +48,7 @@ void remark_json(const Remark *r, const char *model, Text *out);        /* one J
 const char *remark_code_name(RemarkCode code);
 const char *remark_code_sentence(RemarkCode code);
 
-/* ---- the runner (pipeline.c) ---------------------------------------------------------------------------------------------------------- */
+/* ---- the runner (pipeline.c) ------------------------------------------------------------------------------------- */
 
 typedef struct PassInfo {
     const char *name, *sentence;
@@ -71,7 +71,8 @@ typedef struct PassOptions {
     void *after_state;
 } PassOptions;
 
-/* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass named if the verifier objects. */
+/* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass
+ * named if the verifier objects. */
 bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times /* [pipeline_length], may be NULL */);
 
 /* One pass alone, for tests and `attar opt`. */

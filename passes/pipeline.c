@@ -1,5 +1,5 @@
-/* The pipeline: which passes run, in which order, and why there. The runner supplies the facts a pass needs, verifies after each pass,
- * times it and lets it record its remarks. */
+/* The pipeline: which passes run, in which order, and why there. The runner supplies the facts a pass needs,
+ * verifies after each pass, times it and lets it record its remarks. */
 #include <string.h>
 #include <time.h>
 #include "passes/inside.h"
@@ -19,19 +19,19 @@ const PassInfo pass_info[PASS_COUNT] = {
 };
 
 const PassStep pipeline[] = {
-    {PASS_ID_canonicalize,     "first: every later pass looks for one spelling only"},
-    {PASS_ID_cse,              "equal values become one before any of them moves out of a repeat"},
-    {PASS_ID_fold,             "after one spelling is chosen, constants meet constants"},
-    {PASS_ID_canonicalize,     "folded constants complete formulas: 1 / sqrt(2), sqrt(2 / pi)"},
-    {PASS_ID_cse,              "what folding made equal becomes one value, so that projections share it"},
-    {PASS_ID_dce,              "readers that are gone must not look like a second use"},
-    {PASS_ID_fuse_attention,   "before other fusions take scores and masks apart"},
+    {PASS_ID_canonicalize, "first: every later pass looks for one spelling only"},
+    {PASS_ID_cse, "equal values become one before any of them moves out of a repeat"},
+    {PASS_ID_fold, "after one spelling is chosen, constants meet constants"},
+    {PASS_ID_canonicalize, "folded constants complete formulas: 1 / sqrt(2), sqrt(2 / pi)"},
+    {PASS_ID_cse, "what folding made equal becomes one value, so that projections share it"},
+    {PASS_ID_dce, "readers that are gone must not look like a second use"},
+    {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},
-    {PASS_ID_fuse_epilogue,    "a product is the best place for what follows it"},
-    {PASS_ID_fuse_map,         "what no product took: norms, lookups, elementwise chains"},
-    {PASS_ID_dce,              "nothing dead is worth a kernel"},
-    {PASS_ID_lower,            "all decisions are made: one kernel for each value left, copies where a layout is needed"},
-    {PASS_ID_plan_memory,      "last: the order of kernels is final"},
+    {PASS_ID_fuse_epilogue, "a product is the best place for what follows it"},
+    {PASS_ID_fuse_map, "what no product took: norms, lookups, elementwise chains"},
+    {PASS_ID_dce, "nothing dead is worth a kernel"},
+    {PASS_ID_lower, "all decisions are made: one kernel for each value left, copies where a layout is needed"},
+    {PASS_ID_plan_memory, "last: the order of kernels is final"},
 };
 const int pipeline_length = sizeof pipeline / sizeof pipeline[0];
 
@@ -42,86 +42,110 @@ typedef struct Runner {
     unsigned facts;
 } Runner;
 
-static void supply(Runner *r, unsigned needs) {
+static void supply(Runner *r, unsigned needs)
+{
     unsigned missing = needs & ~r->facts;
-    if (missing & FACT_USES) graph_count_uses(r->model);
-    if (missing & FACT_NAMES) graph_name_all(r->cx, r->model);
+    if (missing & FACT_USES)
+        graph_count_uses(r->model);
+    if (missing & FACT_NAMES)
+        graph_name_all(r->cx, r->model);
     r->facts |= needs;
 }
 
-static bool run_pass(Runner *r, PassId id, bool *changed) {
+static bool run_pass(Runner *r, PassId id, bool *changed)
+{
     const PassInfo *info = &pass_info[id];
     PassContext px = {r->cx, r->remarks, info->name};
     int errors = r->cx->diags->errors;
     supply(r, info->needs);
     *changed = info->run(&px, r->model);
-    if (*changed) r->facts &= ~info->breaks;
+    if (*changed)
+        r->facts &= ~info->breaks;
     supply(r, FACT_NAMES);
-    if (r->cx->diags->errors != errors) return false;
+    if (r->cx->diags->errors != errors)
+        return false;
     const char *why = NULL;
-    if (graph_verify(r->cx, r->model, &why)) return true;
+    if (graph_verify(r->cx, r->model, &why))
+        return true;
     Diag *d = diag_error(r->cx->diags, "E9901", (Span){0}, "the pass `%s` left a broken graph: %s", info->name, why);
     diag_help(d, "`--pass %s=off` goes around it; please report this", info->name);
     return false;
 }
 
-static int count_nodes(const Graph *g) {
+static int count_nodes(const Graph *g)
+{
     int count = 0;
-    for (const Node *n = g->first; n; n = n->next) count += 1 + (n->body && n->body->level != LEVEL_BODY ? count_nodes(n->body) : 0);
+    for (const Node *n = g->first; n; n = n->next)
+        count += 1 + (n->body && n->body->level != LEVEL_BODY ? count_nodes(n->body) : 0);
     return count;
 }
 
-static double now(void) {
+static double now(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void remark_off(Runner *r, int step) {
+static void remark_off(Runner *r, int step)
+{
     PassContext px = {r->cx, r->remarks, pass_info[pipeline[step].id].name};
     for (int i = 0; i < step; i++)
-        if (pipeline[i].id == pipeline[step].id) return;
+        if (pipeline[i].id == pipeline[step].id)
+            return;
     remark(&px, REMARK_MISSED, REMARK_BLOCKED_BY_USER, NULL, "the pass is switched off");
 }
 
-static bool is_off(const PassOptions *options, PassId id) {
+static bool is_off(const PassOptions *options, PassId id)
+{
     return options && options->off[id] && id != PASS_ID_lower && id != PASS_ID_plan_memory;
 }
 
 /* The last step to run: the last one of that name, so that `stop_after` means "when it has done all it does". */
-static int last_step(const PassOptions *options) {
+static int last_step(const PassOptions *options)
+{
     int last = pipeline_length - 1;
     for (int i = 0; options && options->stop_after && i < pipeline_length; i++)
-        if (!strcmp(pass_info[pipeline[i].id].name, options->stop_after)) last = i;
+        if (!strcmp(pass_info[pipeline[i].id].name, options->stop_after))
+            last = i;
     return last;
 }
 
-bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times) {
+bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times)
+{
     Runner r = {cx, model, remarks, 0};
     int last = last_step(options);
     for (int i = 0; i < pipeline_length; i++) {
         const PassInfo *info = &pass_info[pipeline[i].id];
-        if (times) times[i] = (PassTime){.pass = info->name};
-        if (is_off(options, pipeline[i].id)) remark_off(&r, i);
-        if (i > last || is_off(options, pipeline[i].id)) continue;
+        if (times)
+            times[i] = (PassTime){.pass = info->name};
+        if (is_off(options, pipeline[i].id))
+            remark_off(&r, i);
+        if (i > last || is_off(options, pipeline[i].id))
+            continue;
         bool changed = false;
         double start = now();
         bool sound = run_pass(&r, pipeline[i].id, &changed);
-        if (times) times[i] = (PassTime){info->name, now() - start, changed, count_nodes(model)};
-        if (!sound) return false;
-        if (options && options->after) options->after(options->after_state, info, model, changed);
+        if (times)
+            times[i] = (PassTime){info->name, now() - start, changed, count_nodes(model)};
+        if (!sound)
+            return false;
+        if (options && options->after)
+            options->after(options->after_state, info, model, changed);
     }
     graph_count_uses(model);
     return true;
 }
 
-bool pass_run_one(Context *cx, Graph *model, PassId id, Remarks *remarks) {
+bool pass_run_one(Context *cx, Graph *model, PassId id, Remarks *remarks)
+{
     Runner r = {cx, model, remarks, 0};
     bool changed = false;
     return run_pass(&r, id, &changed);
 }
 
-bool pass_from_name(const char *name, PassId *out) {
+bool pass_from_name(const char *name, PassId *out)
+{
     for (int i = 0; i < PASS_COUNT; i++)
         if (!strcmp(pass_info[i].name, name)) {
             *out = (PassId)i;

@@ -1,5 +1,5 @@
-/* Offsets: buffers whose sizes grow with the same product of run-time sizes share a region; within it, the largest are placed first,
- * each in the smallest gap between those placed buffers that live at the same time. */
+/* Offsets: buffers whose sizes grow with the same product of run-time sizes share a region; within it, the largest
+ * are placed first, each in the smallest gap between those placed buffers that live at the same time. */
 #include "passes/plan.h"
 
 #include <stdlib.h>
@@ -8,23 +8,30 @@
 
 enum { ALIGNMENT = 64, MAX_UNITS = 4 };
 
-Buffer *buffer_root(Buffer *b) {
-    while (b->same) b = b->same;
+Buffer *buffer_root(Buffer *b)
+{
+    while (b->same)
+        b = b->same;
     return b;
 }
 
-static int compare_units(Extent a, Extent b) {
-    if (a.n != b.n) return a.n < b.n ? -1 : 1;
+static int compare_units(Extent a, Extent b)
+{
+    if (a.n != b.n)
+        return a.n < b.n ? -1 : 1;
     for (int i = 0; i < a.n; i++) {
         int order = strcmp(a.symbol[i]->name, b.symbol[i]->name);
-        if (order) return order;
-        if (a.factor[i] != b.factor[i]) return a.factor[i] < b.factor[i] ? -1 : 1;
+        if (order)
+            return order;
+        if (a.factor[i] != b.factor[i])
+            return a.factor[i] < b.factor[i] ? -1 : 1;
     }
     return a.base < b.base ? -1 : a.base > b.base;
 }
 
 /* Constant bytes and symbolic factors of a value's buffer; keys in panels round their positions up. */
-static bool size_of(const Node *n, Region *unit, int64_t *bytes) {
+static bool size_of(const Node *n, Region *unit, int64_t *bytes)
+{
     const char *keys = attr_name(n, ATTR_layout) ? attr_name(n, ATTR_keys) : NULL;
     *bytes = (int64_t)dtype_size(n->type->dtype);
     *unit = (Region){0};
@@ -32,10 +39,12 @@ static bool size_of(const Node *n, Region *unit, int64_t *bytes) {
         Extent size = n->type->axis[i].size;
         int64_t round = keys && n->type->axis[i].name == keys ? KEY_PANEL : 1;
         if (extent_is_const(size)) {
-            if (!checked_imul(*bytes, (size.base + round - 1) / round * round, bytes)) return false;
+            if (!checked_imul(*bytes, (size.base + round - 1) / round * round, bytes))
+                return false;
             continue;
         }
-        if (unit->n == MAX_UNITS) return false;
+        if (unit->n == MAX_UNITS)
+            return false;
         int at = unit->n++;
         for (; at > 0 && compare_units(unit->unit[at - 1], size) > 0; at--) {
             unit->unit[at] = unit->unit[at - 1];
@@ -44,49 +53,62 @@ static bool size_of(const Node *n, Region *unit, int64_t *bytes) {
         unit->unit[at] = size;
         unit->round[at] = round;
     }
-    if (!checked_iadd(*bytes, ALIGNMENT - 1, bytes)) return false;
+    if (!checked_iadd(*bytes, ALIGNMENT - 1, bytes))
+        return false;
     *bytes = *bytes / ALIGNMENT * ALIGNMENT;
     return true;
 }
 
-static int region_for(Memory *m, const Region *unit) {
+static int region_for(Memory *m, const Region *unit)
+{
     Graph *g = m->model;
     for (int r = 0; r < g->n_regions; r++) {
         bool same = g->regions[r].n == unit->n;
         for (int i = 0; same && i < unit->n; i++)
             same = extent_equal(g->regions[r].unit[i], unit->unit[i]) && g->regions[r].round[i] == unit->round[i];
-        if (same) return r;
+        if (same)
+            return r;
     }
-    g->regions = arena_grow(m->px->cx->arena, g->regions, (size_t)g->n_regions, (size_t)g->n_regions + 1, sizeof *g->regions);
+    g->regions =
+        arena_grow(m->px->cx->arena, g->regions, (size_t)g->n_regions, (size_t)g->n_regions + 1, sizeof *g->regions);
     g->regions[g->n_regions] = *unit;
     return g->n_regions++;
 }
 
-static bool together(const Buffer *a, const Buffer *b) {
+static bool together(const Buffer *a, const Buffer *b)
+{
     for (int i = 0; i < a->n; i++)
         for (int k = 0; k < b->n; k++)
-            if (a->need[i].first <= b->need[k].last && b->need[k].first <= a->need[i].last) return true;
+            if (a->need[i].first <= b->need[k].last && b->need[k].first <= a->need[i].last)
+                return true;
     return false;
 }
 
-static int larger_first(const void *a, const void *b) {
+static int larger_first(const void *a, const void *b)
+{
     const Buffer *x = *(Buffer *const *)a, *y = *(Buffer *const *)b;
-    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
     return x->node->id - y->node->id;
 }
 
-/* The smallest gap that fits between the neighbours in time, or the end. `placed` is sorted by nothing: gaps are found from offset 0 upwards. */
-static int64_t best_gap(Buffer *const *placed, int n, const Buffer *b) {
+/* The smallest gap that fits between the neighbours in time, or the end. `placed` is sorted by nothing: gaps are
+ * found from offset 0 upwards. */
+static int64_t best_gap(Buffer *const *placed, int n, const Buffer *b)
+{
     int64_t best = -1, best_room = INT64_MAX, at = 0;
     for (;;) {
         int64_t next = INT64_MAX, after = at;
         for (int i = 0; i < n; i++) {
-            if (!together(placed[i], b) || placed[i]->region != b->region) continue;
+            if (!together(placed[i], b) || placed[i]->region != b->region)
+                continue;
             int64_t end = placed[i]->offset + placed[i]->bytes;
-            if (placed[i]->offset <= at && end > after) after = end;
-            if (placed[i]->offset > at && placed[i]->offset < next) next = placed[i]->offset;
+            if (placed[i]->offset <= at && end > after)
+                after = end;
+            if (placed[i]->offset > at && placed[i]->offset < next)
+                next = placed[i]->offset;
         }
-        if (after > at) {               /* something lies here */
+        if (after > at) { /* something lies here */
             at = after;
             continue;
         }
@@ -95,36 +117,45 @@ static int64_t best_gap(Buffer *const *placed, int n, const Buffer *b) {
             best = at;
             best_room = room;
         }
-        if (next == INT64_MAX) return best;
+        if (next == INT64_MAX)
+            return best;
         at = next;
     }
 }
 
-static bool needed_at(const Buffer *b, int position) {
+static bool needed_at(const Buffer *b, int position)
+{
     for (int i = 0; i < b->n; i++)
-        if (b->need[i].first <= position && position <= b->need[i].last) return true;
+        if (b->need[i].first <= position && position <= b->need[i].last)
+            return true;
     return false;
 }
 
-static void bound_regions(Memory *m, Buffer *const *list, int n) {
+static void bound_regions(Memory *m, Buffer *const *list, int n)
+{
     Graph *g = m->model;
     for (int r = 0; r < g->n_regions; r++)
         for (int p = 0; p < m->n_positions; p++) {
             int64_t alive = 0;
             for (int i = 0; i < n; i++)
-                if (list[i]->region == r && needed_at(list[i], p)) alive += list[i]->bytes;
-            if (alive > g->regions[r].lower_bound) g->regions[r].lower_bound = alive;
+                if (list[i]->region == r && needed_at(list[i], p))
+                    alive += list[i]->bytes;
+            if (alive > g->regions[r].lower_bound)
+                g->regions[r].lower_bound = alive;
         }
 }
 
-bool place_buffers(Memory *m) {
+bool place_buffers(Memory *m)
+{
     Buffer **list = arena_array(m->px->cx->arena, (size_t)m->n + 1, sizeof *list);
     int n = 0;
     for (int i = 0; i < m->n; i++) {
         Buffer *b = &m->buffers[i];
         Region unit;
-        if (b->same || b->output >= 0) continue;
-        if (!size_of(b->node, &unit, &b->bytes)) return false;
+        if (b->same || b->output >= 0)
+            continue;
+        if (!size_of(b->node, &unit, &b->bytes))
+            return false;
         b->region = region_for(m, &unit);
         list[n++] = b;
     }
@@ -132,7 +163,8 @@ bool place_buffers(Memory *m) {
     for (int i = 0; i < n; i++) {
         Region *r = &m->model->regions[list[i]->region];
         list[i]->offset = best_gap(list, i, list[i]);
-        if (list[i]->offset + list[i]->bytes > r->peak) r->peak = list[i]->offset + list[i]->bytes;
+        if (list[i]->offset + list[i]->bytes > r->peak)
+            r->peak = list[i]->offset + list[i]->bytes;
     }
     bound_regions(m, list, n);
     return true;

@@ -1,40 +1,34 @@
-/* Views: views of views are one view, views of weights go into the weight's strides, and views or slices of what a product feeds move up
- * into the weight, so that between a product and what follows it nothing stands in the way.
+/* Views: views of views are one view, views of weights go into the weight's strides, and views or slices of what a
+ * product feeds move up into the weight, so that between a product and what follows it nothing stands in the way.
  *
  *     slice(x W + b)  ->  x slice(W) + slice(b)        if slices are all that is read of it
- *     view(x W + b)   ->  x view(W) + view(b)          if the axes that change are columns of W
- */
+ *     view(x W + b)   ->  x view(W) + view(b)          if the axes that change are columns of W */
 #include <string.h>
-#include "passes/inside.h"
+#include "passes/views.h"
 
-typedef struct Part { int in, n_in, out, n_out; bool same; } Part;    /* neighbouring axes that become others; same: kept with its name */
+/* ---- what a view does to which axes ------------------------------------------------------------------------------ */
 
-typedef struct Change {                 /* a view or a slice, to be applied to another value */
-    PassContext *px;
-    const Node *view;
-    const Type *from, *to;
-    Part part[MAX_RANK];
-    int n;
-} Change;
-
-/* ---- what a view does to which axes ------------------------------------------------------------------------------------------------------ */
-
-static bool take(Change *c, int *i, int *o) {
+static bool take(Change *c, int *i, int *o)
+{
     const Type *a = c->from, *b = c->to;
     Part g = {*i, 1, *o, 1, false};
     int64_t left, right;
     if (extent_equal(a->axis[*i].size, b->axis[*o].size)) {
         g.same = a->axis[*i].name == b->axis[*o].name;
     } else {
-        if (!extent_is_const(a->axis[*i].size) || !extent_is_const(b->axis[*o].size)) return false;
+        if (!extent_is_const(a->axis[*i].size) || !extent_is_const(b->axis[*o].size))
+            return false;
         left = a->axis[*i].size.base;
         right = b->axis[*o].size.base;
         while (left != right) {
             const Type *t = left < right ? a : b;
             int at = left < right ? *i + g.n_in : *o + g.n_out;
-            if (at >= t->rank || !extent_is_const(t->axis[at].size)) return false;
-            if (left < right) left *= t->axis[at].size.base, g.n_in++;
-            else right *= t->axis[at].size.base, g.n_out++;
+            if (at >= t->rank || !extent_is_const(t->axis[at].size))
+                return false;
+            if (left < right)
+                left *= t->axis[at].size.base, g.n_in++;
+            else
+                right *= t->axis[at].size.base, g.n_out++;
         }
     }
     *i += g.n_in;
@@ -43,16 +37,18 @@ static bool take(Change *c, int *i, int *o) {
     return true;
 }
 
-/* False if the axes do not fall apart into independent groups (sizes 1 left over, a symbolic axis split). */
-static bool change_of_view(PassContext *px, const Node *view, Change *c) {
+bool change_of_view(PassContext *px, const Node *view, Change *c)
+{
     *c = (Change){.px = px, .view = view, .from = view->inputs[0]->type, .to = view->type};
     int i = 0, o = 0;
     while (i < c->from->rank && o < c->to->rank)
-        if (!take(c, &i, &o)) return false;
+        if (!take(c, &i, &o))
+            return false;
     return i == c->from->rank && o == c->to->rank;
 }
 
-static void change_of_slice(PassContext *px, const Node *view, Change *c) {
+static void change_of_slice(PassContext *px, const Node *view, Change *c)
+{
     *c = (Change){.px = px, .view = view, .from = view->inputs[0]->type, .to = view->type};
     int axis = type_find(c->from, attr_name(view, ATTR_axis)), drop = c->from->rank - c->to->rank;
     for (int i = 0; i < c->from->rank; i++) {
@@ -61,115 +57,47 @@ static void change_of_slice(PassContext *px, const Node *view, Change *c) {
     }
 }
 
-/* The type of another value after the change; NULL if it has only a part of a group, or has the axes in another order. */
-static const Type *changed_type(const Change *c, const Type *t) {
+/* The type of another value after the change; NULL if it has only a part of a group, or has the axes in another
+ * order. */
+static const Type *changed_type(const Change *c, const Type *t)
+{
     Type out = {.dtype = t->dtype};
     bool taken[MAX_RANK] = {false};
     for (int i = 0; i < t->rank; i++) {
         int at = type_find(c->from, t->axis[i].name), k = 0;
-        if (taken[i]) continue;
-        while (at >= 0 && k < c->n && (c->part[k].same || at < c->part[k].in || at >= c->part[k].in + c->part[k].n_in)) k++;
+        if (taken[i])
+            continue;
+        while (at >= 0 && k < c->n && (c->part[k].same || at < c->part[k].in || at >= c->part[k].in + c->part[k].n_in))
+            k++;
         if (at < 0 || k == c->n) {
-            if (out.rank == MAX_RANK) return NULL;
+            if (out.rank == MAX_RANK)
+                return NULL;
             out.axis[out.rank++] = t->axis[i];
             continue;
         }
         const Part *g = &c->part[k];
         for (int j = 0; j < g->n_in; j++) {
-            if (i + j >= t->rank || t->axis[i + j].name != c->from->axis[g->in + j].name) return NULL;
+            if (i + j >= t->rank || t->axis[i + j].name != c->from->axis[g->in + j].name)
+                return NULL;
             taken[i + j] = true;
         }
         for (int j = 0; j < g->n_out; j++) {
-            if (out.rank == MAX_RANK) return NULL;
+            if (out.rank == MAX_RANK)
+                return NULL;
             out.axis[out.rank++] = c->to->axis[g->out + j];
         }
     }
     for (int i = 0; i < out.rank; i++)
-        if (type_find(&out, out.axis[i].name) != i) return NULL;
+        if (type_find(&out, out.axis[i].name) != i)
+            return NULL;
     return type_new(c->px->cx, out.dtype, out.rank, out.axis);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------------------------------- */
-
-static bool weight_strides(const Node *w, int64_t *strides) {
-    const Attr *given = node_attr(w, ATTR_strides);
-    int64_t step = 1;
-    for (int i = w->type->rank - 1; i >= 0; i--) {
-        if (!extent_is_const(w->type->axis[i].size)) return false;
-        strides[i] = given ? given->ints.items[i] : step;
-        step *= w->type->axis[i].size.base;
-    }
-    return true;
-}
-
-static int64_t weight_start(const Node *w) {
-    const Attr *start = node_attr(w, ATTR_start);
-    return start ? start->extent.base : 0;
-}
-
-static Node *weight_with(PassContext *px, Node *where, const Node *w, const Type *type, const int64_t *strides, int64_t start, const Node *from) {
-    int64_t stored[MAX_RANK], step = 1;
-    bool packed = start == 0;
-    for (int i = 0; i < w->type->rank; i++) stored[i] = w->type->axis[i].size.base;
-    for (int i = type->rank - 1; i >= 0; i--) {
-        packed &= strides[i] == step;
-        step *= type->axis[i].size.base;
-    }
-    Node *fresh = node_before(px->cx, where, OP_weight, type, 0, NULL);
-    inherit(fresh, w);
-    inherit(fresh, from);
-    attr_set_name(px->cx, fresh, ATTR_key, attr_name(w, ATTR_key));
-    const Attr *had = node_attr(w, ATTR_stored);
-    attr_set_ints(px->cx, fresh, ATTR_stored, had ? had->ints.items : stored, had ? had->ints.count : w->type->rank);
-    if (!packed) attr_set_ints(px->cx, fresh, ATTR_strides, strides, type->rank);
-    if (start) attr_set_extent(px->cx, fresh, ATTR_start, extent_const(start));
-    return fresh;
-}
-
-/* The axes out .. out + n_out in place of in .. in + n_in: merged if they lie packed, then split. */
-static bool regroup(const Type *from, const int64_t *strides, const Type *to, const Part *g, int64_t *out) {
-    for (int i = g->in; i + 1 < g->in + g->n_in; i++)
-        if (strides[i] != strides[i + 1] * from->axis[i + 1].size.base) return false;
-    int64_t step = strides[g->in + g->n_in - 1];
-    for (int i = g->out + g->n_out - 1; i >= g->out; i--) {
-        out[i] = step;
-        step *= to->axis[i].size.base;
-    }
-    return true;
-}
-
-static Node *view_of_weight(PassContext *px, Node *where, const Node *w, const Node *view, const Change *c) {
-    int64_t strides[MAX_RANK], out[MAX_RANK] = {0};
-    if (is_kept(w) || !weight_strides(w, strides)) return NULL;
-    for (int k = 0; k < c->n; k++)
-        if (!regroup(c->from, strides, c->to, &c->part[k], out)) return NULL;
-    return weight_with(px, where, w, c->to, out, weight_start(w), view);
-}
-
-static Node *slice_of_weight(PassContext *px, Node *where, const Node *w, const Node *view, const Type *to, const char *axis) {
-    int64_t strides[MAX_RANK], out[MAX_RANK] = {0};
-    const Attr *start = node_attr(view, ATTR_start);
-    if (is_kept(w) || !weight_strides(w, strides) || (start && !extent_is_const(start->extent))) return NULL;
-    int at = type_find(w->type, axis), drop = w->type->rank - to->rank;
-    for (int i = 0; i < w->type->rank; i++) {
-        if (drop && i == at) continue;
-        out[drop && i > at ? i - 1 : i] = strides[i];
-    }
-    return weight_with(px, where, w, to, out, weight_start(w) + (start ? start->extent.base : 0) * strides[at], view);
-}
-
-static Node *transpose_of_weight(PassContext *px, Node *n) {
-    const Node *w = n->inputs[0];
-    int64_t strides[MAX_RANK], out[MAX_RANK];
-    if (is_kept(w) || !weight_strides(w, strides)) return NULL;
-    for (int i = 0; i < n->type->rank; i++) out[i] = strides[type_find(w->type, n->type->axis[i].name)];
-    return weight_with(px, n, w, n->type, out, weight_start(w), n);
-}
-
-/* ---- moving a change up to the weight of a product -------------------------------------------------------------------------------------- */
+/* ---- moving a change up to the weight of a product --------------------------------------------------------------- */
 
 /* The weight of dot(x, w), or NULL. */
-static Node *weight_of(const Node *dot, Node **x) {
+static Node *weight_of(const Node *dot, Node **x)
+{
     for (int i = 1; i >= 0; i--)
         if (dot->inputs[i]->op == OP_weight && !is_kept(dot->inputs[i])) {
             *x = dot->inputs[1 - i];
@@ -178,40 +106,49 @@ static Node *weight_of(const Node *dot, Node **x) {
     return NULL;
 }
 
-static bool touches(const Change *c, const Type *t, const Attr *except) {
+static bool touches(const Change *c, const Type *t, const Attr *except)
+{
     for (int k = 0; k < c->n; k++)
         for (int i = 0; !c->part[k].same && i < c->part[k].n_in; i++) {
             const char *name = c->from->axis[c->part[k].in + i].name;
-            if (type_find(t, name) >= 0) return true;
+            if (type_find(t, name) >= 0)
+                return true;
             for (int j = 0; except && j < except->names.count; j++)
-                if (except->names.items[j] == name) return true;
+                if (except->names.items[j] == name)
+                    return true;
         }
     return false;
 }
 
-static Node *change_weight(const Change *c, Node *where, Node *w) {
+static Node *change_weight(const Change *c, Node *where, Node *w)
+{
     const Type *to = changed_type(c, w->type);
-    if (!to) return NULL;
+    if (!to)
+        return NULL;
     if (c->view->op == OP_slice) {
         const char *axis = attr_name(c->view, ATTR_axis);
-        return type_find(w->type, axis) < 0 ? w : slice_of_weight(c->px, where, w, c->view, to, axis);
+        return type_find(w->type, axis) < 0 ? w : weight_sliced(c->px, where, w, c->view, to, axis);
     }
     Node view = *c->view;
     Change own;
     Node *inputs[] = {w};
     view.inputs = inputs;
     view.type = to;
-    return change_of_view(c->px, &view, &own) ? view_of_weight(c->px, where, w, c->view, &own) : NULL;
+    return change_of_view(c->px, &view, &own) ? weight_viewed(c->px, where, w, c->view, &own) : NULL;
 }
 
 /* Any value after the change, by a view of its own. */
-static Node *change_plainly(const Change *c, Node *where, Node *n) {
+static Node *change_plainly(const Change *c, Node *where, Node *n)
+{
     const Type *to = changed_type(c, n->type);
-    if (!to) return NULL;
-    if (type_equal(to, n->type)) return n;
+    if (!to)
+        return NULL;
+    if (type_equal(to, n->type))
+        return n;
     if (n->op == OP_weight) {
         Node *w = change_weight(c, where, n);
-        if (w) return w;
+        if (w)
+            return w;
     }
     Node *r = node_before(c->px->cx, where, c->view->op, to, 1, &n);
     inherit(r, c->view);
@@ -219,22 +156,27 @@ static Node *change_plainly(const Change *c, Node *where, Node *n) {
     return r;
 }
 
-static bool read_once_by(const Node *n, const Node *reader) {
+static bool read_once_by(const Node *n, const Node *reader)
+{
     return !is_kept(n) && only_reader(n) == reader;
 }
 
 /* Whether the change can move above n, down to the columns of a product. `free`: n has no other readers. */
-static bool can_move(const Change *c, Node *n) {
+static bool can_move(const Change *c, Node *n)
+{
     Node *x = NULL;
-    if (is_kept(n) || !changed_type(c, n->type)) return false;
+    if (is_kept(n) || !changed_type(c, n->type))
+        return false;
     if (n->op == OP_dot) {
         Node *w = weight_of(n, &x);
         return w && !touches(c, x->type, node_attr(n, ATTR_over)) && changed_type(c, w->type);
     }
-    if (!is_map(n)) return false;
+    if (!is_map(n))
+        return false;
     bool reaches = false;
     for (int i = 0; i < n->n_inputs; i++) {
-        if (!changed_type(c, n->inputs[i]->type)) return false;
+        if (!changed_type(c, n->inputs[i]->type))
+            return false;
         reaches |= read_once_by(n->inputs[i], n) && can_move(c, n->inputs[i]);
     }
     return reaches;
@@ -242,22 +184,28 @@ static bool can_move(const Change *c, Node *n) {
 
 static Node *move(const Change *c, Node *where, Node *n);
 
-static Node *move_above_dot(const Change *c, Node *where, Node *n) {
+static Node *move_above_dot(const Change *c, Node *where, Node *n)
+{
     Node *x = NULL, *w = weight_of(n, &x);
     Node *fresh = change_weight(c, where, w);
     const Attr *over = node_attr(n, ATTR_over);
-    if (!fresh) return NULL;
+    if (!fresh)
+        return NULL;
     Node *inputs[] = {n->inputs[0] == w ? fresh : n->inputs[0], n->inputs[1] == w ? fresh : n->inputs[1]};
-    return make_over(c->px, where, OP_dot, changed_type(c, n->type), 2, inputs, over->names.items, over->names.count, n);
+    return make_over(c->px, where, OP_dot, changed_type(c, n->type), 2, inputs, over->names.items, over->names.count,
+                     n);
 }
 
-static Node *move(const Change *c, Node *where, Node *n) {
-    if (n->op == OP_dot) return move_above_dot(c, where, n);
+static Node *move(const Change *c, Node *where, Node *n)
+{
+    if (n->op == OP_dot)
+        return move_above_dot(c, where, n);
     Node *inputs[3] = {NULL};
     for (int i = 0; i < n->n_inputs; i++) {
         bool deeper = can_move(c, n->inputs[i]) && only_reader(n->inputs[i]);
         inputs[i] = deeper ? move(c, where, n->inputs[i]) : change_plainly(c, where, n->inputs[i]);
-        if (!inputs[i]) return NULL;
+        if (!inputs[i])
+            return NULL;
     }
     Node *r = node_before(c->px->cx, where, n->op, NULL, n->n_inputs, inputs);
     inherit(r, n);
@@ -268,37 +216,48 @@ static Node *move(const Change *c, Node *where, Node *n) {
 }
 
 /* The view is gone: what stands in its place has its name. */
-static Node *renamed(Node *moved, const Node *view) {
-    if (!moved) return NULL;
+static Node *renamed(Node *moved, const Node *view)
+{
+    if (!moved)
+        return NULL;
     moved->name = view->name;
     moved->at = view->at;
     moved->via = view->via;
     return moved;
 }
 
-static Node *move_view(PassContext *px, Node *n) {
+static Node *move_view(PassContext *px, Node *n)
+{
     Change c;
     Node *source = n->inputs[0];
-    if ((source->op != OP_dot && !is_map(source)) || !read_once_by(source, n) || source->graph != n->graph) return NULL;
-    if (!change_of_view(px, n, &c) || !can_move(&c, source)) return NULL;
+    if ((source->op != OP_dot && !is_map(source)) || !read_once_by(source, n) || source->graph != n->graph)
+        return NULL;
+    if (!change_of_view(px, n, &c) || !can_move(&c, source))
+        return NULL;
     return renamed(move(&c, n, source), n);
 }
 
 /* All that is read of `source` are slices along `axis` that together are no longer than it. */
-static bool only_sliced(const Node *source, const char *axis) {
+static bool only_sliced(const Node *source, const char *axis)
+{
     int64_t total = 0;
-    if (read_as_result(source) || is_kept(source)) return false;
+    if (read_as_result(source) || is_kept(source))
+        return false;
     for (Node *m = source->next; m; m = m->next) {
         if (m->body)
             for (Node *k = m->body->first; k; k = k->next)
                 for (int i = 0; i < k->n_inputs; i++)
-                    if (k->inputs[i] == source) return false;
+                    if (k->inputs[i] == source)
+                        return false;
         for (int i = 0; i < m->n_inputs; i++) {
-            if (m->inputs[i] != source) continue;
-            if (m->op != OP_slice || attr_name(m, ATTR_axis) != axis) return false;
+            if (m->inputs[i] != source)
+                continue;
+            if (m->op != OP_slice || attr_name(m, ATTR_axis) != axis)
+                return false;
             int at = type_find(source->type, axis);
             bool drop = m->type->rank < source->type->rank;
-            if (!drop && !extent_is_const(m->type->axis[at].size)) return false;
+            if (!drop && !extent_is_const(m->type->axis[at].size))
+                return false;
             total += drop ? 1 : m->type->axis[at].size.base;
         }
     }
@@ -306,105 +265,140 @@ static bool only_sliced(const Node *source, const char *axis) {
     return extent_is_const(size) && total <= size.base;
 }
 
-static Node *move_slice(PassContext *px, Node *n) {
+static Node *move_slice(PassContext *px, Node *n)
+{
     Change c;
     Node *source = n->inputs[0];
     const Attr *start = node_attr(n, ATTR_start);
-    if ((source->op != OP_dot && !is_map(source)) || source->graph != n->graph || (start && !extent_is_const(start->extent))) return NULL;
-    if (!only_sliced(source, attr_name(n, ATTR_axis))) return NULL;
+    if ((source->op != OP_dot && !is_map(source)) || source->graph != n->graph ||
+        (start && !extent_is_const(start->extent)))
+        return NULL;
+    if (!only_sliced(source, attr_name(n, ATTR_axis)))
+        return NULL;
     change_of_slice(px, n, &c);
     return can_move(&c, source) ? renamed(move(&c, n, source), n) : NULL;
 }
 
-/* ---- rules for single nodes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- rules for single nodes -------------------------------------------------------------------------------------- */
 
-static Node *simplify_reshape(PassContext *px, Node *n) {
+static Node *simplify_reshape(PassContext *px, Node *n)
+{
     Node *source = n->inputs[0];
     Change c;
-    if (type_equal(n->type, source->type)) return source;
-    if (source->op == OP_view && !is_kept(source)) return make_before(px, n, OP_view, n->type, 1, source->inputs, n);
+    if (type_equal(n->type, source->type))
+        return source;
+    if (source->op == OP_view && !is_kept(source))
+        return make_before(px, n, OP_view, n->type, 1, source->inputs, n);
     if (source->op == OP_iota && n->type->rank == 1) {
         Node *r = node_before(px->cx, n, OP_iota, n->type, 0, NULL);
         attrs_copy(px->cx, r, source);
         return r;
     }
-    if (source->op == OP_weight) return change_of_view(px, n, &c) ? view_of_weight(px, n, source, n, &c) : NULL;
+    if (source->op == OP_weight)
+        return change_of_view(px, n, &c) ? weight_viewed(px, n, source, n, &c) : NULL;
     return move_view(px, n);
 }
 
-static Node *simplify_transpose(PassContext *px, Node *n) {
+static Node *simplify_transpose(PassContext *px, Node *n)
+{
     Node *source = n->inputs[0];
-    if (type_equal(n->type, source->type)) return source;
-    if (source->op == OP_transpose && !is_kept(source)) return make_before(px, n, OP_transpose, n->type, 1, source->inputs, n);
-    if (source->op == OP_weight) return transpose_of_weight(px, n);
-    if (source->op != OP_dot || !read_once_by(source, n) || source->graph != n->graph) return NULL;
+    if (type_equal(n->type, source->type))
+        return source;
+    if (source->op == OP_transpose && !is_kept(source))
+        return make_before(px, n, OP_transpose, n->type, 1, source->inputs, n);
+    if (source->op == OP_weight)
+        return weight_transposed(px, n);
+    if (source->op != OP_dot || !read_once_by(source, n) || source->graph != n->graph)
+        return NULL;
     const Attr *over = node_attr(source, ATTR_over);
     return make_over(px, n, OP_dot, n->type, 2, source->inputs, over->names.items, over->names.count, source);
 }
 
-static Node *slice_of_iota(PassContext *px, Node *n) {
+static Node *slice_of_iota(PassContext *px, Node *n)
+{
     const Attr *start = node_attr(n, ATTR_start), *inner = node_attr(n->inputs[0], ATTR_start);
     Extent first = extent_const(0);
-    if (n->type->rank != 1) return NULL;
-    if (start && !extent_add(first, start->extent, &first)) return NULL;
-    if (inner && !extent_add(first, inner->extent, &first)) return NULL;
+    if (n->type->rank != 1)
+        return NULL;
+    if (start && !extent_add(first, start->extent, &first))
+        return NULL;
+    if (inner && !extent_add(first, inner->extent, &first))
+        return NULL;
     Node *r = node_before(px->cx, n, OP_iota, n->type, 0, NULL);
     attr_set_extent(px->cx, r, ATTR_start, first);
     return r;
 }
 
-static Node *slice_of_slice(PassContext *px, Node *n) {
+static Node *slice_of_slice(PassContext *px, Node *n)
+{
     Node *inner = n->inputs[0];
     const char *axis = attr_name(inner, ATTR_axis);
     int at = type_find(inner->inputs[0]->type, axis);
     const Attr *a = node_attr(n, ATTR_start), *b = node_attr(inner, ATTR_start);
     Extent first = a ? a->extent : extent_const(0);
-    if (is_kept(inner) || inner->type->rank != inner->inputs[0]->type->rank || inner->type->axis[at].name != attr_name(n, ATTR_axis)) return NULL;
-    if (b && !extent_add(first, b->extent, &first)) return NULL;
+    if (is_kept(inner) || inner->type->rank != inner->inputs[0]->type->rank ||
+        inner->type->axis[at].name != attr_name(n, ATTR_axis))
+        return NULL;
+    if (b && !extent_add(first, b->extent, &first))
+        return NULL;
     Node *r = node_before(px->cx, n, OP_slice, n->type, 1, inner->inputs);
     attr_set_extent(px->cx, r, ATTR_start, first);
     attr_set_name(px->cx, r, ATTR_axis, axis);
     return r;
 }
 
-static Node *simplify_slice(PassContext *px, Node *n) {
+static Node *simplify_slice(PassContext *px, Node *n)
+{
     Node *source = n->inputs[0];
-    if (type_equal(n->type, source->type)) return source;
-    if (source->op == OP_weight) return slice_of_weight(px, n, source, n, n->type, attr_name(n, ATTR_axis));
-    if (source->op == OP_iota) return slice_of_iota(px, n);
+    if (type_equal(n->type, source->type))
+        return source;
+    if (source->op == OP_weight)
+        return weight_sliced(px, n, source, n, n->type, attr_name(n, ATTR_axis));
+    if (source->op == OP_iota)
+        return slice_of_iota(px, n);
     if (source->op == OP_slice) {
         Node *r = slice_of_slice(px, n);
-        if (r) return r;
+        if (r)
+            return r;
     }
     return move_slice(px, n);
 }
 
 /* f(transpose(x)) -> f(x) where f goes by the names of axes and gives the same type. */
-static Node *transposed_inputs(PassContext *px, Node *n) {
+static Node *transposed_inputs(PassContext *px, Node *n)
+{
     OpClass class = op_info[n->op].class;
-    bool by_name = (class == CLASS_MAP && n->op != OP_rotate) || class == CLASS_CONTRACT || class == CLASS_REDUCE || class == CLASS_ROW;
+    bool by_name = (class == CLASS_MAP && n->op != OP_rotate) || class == CLASS_CONTRACT || class == CLASS_REDUCE ||
+                   class == CLASS_ROW;
     for (int i = 0; by_name && i < n->n_inputs; i++) {
         Node *old = n->inputs[i];
-        if (below_transposes(old) == old) continue;
+        if (below_transposes(old) == old)
+            continue;
         const char *reason = NULL;
         n->inputs[i] = below_transposes(old);
         const Type *t = infer_type(px->cx, n, n->type, &reason);
-        if (t && type_equal(t, n->type)) return n;
+        if (t && type_equal(t, n->type))
+            return n;
         n->inputs[i] = old;
     }
     return NULL;
 }
 
 /* tanh(view(x)) -> view(tanh(x)): what follows a product stands beside it, the view behind. */
-static Node *view_behind(PassContext *px, Node *n) {
+static Node *view_behind(PassContext *px, Node *n)
+{
     Node *view = NULL, *inputs[3] = {NULL};
     for (int i = 0; i < n->n_inputs; i++) {
-        if (n->inputs[i]->type->rank == 0) continue;
-        if (view || n->inputs[i]->op != OP_view) return NULL;
+        if (n->inputs[i]->type->rank == 0)
+            continue;
+        if (view || n->inputs[i]->op != OP_view)
+            return NULL;
         view = n->inputs[i];
     }
-    if (!view || !is_map(n) || view->graph != n->graph || !read_once_by(view, n)) return NULL;
-    for (int i = 0; i < n->n_inputs; i++) inputs[i] = n->inputs[i] == view ? view->inputs[0] : n->inputs[i];
+    if (!view || !is_map(n) || view->graph != n->graph || !read_once_by(view, n))
+        return NULL;
+    for (int i = 0; i < n->n_inputs; i++)
+        inputs[i] = n->inputs[i] == view ? view->inputs[0] : n->inputs[i];
     Node *inner = node_before(px->cx, n, n->op, NULL, n->n_inputs, inputs);
     const char *reason = NULL;
     inherit(inner, n);
@@ -413,10 +407,12 @@ static Node *view_behind(PassContext *px, Node *n) {
     return make_before(px, n, OP_view, n->type, 1, &inner, n);
 }
 
-Node *simplify_view(PassContext *px, Node *n) {
+Node *simplify_view(PassContext *px, Node *n)
+{
     if (is_map(n)) {
         Node *r = view_behind(px, n);
-        if (r) return r;
+        if (r)
+            return r;
     }
     switch (n->op) {
     case OP_view: return simplify_reshape(px, n);

@@ -1,4 +1,5 @@
-/* Helpers of the passes' tests: contexts, models of the golden folders with random weights, runs of the interpreter, comparison. */
+/* Helpers of the passes' tests: contexts, models of the golden folders with random weights, runs of the interpreter,
+ * comparison. */
 #ifndef ATTAR_TESTS_PASSES_TEST_H
 #define ATTAR_TESTS_PASSES_TEST_H
 
@@ -88,7 +89,10 @@ static inline bool hashed_weight(void *state, const char *key, double *out, int6
     return true;
 }
 
-typedef struct Call { const char *name; int64_t size; } Call;          /* a symbol's size in one call */
+typedef struct Call {
+    const char *name;
+    int64_t size;
+} Call; /* a symbol's size in one call */
 
 typedef struct Run {
     Fixture *f;

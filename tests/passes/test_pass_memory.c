@@ -1,15 +1,15 @@
-/* Memory plans, carried out: every kernel stamps what it writes, every reader finds its stamp, rounds of repeats included. A kernel may write
- * over an input only where it stands exactly, and never over what a product sums. */
+/* Memory plans, carried out: every kernel stamps what it writes, every reader finds its stamp, rounds of repeats
+ * included. A kernel may write over an input only where it stands exactly, and never over what a product sums. */
 #include "tests/passes/passes_test.h"
 #include "tests/driver/random_graph.h"
 
 typedef struct Machine {
     const Graph *model;
     const int64_t *sizes;
-    int64_t *base, *units;              /* by region */
+    int64_t *base, *units; /* by region */
     int64_t bytes;
-    int *blocks;                        /* who wrote each block of 64 bytes */
-    int *stamp;                         /* by node id: what its value was stamped with */
+    int *blocks; /* who wrote each block of 64 bytes */
+    int *stamp;  /* by node id: what its value was stamped with */
     int next;
     const char *what;
 } Machine;
@@ -51,9 +51,11 @@ static const Node *storage(const Node *n)
 static void range(const Machine *m, const Node *n, int64_t *first, int64_t *last)
 {
     const char *keys = attr_name(n, ATTR_layout) ? attr_name(n, ATTR_keys) : NULL;
-    int64_t bytes = (int64_t)dtype_size(n->type->dtype), at = m->base[n->place.region] + n->place.offset * m->units[n->place.region];
+    int64_t bytes = (int64_t)dtype_size(n->type->dtype),
+            at = m->base[n->place.region] + n->place.offset * m->units[n->place.region];
     for (int i = 0; i < n->type->rank; i++)
-        bytes *= rounded(extent_value(n->type->axis[i].size, m->model, m->sizes), n->type->axis[i].name == keys ? KEY_PANEL : 1);
+        bytes *= rounded(extent_value(n->type->axis[i].size, m->model, m->sizes),
+                         n->type->axis[i].name == keys ? KEY_PANEL : 1);
     ck_assert_msg(at % BLOCK == 0 && at + bytes <= m->bytes, "%s: %s lies outside the arena", m->what, n->name);
     *first = at / BLOCK;
     *last = (at + bytes + BLOCK - 1) / BLOCK;
@@ -67,21 +69,24 @@ static void check_read(const Machine *m, const Node *reader, const Node *value)
         return;
     range(m, s, &first, &last);
     for (int64_t b = first; b < last; b++)
-        ck_assert_msg(m->blocks[b] == m->stamp[s->id], "%s: `%s` reads `%s`, but it was written over", m->what, reader->name, s->name);
+        ck_assert_msg(m->blocks[b] == m->stamp[s->id], "%s: `%s` reads `%s`, but it was written over", m->what,
+                      reader->name, s->name);
 }
 
 static bool may_lie_over(const Node *kernel, int i, const Node *result)
 {
     const Node *s = storage(kernel->inputs[i]);
     bool summed = kernel->op == OP_gemm && i <= attr_int(kernel, ATTR_weights, 1);
-    return kernel->type && !summed && kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat &&
-           s->place.offset == result->place.offset && type_equal(kernel->inputs[i]->type, result->type);
+    return kernel->type && !summed && kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot &&
+           kernel->op != OP_concat && s->place.offset == result->place.offset &&
+           type_equal(kernel->inputs[i]->type, result->type);
 }
 
 static void check_write(Machine *m, const Node *kernel, const Node *value)
 {
     int64_t first, last;
-    ck_assert_msg(value->place.kind == PLACE_ARENA || value->place.kind == PLACE_OUTPUT, "%s: `%s` has no place", m->what, value->name);
+    ck_assert_msg(value->place.kind == PLACE_ARENA || value->place.kind == PLACE_OUTPUT, "%s: `%s` has no place",
+                  m->what, value->name);
     if (value->place.kind != PLACE_ARENA)
         return;
     range(m, value, &first, &last);
@@ -91,7 +96,8 @@ static void check_write(Machine *m, const Node *kernel, const Node *value)
         if (s->place.kind != PLACE_ARENA)
             continue;
         range(m, s, &from, &to);
-        ck_assert_msg(to <= first || last <= from || may_lie_over(kernel, i, value), "%s: `%s` is written over its own input `%s`", m->what, value->name, s->name);
+        ck_assert_msg(to <= first || last <= from || may_lie_over(kernel, i, value),
+                      "%s: `%s` is written over its own input `%s`", m->what, value->name, s->name);
     }
     m->stamp[value->id] = ++m->next;
     for (int64_t b = first; b < last; b++)
@@ -115,7 +121,8 @@ static void check_writes(Machine *m, const Node *kernel)
 
 static void same_place(const Machine *m, const Node *a, const Node *b)
 {
-    ck_assert_msg(a->place.kind == PLACE_ARENA && b->place.kind == PLACE_ARENA && a->place.region == b->place.region && a->place.offset == b->place.offset,
+    ck_assert_msg(a->place.kind == PLACE_ARENA && b->place.kind == PLACE_ARENA && a->place.region == b->place.region &&
+                      a->place.offset == b->place.offset,
                   "%s: `%s` and `%s` are one carried value in two places", m->what, a->name, b->name);
 }
 
@@ -171,12 +178,15 @@ static void check_plan(Fixture *f, const Graph *g, const int64_t *sizes, const c
     run_nodes(&m, g);
     for (int i = 0; i < g->n_results; i++) {
         const Node *v = g->results[i].value;
-        ck_assert_msg(v->place.kind == PLACE_OUTPUT && v->place.index == i, "%s: result %d is not written straight to the caller", what, i);
+        ck_assert_msg(v->place.kind == PLACE_OUTPUT && v->place.index == i,
+                      "%s: result %d is not written straight to the caller", what, i);
     }
     ck_assert_int_eq(plan_arena_bytes(g, sizes, NULL), m.bytes + BLOCK);
 }
 
-static const struct { const char *model, *golden; } models[] = {{"bert", "bert"}, {"gpt2", "gpt2"}, {"llama", "llama"}, {"minilm", "minilm"}};
+static const struct {
+    const char *model, *golden;
+} models[] = {{"bert", "bert"}, {"gpt2", "gpt2"}, {"llama", "llama"}, {"minilm", "minilm"}};
 
 START_TEST(test_models)
 {
@@ -200,7 +210,8 @@ START_TEST(test_random)
         Gen *g = gen_model(&f.cx, seed);
         PassOptions options = {0};
         options.off[seed % PASS_COUNT] = true;
-        ck_assert_msg(passes_run(&f.cx, g->model, &options, &f.remarks, NULL), "seed %llu: %s", (unsigned long long)seed, fixture_said(&f));
+        ck_assert_msg(passes_run(&f.cx, g->model, &options, &f.remarks, NULL), "seed %llu: %s",
+                      (unsigned long long)seed, fixture_said(&f));
         int64_t sizes[] = {2, 33};
         gen_inputs(g, sizes[0], sizes[1]);
         check_plan(&f, g->model, sizes, arena_print(&f.arena, "seed %llu", (unsigned long long)seed));

@@ -1,9 +1,14 @@
-/* Whole models through the pipeline: the interpreter gives the same results after every pass, with every pass off alone, for one call and
- * for a call that continues a cache; and running the pipeline's passes again changes nothing. */
+/* Whole models through the pipeline: the interpreter gives the same results after every pass, with every pass off
+ * alone, for one call and for a call that continues a cache; and running the pipeline's passes again changes
+ * nothing. */
 #include "tests/passes/passes_test.h"
 
-static const struct { const char *model, *golden; } models[] = {
-    {"bert", "bert"}, {"gpt2", "gpt2"}, {"llama", "llama"}, {"llama", "mistral"}, {"llama", "qwen2"}, {"llama", "llama-rope-llama3"}, {"minilm", "minilm"},
+static const struct {
+    const char *model, *golden;
+} models[] = {
+    {"bert", "bert"},     {"gpt2", "gpt2"},   {"llama", "llama"},
+    {"llama", "mistral"}, {"llama", "qwen2"}, {"llama", "llama-rope-llama3"},
+    {"minilm", "minilm"},
 };
 enum { N_MODELS = sizeof models / sizeof models[0] };
 
@@ -26,7 +31,8 @@ static void check_after(void *state, const PassInfo *pass, const Graph *model, b
         return;
     Run again = *a->run;
     again.caches = interpret_caches(model, a->run->sizes, &a->run->f->arena);
-    check_same(model, a->want, run_graph(&again, model), arena_print(&a->run->f->arena, "%s after %s", a->golden, pass->name));
+    check_same(model, a->want, run_graph(&again, model),
+               arena_print(&a->run->f->arena, "%s after %s", a->golden, pass->name));
 }
 
 START_TEST(test_after_each_pass)
@@ -50,11 +56,13 @@ static void check_off(int model, PassId off)
     Graph *g = load(&f, model), *kernels = graph_copy(&f.cx, g);
     PassOptions options = {0};
     options.off[off] = true;
-    ck_assert_msg(passes_run(&f.cx, kernels, &options, &f.remarks, NULL), "%s without %s: %s", models[model].golden, pass_info[off].name, fixture_said(&f));
+    ck_assert_msg(passes_run(&f.cx, kernels, &options, &f.remarks, NULL), "%s without %s: %s", models[model].golden,
+                  pass_info[off].name, fixture_said(&f));
     ck_assert_int_eq(kernels->level, LEVEL_KERNEL);
     Call call[] = {{"B", 1}, {"S", 3}};
     Run run = run_new(&f, g, call, 2), again = run_new(&f, kernels, call, 2);
-    check_same(g, run_graph(&run, g), run_graph(&again, kernels), arena_print(&f.arena, "%s without %s", models[model].golden, pass_info[off].name));
+    check_same(g, run_graph(&run, g), run_graph(&again, kernels),
+               arena_print(&f.arena, "%s without %s", models[model].golden, pass_info[off].name));
     fixture_close(&f);
 }
 
@@ -75,7 +83,8 @@ START_TEST(test_cache)
     ck_assert_msg(passes_run(&f.cx, kernels, NULL, &f.remarks, NULL), "%s", fixture_said(&f));
     if (g->n_caches) {
         Call first[] = {{"B", 2}, {"S", 5}, {"past", 0}}, second[] = {{"B", 2}, {"S", 2}, {"past", 5}};
-        Run a = run_new(&f, g, first, 3), b = run_new(&f, kernels, first, 3), a2 = run_new(&f, g, second, 3), b2 = run_new(&f, kernels, second, 3);
+        Run a = run_new(&f, g, first, 3), b = run_new(&f, kernels, first, 3), a2 = run_new(&f, g, second, 3),
+            b2 = run_new(&f, kernels, second, 3);
         check_same(g, run_graph(&a, g), run_graph(&b, kernels), "first call");
         a2.caches = a.caches;
         b2.caches = b.caches;
@@ -101,7 +110,8 @@ START_TEST(test_idempotent)
         size_t remarks = f.remarks.count;
         ck_assert_msg(pass_run_one(&f.cx, g, id, &f.remarks), "%s", fixture_said(&f));
         graph_print(g, &twice);
-        ck_assert_msg(!strcmp(once.data, twice.data), "%s: %s twice:\n%s\n%s", models[_i].golden, pass_info[id].name, once.data, twice.data);
+        ck_assert_msg(!strcmp(once.data, twice.data), "%s: %s twice:\n%s\n%s", models[_i].golden, pass_info[id].name,
+                      once.data, twice.data);
         for (size_t r = remarks; r < f.remarks.count; r++)
             ck_assert_int_ne(f.remarks.items[r].kind, REMARK_PASSED);
     }
@@ -129,7 +139,8 @@ START_TEST(test_shape)
     ck_assert_int_eq(count_op(g, OP_dot), 0);
     ck_assert_int_eq(count_op(g, OP_gemm), gemms[_i]);
     for (size_t i = 0; i < f.remarks.count; i++)
-        ck_assert_msg(f.remarks.items[i].kind != REMARK_MISSED || strcmp(f.remarks.items[i].pass, "fuse-attention"), "%s", f.remarks.items[i].why);
+        ck_assert_msg(f.remarks.items[i].kind != REMARK_MISSED || strcmp(f.remarks.items[i].pass, "fuse-attention"),
+                      "%s", f.remarks.items[i].why);
     fixture_close(&f);
 }
 END_TEST

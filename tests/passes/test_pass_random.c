@@ -3,7 +3,12 @@
 #include "tests/passes/passes_test.h"
 #include "tests/driver/random_graph.h"
 
-typedef struct After { Fixture *f; Bindings *bind; const Value *want; uint64_t seed; } After;
+typedef struct After {
+    Fixture *f;
+    Bindings *bind;
+    const Value *want;
+    uint64_t seed;
+} After;
 
 static bool weight_of(void *state, const char *key, double *out, int64_t count)
 {
@@ -24,7 +29,8 @@ static void check_after(void *state, const PassInfo *pass, const Graph *model, b
         return;
     Value *got = interpret(&a->f->cx, model, a->bind, &a->f->arena);
     ck_assert_msg(got != NULL, "seed %llu after %s: %s", (unsigned long long)a->seed, pass->name, fixture_said(a->f));
-    check_same(model, a->want, got, arena_print(&a->f->arena, "seed %llu after %s", (unsigned long long)a->seed, pass->name));
+    check_same(model, a->want, got,
+               arena_print(&a->f->arena, "seed %llu after %s", (unsigned long long)a->seed, pass->name));
 }
 
 static void check_seed(uint64_t seed)
@@ -42,7 +48,8 @@ static void check_seed(uint64_t seed)
     if (seed % 2)
         options.off[seed / 2 % PASS_COUNT] = true;
     Graph *kernels = graph_copy(&f.cx, g->model);
-    ck_assert_msg(passes_run(&f.cx, kernels, &options, &f.remarks, NULL), "seed %llu: %s", (unsigned long long)seed, fixture_said(&f));
+    ck_assert_msg(passes_run(&f.cx, kernels, &options, &f.remarks, NULL), "seed %llu: %s", (unsigned long long)seed,
+                  fixture_said(&f));
     fixture_close(&f);
 }
 

@@ -1,5 +1,6 @@
-/* Text goldens: cases/NAME.ir holds `# passes: a,b` and a graph; cases/NAME.expected what the passes make of it and what they say about it.
- * The interpreter gives the same before and after, and the printed result reads back. ATTAR_BLESS=1 writes the expected files anew. */
+/* Text goldens: cases/NAME.ir holds `# passes: a,b` and a graph; cases/NAME.expected what the passes make of it and
+ * what they say about it. The interpreter gives the same before and after, and the printed result reads back.
+ * ATTAR_BLESS=1 writes the expected files anew. */
 #include <dirent.h>
 #include "tests/passes/passes_test.h"
 
@@ -52,14 +53,14 @@ static void check_interpreter(Fixture *f, const Graph *before, const Graph *afte
 {
     Call call[] = {{"B", 2}, {"S", 5}, {"past", 3}};
     Run a = run_new(f, before, call, 3), b = run_new(f, after, call, 3);
-    check_near(before, run_graph(&a, before), run_graph(&b, after), "case", 1e-7);      /* constants may be float's */
+    check_near(before, run_graph(&a, before), run_graph(&b, after), "case", 1e-7); /* constants may be float's */
 }
 
 static void put_remarks(Fixture *f, Text *out)
 {
     for (size_t i = 0; i < f->remarks.count; i++) {
         Remark r = f->remarks.items[i];
-        r.at.source = r.evidence.source = NULL;         /* places in the IR text would only say where the case has its lines */
+        r.at.source = r.evidence.source = NULL; /* places in the IR text would only say where the case has its lines */
         remark_print(&r, out);
         text_char(out, '\n');
     }
@@ -77,7 +78,8 @@ static void compare(const char *name, const Text *got)
     Fixture f;
     fixture_open(&f);
     const Source *want = fixture_file(&f, path);
-    ck_assert_msg(!strcmp(want->text, got->data), "%s: expected\n%s\nbut the passes make\n%s", name, want->text, got->data);
+    ck_assert_msg(!strcmp(want->text, got->data), "%s: expected\n%s\nbut the passes make\n%s", name, want->text,
+                  got->data);
     fixture_close(&f);
 }
 
