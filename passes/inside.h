@@ -21,8 +21,6 @@ Node *make_const(PassContext *px, Node *where, double value, DType dtype);
 Node *make_get(PassContext *px, Node *where, Node *of, int index, const Node *from);
 /* The same value in the order of `order` (same axes); n itself if it is in that order. */
 Node *make_transposed(PassContext *px, Node *where, Node *n, const Type *order);
-/* A copy of n (no body) before `where` with these inputs. */
-Node *make_like(PassContext *px, Node *where, const Node *n, Node *const *inputs);
 void add_input(PassContext *px, Node *n, Node *input);
 const char *word_of(const Node *n); /* what to call it in a sentence */
 
@@ -39,8 +37,8 @@ int64_t layers_of(const Node *n);            /* how often it runs in one call: t
 Node *only_reader(const Node *n); /* the one node that reads it once; NULL if there are more, or a result reads it */
 bool read_as_result(const Node *n);
 bool stands_before(const Node *a, const Node *b); /* in the same graph; false if a == b */
-Node *first_reader_in(const Node *n,
-                      const Graph *g); /* the first node of g that reads n, itself or in its body; NULL: none */
+/* The first node of g that reads n, itself or in its body; NULL: none. */
+Node *first_reader_in(const Node *n, const Graph *g);
 bool axes_within(const Type *part, const Type *whole); /* every axis of `part` is one of `whole` */
 Node *below_transposes(Node *n);
 bool depends_on_layer(const Node *n); /* index, carry, state, weights with {i}, kernels with state, or inputs that do */

@@ -71,16 +71,6 @@ Node *make_transposed(PassContext *px, Node *where, Node *n, const Type *order)
     return make_before(px, where, OP_transpose, to, 1, &base, n);
 }
 
-Node *make_like(PassContext *px, Node *where, const Node *n, Node *const *inputs)
-{
-    Node *copy = node_before(px->cx, where, n->op, NULL, n->n_inputs, inputs);
-    inherit(copy, n);
-    attrs_copy(px->cx, copy, n);
-    bool chooses =
-        op_info[n->op].class == CLASS_MAP || op_info[n->op].class == CLASS_REDUCE || op_info[n->op].class == CLASS_ROW;
-    return settle(px, copy, chooses && n->op != OP_cast ? NULL : n->type);
-}
-
 void add_input(PassContext *px, Node *n, Node *input)
 {
     n->inputs = arena_grow(px->cx->arena, n->inputs, (size_t)n->n_inputs, (size_t)n->n_inputs + 1, sizeof *n->inputs);
