@@ -73,13 +73,21 @@ static void check_read(const Machine *m, const Node *reader, const Node *value)
                       reader->name, s->name);
 }
 
+static bool moves_elements(const Node *kernel)
+{
+    for (const Node *n = kernel->body ? kernel->body->first : NULL; n; n = n->next)
+        if (n->op == OP_rotate || n->op == OP_gather)
+            return true;
+    return attr_name(kernel, ATTR_layout) != NULL;
+}
+
 static bool may_lie_over(const Node *kernel, int i, const Node *result)
 {
     const Node *s = storage(kernel->inputs[i]);
     bool summed = kernel->op == OP_gemm && i <= attr_int(kernel, ATTR_weights, 1);
-    return kernel->type && !summed && kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot &&
-           kernel->op != OP_concat && s->place.offset == result->place.offset &&
-           type_equal(kernel->inputs[i]->type, result->type);
+    return kernel->type && !summed && !moves_elements(kernel) && !attr_name(s, ATTR_layout) &&
+           kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat &&
+           s->place.offset == result->place.offset && type_equal(kernel->inputs[i]->type, result->type);
 }
 
 static void check_write(Machine *m, const Node *kernel, const Node *value)
