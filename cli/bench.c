@@ -216,8 +216,10 @@ static void print_kernels(const Bench *b)
         double least = least_seconds(b, k->flops, k->bytes, &memory), s = k->seconds > 0 ? k->seconds : 1e-12;
         printf("%-24s %-8s %5lld %9.3f %5.1f %% %9.1f %8.1f  %3.0f %% %s\n", k->name, k->op, (long long)k->times,
                1e3 * k->seconds, 100 * s / all, 1e-9 * k->flops / s, 1e-9 * k->bytes / s, 100 * least / s,
-               memory ? "reading and writing, as if all of it came from memory" : "multiply-adds");
+               memory ? "memory" : "multiply-adds");
     }
+    printf("memory: bytes at the measured speed of reading; a kernel whose data stays in the caches can show more "
+           "than 100 %%\n");
 }
 
 static void print_text(const Bench *b)
