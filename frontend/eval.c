@@ -171,10 +171,17 @@ static Term eval_index(Bind *b, Scope *s, const Expr *e)
 
 /* ---- x as [B, T, H, K], x as f32 -------------------------------------------------------------------------------- */
 
-/* An unknown name at a position renames the axis there: k as [B, T, H, K]. */
+/* An unknown name that is an axis of the tensor means that axis: r as [B, T, 1, E], T grown by a cache. Any other
+ * unknown name renames the axis at its position: k as [B, T, H, K]. */
 static bool as_axis(Bind *b, Scope *s, const Expr *e, const Type *from, int position, int rank, const Dim **out)
 {
     bool unknown = e->kind == EXPR_NAME && !scope_find(s, e->text) && !scope_find(b->library_globals, e->text);
+    int own = unknown ? type_find(from, e->text) : -1;
+    if (own >= 0 && (own == position || rank != from->rank)) {
+        *out = dim_new(b, e->text, e->text, from->axis[own].size, NULL);
+        scope_set(b, s, e->text, term_dim(*out), e->at);
+        return true;
+    }
     if (unknown && rank == from->rank) {
         const char *axis = dim_fresh_axis(b, e->text, e, from->axis[position].size);
         *out = dim_new(b, e->text, axis, from->axis[position].size, NULL);

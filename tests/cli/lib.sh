@@ -4,7 +4,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export ATTAR_CACHE_DIR="${ATTAR_CACHE_DIR:-$work/cache}"
 passed=0 failed=0
-models="bert gpt2 llama llama-tied llama-sharded-bf16 llama-rope-llama3 llama-rope-old-spelling mistral qwen2"
+models="bert gpt2 llama llama-tied llama-sharded-bf16 llama-rope-llama3 llama-rope-old-spelling mistral qwen2 deepseek-v3-dense"
 
 pass() { passed=$((passed + 1)); }
 fail() {
@@ -18,6 +18,7 @@ model_of() {
     bert) echo models/bert.attar ;;
     minilm) echo models/minilm.attar ;;
     gpt2) echo models/gpt2.attar ;;
+    deepseek*) echo models/deepseek.attar ;;
     *) echo models/llama.attar ;;
     esac
 }

@@ -14,6 +14,10 @@ expect 0 "verify austen" "$attar" verify models/llama.attar --weights models/aus
 expect 0 "verify a file" "$attar" verify models/bert.attar --weights tests/golden/bert/model.safetensors --golden tests/golden/bert/golden.safetensors
 expect 0 "verify another config" "$attar" verify models/bert.attar --weights tests/golden/bert --config tests/golden/bert/config.json --golden tests/golden/bert/golden.safetensors
 
+sed 's/"first_k_dense_replace": 2/"first_k_dense_replace": 1/' tests/golden/deepseek-v3-dense/config.json >"$work/experts.json"
+expect 1 "layers with experts" "$attar" check models/deepseek.attar --config "$work/experts.json"
+says err "layers with experts" 'mixture of experts'
+
 expect 1 "verify with no tolerance at all" "$attar" verify models/bert.attar --weights tests/golden/bert --golden tests/golden/bert/golden.safetensors --atol 0
 says out "verify with no tolerance at all" 'FAIL$'
 expect 3 "another model's golden" "$attar" verify models/bert.attar --weights tests/golden/bert --golden tests/golden/gpt2/golden.safetensors

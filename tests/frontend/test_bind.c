@@ -169,6 +169,33 @@ START_TEST(llama_structure)
 }
 END_TEST
 
+START_TEST(deepseek_structure)
+{
+    Loaded l;
+    load(&l, "deepseek", "tests/golden/deepseek-v3-dense", false);
+    const Graph *g = l.model.graph;
+    ck_assert_int_eq(g->n_caches, 1);
+    expect_type(&l, g->caches[0].type, "f32[B, T=64, R_E=32]");
+    expect_weight(&l, "model.layers.{i}.self_attn.kv_b_proj.weight", "f32[H=3, N_W=32, R=24]");
+    expect_type(&l, find_op(g, OP_softmax)->type, "f32[B, S, H=3, T=past+S]");
+    release(&l);
+}
+END_TEST
+
+/* Without a name for the grown axis no caller gives, `as` takes the tensor's own. */
+START_TEST(grown_axis_by_name)
+{
+    Loaded l;
+    load_text(&l, "let H = 2\nlet E = 4\ncache kv[1] { r: [B, T <= 8, E] }\n"
+                  "model M(x: f32[B, S, E]) -> f32[B, S, H] {\n"
+                  "  r = kv[0].append(x)\n  k = expand(r as [B, T, 1, E], H)\n"
+                  "  return sum(dot(x, k as [B, T, H, E], over=E), over=T)\n}\n");
+    ck_assert(l.good);
+    expect_type(&l, find_op(l.model.graph, OP_expand)->type, "f32[B, T=past+S, H=2, E=4]");
+    release(&l);
+}
+END_TEST
+
 START_TEST(variants)
 {
     Loaded l;
@@ -210,6 +237,7 @@ static const Golden goldens[] = {
     {"llama", "llama-rope-old-spelling", true},
     {"llama", "mistral", true},
     {"llama", "qwen2", true},
+    {"deepseek", "deepseek-v3-dense", true},
 };
 
 static bool read_weight(void *state, const char *key, double *out, int64_t count)
@@ -476,6 +504,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, bert_structure);
     tcase_add_test(t, llama_structure);
+    tcase_add_test(t, deepseek_structure);
+    tcase_add_test(t, grown_axis_by_name);
     tcase_add_test(t, variants);
     tcase_add_loop_test(t, reference_outputs, 0, sizeof goldens / sizeof *goldens);
     tcase_add_loop_test(t, reference_step_by_step, 0, sizeof goldens / sizeof *goldens);

@@ -8,7 +8,7 @@ static const struct {
 } models[] = {
     {"bert", "bert"},     {"gpt2", "gpt2"},   {"llama", "llama"},
     {"llama", "mistral"}, {"llama", "qwen2"}, {"llama", "llama-rope-llama3"},
-    {"minilm", "minilm"},
+    {"deepseek", "deepseek-v3-dense"}, {"minilm", "minilm"},
 };
 enum { N_MODELS = sizeof models / sizeof models[0] };
 
