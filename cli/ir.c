@@ -9,6 +9,7 @@ typedef struct IrOptions {
     Options o;
     const char *after;
     int level;
+    bool locations;
 } IrOptions;
 
 static const char doc[] =
@@ -18,9 +19,12 @@ static const char doc[] =
     "  attar ir models/llama.attar --weights DIR --level kernel\n"
     "  attar ir saved.ir        reads IR text, verifies it and prints it again";
 
+enum { KEY_LOCATIONS = 2000 };
+
 static const struct argp_option options[] = {
     {"after", 'a', "PASS", 0, "run the passes up to and including this one; `attar passes` lists them", 0},
     {"level", 'l', "LEVEL", 0, "graph (as loaded, the default) or kernel (after all passes)", 0},
+    {"locations", KEY_LOCATIONS, 0, 0, "in every line: the model's line and the standard library's that it went through", 0},
     {0},
 };
 
@@ -48,6 +52,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--level takes graph or kernel, not `%s`", arg);
         r->level = *arg == 'k' ? LEVEL_KERNEL : LEVEL_GRAPH;
         return 0;
+    case KEY_LOCATIONS: r->locations = true; return 0;
     case ARGP_KEY_END:
         if (r->after && r->level)
             argp_error(state, "--after says which passes run, --level as well: give one of them");
@@ -92,7 +97,7 @@ static bool show(Tool *t, IrOptions *r)
     if (!is_ir(r->o.compile.model) || passes)
         graph_name_all(&c->cx, g);
     Text text = text_new(&c->arena);
-    graph_print(g, &text);
+    graph_print_with(g, r->locations ? LOCATIONS_FULL : LOCATIONS_SHORT, &text);
     fwrite(text.data, 1, text.length, stdout);
     return true;
 }

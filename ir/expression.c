@@ -1,7 +1,9 @@
 /* A kernel's body as one infix line, with no parentheses that precedence does not ask for: gelu(acc + query.bias) * 2.
+ * What attend does to its scores as masks and a score: mask j <= i & keep, score 20 * tanh(s / 20), i = past..past+S.
  *
  * Accumulators are called acc (acc0, acc1 if there are several) and the score s; other parameters have the names of
  * the kernel's inputs. A value used twice is written once, behind the line: t * sigmoid(t) where t = acc0 / 2. */
+#include <math.h>
 #include "ir/ir.h"
 
 enum Binding { BIND_LOOSEST, BIND_OR, BIND_AND, BIND_COMPARE, BIND_SUM, BIND_PRODUCT, BIND_UNARY, BIND_CALL };
@@ -17,6 +19,7 @@ typedef struct Writer {
     Text *out;
     Known *known; /* the nodes that the result reads */
     size_t count, capacity;
+    const Node *i, *j; /* attend: positions of queries and keys that are written as i and j, or NULL */
 } Writer;
 
 static Known *find(Writer *w, const Node *n)
@@ -102,9 +105,35 @@ static void put_param(const Writer *w, const Node *n)
         put_name(n, w->out);
 }
 
+static Extent start_of(const Node *iota)
+{
+    const Attr *start = node_attr(iota, ATTR_start);
+    return start ? start->extent : extent_const(0);
+}
+
+static bool same_positions(const Node *a, const Node *b)
+{
+    return a && b && a->type->rank == 1 && b->type->rank == 1 && a->type->axis[0].name == b->type->axis[0].name &&
+           extent_equal(start_of(a), start_of(b));
+}
+
+static void put_iota(const Writer *w, const Node *n)
+{
+    if (same_positions(n, w->i) || same_positions(n, w->j)) {
+        text_char(w->out, same_positions(n, w->i) ? 'i' : 'j');
+        return;
+    }
+    text_add(w->out, "iota(%s", n->type->axis[0].name);
+    if (!extent_equal(start_of(n), extent_const(0))) {
+        text_add(w->out, " from ");
+        extent_print(start_of(n), w->out);
+    }
+    text_char(w->out, ')');
+}
+
 static void put_leaf(const Writer *w, const Node *n, enum Binding within)
 {
-    const Attr *start = node_attr(n, ATTR_start), *size = node_attr(n, ATTR_size);
+    const Attr *size = node_attr(n, ATTR_size);
     if (n->op == OP_const && n->type && n->type->dtype == DT_BOOL)
         text_add(w->out, attr_float(n, ATTR_value, 0) != 0 ? "true" : "false");
     else if (n->op == OP_const)
@@ -116,14 +145,9 @@ static void put_leaf(const Writer *w, const Node *n, enum Binding within)
         extent_print(size->extent, w->out);
         if (sum && within > BIND_SUM)
             text_char(w->out, ')');
-    } else if (n->op == OP_iota && n->type && n->type->rank) {
-        text_add(w->out, "iota(%s", n->type->axis[0].name);
-        if (start && !extent_equal(start->extent, extent_const(0))) {
-            text_add(w->out, " from ");
-            extent_print(start->extent, w->out);
-        }
-        text_char(w->out, ')');
-    } else
+    } else if (n->op == OP_iota && n->type && n->type->rank)
+        put_iota(w, n);
+    else
         put_param(w, n);
 }
 
@@ -180,6 +204,22 @@ static void put_value(Writer *w, const Node *n, enum Binding within, int depth)
         put_operation(w, n, within, depth + 1);
 }
 
+/* What the text so far calls by name although it is computed here: "where t = acc0 / 2". */
+static void put_shared(Writer *w, const Node *written)
+{
+    bool first = true;
+    for (const Node *n = w->body->first; n; n = n->next) {
+        const Known *k = find(w, n);
+        if (!k || k->uses < 2 || n == written || !stands_here(w, n))
+            continue;
+        text_add(w->out, first ? " where " : ", ");
+        put_name(n, w->out);
+        text_add(w->out, " = ");
+        put_operation(w, n, BIND_LOOSEST, 0);
+        first = false;
+    }
+}
+
 void expression_print(const Graph *body, int result, Text *out)
 {
     Writer w = {.body = body, .out = out};
@@ -189,15 +229,74 @@ void expression_print(const Graph *body, int result, Text *out)
         put_operation(&w, value, BIND_LOOSEST, 0);
     else
         put_leaf(&w, value, BIND_LOOSEST);
-    bool first = true;
-    for (const Node *n = body->first; n; n = n->next) {
-        const Known *k = find(&w, n);
-        if (!k || k->uses < 2 || n == value || !stands_here(&w, n))
+    put_shared(&w, value);
+}
+
+/* ---- attend ------------------------------------------------------------------------------------------------------ */
+
+/* The positions that i and j stand for: those of keys from 0, and the only ones along an axis known at run time. */
+static void name_positions(Writer *w, const char *keys)
+{
+    for (const Node *n = w->body->first; n; n = n->next) {
+        if (n->op != OP_iota || n->type->rank != 1)
             continue;
-        text_add(out, first ? " where " : ", ");
-        put_name(n, out);
-        text_add(out, " = ");
-        put_operation(&w, n, BIND_LOOSEST, 0);
-        first = false;
+        const Axis *axis = &n->type->axis[0];
+        if (axis->name == keys && extent_equal(start_of(n), extent_const(0)))
+            w->j = n;
+        else if (axis->name != keys && !extent_is_const(axis->size) && !w->i)
+            w->i = n;
+    }
+}
+
+static void put_positions(const Writer *w)
+{
+    const Node *const known[] = {w->i, w->j};
+    for (int k = 0; k < 2; k++) {
+        if (!known[k])
+            continue;
+        Extent start = start_of(known[k]), end;
+        text_add(w->out, ", %c = ", "ij"[k]);
+        extent_print(start, w->out);
+        text_add(w->out, "..");
+        if (extent_add(start, known[k]->type->axis[0].size, &end))
+            extent_print(end, w->out);
+    }
+}
+
+static bool is_masked(const Node *n)
+{
+    const Node *other = n->op == OP_where ? n->inputs[2] : NULL;
+    return other && other->op == OP_const && attr_float(other, ATTR_value, 0) == -INFINITY;
+}
+
+static void print_attend(const Graph *body, Text *out)
+{
+    Writer w = {.body = body, .out = out};
+    name_positions(&w, attr_name(body->owner, ATTR_keys));
+    const Node *value = body->results[0].value;
+    count_uses(&w, value);
+    bool masked = false;
+    for (; is_masked(value) && find(&w, value)->uses == 1; value = value->inputs[1], masked = true) {
+        text_add(out, masked ? " & " : "mask ");
+        put_value(&w, value->inputs[0], BIND_AND, 0);
+    }
+    if (value != body->params[0]) {
+        text_add(out, masked ? ", score " : "score ");
+        put_value(&w, value, BIND_LOOSEST, 0);
+    } else if (!masked)
+        text_add(out, "no mask");
+    put_shared(&w, NULL);
+    put_positions(&w);
+}
+
+void formula_print(const Graph *body, Text *out)
+{
+    if (body->owner && body->owner->op == OP_attend) {
+        print_attend(body, out);
+        return;
+    }
+    for (int i = 0; i < body->n_results; i++) {
+        text_add(out, i ? ", " : "");
+        expression_print(body, i, out);
     }
 }

@@ -105,3 +105,20 @@ const Type *infer_kernel(Rule *r)
         return NULL;
     return body->n_results == 1 ? body->results[0].value->type : NULL;
 }
+
+const Type *infer_param(Context *cx, const Node *kernel, int i)
+{
+    Rule r = {.cx = cx, .n = kernel};
+    int weights = (int)attr_int(kernel, ATTR_weights, 1);
+    int products = kernel->op == OP_gemm ? weights : kernel->op == OP_attend ? 1 : 0;
+    int first = kernel->op == OP_gemm ? weights + 1 : kernel->op == OP_attend ? 3 : 0;
+    int input = i < products ? i + 1 : first + i - products;
+    if (kernel->op == OP_append)        /* its input 1 is the layer, not a parameter */
+        input = i + (i > 0);
+    if (input >= kernel->n_inputs || weights < 1)
+        return NULL;
+    if (i >= products || !kernel->inputs[0]->type || !kernel->inputs[input]->type)
+        return i >= products ? kernel->inputs[input]->type : NULL;
+    const Attr *over = rule_over(&r);
+    return over ? rule_product(&r, 0, input, over) : NULL;
+}

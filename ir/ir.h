@@ -225,11 +225,20 @@ void attrs_copy(Context *cx, Node *to, const Node *from);
  * A node with several results has no type of its own: NULL and no reason. */
 const Type *infer_type(Context *cx, const Node *n, const Type *declared, const char **reason);
 
+/* The type that parameter i of a kernel's body has if the text says none: that of its input, or of its product. */
+const Type *infer_param(Context *cx, const Node *kernel, int i);
+
 /* ---- text (print.c, read.c) ---------------------------------------------------------------------------------------------------------- */
 
+typedef enum Locations {                /* LOCATIONS_SHORT: once, and the model file by its last name; _FULL: in every line, the standard library's lines too */
+    LOCATIONS_NONE, LOCATIONS_SHORT, LOCATIONS_FULL
+} Locations;
+
 void graph_print(const Graph *model, Text *out);                /* names must be unique: call graph_name_all first */
+void graph_print_with(const Graph *model, Locations locations, Text *out);
 Graph *graph_read(Context *cx, const Source *source);           /* NULL and diagnostics E1101.. on error; prints back identically */
 void expression_print(const Graph *body, int result, Text *out); /* a kernel's body as one infix line: gelu(acc + b1) */
+void formula_print(const Graph *body, Text *out);               /* all its results; for attend what it does to the scores: "mask j <= i" */
 
 /* ---- verifier (verify.c) -------------------------------------------------------------------------------------------------------------- */
 

@@ -1,11 +1,15 @@
 /* The text form: what graph_print writes, graph_read reads and prints again identically. The syntax is described in
  * docs/ir.md.
  *
- * One line a value; names are the model's words. Sizes stand once, in the `dims` line; an axis is written NAME=SIZE
- * only where its name means another size elsewhere. `=` and `:` are aligned within a block. */
+ * One line a value; names are the model's words. What can be concluded is not written: sizes stand once, in the `dims`
+ * line, and an axis is written NAME=SIZE only where its name means another size elsewhere; a kernel's parameter has a
+ * type only if it is not its input's; a location that is that of the line before is left out. `=` and `:` are aligned
+ * within a block. */
 #include <ctype.h>
 #include <string.h>
-#include "ir/ir.h"
+#include "ir/infer_inside.h"
+
+enum { WIDEST = 100 }; /* where long lists go on in the next line */
 
 typedef struct Size {
     Extent size;
@@ -21,6 +25,9 @@ typedef struct Printer {
     Arena *arena;
     const Graph *model;
     Map sizes; /* axis name -> Sizes * */
+    Locations locations;
+    size_t margin; /* of the line that is being written */
+    Span last; /* the location of the line before in the same block */
 } Printer;
 
 /* ---- what the names of axes mean --------------------------------------------------------------------------------- */
@@ -118,7 +125,6 @@ static void put_name(Text *out, const char *name, bool quoted)
 
 static void put_dim(Printer *p, const char *name)
 {
-    enum { WIDEST = 100 };
     if (text_column(p->out) > WIDEST)
         text_add(p->out, "\n  dims  ");
     text_add(p->out, "  %s = ", name);
@@ -169,7 +175,9 @@ static void put_header(Printer *p)
     const Graph *g = p->model;
     text_add(p->out, "%s %s(", g->level == LEVEL_KERNEL ? "kernels" : "graph", g->name);
     for (int i = 0; i < g->n_params; i++) {
-        text_add(p->out, "%s%s: ", i ? ", " : "", g->params[i]->name);
+        if (i)
+            text_add(p->out, text_column(p->out) > WIDEST ? ",\n    " : ", ");
+        text_add(p->out, "%s: ", g->params[i]->name);
         put_type(p, g->params[i]->type);
     }
     text_add(p->out, ")\n");
@@ -184,8 +192,20 @@ static void put_header(Printer *p)
 
 /* ---- attributes -------------------------------------------------------------------------------------------------- */
 
-static void put_attr(Text *out, const Attr *a)
+/* Before item i of a list, which needs `width` columns; a long list goes on in the next line. */
+static void put_comma(Printer *p, int i, const char *open, size_t width)
 {
+    text_add(p->out, "%s", i ? "," : open);
+    if (i && text_column(p->out) + width > WIDEST + 16) {
+        text_char(p->out, '\n');
+        text_pad(p->out, p->margin + 8);
+    } else if (i)
+        text_char(p->out, ' ');
+}
+
+static void put_attr(Printer *p, const Attr *a)
+{
+    Text *out = p->out;
     text_add(out, " %s=", attr_info[a->id].name);
     switch (attr_info[a->id].kind) {
     case ATTR_KIND_INT: text_add(out, "%lld", (long long)a->integer); return;
@@ -199,19 +219,21 @@ static void put_attr(Text *out, const Attr *a)
             return;
         }
         for (int i = 0; i < a->names.count; i++) {
-            text_add(out, i ? ", " : "[");
+            put_comma(p, i, "[", 20);
             put_name(out, a->names.items[i], false);
         }
         text_add(out, a->names.count ? "]" : "[]");
         return;
     case ATTR_KIND_INTS:
-        for (int i = 0; i < a->ints.count; i++)
-            text_add(out, "%s%lld", i ? ", " : "[", (long long)a->ints.items[i]);
+        for (int i = 0; i < a->ints.count; i++) {
+            put_comma(p, i, "[", 20);
+            text_add(out, "%lld", (long long)a->ints.items[i]);
+        }
         text_add(out, a->ints.count ? "]" : "[]");
         return;
     case ATTR_KIND_FLOATS:
         for (int i = 0; i < a->floats.count; i++) {
-            text_add(out, i ? ", " : "[");
+            put_comma(p, i, "[", 20);
             text_double(out, a->floats.items[i]);
         }
         text_add(out, a->floats.count ? "]" : "[]");
@@ -234,12 +256,42 @@ static void put_place(Text *out, const Place *at)
         text_add(out, " @%s", words[at->kind]);
 }
 
-static void put_span(Text *out, const char *before, Span at)
+/* The model file is called by its last name: its path stands in the header. */
+static const char *short_path(const Printer *p, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    bool is_model = slash && p->model->file && !strcmp(path, p->model->file);
+    return is_model && p->locations != LOCATIONS_FULL ? slash + 1 : path;
+}
+
+static void put_span(Printer *p, const char *before, Span at)
 {
     if (!at.source)
         return;
     LineColumn where = span_start(at);
-    text_add(out, "%s%s:%d:%d", before, at.source->path, where.line, where.column);
+    text_add(p->out, "%s%s:%d:%d", before, short_path(p, at.source->path), where.line, where.column);
+}
+
+static bool same_line_and_column(Span a, Span b)
+{
+    if (!a.source || !b.source)
+        return a.source == b.source;
+    LineColumn x = span_start(a), y = span_start(b);
+    return x.line == y.line && x.column == y.column && !strcmp(a.source->path, b.source->path);
+}
+
+/* `-`: the value comes from nowhere in the model, unlike that of the line before. */
+static void put_location(Printer *p, const Node *n, size_t column)
+{
+    bool known = p->locations == LOCATIONS_NONE || same_line_and_column(n->at, p->last);
+    p->last = n->at;
+    if (known && !(p->locations == LOCATIONS_FULL && n->at.source))
+        return;
+    text_pad(p->out, column);
+    text_add(p->out, n->at.source ? "   # " : "   # -");
+    put_span(p, "", n->at);
+    if (p->locations == LOCATIONS_FULL && n->at.source)
+        put_span(p, " via ", n->via);
 }
 
 static bool is_param(const Node *n)
@@ -247,10 +299,29 @@ static bool is_param(const Node *n)
     return n->op == OP_input || n->op == OP_index || n->op == OP_carry || n->op == OP_param;
 }
 
-static void put_inputs(Text *out, const Node *n)
+static void put_inputs(Printer *p, const Node *n)
 {
-    for (int i = 0; i < n->n_inputs; i++)
-        text_add(out, "%s%s", i ? ", " : " ", n->inputs[i]->name);
+    for (int i = 0; i < n->n_inputs; i++) {
+        put_comma(p, i, " ", strlen(n->inputs[i]->name));
+        text_add(p->out, "%s", n->inputs[i]->name);
+    }
+}
+
+static void put_params(Printer *p, const Node *n)
+{
+    Context cx = {.arena = p->arena};
+    text_add(p->out, n->body->n_params ? "" : " (");
+    for (int i = 0; i < n->body->n_params; i++) {
+        const Node *param = n->body->params[i];
+        const Type *usual = infer_param(&cx, n, i);
+        put_comma(p, i, " (", strlen(param->name));
+        text_add(p->out, "%s", param->name);
+        if (usual && type_equal(usual, param->type))
+            continue;
+        text_add(p->out, ": ");
+        put_type(p, param->type);
+    }
+    text_char(p->out, ')');
 }
 
 /* The part before the body or the type: "gemm x, w1, b1 over=D weights=1". */
@@ -265,33 +336,80 @@ static void put_call(Printer *p, const Node *n)
             text_add(p->out, " = %s", n->inputs[i]->name);
         }
     } else {
-        put_inputs(p->out, n);
+        put_inputs(p, n);
     }
     for (int i = 0; i < n->n_attrs; i++)
         if (n->op != OP_repeat || n->attrs[i].id != ATTR_count)
-            put_attr(p->out, &n->attrs[i]);
-    if (!n->body || n->op == OP_repeat)
-        return;
-    for (int i = 0; i < n->body->n_params; i++) {
-        text_add(p->out, "%s%s: ", i ? ", " : " (", n->body->params[i]->name);
-        put_type(p, n->body->params[i]->type);
-    }
-    text_add(p->out, n->body->n_params ? ")" : " ()");
+            put_attr(p, &n->attrs[i]);
+    if (n->body && n->op != OP_repeat)
+        put_params(p, n);
 }
 
 static void put_nodes(Printer *p, const Graph *g, int indent);
 
-/* What a kernel does, for people: the reader skips it like any comment. */
+/* What a kernel does, for people: the reader skips it like any comment. In lines of its own if it is long. */
 static void put_formula(Printer *p, const Graph *body)
 {
-    enum { LONGEST = 96 };
+    enum { LONGEST = 118 };
+    size_t margin = p->margin + 2;
     Text line = text_new(p->arena);
-    for (int i = 0; i < body->n_results; i++) {
-        text_add(&line, i ? ", " : "");
-        expression_print(body, i, &line);
+    formula_print(body, &line);
+    if (text_column(p->out) + 5 + line.length <= LONGEST) {
+        text_add(p->out, "   # %s\n", line.data);
+        return;
     }
-    if (line.length <= LONGEST)
-        text_add(p->out, "   # %s", line.data);
+    for (const char *rest = line.data; *rest;) {
+        size_t room = LONGEST - 2 - (margin < LONGEST / 2 ? margin : LONGEST / 2), length = strlen(rest), cut = length;
+        if (length > room) {
+            for (cut = room; cut && rest[cut] != ' ';)
+                cut--;
+            cut = cut ? cut : strcspn(rest, " ");
+        }
+        text_char(p->out, '\n');
+        text_pad(p->out, margin);
+        text_add(p->out, "# %.*s", (int)cut, rest);
+        rest += cut + (rest[cut] == ' ');
+    }
+    text_char(p->out, '\n');
+}
+
+static void put_results(Printer *p, const Graph *g)
+{
+    text_add(p->out, g->owner && g->owner->op == OP_repeat ? "yield" : "return");
+    for (int i = 0; i < g->n_results; i++) {
+        text_add(p->out, i ? ", " : " ");
+        if (g->results[i].name)
+            text_add(p->out, "%s = ", g->results[i].name);
+        text_add(p->out, "%s", g->results[i].value->name);
+    }
+}
+
+/* A body that computes nothing stands in the kernel's line. */
+static bool is_idle(const Graph *body)
+{
+    for (const Node *n = body->first; n; n = n->next)
+        if (!is_param(n))
+            return false;
+    return body->level == LEVEL_BODY;
+}
+
+static void put_body(Printer *p, const Node *n, int indent)
+{
+    text_add(p->out, " {");
+    bool idle = is_idle(n->body);
+    if (idle && text_column(p->out) < WIDEST - 10) {
+        text_char(p->out, ' ');
+        put_results(p, n->body);
+        text_add(p->out, " }");
+        return;
+    }
+    if (n->op == OP_repeat || idle)
+        text_char(p->out, '\n');
+    else
+        put_formula(p, n->body);
+    put_nodes(p, n->body, indent + 1);
+    text_pad(p->out, (size_t)indent * 2);
+    text_char(p->out, '}');
 }
 
 /* The part behind the body or the columns: type and place. */
@@ -310,29 +428,18 @@ typedef struct Columns {
 
 static void put_node(Printer *p, const Node *n, int indent, const Columns *columns)
 {
-    size_t margin = (size_t)indent * 2;
+    size_t margin = p->margin = (size_t)indent * 2;
     text_pad(p->out, margin);
     text_add(p->out, "%s", n->name);
     text_pad(p->out, margin + columns->names);
     text_add(p->out, " = ");
     put_call(p, n);
-    if (n->body) {
-        text_add(p->out, " {");
-        if (n->op != OP_repeat)
-            put_formula(p, n->body);
-        text_char(p->out, '\n');
-        put_nodes(p, n->body, indent + 1);
-        text_pad(p->out, margin);
-        text_char(p->out, '}');
-    }
+    if (n->body)
+        put_body(p, n, indent);
     if (n->type && !n->body)
         text_pad(p->out, margin + columns->types);
     put_type_and_place(p, n);
-    if (n->at.source) {
-        text_pad(p->out, n->body ? 0 : margin + columns->places);
-        put_span(p->out, "   # ", n->at);
-        put_span(p->out, " via ", n->via);
-    }
+    put_location(p, n, n->body ? 0 : margin + columns->places);
     text_char(p->out, '\n');
 }
 
@@ -374,24 +481,27 @@ static Columns measure(Printer *p, const Graph *g)
 static void put_nodes(Printer *p, const Graph *g, int indent)
 {
     Columns columns = measure(p, g);
+    Span last = p->last;
+    p->last = (Span){0};
     for (const Node *n = g->first; n; n = n->next)
         if (!is_param(n))
             put_node(p, n, indent, &columns);
+    p->last = last;
     text_pad(p->out, (size_t)indent * 2);
-    text_add(p->out, g->owner && g->owner->op == OP_repeat ? "yield" : "return");
-    for (int i = 0; i < g->n_results; i++) {
-        text_add(p->out, i ? ", " : " ");
-        if (g->results[i].name)
-            text_add(p->out, "%s = ", g->results[i].name);
-        text_add(p->out, "%s", g->results[i].value->name);
-    }
+    put_results(p, g);
     text_char(p->out, '\n');
+}
+
+void graph_print_with(const Graph *model, Locations locations, Text *out)
+{
+    Printer p = {
+        .out = out, .arena = out->arena, .model = model, .sizes = map_new(out->arena), .locations = locations};
+    note_graph(&p, model);
+    put_header(&p);
+    put_nodes(&p, model, 1);
 }
 
 void graph_print(const Graph *model, Text *out)
 {
-    Printer p = {.out = out, .arena = out->arena, .model = model, .sizes = map_new(out->arena)};
-    note_graph(&p, model);
-    put_header(&p);
-    put_nodes(&p, model, 1);
+    graph_print_with(model, LOCATIONS_SHORT, out);
 }

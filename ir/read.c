@@ -196,6 +196,13 @@ static void read_place(Reader *r, Place *p)
     scan_fail(r, "`%s` is no place", word);
 }
 
+/* The model file's last name stands for its path. */
+static const char *full_path(const Reader *r, const char *path)
+{
+    const char *slash = r->model->file ? strrchr(r->model->file, '/') : NULL;
+    return slash && !strcmp(slash + 1, path) ? r->model->file : path;
+}
+
 /* The text from..stop as a location that prints back as `path:line:column`: its source is as many newlines and spaces
  * as that takes. */
 static Span location(Reader *r, const char *from, const char *stop)
@@ -222,13 +229,16 @@ static Span location(Reader *r, const char *from, const char *stop)
     memset(blank, '\n', (size_t)line - 1);
     memset(blank + line - 1, ' ', (size_t)column - 1);
     Source *source = arena_alloc(r->cx->arena, sizeof *source);
-    *source = (Source){arena_copy(r->cx->arena, from, (size_t)(colon[0] - from)), blank, size};
+    *source = (Source){full_path(r, arena_copy(r->cx->arena, from, (size_t)(colon[0] - from))), blank, size};
     return (Span){source, (uint32_t)size, (uint32_t)size};
 }
 
-/* `# path:line:column via path:line:column` after a node; any other comment is skipped. The current token is `#`. */
+/* `# path:line:column via path:line:column` behind a node: where it comes from. `# -`: from nowhere. Without, it comes
+ * from where the node before in its block does. Any other comment is skipped. */
 static void read_location(Reader *r, Node *n)
 {
+    if (n)
+        n->at = r->last;
     if (!scan_is(r, "#"))
         return;
     const char *stop = memchr(r->at, '\n', (size_t)(r->end - r->at)), *from = r->at;
@@ -238,8 +248,10 @@ static void read_location(Reader *r, Node *n)
         from++;
     if (n) {
         const char *via = memmem(from, (size_t)(stop - from), " via ", 5);
-        n->at = location(r, from, via ? via : stop);
-        if (via && n->at.source)
+        Span at = location(r, from, via ? via : stop);
+        if (at.source || (stop - from == 1 && *from == '-'))
+            n->at = r->last = at;
+        if (via && at.source)
             n->via = location(r, via + 5, stop);
     }
     r->at = stop;
@@ -321,8 +333,11 @@ static void read_kernel(Reader *r, Node *n)
     for (int i = 0; !r->failed && !scan_is(r, ")"); i++) {
         Span at = scan_here(r);
         const char *word = scan_name(r);
-        scan_expect(r, ":");
-        param(r, body, OP_param, at, word, scan_type(r), i);
+        const Type *t = scan_take(r, ":") ? scan_type(r) : r->failed ? NULL : infer_param(r->cx, n, i);
+        if (!t)
+            scan_fail_at(r, at, "the parameter `%s` has neither a type nor an input to take it from", word);
+        else
+            param(r, body, OP_param, at, word, t, i);
         if (!scan_take(r, ","))
             break;
     }
@@ -447,14 +462,17 @@ static void read_results(Reader *r, Graph *g)
 
 static void read_nodes(Reader *r, Graph *g)
 {
-    for (skip_comments(r); !r->failed; skip_comments(r)) {
-        if (scan_take(r, "return") || scan_take(r, "yield")) {
+    Span last = r->last;
+    r->last = (Span){0};
+    bool ended = false;
+    for (skip_comments(r); !r->failed && !ended; skip_comments(r)) {
+        ended = scan_take(r, "return") || scan_take(r, "yield");
+        if (ended)
             read_results(r, g);
-            skip_comments(r);
-            return;
-        }
-        read_node(r, g);
+        else
+            read_node(r, g);
     }
+    r->last = last;
 }
 
 /* The signature is read twice: dims come after it in the text, sizes are needed for its types. */

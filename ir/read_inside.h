@@ -15,6 +15,7 @@ typedef struct Reader {
     Graph *model;
     Map values, spans, sizes;           /* name -> Node *, name -> Span *; axis name -> Extent * */
     int depth;
+    Span last;                          /* where the node before in this block comes from */
     size_t blank_left;                  /* bytes that may still be spent on the sources of locations */
 } Reader;
 

@@ -145,4 +145,17 @@ static inline int run_cases(const char *name, const TTest *const *tests, size_t 
         return run_cases(name, tests, sizeof tests / sizeof *tests);                                                   \
     }
 
+/* The node of this name, bodies included, or NULL. */
+static inline Node *find(Graph *g, const char *name)
+{
+    for (Node *n = g->first; n; n = n->next) {
+        if (n->name && !strcmp(n->name, name))
+            return n;
+        Node *inside = n->body ? find(n->body, name) : NULL;
+        if (inside)
+            return inside;
+    }
+    return NULL;
+}
+
 #endif

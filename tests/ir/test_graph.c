@@ -148,18 +148,6 @@ static const char nested[] = "graph T(x: f32[D])\n  dims D = 3\n  k = const valu
                              "    q = repeat j < 3 carries c = b {\n      d = add c, x\n      yield d\n    }\n    "
                              "yield q\n  }\n  z = neg r\n  return first = z, second = y\n";
 
-static Node *find(Graph *g, const char *name)
-{
-    for (Node *n = g->first; n; n = n->next) {
-        if (n->name && !strcmp(n->name, name))
-            return n;
-        Node *inside = n->body ? find(n->body, name) : NULL;
-        if (inside)
-            return inside;
-    }
-    return NULL;
-}
-
 START_TEST(uses_count_bodies_and_results)
 {
     Bench t;
@@ -295,6 +283,42 @@ START_TEST(expressions_have_no_spare_parentheses)
 }
 END_TEST
 
+/* clang-format off */
+static const struct { const char *body, *line; } scores[] = {
+    {"return s", "no mask"},
+    {"i = iota start=past : i32[S]  j = iota : i32[T]  m = le j, i  n = const value=-inf : f32  r = where m, s, n  return r",
+     "mask j <= i, i = past..past+S, j = 0..past+S"},
+    {"i = iota : i32[S]  j = iota : i32[T]  m = le j, i  m1 = and m, kp  n = const value=-inf : f32  r = where m1, s, n  return r",
+     "mask j <= i & keep, i = 0..S, j = 0..past+S"},
+    {"c = const value=20 : f32  t = div s, c  u = tanh t  v = mul u, c  n = const value=-inf : f32  r = where kp, v, n  return r",
+     "mask keep, score tanh(s / 20) * 20"},
+    {"h = iota : i32[H]  hf = cast h : f32[H]  i = iota : i32[S]  j = iota : i32[T]  d = sub j, i  df = cast d : f32[T, S]  "
+     "b = mul df, hf  v = add s, b  m = le j, i  n = const value=-inf : f32  r = where m, v, n  r1 = where kp, r, n  return r1",
+     "mask keep & j <= i, score s + f32(j - i) * f32(iota(H)), i = 0..S, j = 0..past+S"},
+    {"z = const value=0 : f32  r = where kp, s, z  return r", "score where(keep, s, 0)"},
+};
+/* clang-format on */
+
+START_TEST(attend_says_masks_and_score)
+{
+    for (size_t i = 0; i < sizeof scores / sizeof *scores; i++) {
+        Bench t;
+        bench_open(&t);
+        Graph *g = bench_read(&t, arena_print(&t.arena,
+                                              "kernels T(q: f32[S, H, K], k: f32[T, H, K], keep: bool[T])\n"
+                                              "  dims S = 1..  past = 0..  T = past+S  H = 2  K = 4\n"
+                                              "  o = attend q, k, k, keep over=K keys=T (s: f32[S, H, T], kp) { %s }\n"
+                                              "  return o\n",
+                                              scores[i].body));
+        ck_assert_msg(g != NULL, "%s: %s", scores[i].line, bench_said(&t));
+        Text line = text_new(&t.arena);
+        formula_print(g->results[0].value->body, &line);
+        ck_assert_str_eq(line.data, scores[i].line);
+        bench_close(&t);
+    }
+}
+END_TEST
+
 /* Doubled sixty times, a value written out in full would be 2^60 long. */
 START_TEST(expressions_of_shared_values_stay_short)
 {
@@ -316,5 +340,5 @@ END_TEST
 
 RUN_CASES("graph", extents_have_one_form, extents_multiply_and_divide, extents_never_wrap, extents_have_bounds, types,
           attributes_are_sorted_and_replaced, uses_count_bodies_and_results, nodes_move_and_are_replaced,
-          names_become_unique_words, copies_are_deep, expressions_have_no_spare_parentheses,
+          names_become_unique_words, copies_are_deep, expressions_have_no_spare_parentheses, attend_says_masks_and_score,
           expressions_of_shared_values_stay_short)

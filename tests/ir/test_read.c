@@ -11,7 +11,7 @@ static const char *const texts[] = {
     "  cache   kv.k f32[B, T=16, H, K] grows T x 2\n"
     "  cache   kv.v f32[B, T=16, H, K] grows T x 2\n"
     "  w       = weight key=\"emb\" stored=[4, 5] strides=[1, 5] keep=true : f32[V, D]   # a dir/m.attar:3:14\n"
-    "  q.w     = weight key=\"h.{i}.q\" start=0 : f32[H, K, D]\n"
+    "  q.w     = weight key=\"h.{i}.q\" start=0 : f32[H, K, D]   # -\n"
     "  t       = table table=[1, -2.5, 1e-07, 0.3333333333333333] : f32[N]\n"
     "  ninf    = const value=-inf : f32\n"
     "  pinf    = const value=inf : f32\n"
@@ -22,7 +22,7 @@ static const char *const texts[] = {
     "  seq     = iota : i32[T]\n"
     "  n       = extent size=past+2*S-1 : f32\n"
     "  e       = gather w, ids over=V : f32[B, S, D]   # m.attar:4:7 via std.attar:12:3\n"
-    "  a       = add e, x : f32[B, S, D]\n"
+    "  a       = add e, x : f32[B, S, D]   # -\n"
     "  b       = sub a, x : f32[B, S, D]\n"
     "  c       = mul b, n : f32[B, S, D]\n"
     "  d       = div c, n : f32[B, S, D]\n"
@@ -70,7 +70,7 @@ static const char *const texts[] = {
     "    q   = dot h, lq over=D : f32[B, S, H, K]\n"
     "    k   = append q, i cache=kv.k : f32[B, T, H, K]\n"
     "    v   = append ro, i cache=kv.v : f32[B, T, H, K]\n"
-    "    at  = attend q, k, v, keep over=K keys=T scale=0.7071067811865476 (s: f32[B, H, S, T], ok: bool[B, S]) {\n"
+    "    at  = attend q, k, v, keep over=K keys=T scale=0.7071067811865476 (s: f32[B, H, S, T], ok) {\n"
     "      ii = iota start=past : i32[S]\n"
     "      jj = iota : i32[T]\n"
     "      cm = le jj, ii : bool[T, S]\n"
@@ -94,34 +94,30 @@ static const char *const texts[] = {
     "  w   = weight key=\"w\" : f32[H, K, D] @weight\n"
     "  c   = table table=[1] : f32[Q] @weight\n"
     "  e   = weight key=\"e\" : f32[V, D] @weight\n"
-    "  x0  = map x, ids, e (p: f32[B, S, D], j: i32[B, S], r: f32[V, D]) {\n"
+    "  x0  = map x, ids, e (p, j, r) {\n"
     "    g = gather r, j over=V : f32[B, S, D]\n"
     "    t = add p, g : f32[B, S, D]\n"
     "    return t\n"
     "  } : f32[B, S, D] @0+0   # m.attar:9:1\n"
-    "  q   = gemm x0, w over=D weights=1 (acc: f32[B, S, H, K]) {\n"
+    "  q   = gemm x0, w over=D weights=1 (acc) {\n"
     "    r1 = tanh acc : f32[B, S, H, K]\n"
     "    return a = acc, r1\n"
-    "  }\n"
+    "  }   # -\n"
     "  q0  = get q index=0 : f32[B, S, H, K] @0+128\n"
     "  q1  = get q index=1 : f32[B, S, H, K] @0+256\n"
-    "  k   = append q0, one, c cache=kv.k layout=panels (a1: f32[B, S, H, K], b1: f32[Q]) {\n"
+    "  k   = append q0, one, c cache=kv.k layout=panels (a1, b1) {\n"
     "    ra = rotate a1, b1, b1 : f32[B, S, H, K]\n"
     "    return ra\n"
     "  } : f32[B, T, H, K] @cache.0\n"
-    "  kp  = map q1 layout=panels (a2: f32[B, S, H, K]) {\n"
-    "    return a2\n"
-    "  } : f32[B, S, H, K] @1+0\n"
-    "  at  = attend q1, k, k over=K keys=T (s: f32[B, H, S, T]) {\n"
-    "    return s\n"
-    "  } : f32[B, S, H, K] @0+384\n"
+    "  kp  = map q1 layout=panels (a2) { return a2 } : f32[B, S, H, K] @1+0\n"
+    "  at  = attend q1, k, k over=K keys=T (s: f32[B, H, S, T]) { return s } : f32[B, S, H, K] @0+384\n"
     "  fl  = view at : f32[B, S, D] @view\n"
-    "  nm  = rowwise fl over=D (a3: f32[B, S, D]) {\n"
+    "  nm  = rowwise fl over=D (a3) {\n"
     "    m3 = mean a3 over=D : f32[B, S]\n"
     "    s3 = sub a3, m3 : f32[B, S, D]\n"
     "    return s3\n"
     "  } : f32[B, S, D] @output.0\n"
-    "  rd  = reduce nm over=S (a4: f32[B, S, D]) {\n"
+    "  rd  = reduce nm over=S (a4) {\n"
     "    m4 = max a4 over=S : f32[B, D]\n"
     "    return m4\n"
     "  } : f32[B, D] @output.1\n"
@@ -134,7 +130,7 @@ enum { N_TEXTS = sizeof texts / sizeof *texts };
 static Text printed(Bench *t, const Graph *g)
 {
     Text out = text_new(&t->arena);
-    graph_print(g, &out);
+    graph_print_with(g, LOCATIONS_FULL, &out);
     return out;
 }
 
@@ -154,8 +150,8 @@ static void drop_formulas(char *text)
     char *to = text;
     for (const char *p = text; *p; p++) {
         *to++ = *p;
-        if (!strncmp(p, "{ # ", 4))
-            p = strchr(p, '\n') - 1;
+        if (!strncmp(p, "{ # ", 4) || !strncmp(p, "{\n # ", 5))
+            p = strchr(p + 2, '\n') - 1;
     }
     *to = 0;
 }
@@ -235,6 +231,57 @@ START_TEST(locations_point_where_they_say)
         }
     }
     ck_assert_str_eq(g->file, "models/with a \"quote\" and \\.attar");
+    bench_close(&t);
+}
+END_TEST
+
+/* clang-format off */
+static const char placed[] =
+    "kernels T(x: f32[B])\n  file    \"dir/m.attar\"\n  dims    B = 1..\n"
+    "  a = view x : f32[B]\n"
+    "  b = view a : f32[B]   # m.attar:3:7\n"
+    "  c = view b : f32[B]\n"
+    "  d = map c (p) {   # exp(-c)\n"
+    "    e = neg p : f32[B]\n"
+    "    f = exp e : f32[B]   # m.attar:3:7\n"
+    "    return f\n"
+    "  } : f32[B]\n"
+    "  g = view d : f32[B]   # -\n"
+    "  h = view g : f32[B]   # m.attar:3:8\n"
+    "  i = view h : f32[B]   # other/m.attar:3:8\n"
+    "  return i\n";
+/* clang-format on */
+
+/* A location holds for the lines behind it in its block. */
+START_TEST(locations_stand_once)
+{
+    static const char *const where[] = {"a", NULL, "b", "3:7", "c", "3:7", "d", "3:7", "e", NULL, "f", "3:7",
+                                        "g", NULL, "h", "3:8", "i", "3:8"};
+    Bench t;
+    bench_open(&t);
+    Graph *g = bench_read(&t, placed);
+    ck_assert_msg(g != NULL, "%s", bench_said(&t));
+    for (size_t i = 0; i < sizeof where / sizeof *where; i += 2) {
+        const Node *n = find(g, where[i]);
+        if (!where[i + 1]) {
+            ck_assert_msg(!n->at.source, "%s", where[i]);
+            continue;
+        }
+        ck_assert_msg(n->at.source != NULL, "%s", where[i]);
+        LineColumn at = span_start(n->at);
+        ck_assert_str_eq(arena_print(&t.arena, "%d:%d", at.line, at.column), where[i + 1]);
+        ck_assert_str_eq(n->at.source->path, *where[i] == 'i' ? "other/m.attar" : "dir/m.attar");
+    }
+    Text again = text_new(&t.arena), none = text_new(&t.arena), full = text_new(&t.arena);
+    graph_print(g, &again);
+    squeeze(again.data);
+    char *want = arena_copy(&t.arena, placed, strlen(placed));
+    squeeze(want);
+    check_same(want, again.data, 0);
+    graph_print_with(g, LOCATIONS_NONE, &none);
+    ck_assert_ptr_null(strstr(none.data, "m.attar:"));
+    graph_print_with(g, LOCATIONS_FULL, &full);
+    ck_assert_ptr_nonnull(strstr(full.data, "c = view b : f32[B]   # dir/m.attar:3:7"));
     bench_close(&t);
 }
 END_TEST
@@ -450,5 +497,5 @@ START_TEST(mutants)
 }
 END_TEST
 
-RUN_CASES("read", every_op_and_attribute_round_trips, no_op_and_no_attribute_is_missing, locations_point_where_they_say,
+RUN_CASES("read", every_op_and_attribute_round_trips, no_op_and_no_attribute_is_missing, locations_point_where_they_say, locations_stand_once,
           mistakes_are_marked_where_they_are, the_texts_run, mutants)

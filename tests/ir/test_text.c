@@ -27,7 +27,7 @@ static const char *said(Fixture *f)
 static Text printed(Fixture *f, const Graph *g)
 {
     Text t = text_new(&f->arena);
-    graph_print(g, &t);
+    graph_print_with(g, LOCATIONS_FULL, &t);
     return t;
 }
 
