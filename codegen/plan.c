@@ -55,6 +55,8 @@ static const char *describe_item(Emitter *e, const PackItem *item) {
         text_add(&t, " n%lld/%lld", (long long)item->n[i].size, (long long)item->n[i].stride);
     for (int i = 0; i < item->k_rank; i++)
         text_add(&t, " k%lld/%lld", (long long)item->k[i].size, (long long)item->k[i].stride);
+    if (item->gain)
+        text_add(&t, " gain %s %d %a", item->gain, item->gain_dim, item->plus);
     return t.data;
 }
 
@@ -114,6 +116,16 @@ static PackItem new_item(Emitter *e, const Node *weight) {
     return item;
 }
 
+/* `dim` says which dimension of the item each axis of the type is: columns first, then contracted ones. */
+static void plan_gain(Emitter *e, const Node *weight, const int *dim, PackItem *item) {
+    const char *gain = attr_name(weight, ATTR_gain);
+    if (!gain)
+        return;
+    item->gain = e->options->key ? e->options->key(e->options->key_state, gain) : gain;
+    item->gain_dim = dim[type_find(weight->type, attr_name(weight, ATTR_axis))];
+    item->plus = attr_float(weight, ATTR_plus, 0);
+}
+
 uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
     int64_t strides[MAX_RANK];
     *layer_stride = 0;
@@ -126,14 +138,16 @@ uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
     PackItem item = new_item(e, weight);
     stored_strides(weight, strides);
     /* The last axis as the contracted one: the same order, and packing needs no entry for each element. */
-    int rank = weight->type->rank;
+    int rank = weight->type->rank, place[MAX_RANK];
     for (int i = 0; i < rank; i++) {
+        place[i] = i;
         PackDim dim = {weight->type->axis[i].size.base, strides[i]};
         if (i + 1 < rank)
             item.n[item.n_rank++] = dim;
         else
             item.k[item.k_rank++] = dim;
     }
+    plan_gain(e, weight, place, &item);
     if (weight->op == OP_table) {
         const Attr *table = node_attr(weight, ATTR_table);
         float *data = arena_array(e->cx->arena, (size_t)table->floats.count, sizeof *data);
@@ -147,6 +161,7 @@ uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
 
 uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride) {
     int64_t strides[MAX_RANK];
+    int place[MAX_RANK];
     *layer_stride = 0;
     if (weight->op != OP_weight && weight->op != OP_table) {
         emit_fail(e, gemm, "`%s` is not a weight", weight->name);
@@ -160,13 +175,18 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t p
     item.layout = PACK_PANELS;
     item.panel = panel;
     for (int i = 0; i < weight->type->rank; i++)
-        if (!attr_has_name(gemm, ATTR_over, weight->type->axis[i].name))
+        if (!attr_has_name(gemm, ATTR_over, weight->type->axis[i].name)) {
+            place[i] = item.n_rank;
             item.n[item.n_rank++] = (PackDim){weight->type->axis[i].size.base, strides[i]};
+        }
     for (int i = 0; i < x->rank; i++) {
         int at = attr_has_name(gemm, ATTR_over, x->axis[i].name) ? type_find(weight->type, x->axis[i].name) : -1;
-        if (at >= 0)
-            item.k[item.k_rank++] = (PackDim){weight->type->axis[at].size.base, strides[at]};
+        if (at < 0)
+            continue;
+        place[at] = item.n_rank + item.k_rank;
+        item.k[item.k_rank++] = (PackDim){weight->type->axis[at].size.base, strides[at]};
     }
+    plan_gain(e, weight, place, &item);
     if (weight->op == OP_table) {
         emit_fail(e, gemm, "`%s` is a table, not a tensor of the checkpoint", weight->name);
         return 0;
@@ -175,6 +195,8 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t p
 }
 
 static bool same_tensor(const Node *a, const Node *b) {
+    if (attr_name(a, ATTR_gain) || attr_name(b, ATTR_gain))
+        return false;
     if (attr_name(a, ATTR_key) != attr_name(b, ATTR_key) && strcmp(attr_name(a, ATTR_key), attr_name(b, ATTR_key)) != 0)
         return false;
     const Attr *p = node_attr(a, ATTR_start), *q = node_attr(b, ATTR_start);

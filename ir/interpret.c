@@ -81,6 +81,29 @@ static const char *layer_key(Run *run, const char *key)
     return arena_print(run->work, "%.*s%lld%s", (int)(hole - key), key, (long long)run->layer, hole + 3);
 }
 
+static double *read_weight(Run *run, const char *key, int64_t count)
+{
+    double *all = arena_array(run->work, (size_t)count, sizeof *all);
+    if (run->bind->weight && run->bind->weight(run->bind->weight_state, key, all, count))
+        return all;
+    diag_file_error(run->cx->diags, "E0490", NULL, key, "the interpreter cannot read the weight `%s`", key);
+    run->failed = true;
+    return NULL;
+}
+
+/* Every element times its gain. */
+static void multiply_gain(Run *run, const Node *n, Value *out)
+{
+    int axis = type_find(n->type, attr_name(n, ATTR_axis));
+    int64_t size = out->dims[axis], inner = 1;
+    const double *gain = read_weight(run, layer_key(run, attr_name(n, ATTR_gain)), size);
+    double plus = attr_float(n, ATTR_plus, 0);
+    for (int i = axis + 1; i < out->rank; i++)
+        inner *= out->dims[i];
+    for (int64_t i = 0; gain && i < out->count; i++)
+        out->data[i] *= gain[i / inner % size] + plus;
+}
+
 static void eval_weight(Run *run, const Node *n, Value *out)
 {
     const Attr *stored = node_attr(n, ATTR_stored), *strides = node_attr(n, ATTR_strides);
@@ -89,18 +112,17 @@ static void eval_weight(Run *run, const Node *n, Value *out)
     int64_t count = stored ? 1 : out->count;
     for (int i = 0; stored && i < stored->ints.count; i++)
         count *= stored->ints.items[i];
-    double *all = arena_array(run->work, (size_t)count, sizeof *all);
-    if (!run->bind->weight || !run->bind->weight(run->bind->weight_state, key, all, count)) {
-        diag_file_error(run->cx->diags, "E0490", NULL, key, "the interpreter cannot read the weight `%s`", key);
-        run->failed = true;
+    const double *all = read_weight(run, key, count);
+    if (!all)
         return;
-    }
     int64_t steps[MAX_RANK] = {0}, step = 1;
     for (int i = out->rank - 1; i >= 0; i--) {
         steps[i] = strides ? strides->ints.items[i] : step;
         step *= out->dims[i];
     }
     copy_strided(out, all + (start ? start->extent.base : 0), steps);
+    if (attr_name(n, ATTR_gain))
+        multiply_gain(run, n, out);
 }
 
 static void eval_leaf(Run *run, const Node *n, Value *out)

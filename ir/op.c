@@ -37,7 +37,9 @@ bool op_takes(Op op, AttrId attr)
     switch (attr) {
     case ATTR_key:
     case ATTR_stored:
-    case ATTR_strides: return op == OP_weight;
+    case ATTR_strides:
+    case ATTR_gain:
+    case ATTR_plus: return op == OP_weight;
     case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice;
     case ATTR_value: return op == OP_const;
     case ATTR_table: return op == OP_table;
@@ -47,7 +49,7 @@ bool op_takes(Op op, AttrId attr)
                op_info[op].class == CLASS_CONTRACT || op == OP_gather ||
                (op_info[op].class == CLASS_KERNEL && op != OP_map);
     case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append;
-    case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand;
+    case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand || op == OP_weight;
     case ATTR_interleave: return op == OP_rotate;
     case ATTR_scale: return op == OP_attend;
     case ATTR_weights: return op == OP_gemm;

@@ -211,7 +211,7 @@ static void put_attr(Printer *p, const Attr *a)
     case ATTR_KIND_INT: text_add(out, "%lld", (long long)a->integer); return;
     case ATTR_KIND_FLOAT: text_double(out, a->real); return;
     case ATTR_KIND_BOOL: text_add(out, a->flag ? "true" : "false"); return;
-    case ATTR_KIND_NAME: put_name(out, a->name, a->id == ATTR_key); return;
+    case ATTR_KIND_NAME: put_name(out, a->name, a->id == ATTR_key || a->id == ATTR_gain); return;
     case ATTR_KIND_EXTENT: extent_print(a->extent, out); return;
     case ATTR_KIND_NAMES:
         if (a->names.count == 1) {

@@ -81,6 +81,20 @@ static bool check_inputs(Check *c, const Node *n)
     return true;
 }
 
+/* `gain` and `axis` come together; the layers of the gain are those of the weight. */
+static bool check_gain(Check *c, const Node *n)
+{
+    const char *gain = attr_name(n, ATTR_gain), *axis = attr_name(n, ATTR_axis);
+    if (!gain)
+        return axis || node_attr(n, ATTR_plus) ? broken(c, n, "`axis` and `plus` speak of a gain that it has not")
+                                               : true;
+    if (!axis || type_find(n->type, axis) < 0)
+        return broken(c, n, "its gain names no axis of its type");
+    if (strstr(gain, "{i}") && !strstr(attr_name(n, ATTR_key), "{i}"))
+        return broken(c, n, "its gain differs from layer to layer, its key does not");
+    return true;
+}
+
 static bool check_weight(Check *c, const Node *n)
 {
     const Attr *stored = node_attr(n, ATTR_stored), *strides = node_attr(n, ATTR_strides),
@@ -99,7 +113,7 @@ static bool check_weight(Check *c, const Node *n)
     for (int i = 0; i < n->type->rank; i++)
         if (!extent_is_const(n->type->axis[i].size))
             return broken(c, n, "its axis `%s` has no constant size", n->type->axis[i].name);
-    return true;
+    return check_gain(c, n);
 }
 
 static bool check_attrs(Check *c, const Node *n)

@@ -9,9 +9,11 @@ const PassInfo pass_info[PASS_COUNT] = {
 #define NAMES FACT_NAMES
 #define PLACES FACT_PLACES
 #define EXACT PASS_EXACT
+#define EXACT_IF PASS_EXACT_IF
 #define PASS(id, name, kind, needs, breaks, sentence) {name, sentence, kind, needs, breaks, pass_##id},
 #include "passes/passes.def"
 #undef PASS
+#undef EXACT_IF
 #undef EXACT
 #undef PLACES
 #undef NAMES
@@ -26,6 +28,7 @@ const PassStep pipeline[] = {
     {PASS_ID_cse, "what folding made equal becomes one value, so that projections share it"},
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
+    {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},
     {PASS_ID_fuse_epilogue, "a product is the best place for what follows it"},
     {PASS_ID_fuse_map, "what no product took: norms, lookups, elementwise chains"},

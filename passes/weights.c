@@ -6,6 +6,8 @@ static bool weight_strides(const Node *w, int64_t *strides)
 {
     const Attr *given = node_attr(w, ATTR_strides);
     int64_t step = 1;
+    if (attr_name(w, ATTR_gain)) /* its axis would have to be followed */
+        return false;
     for (int i = w->type->rank - 1; i >= 0; i--) {
         if (!extent_is_const(w->type->axis[i].size))
             return false;

@@ -25,6 +25,8 @@ typedef struct Job { /* one item */
     int64_t n, k;         /* columns, contracted elements */
     int64_t *noff, *koff; /* koff lies behind noff */
     int64_t *tensors;     /* number of the tensor of each layer; NULL for constants */
+    double *gains;        /* [layers][gain_size], or one layer for all if the key has no {i}; NULL: none */
+    int64_t gain_size, gain_step; /* its dimension; columns or contracted elements before it moves on by one */
     DType dtype;
     Block *blocks;
     size_t n_blocks, capacity;
@@ -52,12 +54,12 @@ static bool fail(Context *cx, const PackItem *item, const char *code, const char
     return false;
 }
 
-static const char *key_of(Context *cx, const PackItem *item, int64_t layer)
+static const char *key_of(Context *cx, const char *key, int64_t layer)
 {
-    const char *mark = strstr(item->key, "{i}");
+    const char *mark = strstr(key, "{i}");
     if (!mark)
-        return item->key;
-    return arena_print(cx->arena, "%.*s%lld%s", (int)(mark - item->key), item->key, (long long)layer, mark + 3);
+        return key;
+    return arena_print(cx->arena, "%.*s%lld%s", (int)(mark - key), key, (long long)layer, mark + 3);
 }
 
 static bool count_of(const PackDim *dims, int rank, int64_t *out)
@@ -78,7 +80,7 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
     int64_t all;
     const HostTensor *table = checkpoint_tensors(c, &all);
     for (int64_t layer = 0; layer < item->layers; layer++) {
-        int64_t number = checkpoint_number(c, key_of(cx, item, layer));
+        int64_t number = checkpoint_number(c, key_of(cx, item->key, layer));
         if (number < 0)
             return fail(cx, item, "E0420", "the checkpoint has no such tensor");
         const HostTensor *t = &table[number];
@@ -90,6 +92,55 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
         job->tensors[layer] = number;
         job->dtype = t->dtype;
     }
+    return true;
+}
+
+static bool fail_gain(Context *cx, const PackItem *item, const char *code, const char *why)
+{
+    PackItem gain = {.key = item->gain};
+    return fail(cx, &gain, code, why);
+}
+
+/* One layer's gain, `plus` added. */
+static bool read_gain(Context *cx, const Checkpoint *c, const Job *job, int64_t layer, double *out)
+{
+    const PackItem *item = job->item;
+    const char *key = key_of(cx, item->gain, layer);
+    const HostTensor *t = checkpoint_find(c, key);
+    if (!t)
+        return fail_gain(cx, item, "E0420", "the checkpoint has no such tensor");
+    if (t->rank != 1 || t->dims[0] != job->gain_size)
+        return fail_gain(cx, item, "E0420", "its shape is not the one that the model was compiled for");
+    if (!checkpoint_read_f64(cx, c, key, 0, job->gain_size, out))
+        return false;
+    for (int64_t i = 0; i < job->gain_size; i++)
+        out[i] += item->plus;
+    return true;
+}
+
+static bool find_gains(Context *cx, const Checkpoint *c, Job *job)
+{
+    const PackItem *item = job->item;
+    int dims = item->n_rank + item->k_rank, at = item->gain_dim;
+    int64_t layers = strstr(item->gain, "{i}") ? item->layers : 1;
+    uint64_t count, bytes;
+    if (item->data || at < 0 || at >= dims)
+        return fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
+    bool column = at < item->n_rank;
+    const PackDim *dim = column ? item->n : item->k;
+    int place = column ? at : at - item->n_rank, rank = column ? item->n_rank : item->k_rank;
+    job->gain_size = dim[place].size;
+    job->gain_step = 1;
+    for (int d = place + 1; d < rank; d++)
+        job->gain_step *= dim[d].size;
+    if (!checked_mul((uint64_t)layers, (uint64_t)job->gain_size, &count) || !checked_mul(count, sizeof(double), &bytes))
+        return fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
+    job->gains = malloc(bytes);
+    if (!job->gains)
+        return fail(cx, item, "E1003", "not enough memory to pack this weight");
+    for (int64_t layer = 0; layer < layers; layer++)
+        if (!read_gain(cx, c, job, layer, job->gains + layer * job->gain_size))
+            return false;
     return true;
 }
 
@@ -154,6 +205,8 @@ static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job
     if (job->n == 0 || job->k == 0)
         return true;
     if (!item->data && !find_tensors(cx, c, job))
+        return false;
+    if (item->gain && !find_gains(cx, c, job))
         return false;
     job->noff = malloc(bytes);
     if (!job->noff)
@@ -268,6 +321,27 @@ static void scatter(const Job *job, const Block *b, const float *from, float *ou
     }
 }
 
+/* The block's elements, already in their places, times their gains. */
+static void multiply_gains(const Job *job, const Block *b, int64_t layer, float *out)
+{
+    const PackItem *item = job->item;
+    const double *gains = job->gains + (strstr(item->gain, "{i}") ? layer * job->gain_size : 0);
+    bool column = item->gain_dim < item->n_rank;
+    int64_t width = item->layout == PACK_PANELS ? item->panel : 1, end;
+    for (int64_t i = b->i0; i < b->i1; i = end) {
+        end = i - i % width + width < b->i1 ? i - i % width + width : b->i1;
+        float *to = out + i / width * width * job->k + i % width;
+        for (int64_t j = b->j0; j < b->j1; j++) {
+            double gain = gains[j / job->gain_step % job->gain_size];
+            for (int64_t c = 0; c < end - i; c++) {
+                if (column)
+                    gain = gains[(i + c) / job->gain_step % job->gain_size];
+                to[j * width + c] = (float)(to[j * width + c] * gain);
+            }
+        }
+    }
+}
+
 static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room)
 {
     const PackItem *item = job->item;
@@ -286,6 +360,8 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
     if (job->dtype != DT_F32)
         convert_f32(job->dtype, stored, (size_t)b->span, floats);
     scatter(job, b, floats, out);
+    if (job->gains)
+        multiply_gains(job, b, layer, out);
     return 0;
 }
 
@@ -362,6 +438,7 @@ bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int thread
     bool good = pack_items(cx, c, plan, &w, threads);
     for (int i = 0; i < w.n_jobs; i++) {
         free(w.jobs[i].noff);
+        free(w.jobs[i].gains);
         free(w.jobs[i].blocks);
     }
     if (!good)

@@ -23,6 +23,9 @@ typedef struct PackItem {               /* one weight, or one per layer */
     PackDim n[MAX_RANK], k[MAX_RANK];   /* output columns and contracted axes, outermost first; element (i, j) at start + sum n + sum k */
     PackLayout layout;
     int64_t panel;
+    const char *gain;                   /* NULL: none; else the key of a vector as long as the size of dimension `gain_dim` (n first, then k): every */
+    int gain_dim;                       /* element is packed times that vector's + plus: computed in double, rounded once to f32 */
+    double plus;
     uint64_t offset;                    /* bytes into the packed weights: layer 0 */
     uint64_t bytes;                     /* of one layer, a multiple of 64 */
     uint64_t layer_stride;              /* bytes from one layer to the next */

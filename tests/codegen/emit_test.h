@@ -171,6 +171,17 @@ static inline int64_t dims_offset(const PackDim *dims, int rank, int64_t index) 
     return offset;
 }
 
+/* What element (i, j) of an item is multiplied by. */
+static inline double gain_value(const PackItem *item, int64_t layer, int64_t i, int64_t j) {
+    bool column = item->gain_dim < item->n_rank;
+    const PackDim *dims = column ? item->n : item->k;
+    int rank = column ? item->n_rank : item->k_rank, at = column ? item->gain_dim : item->gain_dim - item->n_rank;
+    int64_t index = column ? i : j;
+    for (int d = rank - 1; d > at; d--)
+        index /= dims[d].size;
+    return (float)weight_value(item->gain, strstr(item->gain, "{i}") ? layer : 0, index % dims[at].size) + item->plus;
+}
+
 static inline void trial_pack(Trial *t) {
     const Plan *p = &t->out.plan;
     t->weights = aligned_alloc(64, (p->weight_bytes + 127) / 64 * 64);
@@ -190,6 +201,8 @@ static inline void trial_pack(Trial *t) {
                 for (int64_t j = 0; j < k; j++) {
                     int64_t at = item->start + dims_offset(item->n, item->n_rank, i) + dims_offset(item->k, item->k_rank, j);
                     double v = item->data ? item->data[at] : weight_value(item->key, layer, at);
+                    if (item->gain)
+                        v *= gain_value(item, layer, i, j);
                     int64_t place = item->layout == PACK_PLAIN ? i * k + j : (i / item->panel * k + j) * item->panel + i % item->panel;
                     to[place] = (float)v;
                 }

@@ -94,6 +94,24 @@ static const char vector[] =
     "  } : f32[F, B, S]\n"
     "  return y = y, z = z\n";
 
+/* Weights that take a gain when they are packed: the inner and the outer one of two contracted axes, with and without plus; one read as
+ * plain loops, its gain along a column. */
+static const char gains[] =
+    "kernels Gains(x: f32[B, S, H, K])\n"
+    "  dims    B = 1..4  S = 1..64  H = 3  K = 7  F = 20  E = 9\n"
+    "  w     = weight key=\"w\" : f32[F, H, K]\n"
+    "  g     = weight key=\"w\" gain=\"g\" plus=1 axis=K : f32[F, H, K]\n"
+    "  h     = weight key=\"h\" gain=\"heads\" axis=H : f32[F, H, K]\n"
+    "  y     = gemm x, w, g, h over=[H, K] weights=3 (a: f32[B, S, F], b: f32[B, S, F], c: f32[B, S, F]) {\n"
+    "    r = sub a, b : f32[B, S, F]\n"
+    "    return r, c\n"
+    "  }\n"
+    "  y0    = get y index=0 : f32[B, S, F]\n"
+    "  y1    = get y index=1 : f32[B, S, F]\n"
+    "  e     = weight key=\"e\" gain=\"g\" axis=E : f32[H, E]\n"
+    "  z     = dot x, e over=H : f32[B, S, K, E]\n"
+    "  return y0 = y0, y1 = y1, z = z\n";
+
 static void both_sizes(const char *text, const Target *target) {
     Trial t;
     trial_open(&t, target);
@@ -110,6 +128,7 @@ START_TEST(test_several) {
             both_sizes(qkv, &targets[i]);
             both_sizes(swiglu, &targets[i]);
             both_sizes(vector, &targets[i]);
+            both_sizes(gains, &targets[i]);
         }
 }
 END_TEST

@@ -213,7 +213,12 @@ static void step_norm(Gen *g)
     Node *variance = gen_reduce(g, OP_mean, gen_op2(g, OP_mul, x, x), d.name);
     Node *y = gen_op2(g, OP_mul, x, gen_op1(g, OP_rsqrt, gen_op2(g, OP_add, variance, gen_const(g, 1e-3))));
     y = gen_op2(g, OP_mul, y, gen_weight(g, 1, &d, 1));
-    gen_push(g, y, 6);
+    if (gen_below(g, 2) || a.node->type->rank > 4) {
+        gen_push(g, y, 6);
+        return;
+    }
+    Axis out = gen_new_axis(g, y->type);
+    gen_push(g, gen_linear(g, y, 1, &out), 18);
 }
 
 static void step_softmax(Gen *g)

@@ -57,6 +57,23 @@ START_TEST(weights_plain_and_strided)
 }
 END_TEST
 
+START_TEST(weights_with_gains)
+{
+    Bench t;
+    bench_begin(&t,
+                "graph T()\n  dims A = 2  B = 3\n  p = weight key=\"w1\" gain=\"w2\" axis=B : f32[A, B]\n  q = weight "
+                "key=\"w1\" stored=[3, 2] strides=[1, 2] gain=\"w3\" plus=0.5 axis=A : f32[A, B]\n  return p, q\n",
+                NULL);
+    t.bind.weight = numbered_weight;
+    Value *v = bench_run(&t);
+    check_numbers(&v[0], (double[]){1000 * 2000, 1001 * 2001, 1002 * 2002, 1003 * 2000, 1004 * 2001, 1005 * 2002}, 6);
+    check_numbers(&v[1],
+                  (double[]){1000 * 3000.5, 1002 * 3000.5, 1004 * 3000.5, 1001 * 3001.5, 1003 * 3001.5, 1005 * 3001.5},
+                  6);
+    bench_close(&t);
+}
+END_TEST
+
 START_TEST(missing_weight)
 {
     Bench t;
@@ -504,7 +521,7 @@ START_TEST(rowwise_norm_and_reduce_where)
 }
 END_TEST
 
-RUN_CASES("interpret", leaves, weights_plain_and_strided, missing_weight, views, slice_by_a_symbol_stays_inside,
+RUN_CASES("interpret", leaves, weights_plain_and_strided, weights_with_gains, missing_weight, views, slice_by_a_symbol_stays_inside,
           concat_first_middle_last, gather_rows_and_inner_axis, gather_refuses_what_is_outside, rotate_halves_and_pairs,
           append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
           repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up,

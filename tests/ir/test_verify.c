@@ -93,6 +93,11 @@ static void no_key(Bench *t) { Node *w = named(t, "w"); w->attrs++; w->n_attrs--
 static void strides_rank(Bench *t) { attr_set_ints(&t->cx, named(t, "w"), ATTR_strides, (int64_t[]){1}, 1); }
 static void negative_start(Bench *t) { attr_set_extent(&t->cx, named(t, "w"), ATTR_start, extent_const(-1)); }
 static void stored_negative(Bench *t) { attr_set_ints(&t->cx, named(t, "w"), ATTR_stored, (int64_t[]){-4, 6}, 2); }
+static void gain_without_axis(Bench *t) { attr_set_name(&t->cx, named(t, "w"), ATTR_gain, "g"); }
+static void gain_elsewhere(Bench *t) { gain_without_axis(t); attr_set_name(&t->cx, named(t, "w"), ATTR_axis, "S"); }
+static void axis_without_gain(Bench *t) { attr_set_name(&t->cx, named(t, "w"), ATTR_axis, "D"); }
+static void plus_without_gain(Bench *t) { attr_set_float(&t->cx, named(t, "w"), ATTR_plus, 1); }
+static void gain_of_layers(Bench *t) { axis_without_gain(t); attr_set_name(&t->cx, named(t, "w"), ATTR_gain, "l.{i}.g"); }
 static void no_cache(Bench *t) { attr_set_name(&t->cx, named(t, "a"), ATTR_cache, "kv.v"); }
 static void cache_growing(Bench *t) { t->g->caches[0].growing = 3; }
 static void cache_layers(Bench *t) { t->g->caches[0].layers = 0; }
@@ -154,6 +159,11 @@ static const struct { const char *rule; void (*break_it)(Bench *); const char *n
     {"strides", strides_rank, "`w`", "1 strides for 2 axes"},
     {"negative start", negative_start, "`w`", "not a position"},
     {"negative stored size", stored_negative, "`w`", "negative size"},
+    {"a gain's axis", gain_without_axis, "`w`", "names no axis"},
+    {"a gain along another axis", gain_elsewhere, "`w`", "names no axis"},
+    {"an axis without a gain", axis_without_gain, "`w`", "a gain that it has not"},
+    {"plus without a gain", plus_without_gain, "`w`", "a gain that it has not"},
+    {"a gain by layer", gain_of_layers, "`w`", "from layer to layer"},
     {"no such cache", no_cache, "`a`", "no cache `kv.v`"},
     {"growing axis", cache_growing, "`kv.k`", "growing axis"},
     {"no layer", cache_layers, "`kv.k`", "no layer"},

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include "runtime/pack.h"
 
-enum { MAX_STORED = 1 << 20 };
+enum { MAX_STORED = 1 << 20, MAX_GAINS = 3 };
 
 typedef struct Case {
     const char *what;
@@ -17,36 +17,51 @@ typedef struct Case {
     int n_rank, k_rank;
     PackDim n[3], k[3];
     int64_t panel; /* 0: plain */
+    int gain_dim;  /* n first, then k */
+    int64_t gain;  /* its size; 0: none; negative: one vector for all layers */
+    double plus;
 } Case;
 
 /* clang-format off */
 static const Case cases[] = {
-    {"linear [out, in]", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
-    {"linear, exact panels", DT_F32, 1, 2, {96, 64}, 0, 1, 1, {{96, 64}}, {{64, 1}}, 48},
-    {"linear, one column", DT_F32, 1, 2, {1, 5}, 0, 1, 1, {{1, 5}}, {{5, 1}}, 16},
-    {"linear, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48},
-    {"one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16},
-    {"gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32},
-    {"gpt2, large", DT_F32, 1, 2, {600, 1000}, 0, 1, 1, {{1000, 1}}, {{600, 1000}}, 48},
-    {"gpt2, a row longer than a chunk", DT_F32, 1, 2, {3, 200000}, 0, 1, 1, {{200000, 1}}, {{3, 200000}}, 32},
-    {"a third of q|k|v", DT_F32, 2, 2, {24, 96}, 32, 1, 1, {{32, 1}}, {{24, 96}}, 16},
-    {"q of neox: heads of [q, k, v]", DT_F32, 1, 2, {4 * 3 * 8, 20}, 8 * 20, 2, 1, {{4, 3 * 8 * 20}, {8, 20}}, {{20, 1}}, 16},
-    {"output projection over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32},
-    {"contracted axes swapped", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32},
-    {"columns and elements interleaved", DT_F32, 1, 3, {6, 10, 7}, 0, 2, 1, {{6, 70}, {7, 1}}, {{10, 7}}, 16},
-    {"every third element", DT_F32, 1, 3, {20, 30, 3}, 1, 1, 1, {{20, 90}}, {{30, 3}}, 16},
-    {"bias", DT_F32, 2, 1, {77}, 0, 0, 1, {{0, 0}}, {{77, 1}}, 0},
-    {"scalar", DT_F32, 1, 0, {0}, 0, 0, 0, {{0, 0}}, {{0, 0}}, 0},
-    {"embedding", DT_F32, 1, 2, {5000, 40}, 0, 1, 1, {{5000, 40}}, {{40, 1}}, 0},
-    {"embedding turned", DT_F32, 1, 2, {300, 40}, 0, 1, 1, {{40, 1}}, {{300, 40}}, 0},
-    {"nothing", DT_F32, 1, 2, {0, 40}, 0, 1, 1, {{0, 40}}, {{40, 1}}, 16},
-    {"f16", DT_F16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
-    {"bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32},
-    {"bf16, large", DT_BF16, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48},
-    {"bf16 [in, out]", DT_BF16, 1, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32},
-    {"f64", DT_F64, 1, 2, {600, 400}, 0, 1, 1, {{600, 400}}, {{400, 1}}, 32},
-    {"f16 plain", DT_F16, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0},
-    {"i64 buffer", DT_I64, 1, 1, {33}, 0, 0, 1, {{0, 0}}, {{33, 1}}, 0},
+    {"linear [out, in]", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0},
+    {"linear, exact panels", DT_F32, 1, 2, {96, 64}, 0, 1, 1, {{96, 64}}, {{64, 1}}, 48, 0, 0, 0},
+    {"linear, one column", DT_F32, 1, 2, {1, 5}, 0, 1, 1, {{1, 5}}, {{5, 1}}, 16, 0, 0, 0},
+    {"linear, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0},
+    {"one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 0, 0, 0},
+    {"gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0},
+    {"gpt2, large", DT_F32, 1, 2, {600, 1000}, 0, 1, 1, {{1000, 1}}, {{600, 1000}}, 48, 0, 0, 0},
+    {"gpt2, a row longer than a chunk", DT_F32, 1, 2, {3, 200000}, 0, 1, 1, {{200000, 1}}, {{3, 200000}}, 32, 0, 0, 0},
+    {"a third of q|k|v", DT_F32, 2, 2, {24, 96}, 32, 1, 1, {{32, 1}}, {{24, 96}}, 16, 0, 0, 0},
+    {"q of neox: heads of [q, k, v]", DT_F32, 1, 2, {4 * 3 * 8, 20}, 8 * 20, 2, 1, {{4, 3 * 8 * 20}, {8, 20}}, {{20, 1}}, 16, 0, 0, 0},
+    {"output projection over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 0, 0, 0},
+    {"contracted axes swapped", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32, 0, 0, 0},
+    {"columns and elements interleaved", DT_F32, 1, 3, {6, 10, 7}, 0, 2, 1, {{6, 70}, {7, 1}}, {{10, 7}}, 16, 0, 0, 0},
+    {"every third element", DT_F32, 1, 3, {20, 30, 3}, 1, 1, 1, {{20, 90}}, {{30, 3}}, 16, 0, 0, 0},
+    {"bias", DT_F32, 2, 1, {77}, 0, 0, 1, {{0, 0}}, {{77, 1}}, 0, 0, 0, 0},
+    {"scalar", DT_F32, 1, 0, {0}, 0, 0, 0, {{0, 0}}, {{0, 0}}, 0, 0, 0, 0},
+    {"embedding", DT_F32, 1, 2, {5000, 40}, 0, 1, 1, {{5000, 40}}, {{40, 1}}, 0, 0, 0, 0},
+    {"embedding turned", DT_F32, 1, 2, {300, 40}, 0, 1, 1, {{40, 1}}, {{300, 40}}, 0, 0, 0, 0},
+    {"nothing", DT_F32, 1, 2, {0, 40}, 0, 1, 1, {{0, 40}}, {{40, 1}}, 16, 0, 0, 0},
+    {"f16", DT_F16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0},
+    {"bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0},
+    {"bf16, large", DT_BF16, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0},
+    {"bf16 [in, out]", DT_BF16, 1, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0},
+    {"f64", DT_F64, 1, 2, {600, 400}, 0, 1, 1, {{600, 400}}, {{400, 1}}, 32, 0, 0, 0},
+    {"f16 plain", DT_F16, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0, 0, 0, 0},
+    {"gain of a norm", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 1, 70, 0},
+    {"gain plus one, bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 48, 1, 70, 1},
+    {"one gain for all layers", DT_F16, 2, 2, {40, 30}, 0, 1, 1, {{40, 30}}, {{30, 1}}, 16, 1, -30, 0},
+    {"gain, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 1, 900, 0},
+    {"gain, one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 1, 300000, 0},
+    {"gain, gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 1, 70, 0},
+    {"gain over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 1, 4, -0.5},
+    {"gain within heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 2, 8, 0},
+    {"gain along columns", DT_F32, 2, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 0, 25, 0},
+    {"gain along inner columns", DT_F32, 1, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 1, 4, 0},
+    {"gain, plain", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 1, 40, 0},
+    {"gain of rows, plain", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 0, 90, 2},
+    {"i64 buffer", DT_I64, 1, 1, {33}, 0, 0, 1, {{0, 0}}, {{33, 1}}, 0, 0, 0, 0},
 };
 /* clang-format on */
 enum { CASES = sizeof cases / sizeof *cases };
@@ -86,6 +101,11 @@ static PackItem item_of(const Case *c)
                      .layout = c->panel ? PACK_PANELS : PACK_PLAIN,
                      .panel = c->panel,
                      .offset = 64};
+    if (c->gain) {
+        item.gain = c->gain > 0 && c->layers > 1 ? "l.{i}.gain" : "gain";
+        item.gain_dim = c->gain_dim;
+        item.plus = c->plus;
+    }
     memcpy(item.stored, c->stored, (size_t)c->stored_rank * sizeof *c->stored);
     memcpy(item.n, c->n, sizeof c->n);
     memcpy(item.k, c->k, sizeof c->k);
@@ -102,6 +122,37 @@ static const char *name_of_layer(Fixture *f, const Case *c, int64_t layer)
     return c->layers > 1 ? arena_print(&f->arena, "l.%d.w", (int)layer) : "w";
 }
 
+/* The gains' tensors: one a layer, or one. */
+static int gain_tensors(Fixture *f, const Case *c, HostTensor *out)
+{
+    int count = c->gain > 0 ? (int)c->layers : c->gain < 0;
+    int64_t size = c->gain < 0 ? -c->gain : c->gain;
+    for (int layer = 0; layer < count; layer++) {
+        out[layer] = (HostTensor){.name = count > 1 ? arena_print(&f->arena, "l.%d.gain", layer) : "gain",
+                                  .dtype = c->dtype,
+                                  .rank = 1,
+                                  .dims = {size}};
+        out[layer].data = arena_alloc(&f->arena, (size_t)size * dtype_size(c->dtype) + 1);
+        for (int64_t i = 0; i < size; i++)
+            host_set(&out[layer], i, (double)((i * 5 + layer * 3) % 31 - 11) / 8);
+    }
+    return count;
+}
+
+/* What element (i, j) of a layer is multiplied by. */
+static double gain_of(const Case *c, const HostTensor *gains, int64_t layer, int64_t i, int64_t j)
+{
+    bool column = c->gain_dim < c->n_rank;
+    const PackDim *d = column ? c->n : c->k;
+    int rank = column ? c->n_rank : c->k_rank, place = column ? c->gain_dim : c->gain_dim - c->n_rank;
+    int64_t at = column ? i : j;
+    if (!c->gain)
+        return 1;
+    for (int r = rank - 1; r > place; r--)
+        at /= d[r].size;
+    return host_get(&gains[c->gain < 0 ? 0 : layer], at % d[place].size) + c->plus;
+}
+
 static HostTensor *make_tensors(Fixture *f, const Case *c)
 {
     HostTensor *t = arena_array(&f->arena, (size_t)c->layers, sizeof *t);
@@ -116,7 +167,8 @@ static HostTensor *make_tensors(Fixture *f, const Case *c)
     return t;
 }
 
-static void check_item(const Case *c, const PackItem *item, const HostTensor *t, const Packed *p)
+static void check_item(const Case *c, const PackItem *item, const HostTensor *t, const HostTensor *gains,
+                       const Packed *p)
 {
     int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank), width = c->panel ? c->panel : 1;
     int64_t columns = c->panel ? (n + width - 1) / width * width : n;
@@ -124,9 +176,8 @@ static void check_item(const Case *c, const PackItem *item, const HostTensor *t,
         const float *out = (const float *)(void *)(p->data + item->offset + (uint64_t)layer * item->layer_stride);
         for (int64_t i = 0; i < columns; i++) {
             for (int64_t j = 0; j < k; j++) {
-                float want = i < n ? (float)host_get(&t[layer],
-                                                     c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j))
-                                   : 0;
+                int64_t from = c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j);
+                float want = i < n ? (float)(host_get(&t[layer], from) * gain_of(c, gains, layer, i, j)) : 0;
                 float got = c->panel ? out[i / width * width * k + j * width + i % width] : out[i * k + j];
                 if (got != want)
                     ck_abort_msg("%s: layer %d (%d, %d) is %g, not %g", c->what, (int)layer, (int)i, (int)j, got, want);
@@ -145,8 +196,11 @@ START_TEST(pack_case)
     const Case *c = &cases[_i / 2];
     Fixture f;
     fixture_begin(&f);
-    HostTensor *t = make_tensors(&f, c);
-    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), t, (int)c->layers));
+    HostTensor *t = make_tensors(&f, c), gains[MAX_GAINS], all[2 * MAX_GAINS];
+    int n_gains = gain_tensors(&f, c, gains);
+    memcpy(all, t, (size_t)c->layers * sizeof *t);
+    memcpy(all + c->layers, gains, (size_t)n_gains * sizeof *gains);
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), all, (int)c->layers + n_gains));
     Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
     ck_assert_ptr_nonnull(checkpoint);
     PackItem item = item_of(c);
@@ -156,7 +210,7 @@ START_TEST(pack_case)
     bool good = pack_weights(&f.cx, checkpoint, &plan, _i % 2 ? 3 : 1, &p);
     ck_assert_msg(good, "%s:\n%s", c->what, rendered(&f));
     ck_assert_uint_eq((uintptr_t)p.data % 64, 0);
-    check_item(c, &item, t, &p);
+    check_item(c, &item, t, gains, &p);
     pack_free(&p);
     checkpoint_close(checkpoint);
     fixture_end(&f);
@@ -168,7 +222,7 @@ START_TEST(all_together)
     Fixture f;
     fixture_begin(&f);
     PackItem items[CASES];
-    HostTensor all[64], *each[CASES];
+    HostTensor all[4 * CASES], *each[CASES], gains[CASES][MAX_GAINS];
     Plan plan = {.weights = items, .n_weights = CASES, .weight_bytes = 64};
     int n = 0;
     for (int i = 0; i < CASES; i++) {
@@ -177,6 +231,13 @@ START_TEST(all_together)
         items[i].key = arena_print(&f.arena, cases[i].layers > 1 ? "t%d.{i}.x" : "t%d", i);
         items[i].offset = plan.weight_bytes;
         plan.weight_bytes += (uint64_t)items[i].layers * items[i].layer_stride;
+        int n_gains = gain_tensors(&f, &cases[i], gains[i]);
+        if (n_gains)
+            items[i].gain = arena_print(&f.arena, n_gains > 1 ? "g%d.{i}.x" : "g%d", i);
+        for (int l = 0; l < n_gains; l++) {
+            all[n] = gains[i][l];
+            all[n++].name = arena_print(&f.arena, n_gains > 1 ? "g%d.%d.x" : "g%d", i, l);
+        }
         for (int64_t l = 0; l < cases[i].layers; l++) {
             all[n] = each[i][l];
             all[n++].name = arena_print(&f.arena, cases[i].layers > 1 ? "t%d.%d.x" : "t%d", i, (int)l);
@@ -189,7 +250,7 @@ START_TEST(all_together)
         Packed p;
         ck_assert(pack_weights(&f.cx, c, &plan, threads, &p));
         for (int i = 0; i < CASES && threads == 1; i++)
-            check_item(&cases[i], &items[i], each[i], &p);
+            check_item(&cases[i], &items[i], each[i], gains[i], &p);
         if (threads == 1)
             first = p;
         else
@@ -240,7 +301,7 @@ START_TEST(refusals)
     const char *path = at(&f, "w.safetensors");
     ck_assert(safetensors_save(&f.cx, path, t, (int)c->layers));
     Checkpoint *checkpoint = checkpoint_open(&f.cx, path);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 12; i++) {
         PackItem item = item_of(c);
         uint64_t bytes = item.offset + (uint64_t)c->layers * item.layer_stride;
         const char *code = "E9901", *phrase = "do not fit";
@@ -260,6 +321,14 @@ START_TEST(refusals)
             item.k[0].size = 71;
         if (i == 7)
             item.panel = 0, phrase = "malformed";
+        if (i >= 8)
+            item.gain = "l.{i}.w", item.gain_dim = 1, code = "E0420", phrase = "its shape"; /* not a vector */
+        if (i == 9)
+            item.gain = "absent", phrase = "no such tensor";
+        if (i == 10)
+            item.gain_dim = 2, code = "E9901", phrase = "gain is malformed";
+        if (i == 11)
+            item.gain_dim = -1, code = "E9901", phrase = "gain is malformed";
         Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = bytes};
         Packed p;
         forget(&f);
