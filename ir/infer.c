@@ -301,7 +301,10 @@ const Type *infer_type(Context *cx, const Node *n, const Type *declared, const c
     case CLASS_CONTRACT: type = infer_dot(&r); break;
     case CLASS_VIEW: type = infer_view(&r); break;
     case CLASS_MOVE:
-        type = n->op == OP_concat ? infer_concat(&r) : n->op == OP_gather ? infer_gather(&r) : infer_append(&r);
+        type = n->op == OP_concat   ? infer_concat(&r)
+               : n->op == OP_choose ? infer_choose(&r)
+               : n->op == OP_gather ? infer_gather(&r)
+                                    : infer_append(&r);
         break;
     case CLASS_REGION: type = infer_region(&r); break;
     case CLASS_KERNEL: type = infer_kernel(&r); break;

@@ -126,6 +126,16 @@ const Type *infer_view(Rule *r)
                                               rule_type(r, x), rule_type(r, to));
 }
 
+const Type *infer_choose(Rule *r)
+{
+    if (!node_attr(r->n, ATTR_size))
+        return rule_refuse(r, "choose needs `size`, the rows");
+    if (!type_equal(rule_in(r, 0), rule_in(r, 1)))
+        return rule_refuse(r, "`%s` is %s, `%s` is %s", rule_word(r, 0), rule_type(r, rule_in(r, 0)), rule_word(r, 1),
+                           rule_type(r, rule_in(r, 1)));
+    return rule_in(r, 0);
+}
+
 const Type *infer_concat(Rule *r)
 {
     const char *name = attr_name(r->n, ATTR_axis);

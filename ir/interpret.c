@@ -189,6 +189,12 @@ static void eval_concat(Run *run, const Node *n, Value *out)
     }
 }
 
+static void eval_choose(Run *run, const Node *n, Value *out)
+{
+    const Value *in = value_of(run, n->inputs[choose_takes_few(n, run->bind->sizes) ? 0 : 1]);
+    memcpy(out->data, in->data, (size_t)out->count * sizeof *out->data);
+}
+
 static void eval_gather(Run *run, const Node *n, Value *out)
 {
     const Value *table = value_of(run, n->inputs[0]), *ids = value_of(run, n->inputs[1]);
@@ -376,6 +382,7 @@ static void eval_value(Run *run, const Node *n, Value *out)
     switch (n->op) {
     case OP_input: eval_input(run, n, out); return;
     case OP_concat: eval_concat(run, n, out); return;
+    case OP_choose: eval_choose(run, n, out); return;
     case OP_gather: eval_gather(run, n, out); return;
     case OP_rotate: eval_rotate(run, n, out); return;
     case OP_softmax:

@@ -218,6 +218,14 @@ void attr_set_extent(Context *cx, Node *n, AttrId id, Extent v);
 bool attr_has_name(const Node *n, AttrId id, const char *name); /* a NAMES attribute holds it */
 void attrs_copy(Context *cx, Node *to, const Node *from);
 
+/* ---- choose (choose.c) -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Chooser { const Node *choose; bool few; } Chooser;   /* few: the first input */
+
+/* By node id: the innermost choose of g that alone needs the node, for which side; {NULL} if it is always needed. Needs FACT_USES. */
+Chooser *choosers_of(Arena *arena, const Graph *g);
+bool choose_takes_few(const Node *choose, const int64_t *sizes);    /* the first input, for these run-time sizes */
+
 /* ---- shape rules (infer.c) ---------------------------------------------------------------------------------------------------------- */
 
 /* The type that the op gives for these inputs and attributes, or NULL and a reason (a sentence without a full stop that names axes).

@@ -40,10 +40,10 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_strides:
     case ATTR_gain:
     case ATTR_plus: return op == OP_weight;
-    case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice;
-    case ATTR_value: return op == OP_const;
+    case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice || op == OP_choose;
+    case ATTR_value: return op == OP_const || op == OP_choose;
     case ATTR_table: return op == OP_table;
-    case ATTR_size: return op == OP_extent;
+    case ATTR_size: return op == OP_extent || op == OP_choose;
     case ATTR_over:
         return op_info[op].class == CLASS_REDUCE || op_info[op].class == CLASS_ROW ||
                op_info[op].class == CLASS_CONTRACT || op == OP_gather ||

@@ -164,6 +164,27 @@ START_TEST(concat_first_middle_last)
 }
 END_TEST
 
+/* At 3.5 rows allowed, 3 rows go with the few from 18 positions before them on, 4 rows never. */
+START_TEST(choose_by_sizes)
+{
+    static const struct {
+        int64_t past, rows;
+        bool few;
+    } cases[] = {{0, 1, false}, {1, 1, true}, {0, 2, false}, {18, 3, true}, {17, 3, false}, {1000, 4, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Bench t;
+        bench_begin(&t,
+                    "graph T(x: f32[S], y: f32[S])\n  dims S = 1..  past = 0..\n"
+                    "  c = choose x, y start=past value=3.5 size=S\n  return c\n",
+                    (int64_t[]){cases[i].rows, cases[i].past});
+        Value *v = bench_run(&t);
+        for (int64_t k = 0; k < cases[i].rows; k++)
+            ck_assert(v->data[k] == bench_in(&t, cases[i].few ? 0 : 1, k));
+        bench_close(&t);
+    }
+}
+END_TEST
+
 START_TEST(gather_rows_and_inner_axis)
 {
     Bench t;
@@ -522,7 +543,7 @@ START_TEST(rowwise_norm_and_reduce_where)
 END_TEST
 
 RUN_CASES("interpret", leaves, weights_plain_and_strided, weights_with_gains, missing_weight, views, slice_by_a_symbol_stays_inside,
-          concat_first_middle_last, gather_rows_and_inner_axis, gather_refuses_what_is_outside, rotate_halves_and_pairs,
+          concat_first_middle_last, choose_by_sizes, gather_rows_and_inner_axis, gather_refuses_what_is_outside, rotate_halves_and_pairs,
           append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
           repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up,
           attend_masks, map_with_gather_and_two_results, rowwise_norm_and_reduce_where)

@@ -62,6 +62,7 @@ static const char *const texts[] = {
     "  v3      = slice x start=1 axis=D : f32[B, S, D=3]\n"
     "  v4      = expand f axis=R : f32[R, S]\n"
     "  cc      = concat x, v3 axis=D : f32[B, S, D=7]\n"
+    "  ch      = choose x, u14 start=past value=2.5 size=S : f32[B, S, D]\n"
     "  half    = slice t start=2 axis=N : f32[Q]\n"
     "  quarter = slice t start=3 axis=N : f32[Q=1]\n"
     "  ro      = rotate v1, quarter, quarter interleave=true : f32[B, S, H, K]\n"
@@ -83,7 +84,7 @@ static const char *const texts[] = {
     "  }\n"
     "  y       = get lay index=0 : f32[B, S, D]\n"
     "  z       = get lay index=1 : f32[B, S]\n"
-    "  return hidden = y, z = z, sel, cc, v2, v4, p, l1, l2, r1, r3, half, u2, u4, u5\n",
+    "  return hidden = y, z = z, sel, cc, v2, v4, ch, p, l1, l2, r1, r3, half, u2, u4, u5\n",
     /* KERNEL level, with places */
     "kernels Placed(x: f32[B, S, D], ids: i32[B, S])\n"
     "  dims    B = 1..  S = 1..64  past = 0..64  D = 4  H = 2  K = 2  Q = 1  V = 5  T = past+S\n"
