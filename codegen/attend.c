@@ -26,6 +26,7 @@ static const char *const own_words[] = {
     "t0",    "t1",    "open_begin", "open_end",  "holes",   "first_key", "last_key",   "shrink",     "i",
     "w",     "at",    "x",          "top",       "none",    "sum",       "weight",     "before",     "here",
     "now",   "base",  "keys",       "key",       "is",      "least",     "past_last",  "kept",
+    "key_rows", "key_step",
 };
 
 /* One level deeper: what stands under an `if` or `for` without braces. */
@@ -84,14 +85,17 @@ static bool read_operands(Attend *a)
     }
     if (!kernel_result(k, n, &a->out))
         return false;
+    a->key_rows = !a->keys.panels;
     int64_t step;
-    const AccessAxis *values = access_axis(&a->v, a->value_axis);
+    const AccessAxis *values = access_axis(&a->v, a->value_axis), *heads = access_axis(&a->keys, a->head_axis);
     bool floats = a->q.dtype == DT_F32 && a->keys.dtype == DT_F32 && a->v.dtype == DT_F32 && a->out.dtype == DT_F32;
     if (!floats)
         emit_fail(k->e, n, "q, k and v must be f32");
-    else if (!a->keys.panels || a->keys.axis[a->keys.keys].name != a->key_axis ||
-             a->keys.axis[a->keys.head].name != a->head_axis)
-        emit_fail(k->e, n, "its keys are not stored as panels of `%s`", a->key_axis);
+    else if (a->keys.panels && (a->keys.axis[a->keys.keys].name != a->key_axis ||
+                                a->keys.axis[a->keys.head].name != a->head_axis))
+        emit_fail(k->e, n, "its keys are panels, but not of `%s`", a->key_axis);
+    else if (a->key_rows && (!heads || (a->head > 1 && (!stride_is_const(heads->stride, &step) || step != 1))))
+        emit_fail(k->e, n, "its keys are neither panels nor rows along `%s`", a->head_axis);
     else if (!values || (a->width > 1 && (!stride_is_const(values->stride, &step) || step != 1)))
         emit_fail(k->e, n, "its values do not lie side by side along `%s`", a->value_axis);
     return !k->e->failed;
@@ -271,12 +275,19 @@ static void emit_few(Attend *a, const char *softmax)
     Kernel *k = a->k;
     int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
     put_open(k, "for (int row = 0; row < count; row++)");
-    put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
-             panels * KEY_PANEL);
-    put_inner(k,
-              "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
-              "score + row * %d + (t - t0));",
-              a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, ATTEND_STEP);
+    if (a->key_rows) {
+        put_line(k,
+                 "%s(query + row * %lld, key_rows + from[row] * key_step, key_step, to[row] - from[row], "
+                 "score + row * %d + (from[row] - t0));",
+                 a->scores_row, (long long)a->head, ATTEND_STEP);
+    } else {
+        put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
+                 panels * KEY_PANEL);
+        put_inner(k,
+                  "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
+                  "score + row * %d + (t - t0));",
+                  a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, ATTEND_STEP);
+    }
     emit_softmax_call(a, softmax, "from[row]", "to[row]");
     emit_values_row_calls(a);
     put_close(k);
@@ -323,8 +334,13 @@ static void emit_block(Attend *a, const char *open, const char *softmax)
     put_open(k, "if (count <= %d)", a->few);
     emit_few(a, softmax);
     put_close(k);
-    put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
-    put_inner(k, "%s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
+    if (a->key_rows) {
+        put_line(k, "%s(query, key_rows + first_key * key_step, key_step, last_key - first_key,", a->scores);
+        put_line(k, "    score + (first_key - t0));");
+    } else {
+        put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
+        put_inner(k, "%s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
+    }
     bool indices = mentions_row(a, softmax);
     if (indices)
         put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
@@ -363,8 +379,8 @@ static void emit_tasks(Attend *a)
         text_add(&tasks, "%s * ", kernel_factor(k, a->batch[i].size));
     put_line(k, "const ptrdiff_t keys = %s, rows = %s, blocks = (rows + %d) / %d;", a->positions,
              a->n_rows ? rows.data : "1", a->rows - 1, a->rows);
-    put_line(k, "const ptrdiff_t panel_step = %s, value_step = %s;",
-             kernel_stride(k, a->keys.axis[a->keys.keys].stride),
+    put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
+             kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
     put_line(k, "for (ptrdiff_t task = thread; task < %sblocks; task += threads) {", a->n_batch ? tasks.data : "");
     k->indent++;
@@ -375,7 +391,7 @@ static void emit_tasks(Attend *a)
         above = arena_print(cx->arena, "%s / %s", above, size);
     }
     put_line(k, "const ptrdiff_t first = task %% blocks * %d, count = lesser(rows - first, %d);", a->rows, a->rows);
-    put_line(k, "const float *panels = %s;", address_of(a, &a->keys));
+    put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", address_of(a, &a->keys));
     put_line(k, "const float *value_rows = %s;", address_of(a, &a->v));
 }
 
@@ -417,7 +433,8 @@ static void emit_comment(Attend *a)
         text_add(t, " * ");
     }
     text_add(t, "dot of %s and %s over %s\n", a->q.name, a->keys.name, a->head_axis);
-    text_add(t, "%s: %s   %s: %s in panels of %d\n", a->q.name, q.data, a->keys.name, k.data, KEY_PANEL);
+    const char *panels = a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL);
+    text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data, panels);
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, a->out.name, out.data);
     text_add(t, "A task: %d rows. Keys in blocks of %d, the softmax rescaled in between; exponents to base 2.\n",
              a->rows, ATTEND_BLOCK);

@@ -48,6 +48,7 @@ typedef struct Attend {
     AttendMask mask;
     bool plain; /* the score is q . k and nothing else: log2(e) can be folded into q */
     bool marks; /* some masked keys are known by their weight alone, which is -0 */
+    bool key_rows; /* the keys lie in rows, not in panels */
     int lanes;
     int rows, few; /* rows in a tile; so many rows at most are done one by one */
     const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
@@ -76,6 +77,10 @@ const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c);
 /* Emit the function before the kernel; the result is the end of the argument list of its calls (", keep, b"). */
 const char *attend_emit_open(Attend *a);
 const char *attend_emit_softmax(Attend *a);
+
+/* ---- attend_keys.c ----------------------------------------------------------------------------------------------- */
+
+void attend_emit_key_rows(Attend *a); /* scores and scores_row for keys in rows */
 
 /* ---- attend_tile.c ----------------------------------------------------------------------------------------------- */
 

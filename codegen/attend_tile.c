@@ -191,8 +191,12 @@ void attend_emit_tiles(Attend *a)
 {
     Text *t = &a->k->before;
     int last = (int)(a->width % a->lanes);
-    emit_scores(a, t);
-    emit_scores_row(a, t);
+    if (a->key_rows) {
+        attend_emit_key_rows(a);
+    } else {
+        emit_scores(a, t);
+        emit_scores_row(a, t);
+    }
     emit_values_careful(a, t);
     for (int one_row = 0; one_row < 2; one_row++) {
         int group = attend_group(a, one_row);

@@ -4,10 +4,11 @@
  *     gemm: x                                     the summed axes packed and last, the rows one step apart
  *     gemm: extras                                columns neighbours, rows one step apart
  *     attend: q, v                                the head axis, or the values' own, neighbours
- *     attend: k                                   panels of KEY_PANEL positions
+ *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
  *
  * Keys cost nothing extra where the kernel that makes them can write panels itself: a map that only this attend
- * reads, or a cache that only attends read as keys. Otherwise a map copies them. */
+ * reads, or a cache that only attends read as keys. Keys in a cache that is read otherwise too stay in rows; all
+ * others are copied by a map. */
 #include <string.h>
 #include "passes/inside.h"
 
@@ -227,11 +228,20 @@ static bool writes_panels(PassContext *px, Node *k, const char *keys, const char
     return true;
 }
 
+/* Part of a cache that is read otherwise too: a copy would read the whole cache in every call to save little. */
+static bool lies_in_rows(const Node *k, const char *head)
+{
+    const Node *stored = storage_of(k);
+    Layout l;
+    return stored->op == OP_append && !cache_of(stored)->panels && layout_of(k, &l) &&
+           layout_is_unit(&l, k->type, type_find(k->type, head), 1);
+}
+
 static void settle_keys(PassContext *px, Node *attend)
 {
     const char *keys = attr_name(attend, ATTR_keys), *head = node_attr(attend, ATTR_over)->names.items[0];
     Node *k = attend->inputs[1];
-    if (writes_panels(px, k, keys, head))
+    if (writes_panels(px, k, keys, head) || lies_in_rows(k, head))
         return;
     Node *copy = copy_before(px, attend, with_last(px, attend, k, head));
     set_panels(px, copy, keys);

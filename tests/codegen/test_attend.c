@@ -86,8 +86,8 @@ typedef struct Bench {
     float *floats[8]; /* the inputs as the compiled code reads them */
 } Bench;
 
-/* `cross`: T is a size of its own instead of past + S. */
-static const char *model_text(const Shape *s, bool cross, Arena *arena)
+/* `cross`: T is a size of its own instead of past + S. `rows`: keys as they come, not in panels. */
+static const char *text_of_model(const Shape *s, bool cross, bool rows, Arena *arena)
 {
     const char *t = cross ? "T" : "past+S";
     Text out = text_new(arena);
@@ -95,14 +95,20 @@ static const char *model_text(const Shape *s, bool cross, Arena *arena)
     text_add(&out, "  dims B = 1..  S = 1..  past = 0..  %s  G = %d  R = %d  K = %d  W = %d\n",
              cross ? "T = 1.." : "T = past+S", s->g, s->r, s->k, s->w);
     text_add(&out, "  region 0 = %d bytes * B * %s to 32, bound 64\n", s->g * s->k * 4, t);
-    text_add(&out,
+    if (!rows)
+        text_add(&out,
              "  keys = map k layout=panels keys=T (key: f32[B, T, G, K]) { return key } : f32[B, T, G, K] @0+0\n");
     text_add(&out,
-             "  out = attend q, keys, v%s over=K keys=T scale=%.9g (s: f32[B, G, S, R, T]%s) {\n %s  } : f32[B, S, G, "
+             "  out = attend q, %s, v%s over=K keys=T scale=%.9g (s: f32[B, G, S, R, T]%s) {\n %s  } : f32[B, S, G, "
              "R, W] @output.0\n",
-             s->names, 1 / sqrt(s->k), s->params, s->body);
+             rows ? "k" : "keys", s->names, 1 / sqrt(s->k), s->params, s->body);
     text_add(&out, "  return out\n");
     return out.data;
+}
+
+static const char *model_text(const Shape *s, bool cross, Arena *arena)
+{
+    return text_of_model(s, cross, false, arena);
 }
 
 static void bench_open(Bench *b, const char *text, const Target *target)
@@ -295,6 +301,31 @@ START_TEST(every_shape)
 }
 END_TEST
 
+/* The same with keys in rows, at sizes on both sides of a tile's and a vector's edge. */
+static void check_key_rows(const Shape *s, const Target *target)
+{
+    static const int64_t sizes[][3] = {{2, 1, 0}, {1, 2, 5}, {2, 3, 31}, {1, 7, 1}, {3, 9, 0},
+                                       {1, 1, 600}, {1, 20, 1040}};
+    Bench b;
+    Arena arena = {0};
+    bench_open(&b, text_of_model(s, false, true, &arena), target);
+    ck_assert_ptr_null(strstr(b.emitted.text, "panels"));
+    bench_compile(&b, arena_print(&arena, "%s_rows", s->name), target);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        check_size(&b, s, target, sizes[i]);
+    bench_close(&b);
+    arena_free(&arena);
+}
+
+START_TEST(keys_in_rows)
+{
+    check_key_rows(&shapes[_i], target_native());
+    for (int t = 0; t < target_count; t++)
+        if (!strcmp(shapes[_i].name, "causal20") && &targets[t] != target_native() && native_can(&targets[t]))
+            check_key_rows(&shapes[_i], &targets[t]);
+}
+END_TEST
+
 START_TEST(narrower_targets)
 {
     static const char *const some[] = {"causal20", "window", "padding", "alibi"};
@@ -473,19 +504,19 @@ static void add_main(Bench *b, Text *t)
 START_TEST(sanitized)
 {
     static const char *const some[] = {"causal20", "causal_padding", "bias_causal"};
-    for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+    for (size_t i = 0; i < 2 * sizeof some / sizeof *some; i++)
         for (int s = 0; s < SHAPES; s++) {
             Bench b;
             Arena arena = {0};
-            if (strcmp(shapes[s].name, some[i]))
+            if (strcmp(shapes[s].name, some[i / 2]))
                 continue;
-            bench_open(&b, model_text(&shapes[s], false, &arena), target_native());
+            bench_open(&b, text_of_model(&shapes[s], false, i % 2, &arena), target_native());
             Text t = text_new(&arena);
             text_put(&t, b.emitted.text, b.emitted.length);
             add_main(&b, &t);
             char source[512], program[512];
-            snprintf(source, sizeof source, "%s/attend-%s.%d.c", BUILD_DIR, some[i], (int)getpid());
-            snprintf(program, sizeof program, "%s/attend-%s.%d", BUILD_DIR, some[i], (int)getpid());
+            snprintf(source, sizeof source, "%s/attend-%d.%d.c", BUILD_DIR, (int)i, (int)getpid());
+            snprintf(program, sizeof program, "%s/attend-%d.%d", BUILD_DIR, (int)i, (int)getpid());
             FILE *f = fopen(source, "w");
             ck_assert(f && fputs(t.data, f) >= 0 && !fclose(f));
             const char *arguments[64] = {
@@ -515,7 +546,7 @@ int main(void)
     } rows[] = {
         {"shapes", every_shape, SHAPES},      {"targets", narrower_targets, 1},  {"long", long_rows, 1},
         {"cross", keys_of_another_length, 1}, {"masks", all_masks_of_3_by_3, 1}, {"extreme", extreme_scores, 1},
-        {"sanitized", sanitized, 1},
+        {"rows", keys_in_rows, SHAPES},       {"sanitized", sanitized, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         TCase *cases = tcase_create(rows[i].name);

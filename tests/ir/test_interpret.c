@@ -543,7 +543,8 @@ START_TEST(rowwise_norm_and_reduce_where)
 END_TEST
 
 RUN_CASES("interpret", leaves, weights_plain_and_strided, weights_with_gains, missing_weight, views, slice_by_a_symbol_stays_inside,
-          concat_first_middle_last, choose_by_sizes, gather_rows_and_inner_axis, gather_refuses_what_is_outside, rotate_halves_and_pairs,
+          concat_first_middle_last, choose_by_sizes, gather_rows_and_inner_axis,
+          gather_refuses_what_is_outside, rotate_halves_and_pairs,
           append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
           repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up,
           attend_masks, map_with_gather_and_two_results, rowwise_norm_and_reduce_where)
