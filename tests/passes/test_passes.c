@@ -1,7 +1,9 @@
 /* Text goldens: cases/NAME.ir holds `# passes: a,b` and a graph; cases/NAME.expected what the passes make of it and
  * what they say about it. The interpreter gives the same before and after, and the printed result reads back.
- * ATTAR_BLESS=1 writes the expected files anew. */
+ * A mismatch is shown as a diff; ATTAR_BLESS=1 writes the expected files anew and shows what changed in them. */
 #include <dirent.h>
+#include <unistd.h>
+#include "support/linediff.h"
 #include "tests/passes/passes_test.h"
 
 #define CASES SOURCE_DIR "/tests/passes/cases/"
@@ -66,20 +68,38 @@ static void put_remarks(Fixture *f, Text *out)
     }
 }
 
+static const char *read_if_there(Fixture *f, const char *path)
+{
+    return access(path, F_OK) == 0 ? fixture_file(f, path)->text : "";
+}
+
+static void bless(Fixture *f, const char *path, const char *name, const Text *got)
+{
+    const char *old = read_if_there(f, path);
+    Text changes = text_new(&f->arena);
+    LineDiffLook look = {arena_print(&f->arena, "%s, as it was", name), arena_print(&f->arena, "%s, blessed", name), 2,
+                         isatty(STDOUT_FILENO) && !getenv("NO_COLOR"), false};
+    if (linediff(old, got->data, &look, &changes))
+        printf("%s\n", changes.data);
+    fflush(stdout);
+    FILE *file = fopen(path, "wb");
+    ck_assert(file && fwrite(got->data, 1, got->length, file) == got->length && fclose(file) == 0);
+}
+
 static void compare(const char *name, const Text *got)
 {
-    char path[512];
-    snprintf(path, sizeof path, CASES "%s.expected", name);
-    if (getenv("ATTAR_BLESS")) {
-        FILE *file = fopen(path, "wb");
-        ck_assert(file && fwrite(got->data, 1, got->length, file) == got->length && fclose(file) == 0);
-        return;
-    }
     Fixture f;
     fixture_open(&f);
-    const Source *want = fixture_file(&f, path);
-    ck_assert_msg(!strcmp(want->text, got->data), "%s: expected\n%s\nbut the passes make\n%s", name, want->text,
-                  got->data);
+    const char *path = arena_print(&f.arena, CASES "%s.expected", name);
+    if (getenv("ATTAR_BLESS"))
+        bless(&f, path, name, got);
+    const char *want = read_if_there(&f, path);
+    Text changes = text_new(&f.arena);
+    LineDiffLook look = {arena_print(&f.arena, "tests/passes/cases/%s.expected", name), "what the passes make", 3,
+                         isatty(STDOUT_FILENO) && !getenv("NO_COLOR"), false};
+    linediff(want, got->data, &look, &changes);
+    ck_assert_msg(!strcmp(want, got->data), "%s: ATTAR_BLESS=1 accepts this\n%s", name,
+                  changes.data ? changes.data : "only the end of the last line differs");
     fixture_close(&f);
 }
 
