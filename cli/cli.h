@@ -83,6 +83,7 @@ error_t options_only(int key, char *arg, struct argp_state *state);
 /* For the values of options; usage errors if they do not fit. */
 int64_t options_integer(struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high);
 double options_real(struct argp_state *state, const char *option, const char *text, double low, double high);
+void options_pass(struct argp_state *state, const char *name, PassId *out);
 NamedFile options_named_file(struct argp_state *state, const char *option, char *text);
 
 /* ---- one command's work (tool.c) --------------------------------------------------------------------------------- */
@@ -90,13 +91,15 @@ NamedFile options_named_file(struct argp_state *state, const char *option, char 
 typedef struct Tool {
     const Options *o;
     Compilation c;
-    bool colour;
+    bool colour, colour_out;            /* on stderr, on stdout */
 } Tool;
 
 void tool_begin(Tool *t, const Options *o);
 void tool_flush(Tool *t);               /* writes the diagnostics so far, so that they stand before what follows */
 int tool_end(Tool *t, bool good);       /* writes diagnostics, frees everything, gives the exit status; not good without an error: 1 */
-const char *tool_paint(const Tool *t, const char *escape);      /* the escape sequence, or "" without colour */
+bool tool_load(Tool *t);                /* compile_load, or the IR text if the model is a .ir file */
+bool tool_is_ir(const char *path);
+const char *tool_paint(const Tool *t, const char *escape);      /* the escape sequence for stdout, or "" without colour */
 
 /* A session for these inputs' batch; to be released with session_free. */
 Session *tool_session(Tool *t, const HostTensor *inputs, int n_inputs, const SessionHooks *hooks);

@@ -55,6 +55,18 @@ static void add_dim(struct argp_state *state, Options *o, char *text)
     o->dims[o->n_dims++] = (NamedSize){text, options_integer(state, "--dim", equals + 1, 0, INT32_MAX)};
 }
 
+void options_pass(struct argp_state *state, const char *name, PassId *out)
+{
+    const char *names[PASS_COUNT];
+    for (int i = 0; i < PASS_COUNT; i++)
+        names[i] = pass_info[i].name;
+    const char *near = name_nearest(name, names, PASS_COUNT);
+    *out = 0;
+    if (!pass_from_name(name, out))
+        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", name,
+                   near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
+}
+
 static void turn_pass(struct argp_state *state, Options *o, char *text)
 {
     char *equals = strchr(text, '=');
@@ -63,15 +75,7 @@ static void turn_pass(struct argp_state *state, Options *o, char *text)
         argp_error(state, "--pass takes NAME=off or NAME=on, not `%s`", text);
     *equals = 0;
     PassId id;
-    if (!pass_from_name(text, &id)) {
-        const char *names[PASS_COUNT];
-        for (int i = 0; i < PASS_COUNT; i++)
-            names[i] = pass_info[i].name;
-        const char *near = name_nearest(text, names, PASS_COUNT);
-        argp_error(state, "no pass is called `%s`%s%s%s; `attar passes` lists them", text,
-                   near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
-        return;
-    }
+    options_pass(state, text, &id);
     if (off && !compile_may_turn_off(id))
         argp_error(state, "the pass `%s` has to run", text);
     o->compile.passes.off[id] = off;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "driver/source.h"
 
 static void out_of_memory(void *state)
 {
@@ -17,19 +18,38 @@ static void out_of_memory(void *state)
     _exit(EXIT_ENVIRONMENT);
 }
 
-static bool wants_colour(const Options *o)
+static bool wants_colour(const Options *o, int file)
 {
     if (o->colour != COLOUR_AUTO)
         return o->colour == COLOUR_ALWAYS;
     const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
-    return !(no_colour && *no_colour) && term && strcmp(term, "dumb") && isatty(STDERR_FILENO);
+    return !(no_colour && *no_colour) && term && strcmp(term, "dumb") && isatty(file);
 }
 
 void tool_begin(Tool *t, const Options *o)
 {
-    *t = (Tool){.o = o, .colour = wants_colour(o)};
+    *t = (Tool){.o = o, .colour = wants_colour(o, STDERR_FILENO), .colour_out = wants_colour(o, STDOUT_FILENO)};
     compile_begin(&t->c);
     t->c.arena.on_oom = out_of_memory;
+}
+
+enum { IR_LIMIT = 256 << 20 };
+
+bool tool_is_ir(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 3 && !strcmp(path + n - 3, ".ir");
+}
+
+bool tool_load(Tool *t)
+{
+    Compilation *c = &t->c;
+    if (!tool_is_ir(t->o->compile.model))
+        return compile_load(c, &t->o->compile);
+    if (!source_read(&c->cx, "E0100", t->o->compile.model, IR_LIMIT, &c->source))
+        return false;
+    c->model.graph = graph_read(&c->cx, &c->source);
+    return c->model.graph != NULL;
 }
 
 void tool_flush(Tool *t)
@@ -57,7 +77,7 @@ int tool_end(Tool *t, bool good)
 
 const char *tool_paint(const Tool *t, const char *escape)
 {
-    return t->colour && isatty(STDOUT_FILENO) ? escape : "";
+    return t->colour_out ? escape : "";
 }
 
 void tool_note(const char *format, ...)

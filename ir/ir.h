@@ -244,6 +244,7 @@ typedef enum Locations {                /* LOCATIONS_SHORT: once, and the model 
 
 void graph_print(const Graph *model, Text *out);                /* names must be unique: call graph_name_all first */
 void graph_print_with(const Graph *model, Locations locations, Text *out);
+void graph_dot(const Graph *model, Text *out);                  /* for Graphviz (dot.c) */
 Graph *graph_read(Context *cx, const Source *source);           /* NULL and diagnostics E1101.. on error; prints back identically */
 void expression_print(const Graph *body, int result, Text *out); /* a kernel's body as one infix line: gelu(acc + b1) */
 void formula_print(const Graph *body, Text *out);               /* all its results; for attend what it does to the scores: "mask j <= i" */

@@ -6,6 +6,7 @@
  * type only if it is not its input's; a location that is that of the line before is left out. `=` and `:` are aligned
  * within a block. */
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include "ir/infer_inside.h"
 
@@ -130,8 +131,18 @@ static void put_dim(Printer *p, const char *name)
     text_add(p->out, "  %s = ", name);
 }
 
+static int by_key(const void *a, const void *b)
+{
+    return strcmp((*(const MapEntry *const *)a)->key, (*(const MapEntry *const *)b)->key);
+}
+
+/* Run-time sizes in their order, then axes by name: the line stays as it is when passes move values. */
 static void put_dims(Printer *p)
 {
+    const MapEntry **axes = arena_array(p->arena, p->sizes.count + 1, sizeof *axes);
+    for (size_t i = 0; i < p->sizes.count; i++)
+        axes[i] = &p->sizes.entries[i];
+    qsort(axes, p->sizes.count, sizeof *axes, by_key);
     text_add(p->out, "  dims  ");
     for (int i = 0; i < p->model->n_symbols; i++) {
         const Symbol *s = p->model->symbols[i];
@@ -141,8 +152,8 @@ static void put_dims(Printer *p)
             text_add(p->out, "%lld", (long long)s->high);
     }
     for (size_t i = 0; i < p->sizes.count; i++) {
-        const Sizes *list = p->sizes.entries[i].value;
-        put_dim(p, p->sizes.entries[i].key);
+        const Sizes *list = axes[i]->value;
+        put_dim(p, axes[i]->key);
         extent_print(list->items[list->usual].size, p->out);
     }
     text_char(p->out, '\n');

@@ -62,12 +62,13 @@ typedef struct PassStep { PassId id; const char *reason; } PassStep;     /* why 
 extern const PassStep pipeline[];
 extern const int pipeline_length;
 
-typedef struct PassTime { const char *pass; double seconds; bool changed; int nodes_after; } PassTime;
+typedef struct PassTime { const char *pass; double seconds; bool changed; int nodes_before, nodes_after; } PassTime;   /* pass is its name; nodes without those of kernels' bodies */
 
 typedef struct PassOptions {
     bool off[PASS_COUNT];               /* --pass NAME=off; `lower` and `plan-memory` cannot be off */
     const char *stop_after;             /* run up to and including this pass; NULL: all */
-    void (*after)(void *state, const PassInfo *pass, const Graph *model, bool changed);    /* dumps; may be NULL */
+    const char *stop_before;            /* run up to where this pass first stands, without it; NULL: all */
+    void (*after)(void *state, const PassInfo *pass, const Graph *model, const PassTime *time);    /* dumps; may be NULL */
     void *after_state;
 } PassOptions;
 

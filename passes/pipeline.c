@@ -104,10 +104,14 @@ static bool is_off(const PassOptions *options, PassId id)
     return options && options->off[id] && id != PASS_ID_lower && id != PASS_ID_plan_memory;
 }
 
-/* The last step to run: the last one of that name, so that `stop_after` means "when it has done all it does". */
+/* The last step to run, -1 for none: the last one of that name, so that `stop_after` means "when it has done all it
+ * does". */
 static int last_step(const PassOptions *options)
 {
     int last = pipeline_length - 1;
+    for (int i = 0; options && options->stop_before && i < pipeline_length; i++)
+        if (!strcmp(pass_info[pipeline[i].id].name, options->stop_before))
+            return i - 1;
     for (int i = 0; options && options->stop_after && i < pipeline_length; i++)
         if (!strcmp(pass_info[pipeline[i].id].name, options->stop_after))
             last = i;
@@ -126,15 +130,17 @@ bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *
             remark_off(&r, i);
         if (i > last || is_off(options, pipeline[i].id))
             continue;
-        bool changed = false;
+        PassTime time = {.pass = info->name, .nodes_before = count_nodes(model)};
         double start = now();
-        bool sound = run_pass(&r, pipeline[i].id, &changed);
+        bool sound = run_pass(&r, pipeline[i].id, &time.changed);
+        time.seconds = now() - start;
+        time.nodes_after = count_nodes(model);
         if (times)
-            times[i] = (PassTime){info->name, now() - start, changed, count_nodes(model)};
+            times[i] = time;
         if (!sound)
             return false;
         if (options && options->after)
-            options->after(options->after_state, info, model, changed);
+            options->after(options->after_state, info, model, &time);
     }
     graph_count_uses(model);
     return true;

@@ -74,10 +74,10 @@ static void keep_text(Fixture *f, const Graph *g, uint64_t seed, const char *wha
 
 typedef struct AfterPass { Fixture *f; Gen *g; const HostTensor *in; const Value *want; int results; uint64_t seed; } AfterPass;
 
-static void check_after(void *state, const PassInfo *pass, const Graph *model, bool changed)
+static void check_after(void *state, const PassInfo *pass, const Graph *model, const PassTime *time)
 {
     AfterPass *a = state;
-    if (!changed)
+    if (!time->changed)
         return;
     Value *got = run(a->f, a->g, model, a->in);
     if (!got)

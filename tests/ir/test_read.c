@@ -7,7 +7,7 @@ static const char *const texts[] = {
     /* GRAPH level: every op of it */
     "graph Everything(ids: i32[B, S], keep: bool[B, S], x: f32[B, S, D])\n"
     "  file    \"models/with a \\\"quote\\\" and \\\\.attar\"\n"
-    "  dims    B = 1..4  S = 1..8  past = 0..8  D = 4  V = 5  H = 2  K = 2  N = 4  T = past+S  R = 3  Q = 2\n"
+    "  dims    B = 1..4  S = 1..8  past = 0..8  D = 4  H = 2  K = 2  N = 4  Q = 2  R = 3  T = past+S  V = 5\n"
     "  cache   kv.k f32[B, T=16, H, K] grows T x 2\n"
     "  cache   kv.v f32[B, T=16, H, K] grows T x 2\n"
     "  w       = weight key=\"emb\" stored=[4, 5] strides=[1, 5] keep=true : f32[V, D]   # a dir/m.attar:3:14\n"
@@ -87,7 +87,7 @@ static const char *const texts[] = {
     "  return hidden = y, z = z, sel, cc, v2, v4, ch, p, l1, l2, r1, r3, half, u2, u4, u5\n",
     /* KERNEL level, with places */
     "kernels Placed(x: f32[B, S, D], ids: i32[B, S])\n"
-    "  dims    B = 1..  S = 1..64  past = 0..64  D = 4  H = 2  K = 2  Q = 1  V = 5  T = past+S\n"
+    "  dims    B = 1..  S = 1..64  past = 0..64  D = 4  H = 2  K = 2  Q = 1  T = past+S  V = 5\n"
     "  cache   kv.k f32[B, T=64, H, K] grows T x 3 panels\n"
     "  region  0 = 640 bytes * B * past+S to 32, bound 600\n"
     "  region  1 = 64 bytes, bound 64\n"

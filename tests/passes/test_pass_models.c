@@ -24,10 +24,10 @@ typedef struct After {
     const char *golden;
 } After;
 
-static void check_after(void *state, const PassInfo *pass, const Graph *model, bool changed)
+static void check_after(void *state, const PassInfo *pass, const Graph *model, const PassTime *time)
 {
     After *a = state;
-    if (!changed)
+    if (!time->changed)
         return;
     Run again = *a->run;
     again.caches = interpret_caches(model, a->run->sizes, &a->run->f->arena);

@@ -22,10 +22,10 @@ static bool weight_of(void *state, const char *key, double *out, int64_t count)
     return false;
 }
 
-static void check_after(void *state, const PassInfo *pass, const Graph *model, bool changed)
+static void check_after(void *state, const PassInfo *pass, const Graph *model, const PassTime *time)
 {
     After *a = state;
-    if (!changed)
+    if (!time->changed)
         return;
     Value *got = interpret(&a->f->cx, model, a->bind, &a->f->arena);
     ck_assert_msg(got != NULL, "seed %llu after %s: %s", (unsigned long long)a->seed, pass->name, fixture_said(a->f));
