@@ -68,11 +68,44 @@ static Node *additive_mask(PassContext *px, Node *n)
     return NULL;
 }
 
+/* a * c + b * c -> (a + b) * c */
+static Node *common_factor(PassContext *px, Node *n)
+{
+    Node *a = n->inputs[0], *b = n->inputs[1];
+    double c, d;
+    if (a->op != OP_mul || b->op != OP_mul || is_kept(a) || is_kept(b) || !is_const(a->inputs[1], &c) ||
+        !is_const(b->inputs[1], &d) || c != d || only_reader(a) != n)
+        return NULL;
+    Node *sum = two(px, n, OP_add, a->inputs[0], b->inputs[0]);
+    return sum ? with_const(px, n, OP_mul, sum, c) : NULL;
+}
+
+/* dot(x, w * c) -> dot(x, w) * c: a weight is not computed anew in every call. */
+static Node *scaled_weight(PassContext *px, Node *n)
+{
+    const Attr *over = node_attr(n, ATTR_over);
+    double c;
+    for (int i = 0; i < 2; i++) {
+        Node *w = n->inputs[i], *inputs[] = {n->inputs[0], n->inputs[1]};
+        bool scaled = (w->op == OP_mul || w->op == OP_div) && w->inputs[0]->op == OP_weight && !is_kept(w) &&
+                      is_const(w->inputs[1], &c);
+        if (!scaled)
+            continue;
+        inputs[i] = w->inputs[0];
+        Node *dot = make_over(px, n, OP_dot, n->type, 2, inputs, over->names.items, over->names.count, n);
+        return dot ? with_const(px, n, w->op, dot, c) : NULL;
+    }
+    return NULL;
+}
+
 static Node *simplify_add(PassContext *px, Node *n)
 {
     Node *a = n->inputs[0], *b = n->inputs[1];
     if (is_value(b, 0))
         return a;
+    Node *r = dtype_is_float(n->type->dtype) ? common_factor(px, n) : NULL;
+    if (r)
+        return r;
     if (b->op == OP_neg && !is_kept(b))
         return two(px, n, OP_sub, a, b->inputs[0]);
     if (a->op == OP_neg && !is_kept(a))
@@ -152,13 +185,8 @@ static Node *simplify_where(PassContext *px, Node *n)
     Node *m = n->inputs[0];
     if (n->inputs[1] == n->inputs[2])
         return n->inputs[1];
-    if (m->op == OP_not && !is_kept(m))
+    if (m->op == OP_not && !is_kept(m) && !is_masked(n->inputs[2])) /* the masked value stands second: masks.c */
         return three(px, n, m->inputs[0], n->inputs[2], n->inputs[1]);
-    /* the masked value stands second: where(m, -inf, s) -> where(!m, s, -inf) would turn back; only a comparison can
-     * be turned round */
-    if (is_masked(n->inputs[1]) && (m->op == OP_eq || m->op == OP_ne) && !is_kept(m))
-        return three(px, n, two(px, n, m->op == OP_eq ? OP_ne : OP_eq, m->inputs[0], m->inputs[1]), n->inputs[2],
-                     n->inputs[1]);
     return nested_mask(px, n);
 }
 
@@ -170,6 +198,8 @@ static Node *simplify_pair(Node *n, Op same)
 
 Node *simplify_algebra(PassContext *px, Node *n)
 {
+    if (n->op == OP_dot)
+        return scaled_weight(px, n);
     if (op_info[n->op].class != CLASS_MAP)
         return NULL;
     Node *r = n->n_inputs == 2 ? const_right(px, n) : NULL;

@@ -1,8 +1,7 @@
-/* Formulas that are operators: gelu, gelu_tanh, silu, sigmoid, softmax and rsqrt written out.
+/* Formulas that are operators: gelu, gelu_tanh, silu, sigmoid and rsqrt written out.
  *
  * Products and sums are flattened first, so the order of operands does not matter. Constants may be off by one part
- * in a million, as 0.7071 ones in float32 are. softmax(x) = exp(x - max) / sum(exp(x - max)), with or without the
- * maximum. */
+ * in a million, as 0.7071 ones in float32 are. */
 #include <math.h>
 #include "passes/inside.h"
 
@@ -203,32 +202,10 @@ static Node *silu_of(Node *n)
     return NULL;
 }
 
-/* e / sum(e) with e = exp(x) or exp(x - max(x)) */
-static Node *softmax_of(PassContext *px, Node *n)
-{
-    Node *e = n->inputs[0], *total = n->inputs[1];
-    const Attr *over = node_attr(total, ATTR_over);
-    if (e->op != OP_exp || total->op != OP_sum || total->inputs[0] != e || over->names.count != 1 || is_kept(e) ||
-        is_kept(total))
-        return NULL;
-    Node *x = e->inputs[0];
-    bool shifted =
-        x->op == OP_sub && x->inputs[1]->op == OP_max && x->inputs[1]->inputs[0] == x->inputs[0] && !is_kept(x);
-    if (shifted && attr_has_name(x->inputs[1], ATTR_over, over->names.items[0]) &&
-        node_attr(x->inputs[1], ATTR_over)->names.count == 1)
-        x = x->inputs[0];
-    Node *r = make_over(px, n, OP_softmax, NULL, 1, &x, over->names.items, 1, n);
-    if (r)
-        remark(px, REMARK_PASSED, REMARK_FUSED, n, "the formula is softmax");
-    return r;
-}
-
 static Node *divided(PassContext *px, Node *n)
 {
     Node *r = logistic(px, n);
     double c;
-    if (!r)
-        r = softmax_of(px, n);
     if (r)
         return r;
     Node *root = n->inputs[1];

@@ -5,24 +5,11 @@
  *
  * f is any elementwise function of one score: bias, soft cap, where(mask, s, -inf). What depends on positions alone
  * is copied into the body and never built; other operands become extras. Axes go by name, so transposes between do
- * not matter. It refuses if an intermediate value is read elsewhere, if the softmax does not go over the keys' own
- * axis, if scores of several heads are mixed, or if a view stands between. Only a softmax that looks like attention
- * (a product of two computed values feeds it) gets a remark when it is not fused. */
-#include "passes/inside.h"
-
-enum { MAX_CHAIN = 64 };
-
-typedef struct Match {
-    PassContext *px;
-    Graph *graph;
-    Node *softmax, *score, *core; /* score: dot(q, k); core: the scaled score */
-    Node *out;                    /* dot(p, v) */
-    Node *q, *k, *v;
-    const char *keys, *head;
-    double scale;
-    Node *chain[MAX_CHAIN]; /* from the score to the softmax: all that depend on the score */
-    int n_chain;
-} Match;
+ * not matter; views are moved out of the way first (attention_form.c). It refuses if an intermediate value is read
+ * elsewhere, if the softmax does not go over the keys' own axis, if scores of several heads are mixed, or if a view
+ * still stands between. Only a softmax that looks like attention (a product of two computed values feeds it) gets a
+ * remark when it is not fused. */
+#include "passes/attention.h"
 
 static bool miss(Match *m, RemarkCode code, const Node *evidence, const char *why, const char *help)
 {
@@ -65,7 +52,7 @@ static Node *find_score(Node *n, const char *keys, Node **blocked)
     return NULL;
 }
 
-static bool in_chain(const Match *m, const Node *n)
+bool match_in_chain(const Match *m, const Node *n)
 {
     for (int i = 0; i < m->n_chain; i++)
         if (m->chain[i] == n)
@@ -76,7 +63,7 @@ static bool in_chain(const Match *m, const Node *n)
 /* Collects all that depends on the score into the chain, in order; false if it is too long. */
 static bool collect(Match *m, Node *n, bool *depends)
 {
-    *depends = n == m->score || in_chain(m, n);
+    *depends = n == m->score || match_in_chain(m, n);
     if (*depends || (!is_map(n) && n->op != OP_transpose))
         return true;
     for (int i = 0; i < n->n_inputs; i++) {
@@ -107,7 +94,7 @@ static const Node *stranger(const Match *m, const Node *n)
 {
     for (const Node *r = n->next; r; r = r->next)
         for (int i = 0; i < r->n_inputs; i++)
-            if (r->inputs[i] == n && r != m->softmax && !in_chain(m, r))
+            if (r->inputs[i] == n && r != m->softmax && !match_in_chain(m, r))
                 return r;
     return NULL;
 }
@@ -130,6 +117,16 @@ static bool check_chain(Match *m)
 
 /* ---- predicates, in the order in which they are reported --------------------------------------------------------- */
 
+/* A reader of n that is not on the way: the last one, as the way to the softmax is written first or not at all. */
+static const Node *first_other(const Node *n, const Node *way)
+{
+    for (const Node *r = n->next; r; r = r->next)
+        for (int i = 0; i < r->n_inputs; i++)
+            if (r->inputs[i] == n && r != way)
+                return r;
+    return NULL;
+}
+
 static bool find_scores(Match *m)
 {
     Node *blocked = NULL;
@@ -140,6 +137,13 @@ static bool find_scores(Match *m)
     if (blocked && blocked->op == OP_dot)
         return miss(m, REMARK_AXIS_MISMATCH, blocked, SAY("`%s` mixes the scores of different heads", word_of(blocked)),
                     NULL);
+    if (blocked && (!only_reader(blocked) || !only_reader(blocked->inputs[0]))) {
+        const Node *read = only_reader(blocked) ? blocked->inputs[0] : blocked, *other = first_other(read, blocked);
+        return miss(m, REMARK_SCORES_ESCAPE, other ? other : read,
+                    SAY("the scores `%s` are also read by %s", word_of(read),
+                        other ? SAY("`%s`", word_of(other)) : "the result"),
+                    "remove the second use");
+    }
     if (blocked)
         return miss(m, REMARK_AXIS_MISMATCH, blocked,
                     SAY("`%s` changes the axes of the scores before the softmax", word_of(blocked)),
@@ -178,6 +182,36 @@ static bool find_values(Match *m)
     return true;
 }
 
+/* Several axes of n as one, the last: a view, and a copy only if they do not lie side by side. NULL: too many axes. */
+static Node *joined_axes(Match *m, Node *where, Node *n, const char *const *names, int count, const char *name)
+{
+    Type order = {.dtype = n->type->dtype}, t = {.dtype = n->type->dtype};
+    Extent size = extent_const(1);
+    for (int i = 0; i < n->type->rank; i++) {
+        bool joins = false;
+        for (int k = 0; k < count; k++)
+            joins |= n->type->axis[i].name == names[k];
+        if (!joins)
+            order.axis[order.rank++] = t.axis[t.rank++] = n->type->axis[i];
+    }
+    for (int k = 0; k < count; k++) {
+        order.axis[order.rank++] = n->type->axis[type_find(n->type, names[k])];
+        if (!extent_mul(size, order.axis[order.rank - 1].size, &size))
+            return NULL;
+    }
+    t.axis[t.rank++] = (Axis){name, size};
+    Node *ordered = make_transposed(m->px, where, n, &order);
+    return make_before(m->px, where, OP_view, type_new(m->px->cx, t.dtype, t.rank, t.axis), 1, &ordered, n);
+}
+
+static const char *joined_word(Match *m, const char *const *names, int count)
+{
+    Text word = text_new(m->px->cx->arena);
+    for (int i = 0; i < count; i++)
+        text_add(&word, "%s%s", i ? "_" : "", names[i]);
+    return name_of(m->px->cx->names, word.data);
+}
+
 static bool find_heads(Match *m)
 {
     const Attr *over = node_attr(m->score, ATTR_over);
@@ -186,37 +220,74 @@ static bool find_heads(Match *m)
     if (keys_first + keys_second != 1)
         return miss(m, REMARK_AXIS_MISMATCH, m->score,
                     SAY("the softmax goes over `%s`, which is not an axis of the keys alone", m->keys), NULL);
-    if (over->names.count != 1)
-        return miss(m, REMARK_AXIS_MISMATCH, m->score, "queries and keys meet in more than one axis",
-                    "merge the axes into one");
     m->head = over->names.items[0];
     m->q = below_transposes(m->score->inputs[keys_first]);
     m->k = below_transposes(m->score->inputs[!keys_first]);
-    return true;
+    match_find_factors(m, m->score->inputs[0]);
+    match_find_factors(m, m->score->inputs[1]);
+    if (over->names.count == 1)
+        return true;
+    m->head = joined_word(m, over->names.items, over->names.count);
+    m->q = joined_axes(m, m->score, m->q, over->names.items, over->names.count, m->head);
+    m->k = joined_axes(m, m->score, m->k, over->names.items, over->names.count, m->head);
+    return (m->q && m->k) || miss(m, REMARK_AXIS_MISMATCH, m->score, "queries and keys meet in several symbolic axes",
+                                  "give the axes in which they meet constant sizes");
 }
 
+/* n repeated along an axis that it lacks; the last axis stays the last. */
+static Node *repeated(Match *m, Node *where, Node *n, Axis axis)
+{
+    Type t = {.dtype = n->type->dtype};
+    for (int i = 0; i < n->type->rank; i++) {
+        if (i == n->type->rank - 1)
+            t.axis[t.rank++] = axis;
+        t.axis[t.rank++] = n->type->axis[i];
+    }
+    Node *r = node_before(m->px->cx, where, OP_expand, type_new(m->px->cx, t.dtype, t.rank, t.axis), 1, &n);
+    inherit(r, n);
+    attr_set_name(m->px->cx, r, ATTR_axis, axis.name);
+    return r;
+}
+
+/* The axes that only the values have, as one axis. */
+static bool join_value_axes(Match *m)
+{
+    const Type *v = m->v->type;
+    const char *own[MAX_RANK];
+    int n = 0;
+    for (int i = 0; i < v->rank; i++)
+        if (v->axis[i].name != m->keys && (type_find(m->k->type, v->axis[i].name) < 0 || v->axis[i].name == m->head)) {
+            m->own[n] = v->axis[i];
+            own[n++] = v->axis[i].name;
+        }
+    m->n_own = n;
+    if (n == 1)
+        return true;
+    if (n == 0)
+        return miss(m, REMARK_AXIS_MISMATCH, m->v, "the values have no axis of their own",
+                    "give the values an axis that the keys lack");
+    m->v = joined_axes(m, m->out, m->v, own, n, joined_word(m, own, n));
+    return m->v || miss(m, REMARK_AXIS_MISMATCH, m->out, "the values have several symbolic axes of their own", NULL);
+}
+
+/* Heads that only one of the three has are heads of the others too, all alike. */
 static bool check_axes(Match *m)
 {
-    const Type *q = m->q->type, *k = m->k->type, *v = m->v->type;
-    int own = 0;
-    for (int i = 0; i < k->rank; i++) {
-        const char *name = k->axis[i].name;
-        if (name != m->keys && type_find(q, name) < 0)
-            return miss(m, REMARK_AXIS_MISMATCH, m->k, SAY("the keys have an axis `%s` that the queries lack", name),
-                        NULL);
-    }
-    for (int i = 0; i < v->rank; i++) {
-        const char *name = v->axis[i].name;
-        bool row = type_find(q, name) >= 0 && name != m->head && type_find(k, name) < 0;
-        if (row)
-            return miss(m, REMARK_AXIS_MISMATCH, m->v, SAY("the values have an axis `%s` that the keys lack", name),
-                        NULL);
-        own += name != m->keys && (type_find(k, name) < 0 || name == m->head);
-    }
+    const Type *k = m->k->type, *v = m->v->type, *scores = m->softmax->inputs[0]->type;
     if (type_find(v, m->keys) < 0)
         return miss(m, REMARK_AXIS_MISMATCH, m->v, SAY("the values have no axis `%s`", m->keys), NULL);
-    return own == 1 || miss(m, REMARK_AXIS_MISMATCH, m->v, SAY("the values have %d axes of their own, not one", own),
-                            "merge the axes into one");
+    for (int i = 0; i < scores->rank; i++)
+        if (type_find(m->score->type, scores->axis[i].name) < 0)
+            m->q = repeated(m, m->score, m->q, scores->axis[i]);
+    for (int i = 0; i < k->rank; i++)
+        if (k->axis[i].name != m->keys && type_find(m->q->type, k->axis[i].name) < 0)
+            m->q = repeated(m, m->score, m->q, k->axis[i]);
+    for (int i = 0; i < v->rank; i++) {
+        const char *name = v->axis[i].name;
+        if (type_find(m->q->type, name) >= 0 && name != m->head && type_find(m->k->type, name) < 0)
+            m->k = repeated(m, m->score, m->k, v->axis[i]);
+    }
+    return m->q->type->rank < MAX_RANK && m->k->type->rank < MAX_RANK && join_value_axes(m);
 }
 
 static bool check_types(Match *m)
@@ -226,151 +297,29 @@ static bool check_types(Match *m)
         if (all[i]->type->dtype != DT_F32)
             return miss(m, REMARK_DTYPE_MIX, all[i],
                         SAY("`%s` is %s", word_of(all[i]), dtype_name(all[i]->type->dtype)), NULL);
-    if (!type_same_axes(m->softmax->inputs[0]->type, m->score->type))
-        return miss(m, REMARK_MASK_NOT_SEPARABLE, m->softmax->inputs[0],
-                    "the bias or mask has an axis that the scores lack", NULL);
     return true;
 }
 
-/* ---- scale ------------------------------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
-/* n = value * c or value / c or -value: the factor, and what is left. */
-static bool scaled(const Node *n, Node **value, double *factor)
+static bool finds_score(const Node *softmax)
 {
-    double c;
-    if (is_kept(n) || !(n->op == OP_mul || n->op == OP_div || n->op == OP_neg))
-        return false;
-    *value = n->inputs[0];
-    *factor = -1;
-    if (n->op == OP_neg)
-        return true;
-    if (!is_const(n->inputs[1], &c) || (n->op == OP_div && c == 0))
-        return false;
-    *factor = n->op == OP_mul ? c : 1 / c;
-    return true;
+    Node *blocked = NULL;
+    return find_score(softmax->inputs[0], node_attr(softmax, ATTR_over)->names.items[0], &blocked) != NULL;
 }
 
-static void collect_scale(Match *m)
+static bool fuse(PassContext *px, Node *softmax, bool *changed)
 {
-    Node *value = NULL, *reader;
-    double factor;
-    m->scale = 1;
-    m->core = m->score;
-    while ((reader = only_reader(m->core)) && in_chain(m, reader) &&
-           (reader->op == OP_transpose || (scaled(reader, &value, &factor) && value == m->core))) {
-        if (reader->op != OP_transpose)
-            m->scale *= factor;
-        m->core = reader;
+    softmax = attention_form(px, softmax, changed);
+    if (finds_score(softmax) && prove_mask(px, softmax)) {
+        *changed = true;
+        remove_dead(graph_model(softmax->graph));
     }
-    Node **sides[] = {&m->q, &m->k};
-    for (int i = 0; i < 2; i++)
-        while (only_reader(*sides[i]) && scaled(*sides[i], &value, &factor) &&
-               axes_within((*sides[i])->type, value->type)) {
-            m->scale *= factor;
-            *sides[i] = below_transposes(value);
-        }
-}
-
-/* ---- building ---------------------------------------------------------------------------------------------------- */
-
-static bool is_positional(const Node *n)
-{
-    if (is_inline_leaf(n))
-        return true;
-    if (!is_map(n) || is_kept(n))
-        return false;
-    for (int i = 0; i < n->n_inputs; i++)
-        if (!is_positional(n->inputs[i]))
-            return false;
-    return true;
-}
-
-/* What goes into the body: the chain, and of what it reads everything that would be a whole matrix of scores, or is
- * made of positions alone. */
-static bool belongs(void *state, const Node *n)
-{
-    const Match *m = state;
-    if (in_chain(m, n))
-        return true;
-    if (is_kept(n) || !is_map(n))
-        return false;
-    bool over_keys = type_find(n->type, m->keys) >= 0, over_rows = false;
-    for (int i = 0; i < n->type->rank; i++)
-        over_rows |= type_find(m->k->type, n->type->axis[i].name) < 0;
-    return (over_keys && over_rows) || is_positional(n);
-}
-
-/* The queries in the order in which the result is wanted: that of `final` without the values' own axis. */
-static Node *ordered_queries(Match *m, const Node *final)
-{
-    const Type *t = final->type, *q = m->q->type;
-    Type want = {.dtype = q->dtype};
-    for (int i = 0; i < t->rank; i++) {
-        bool of_query = type_find(m->score->type, t->axis[i].name) >= 0;
-        if (!of_query && i != t->rank - 1)
-            return m->q;
-        if (of_query)
-            want.axis[want.rank++] = t->axis[i];
-    }
-    if (want.rank != q->rank - 1)
-        return m->q;
-    want.axis[want.rank++] = q->axis[type_find(q, m->head)];
-    return make_transposed(m->px, m->out, m->q, type_new(m->px->cx, want.dtype, want.rank, want.axis));
-}
-
-static void remark_fused(Match *m, const Node *attend)
-{
-    Graph *model = graph_model(m->graph);
-    double score = type_bytes(m->px, model, m->score->type), ends = 0;
-    for (int i = 0; i < 3; i++)
-        ends += type_bytes(m->px, model, attend->inputs[i]->type);
-    Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s, softmax and values are one attend%s",
-                       m->scale != 1 ? ", scale" : "",
-                       m->n_chain > 1 || attend->n_inputs > 3 ? "; mask and score function inside" : "");
-    r->bytes_before = ends + type_bytes(m->px, model, attend->type) + 2 * score * (double)(m->n_chain + 2);
-    r->bytes_after = ends + type_bytes(m->px, model, attend->type);
-    r->flops = product_flops(m->px, m->q, m->k) + product_flops(m->px, m->score, m->v);
-}
-
-static void build(Match *m)
-{
-    Node *final = m->out, *reader;
-    while ((reader = only_reader(final)) && reader->op == OP_transpose && reader->graph == m->graph &&
-           !is_kept(reader) && !is_kept(final))
-        final = reader;
-    Node *q = ordered_queries(m, final);
-    Node *attend = kernel_before(m->px, m->out, OP_attend, m->out);
-    Context *cx = m->px->cx;
-    add_input(m->px, attend, q);
-    add_input(m->px, attend, m->k);
-    add_input(m->px, attend, m->v);
-    attr_set_names(cx, attend, ATTR_over, &m->head, 1);
-    attr_set_name(cx, attend, ATTR_keys, m->keys);
-    if (m->scale != 1)
-        attr_set_float(cx, attend, ATTR_scale, m->scale);
-    if (is_kept(m->out))
-        attr_set_bool(cx, attend, ATTR_keep, true);
-    Type s = {.dtype = DT_F32};
-    for (int i = 0; i < q->type->rank; i++)
-        if (q->type->axis[i].name != m->head)
-            s.axis[s.rank++] = q->type->axis[i];
-    s.axis[s.rank++] = m->k->type->axis[type_find(m->k->type, m->keys)];
-    Builder b = builder_new(m->px, attend, belongs, m);
-    builder_map(&b, m->core, builder_param(&b, type_new(cx, s.dtype, s.rank, s.axis), m->score));
-    Node *value = builder_value(&b, m->softmax->inputs[0]);
-    graph_add_result(cx, attend->body, NULL, value, m->softmax->at);
-    kernel_finish(m->px, attend);
-    node_replace(final, make_transposed(m->px, m->out, attend, final->type));
-    remark_fused(m, attend);
-}
-
-static bool fuse(PassContext *px, Node *softmax)
-{
-    Match match = {.px = px, .graph = softmax->graph, .softmax = softmax}, *m = &match;
+    Match match = {.px = px, .graph = softmax->graph, .softmax = softmax, .scale = 1}, *m = &match;
     if (!find_scores(m) || !check_chain(m) || !find_values(m) || !find_heads(m) || !check_axes(m) || !check_types(m))
         return false;
-    collect_scale(m);
-    build(m);
+    match_build(m);
+    *changed = true;
     return true;
 }
 
@@ -393,9 +342,8 @@ bool pass_fuse_attention(PassContext *px, Graph *model)
     bool changed = false;
     collect_softmax(px, model, &list, &count, &capacity);
     for (size_t i = 0; i < count; i++) {
-        if (list[i]->uses == 0 || !fuse(px, list[i]))
+        if (list[i]->uses == 0 || !fuse(px, list[i], &changed))
             continue;
-        changed = true;
         remove_dead(model);
     }
     return changed;

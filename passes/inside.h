@@ -137,9 +137,11 @@ void lower_layouts(PassContext *px, Graph *model);
 
 /* ---- parts of canonicalize --------------------------------------------------------------------------------------- */
 
-Node *simplify_formula(PassContext *px, Node *n); /* formula.c: gelu, silu, sigmoid, softmax, rsqrt */
+Node *simplify_formula(PassContext *px, Node *n); /* formula.c: gelu, silu, sigmoid, rsqrt */
+Node *simplify_softmax(PassContext *px, Node *n); /* softmax_form.c */
 Node *simplify_algebra(PassContext *px, Node *n); /* algebra.c: one spelling of arithmetic, comparisons, masks */
 Node *simplify_view(PassContext *px, Node *n);    /* views.c: views of views, of weights, of products */
+Node *simplify_mask(PassContext *px, Node *n);    /* masks.c: numbers that stand for a mask become the mask */
 
 /* ---- the passes -------------------------------------------------------------------------------------------------- */
 

@@ -8,28 +8,28 @@
 
 /* ---- what a view does to which axes ------------------------------------------------------------------------------ */
 
+/* Sizes of two groups differ: whether the left one has to take in one more axis. */
+static bool left_is_smaller(Extent left, Extent right)
+{
+    if (left.n != right.n)
+        return left.n < right.n;
+    return left.n ? left.factor[0] < right.factor[0] : left.base < right.base;
+}
+
 static bool take(Change *c, int *i, int *o)
 {
     const Type *a = c->from, *b = c->to;
     Part g = {*i, 1, *o, 1, false};
-    int64_t left, right;
-    if (extent_equal(a->axis[*i].size, b->axis[*o].size)) {
-        g.same = a->axis[*i].name == b->axis[*o].name;
-    } else {
-        if (!extent_is_const(a->axis[*i].size) || !extent_is_const(b->axis[*o].size))
+    Extent left = a->axis[*i].size, right = b->axis[*o].size;
+    g.same = extent_equal(left, right) && a->axis[*i].name == b->axis[*o].name;
+    while (!extent_equal(left, right)) {
+        bool grow = left_is_smaller(left, right);
+        const Type *t = grow ? a : b;
+        int at = grow ? *i + g.n_in : *o + g.n_out;
+        Extent *size = grow ? &left : &right;
+        if (at >= t->rank || !extent_mul(*size, t->axis[at].size, size))
             return false;
-        left = a->axis[*i].size.base;
-        right = b->axis[*o].size.base;
-        while (left != right) {
-            const Type *t = left < right ? a : b;
-            int at = left < right ? *i + g.n_in : *o + g.n_out;
-            if (at >= t->rank || !extent_is_const(t->axis[at].size))
-                return false;
-            if (left < right)
-                left *= t->axis[at].size.base, g.n_in++;
-            else
-                right *= t->axis[at].size.base, g.n_out++;
-        }
+        *(grow ? &g.n_in : &g.n_out) += 1;
     }
     *i += g.n_in;
     *o += g.n_out;
@@ -281,6 +281,29 @@ static Node *move_slice(PassContext *px, Node *n)
 
 /* ---- rules for single nodes -------------------------------------------------------------------------------------- */
 
+/* iota cut into several axes: the position of each, times how far it steps. */
+static Node *view_of_iota(PassContext *px, Node *n)
+{
+    Node *source = n->inputs[0], *sum = NULL;
+    Extent step = extent_const(1);
+    const Attr *start = node_attr(source, ATTR_start);
+    if (start && !extent_equal(start->extent, extent_const(0)))
+        return NULL;
+    for (int i = n->type->rank - 1; i >= 0; i--) {
+        Node *position = node_before(px->cx, n, OP_iota, type_new(px->cx, DT_I32, 1, &n->type->axis[i]), 0, NULL);
+        inherit(position, n);
+        if (i < n->type->rank - 1) {
+            Node *scaled[] = {position, make_const(px, n, (double)step.base, DT_I32)};
+            Node *both[] = {make_before(px, n, OP_mul, NULL, 2, scaled, n), sum};
+            position = make_before(px, n, OP_add, NULL, 2, both, n);
+        }
+        sum = position;
+        if (i > 0 && (!extent_is_const(n->type->axis[i].size) || !extent_mul(step, n->type->axis[i].size, &step)))
+            return NULL;
+    }
+    return sum;
+}
+
 static Node *simplify_reshape(PassContext *px, Node *n)
 {
     Node *source = n->inputs[0];
@@ -294,6 +317,8 @@ static Node *simplify_reshape(PassContext *px, Node *n)
         attrs_copy(px->cx, r, source);
         return r;
     }
+    if (source->op == OP_iota && source->type->dtype == DT_I32)
+        return view_of_iota(px, n);
     if (source->op == OP_weight)
         return change_of_view(px, n, &c) ? weight_viewed(px, n, source, n, &c) : NULL;
     return move_view(px, n);
@@ -407,8 +432,38 @@ static Node *view_behind(PassContext *px, Node *n)
     return make_before(px, n, OP_view, n->type, 1, &inner, n);
 }
 
+/* f(a, expand(b)) -> f(a, b) where a has the new axis: axes meet by name, so b repeats along it anyway. */
+static Node *without_expand(PassContext *px, Node *n)
+{
+    const Attr *over = node_attr(n, ATTR_over);
+    Node *inputs[3] = {NULL};
+    for (int i = 0; i < n->n_inputs && (is_map(n) || n->op == OP_dot); i++) {
+        Node *base = below_transposes(n->inputs[i]);
+        const char *axis = base->op == OP_expand && !is_kept(base) ? attr_name(base, ATTR_axis) : NULL;
+        bool repeats = false;
+        for (int k = 0; axis && k < n->n_inputs; k++)
+            repeats |= k != i && type_find(n->inputs[k]->type, axis) >= 0;
+        if (!repeats || (over && attr_has_name(n, ATTR_over, axis)))
+            continue;
+        for (int k = 0; k < n->n_inputs; k++)
+            inputs[k] = k == i ? base->inputs[0] : n->inputs[k];
+        Node *r = node_before(px->cx, n, n->op, NULL, n->n_inputs, inputs);
+        const char *reason = NULL;
+        inherit(r, n);
+        attrs_copy(px->cx, r, n);
+        r->type = infer_type(px->cx, r, n->type, &reason);
+        if (r->type)
+            return make_transposed(px, n, r, n->type);
+        node_remove(r);
+    }
+    return NULL;
+}
+
 Node *simplify_view(PassContext *px, Node *n)
 {
+    Node *plain = without_expand(px, n);
+    if (plain)
+        return plain;
     if (is_map(n)) {
         Node *r = view_behind(px, n);
         if (r)

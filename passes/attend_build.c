@@ -1,0 +1,190 @@
+/* The `attend` of a match: factors become its scale, the chain from the score to the softmax its body. */
+#include "passes/attention.h"
+
+/* ---- scale ------------------------------------------------------------------------------------------------------- */
+
+/* n = value * c or value / c or -value: the factor, and what is left. */
+static bool scaled(const Node *n, Node **value, double *factor)
+{
+    double c;
+    if (is_kept(n) || !(n->op == OP_mul || n->op == OP_div || n->op == OP_neg))
+        return false;
+    *value = n->inputs[0];
+    *factor = -1;
+    if (n->op == OP_neg)
+        return true;
+    if (!is_const(n->inputs[1], &c) || (n->op == OP_div && c == 0))
+        return false;
+    *factor = n->op == OP_mul ? c : 1 / c;
+    return true;
+}
+
+/* concat(c * x, c * y): the factor of all parts. */
+static void find_common_factor(Match *m, Node *concat)
+{
+    Node *value;
+    double factor = 0, same = 0;
+    for (int i = 0; concat->op == OP_concat && i < concat->n_inputs; i++) {
+        Node *part = concat->inputs[i];
+        if (!only_reader(part) || !scaled(part, &value, &factor) || (i && factor != same) ||
+            !type_equal(value->type, part->type))
+            return;
+        same = factor;
+    }
+    if (concat->op != OP_concat || m->n_factors + concat->n_inputs > MAX_FACTORS)
+        return;
+    for (int i = 0; i < concat->n_inputs; i++)
+        m->factor[m->n_factors++] = concat->inputs[i];
+    m->scale *= same;
+}
+
+/* Factors of the queries or keys: c * x, also below views and the rotation, which are linear. */
+void match_find_factors(Match *m, Node *n)
+{
+    Node *value;
+    double factor;
+    while (only_reader(n) && !is_kept(n)) {
+        if (scaled(n, &value, &factor) && type_equal(value->type, n->type) && m->n_factors < MAX_FACTORS) {
+            m->scale *= factor;
+            m->factor[m->n_factors++] = n;
+        } else if (n->op == OP_view || n->op == OP_transpose || n->op == OP_rotate || n->op == OP_expand) {
+            value = n->inputs[0];
+        } else {
+            find_common_factor(m, n);
+            break;
+        }
+        n = value;
+    }
+}
+
+static void remove_factors(Match *m)
+{
+    for (int i = 0; i < m->n_factors; i++) {
+        Node *n = m->factor[i], *value = n->inputs[0];
+        m->q = m->q == n ? value : m->q;
+        m->k = m->k == n ? value : m->k;
+        node_replace(n, value);
+        node_remove(n);
+    }
+}
+
+static void collect_scale(Match *m)
+{
+    Node *value = NULL, *reader;
+    double factor;
+    m->core = m->score;
+    while ((reader = only_reader(m->core)) && match_in_chain(m, reader) &&
+           (reader->op == OP_transpose || (scaled(reader, &value, &factor) && value == m->core))) {
+        if (reader->op != OP_transpose)
+            m->scale *= factor;
+        m->core = reader;
+    }
+}
+
+/* ---- building ---------------------------------------------------------------------------------------------------- */
+
+static bool is_positional(const Node *n)
+{
+    if (is_inline_leaf(n))
+        return true;
+    if (!is_map(n) || is_kept(n))
+        return false;
+    for (int i = 0; i < n->n_inputs; i++)
+        if (!is_positional(n->inputs[i]))
+            return false;
+    return true;
+}
+
+/* What goes into the body: the chain, and of what it reads everything that would be a whole matrix of scores, or is
+ * made of positions alone. */
+static bool belongs(void *state, const Node *n)
+{
+    const Match *m = state;
+    if (match_in_chain(m, n))
+        return true;
+    if (is_kept(n) || !is_map(n))
+        return false;
+    bool over_keys = type_find(n->type, m->keys) >= 0, over_rows = false;
+    for (int i = 0; i < n->type->rank; i++)
+        over_rows |= type_find(m->k->type, n->type->axis[i].name) < 0;
+    return (over_keys && over_rows) || is_positional(n);
+}
+
+/* The queries in the order in which the result is wanted: that of `final` without the values' own axis. */
+static Node *ordered_queries(Match *m, const Node *final)
+{
+    const Type *t = final->type, *q = m->q->type;
+    Type want = {.dtype = q->dtype};
+    for (int i = 0; i < t->rank; i++) {
+        bool of_query = type_find(m->score->type, t->axis[i].name) >= 0;
+        if (!of_query && i != t->rank - 1)
+            return m->q;
+        if (of_query)
+            want.axis[want.rank++] = t->axis[i];
+    }
+    if (want.rank != q->rank - 1)
+        return m->q;
+    want.axis[want.rank++] = q->axis[type_find(q, m->head)];
+    return make_transposed(m->px, m->out, m->q, type_new(m->px->cx, want.dtype, want.rank, want.axis));
+}
+
+static void remark_fused(Match *m, const Node *attend)
+{
+    Graph *model = graph_model(m->graph);
+    double score = type_bytes(m->px, model, m->score->type), ends = 0;
+    for (int i = 0; i < 3; i++)
+        ends += type_bytes(m->px, model, attend->inputs[i]->type);
+    Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s, softmax and values are one attend%s",
+                       m->scale != 1 ? ", scale" : "",
+                       m->n_chain > 1 || attend->n_inputs > 3 ? "; mask and score function inside" : "");
+    r->bytes_before = ends + type_bytes(m->px, model, attend->type) + 2 * score * (double)(m->n_chain + 2);
+    r->bytes_after = ends + type_bytes(m->px, model, attend->type);
+    r->flops = product_flops(m->px, m->q, m->k) + product_flops(m->px, m->score, m->v);
+}
+
+/* The values' axes that were joined, apart again. */
+static Node *split_values(Match *m, Node *attend, const Type *wanted)
+{
+    Type t = *attend->type;
+    if (type_same_axes(attend->type, wanted))
+        return attend;
+    t.rank--;
+    for (int i = 0; i < m->n_own; i++)
+        t.axis[t.rank++] = m->own[i];
+    return make_before(m->px, m->out, OP_view, type_new(m->px->cx, t.dtype, t.rank, t.axis), 1, &attend, attend);
+}
+
+void match_build(Match *m)
+{
+    collect_scale(m);
+    remove_factors(m);
+    Node *final = m->out, *reader;
+    while ((reader = only_reader(final)) && reader->op == OP_transpose && reader->graph == m->graph &&
+           !is_kept(reader) && !is_kept(final))
+        final = reader;
+    Node *q = ordered_queries(m, final);
+    const Type *wanted = final->type;
+    Node *attend = kernel_before(m->px, m->out, OP_attend, m->out);
+    Context *cx = m->px->cx;
+    add_input(m->px, attend, q);
+    add_input(m->px, attend, m->k);
+    add_input(m->px, attend, m->v);
+    attr_set_names(cx, attend, ATTR_over, &m->head, 1);
+    attr_set_name(cx, attend, ATTR_keys, m->keys);
+    if (m->scale != 1)
+        attr_set_float(cx, attend, ATTR_scale, m->scale);
+    if (is_kept(m->out))
+        attr_set_bool(cx, attend, ATTR_keep, true);
+    Type s = {.dtype = DT_F32};
+    for (int i = 0; i < q->type->rank; i++)
+        if (q->type->axis[i].name != m->head)
+            s.axis[s.rank++] = q->type->axis[i];
+    s.axis[s.rank++] = m->k->type->axis[type_find(m->k->type, m->keys)];
+    Builder b = builder_new(m->px, attend, belongs, m);
+    builder_map(&b, m->core, builder_param(&b, type_new(cx, s.dtype, s.rank, s.axis), m->score));
+    Node *value = builder_value(&b, m->softmax->inputs[0]);
+    graph_add_result(cx, attend->body, NULL, value, m->softmax->at);
+    kernel_finish(m->px, attend);
+    node_replace(final, make_transposed(m->px, m->out, split_values(m, attend, wanted), wanted));
+    remark_fused(m, attend);
+}

@@ -1,0 +1,168 @@
+/* One attention, however it is written: every pair of spellings of two different things, and random mixtures of all of
+ * them. Each program becomes one `attend` with the scale and the mask that was meant, nothing of the scores is left
+ * outside, and the interpreter gives the same before and after. ATTAR_RANDOM_SEED and ATTAR_RANDOM_COUNT choose other
+ * mixtures; a failure prints the program. */
+#include "tests/passes/passes_test.h"
+#include "tests/passes/spellings.h"
+
+enum { N_PAIRS = SPELLING_DIMS * (SPELLING_DIMS - 1) / 2, N_MIXED = 400, LEAST_PROGRAMS = 200 };
+
+static int *choice_of(Spelling *s, int dim)
+{
+    int *all[SPELLING_DIMS] = {&s->scale, &s->mask, &s->softmax, &s->heads, &s->order, &s->bias, &s->keys, &s->source};
+    return all[dim];
+}
+
+static Graph *read_program(Fixture *f, const char *text)
+{
+    Source *source = arena_alloc(&f->arena, sizeof *source);
+    *source = (Source){"spelling.attar", text, strlen(text)};
+    ModelOptions options = {.n_checkpoint = -1};
+    Model model;
+    ck_assert_msg(model_load(&f->cx, source, &options, &model), "%s\n%s", text, fixture_said(f));
+    return model.graph;
+}
+
+static void count_ops(const Graph *g, int *count)
+{
+    for (const Node *n = g->first; n; n = n->next) {
+        bool weight = n->op == OP_dot && (n->inputs[0]->op == OP_weight || n->inputs[1]->op == OP_weight);
+        count[n->op] += !weight;
+    }
+}
+
+static bool is_minus_infinity(const Node *n)
+{
+    return n->op == OP_const && attr_float(n, ATTR_value, 0) == -INFINITY;
+}
+
+static void check_attend(Spelling s, const char *text, const Graph *g)
+{
+    int count[OP_COUNT] = {0};
+    const Node *attend = NULL;
+    count_ops(g, count);
+    for (const Node *n = g->first; n; n = n->next)
+        if (n->op == OP_attend)
+            attend = n;
+    ck_assert_msg(count[OP_attend] == 1 && attend, "%s\nhas %d attends", text, count[OP_attend]);
+    ck_assert_msg(!count[OP_softmax] && !count[OP_dot] && !count[OP_exp], "%s\nleaves softmax or products outside", text);
+    ck_assert_msg(type_find(attend->inputs[1]->type, attr_name(attend, ATTR_keys)) >= 0, "%s\nhas no keys", text);
+    double scale = attr_float(attend, ATTR_scale, 1);
+    ck_assert_msg(fabs(scale - spelling_scale(s)) < 1e-9, "%s\nhas the scale %g, not %g", text, scale, spelling_scale(s));
+    const Node *score = attend->body->results[0].value;
+    bool masked = score->op == OP_where && is_minus_infinity(score->inputs[2]);
+    ck_assert_msg(masked == spelling_is_masked(s), "%s\n%s", text, masked ? "is masked" : "is not masked by -inf");
+}
+
+static void check_remarks(Fixture *f, Spelling s, const char *text)
+{
+    int fused = 0, missed = 0;
+    for (size_t i = 0; i < f->remarks.count; i++) {
+        const Remark *r = &f->remarks.items[i];
+        if (strcmp(r->pass, "fuse-attention"))
+            continue;
+        fused += r->kind == REMARK_PASSED && r->code == REMARK_FUSED && r->bytes_before > r->bytes_after;
+        missed += r->kind == REMARK_MISSED;
+    }
+    ck_assert_msg(fused == 1, "%s\nhas %d remarks about the attention", text, fused);
+    ck_assert_msg(missed == spelling_is_finite(s), "%s\nhas %d missed remarks", text, missed);
+}
+
+static void see_first_key(HostTensor *h)
+{
+    int64_t keys = h->dims[h->rank - 1], count = host_count(h);
+    for (int64_t i = 0; h->dtype == DT_BOOL && i < count; i += keys)
+        host_set(h, i, 1);
+}
+
+static void check_program(Spelling s)
+{
+    Fixture f;
+    fixture_open(&f);
+    Text text = text_new(&f.arena);
+    spell(s, &text);
+    Graph *before = read_program(&f, text.data), *g = graph_copy(&f.cx, before);
+    PassOptions options = {.stop_after = "fuse-attention"};
+    ck_assert_msg(passes_run(&f.cx, g, &options, &f.remarks, NULL), "%s\n%s", text.data, fixture_said(&f));
+    check_attend(s, text.data, g);
+    check_remarks(&f, s, text.data);
+    Call call[] = {{"B", 2}, {"S", 5}, {"T", 7}, {"P", 4}, {"N", 3}};
+    Run run = run_new(&f, before, call, 5), again = run_new(&f, g, call, 5);
+    for (int i = 0; i < before->n_params; i++) { /* every row sees the first key: exp(s) / sum(exp(s)) of nothing is NaN */
+        see_first_key(&run.inputs[i]);
+        see_first_key(&again.inputs[i]);
+    }
+    check_near(before, run_graph(&run, before), run_graph(&again, g), text.data, 1e-11);
+    fixture_close(&f);
+}
+
+/* Every choice of one thing with every choice of another, the rest plain. */
+START_TEST(test_pair)
+{
+    int a = 0, b = 0, at = _i, tried = 0;
+    for (a = 0; at >= SPELLING_DIMS - 1 - a; a++)
+        at -= SPELLING_DIMS - 1 - a;
+    b = a + 1 + at;
+    for (int x = 0; x < spelling_size[a]; x++)
+        for (int y = 0; y < spelling_size[b]; y++) {
+            Spelling s = {.scale = SCALE_PRODUCT};
+            *choice_of(&s, a) = x;
+            *choice_of(&s, b) = y;
+            if (!spelling_exists(s))
+                continue;
+            check_program(s);
+            tried++;
+        }
+    ck_assert_int_gt(tried, 0);
+}
+END_TEST
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t x = *state += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+START_TEST(test_mixed)
+{
+    const char *seed_text = getenv("ATTAR_RANDOM_SEED"), *count_text = getenv("ATTAR_RANDOM_COUNT");
+    uint64_t state = seed_text ? strtoull(seed_text, NULL, 10) : 1;
+    int count = count_text ? atoi(count_text) : N_MIXED;
+    for (int done = 0; done < count;) {
+        Spelling s;
+        for (int d = 0; d < SPELLING_DIMS; d++)
+            *choice_of(&s, d) = (int)(next_random(&state) % (uint64_t)spelling_size[d]);
+        if (!spelling_exists(s))
+            continue;
+        check_program(s);
+        done++;
+    }
+}
+END_TEST
+
+/* At least so many distinct programs are tried. */
+START_TEST(test_count)
+{
+    int count = 1;
+    for (int a = 0; a < SPELLING_DIMS; a++)
+        for (int b = a + 1; b < SPELLING_DIMS; b++)
+            for (int x = 1; x < spelling_size[a]; x++)
+                for (int y = 1; y < spelling_size[b]; y++) {
+                    Spelling s = {.scale = SCALE_PRODUCT};
+                    *choice_of(&s, a) = x;
+                    *choice_of(&s, b) = y;
+                    count += spelling_exists(s);
+                }
+    printf("%d distinct spellings in pairs\n", count);
+    ck_assert_int_ge(count, LEAST_PROGRAMS);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *tests[] = {test_pair, test_mixed, test_count};
+    int loops[] = {N_PAIRS, 0, 0};
+    return run_suite("spellings of attention", tests, loops, 3);
+}
