@@ -369,12 +369,50 @@ static void emit_kernel(Emitter *e, const Node *n) {
     kernel_end(&k);
 }
 
+/* The run-time sizes for which a choice takes its first side, as a C condition. */
+static const char *chosen_text(Emitter *e, const Node *choose) {
+    const Attr *start = node_attr(choose, ATTR_start);
+    const char *rows = extent_factor_text(e->cx, node_attr(choose, ATTR_size)->extent),
+               *before = extent_factor_text(e->cx, start ? start->extent : extent_const(0));
+    return arena_print(arena_of(e), "(double)%s * ((double)%s + (double)%s) <= %.17g * (double)%s", rows, before, rows, attr_float(choose, ATTR_value, 0), before);
+}
+
+/* What only one side of a choice needs stands in an `if`. Every thread takes the same way; none waits inside for what stands outside. */
+static void enter_side(Emitter *e, Chooser side) {
+    EntryState *s = e->entry;
+    if (s->open.choose == side.choose && s->open.few == side.few)
+        return;
+    entry_meet(e);
+    bool other = s->open.choose && s->open.choose == side.choose && s->open.few;
+    if (s->open.choose) {
+        s->indent--;
+        put_calls(e, other ? "} else {" : "}");
+    }
+    if (side.choose && !other) {
+        const char *condition = chosen_text(e, side.choose);
+        put_calls(e, arena_print(arena_of(e), side.few ? "if (%s) {" : "if (!(%s)) {", condition));
+    }
+    s->indent += side.choose != NULL;
+    s->open = side;
+}
+
 void emit_nodes(Emitter *e, const Graph *g) {
+    const Chooser *of = choosers_of(arena_of(e), g);
     for (const Node *n = g->first; n && !e->failed; n = n->next) {
         OpClass class = op_info[n->op].class;
+        for (int i = 0; n->op == OP_choose && i < 2; i++) {
+            if (same_place(n->inputs[i], n))
+                continue;
+            enter_side(e, (Chooser){n, i == 0});
+            copy_value(e, n->inputs[i], n);
+        }
+        if (class == CLASS_LEAF || class == CLASS_VIEW || n->op == OP_get || n->op == OP_choose)
+            continue;
+        enter_side(e, of[n->id]);
         if (n->op == OP_repeat)
             emit_repeat(e, n);
-        else if (class != CLASS_LEAF && class != CLASS_VIEW && n->op != OP_get)
+        else
             emit_kernel(e, n);
     }
+    enter_side(e, (Chooser){0});
 }

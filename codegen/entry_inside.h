@@ -16,6 +16,7 @@ typedef struct EntryState {
     const char **unit, **base;          /* variables for each region */
     const char **input, **output, **cache, **symbol;    /* members of the call */
     const char *scratch, *since;
+    Chooser open;                       /* the choice's side whose `if` is open; {NULL}: none */
     bool scratch_used;
     Pending *pending;                   /* touched since the last meeting */
     size_t n_pending, pending_capacity;

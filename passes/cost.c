@@ -2,7 +2,7 @@
  *
  * A product counts 2 flops for each pair it sums, everything else 1 for each element of its result. Bytes: every
  * input is read once and every result written once; a lookup reads the rows it returns, a weight its view. What
- * stays in a cache between kernels still counts. */
+ * stays in a cache between kernels still counts. Of a choice only the side that is computed counts. */
 #include <string.h>
 #include "ir/interpret.h"
 #include "passes/inside.h"
@@ -112,7 +112,7 @@ static double read_bytes(const Node *n, int i, const int64_t *sizes)
 static bool moves_nothing(const Node *n)
 {
     OpClass class = op_info[n->op].class;
-    return class == CLASS_LEAF || class == CLASS_VIEW || n->op == OP_get;
+    return class == CLASS_LEAF || class == CLASS_VIEW || n->op == OP_get || n->op == OP_choose;
 }
 
 static double written_bytes(const Node *n, const int64_t *sizes)
@@ -131,12 +131,18 @@ static double written_bytes(const Node *n, const int64_t *sizes)
 static Cost sum_of(const Graph *g, const int64_t *sizes)
 {
     Cost sum = {0};
+    Arena arena = {0};
+    const Chooser *of = choosers_of(&arena, g);
     for (const Node *n = g->first; n; n = n->next) {
+        const Chooser side = of[n->id];
+        if (side.choose && choose_takes_few(side.choose, sizes) != side.few)
+            continue;
         Cost c = node_cost(n, sizes);
         sum.flops += c.flops;
         sum.bytes_read += c.bytes_read;
         sum.bytes_written += c.bytes_written;
     }
+    arena_free(&arena);
     return sum;
 }
 

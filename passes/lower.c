@@ -6,7 +6,8 @@
  *     reduction over other axes         ->  reduce         (over several, the last among them: two steps)
  *     const, iota, extent as a value    ->  map
  *
- * Then lower_layout.c puts in copies where a kernel needs its operand laid out differently. */
+ * Then lower_layout.c puts in copies where a kernel needs its operand laid out differently, and the two sides of each
+ * choice are put together. */
 #include "passes/inside.h"
 
 Node *copy_before(PassContext *px, Node *where, Node *value)
@@ -146,6 +147,39 @@ static void store_leaves(PassContext *px, Graph *g)
     }
 }
 
+/* ---- choices ----------------------------------------------------------------------------------------------------- */
+
+static bool state_between(const Node *n, const Node *end)
+{
+    for (; n != end; n = n->next)
+        if (op_info[n->op].flags & OPF_STATE)
+            return true;
+    return false;
+}
+
+/* What only one side of a choice needs stands together right before it, the few rows' side first, so that one `if`
+ * skips it; but nothing moves past a write to a cache. */
+static void gather_sides(PassContext *px, Graph *g)
+{
+    const Chooser *of = choosers_of(px->cx->arena, g);
+    for (Node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        if (n->body && n->body->level != LEVEL_BODY)
+            gather_sides(px, n->body);
+        if (n->op != OP_choose)
+            continue;
+        for (int side = 0; side < 2; side++) {
+            Node *end = n->prev, *m = g->first, *after;
+            for (bool more = true; more; m = after) {
+                after = m->next;
+                more = m != end;
+                if (of[m->id].choose == n && of[m->id].few == (side == 0) && !state_between(m, n))
+                    node_move_before(m, n);
+            }
+        }
+    }
+}
+
 bool pass_lower(PassContext *px, Graph *model)
 {
     prepare(px, model);
@@ -154,5 +188,7 @@ bool pass_lower(PassContext *px, Graph *model)
     store_leaves(px, model);
     lower_layouts(px, model);
     remove_dead(model);
+    graph_count_uses(model);
+    gather_sides(px, model);
     return true;
 }

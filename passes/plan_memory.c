@@ -3,7 +3,8 @@
  * Every kernel result gets a buffer. A buffer is needed in spans of time: from the kernel that writes it to the last
  * one that reads it, through views too; a value read inside a repeat is needed to the repeat's end. What enters a
  * repeat, the carried value, what a round leaves and the repeat's result are one buffer; between the last reader of
- * the carried value and the kernel that writes the next one it is free for others. A kernel that reads an input only
+ * the carried value and the kernel that writes the next one it is free for others. A choice and its two sides are one
+ * buffer too: only one of the two is computed. A kernel that reads an input only
  * where it writes may write over it if it dies there. Where a carried value cannot stay in place, or a result of the
  * model is not written by a kernel, a copy is put in. Results of the model are written straight into the caller's
  * memory. */
@@ -34,7 +35,7 @@ static bool is_repeat_result(const Node *n)
 
 static bool has_buffer(const Node *n)
 {
-    return n->op == OP_carry || is_repeat_result(n) || writer_of(n);
+    return n->op == OP_carry || n->op == OP_choose || is_repeat_result(n) || writer_of(n);
 }
 
 /* Numbers the nodes in executable order. */
@@ -256,6 +257,20 @@ static void join_carried(Memory *m, const Graph *g)
     }
 }
 
+/* Each side of a choice writes the choice's own buffer, where it is a value of its own that nobody else reads. */
+static void join_chosen(Memory *m, const Graph *g)
+{
+    for (Node *n = g->first; n; n = n->next) {
+        if (n->op == OP_repeat)
+            join_chosen(m, n->body);
+        for (int i = 0; n->op == OP_choose && i < 2; i++) {
+            const Node *in = n->inputs[i];
+            if (writer_of(in) && in->graph == g && in->uses == 1 && !attr_name(in, ATTR_layout))
+                join(m, buffer_of(m, in), buffer_of(m, n));
+        }
+    }
+}
+
 /* Not at the same time; or b is written where a is read for the last time, by a kernel that may write over it. */
 static bool follows(const Need *a, const Need *b)
 {
@@ -379,6 +394,7 @@ bool pass_plan_memory(PassContext *px, Graph *model)
         find_lifetimes(px, model, &m);
     while (copy_carried(&m, model) || copy_results(&m));
     make_buffers(&m, model);
+    join_chosen(&m, model);
     join_carried(&m, model);
     for (int i = 0; i < model->n_results; i++)
         buffer_of(&m, model->results[i].value)->output = i;

@@ -191,6 +191,38 @@ static const Case cases[] = {
 };
 
 /* A cache of plain rows and one of panels, filled in two calls and one more by one position; rotated on the way in. */
+/* Sides that differ show which one was computed; u's share its place, v's are copied. */
+static const char choices[] =
+    "kernels K(x: f32[B, S, D])\n"
+    "  dims    B = 1..2  S = 1..40  past = 0..70  D = 19\n"
+    "  region  0 = 128 bytes * B * S, bound 128\n"
+    "  y     = repeat i < 2 carries c = x {\n"
+    "    a = map c (p1: f32[B, S, D]) {\n"
+    "      q1 = add p1, p1 : f32[B, S, D]\n"
+    "      return q1\n"
+    "    } : f32[B, S, D]\n"
+    "    f = map a (p2: f32[B, S, D]) {\n"
+    "      q2 = neg p2 : f32[B, S, D]\n"
+    "      return q2\n"
+    "    } : f32[B, S, D] @0+0\n"
+    "    m = map c (p3: f32[B, S, D]) {\n"
+    "      q3 = abs p3 : f32[B, S, D]\n"
+    "      return q3\n"
+    "    } : f32[B, S, D] @0+0\n"
+    "    u = choose f, m start=past value=3.5 size=S : f32[B, S, D] @0+0\n"
+    "    r = map u, c (p4: f32[B, S, D], p5: f32[B, S, D]) {\n"
+    "      q4 = add p4, p5 : f32[B, S, D]\n"
+    "      return q4\n"
+    "    } : f32[B, S, D]\n"
+    "    yield c = r\n"
+    "  } : f32[B, S, D]\n"
+    "  s     = map y (p6: f32[B, S, D]) {\n"
+    "    q6 = abs p6 : f32[B, S, D]\n"
+    "    return q6\n"
+    "  } : f32[B, S, D]\n"
+    "  v     = choose y, s start=past value=1.5 size=S : f32[B, S, D]\n"
+    "  return v = v, y = y\n";
+
 static const char caches[] =
     "kernels K(x: f32[B, S, H, K], c: f32[S, E], s: f32[S, E])\n"
     "  dims    B = 1..2  S = 1..40  past = 0..70  H = 3  K = 8  E = 4  T = past+S\n"

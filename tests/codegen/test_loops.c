@@ -20,6 +20,23 @@ START_TEST(test_caches) {
 }
 END_TEST
 
+/* Sizes on both sides of a choice's limit; without a tolerance, since nothing rounds. */
+START_TEST(test_choices) {
+    static const int64_t sizes[][3] = {{1, 1, 0}, {2, 1, 1}, {1, 3, 17}, {2, 3, 18}, {1, 3, 70}, {1, 4, 70}, {2, 40, 0}, {1, 2, 3}};
+    for (int i = 0; i < target_count; i++) {
+        if (!native_can(&targets[i]))
+            continue;
+        Trial t;
+        trial_open(&t, &targets[i]);
+        trial_load(&t, choices);
+        ck_assert_ptr_nonnull(strstr(t.out.text, "} else {\n            k_m("));
+        for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+            trial_check(&t, sizes[k], 0);
+        trial_close(&t);
+    }
+}
+END_TEST
+
 static void check_case(const Case *c, const Target *target) {
     Trial t;
     trial_open(&t, target);
@@ -43,6 +60,7 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, test_cases, 0, sizeof cases / sizeof *cases);
     tcase_add_test(c, test_caches);
+    tcase_add_test(c, test_choices);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
