@@ -57,29 +57,6 @@ static bool match_gain(Node *n, Gain *out)
 
 /* ---- readers ----------------------------------------------------------------------------------------------------- */
 
-static bool reads(const Node *reader, const Node *n)
-{
-    for (int i = 0; i < reader->n_inputs; i++)
-        if (reader->inputs[i] == n)
-            return true;
-    return reader->body && reader->body->level != LEVEL_BODY && first_reader_in(n, reader->body);
-}
-
-/* Fills the products that read the scaled value; the result is a reader that is none, or NULL. */
-static Node *collect_products(Gain *g)
-{
-    Node *other = NULL;
-    for (Node *m = g->scaled->next; m; m = m->next) {
-        if (!reads(m, g->scaled))
-            continue;
-        if (g->n < MAX_TOGETHER && product_fits(m, &g->products[g->n]) && g->products[g->n].x == g->scaled)
-            g->n++;
-        else if (!other)
-            other = m;
-    }
-    return other;
-}
-
 static bool same_ints(const Node *a, const Node *b, AttrId id)
 {
     const Attr *p = node_attr(a, id), *q = node_attr(b, id);
@@ -165,37 +142,38 @@ static bool weights_allow(PassContext *px, const Gain *g)
 }
 
 /* n * g + b, read by products only: named, as the gain could go if the bias did not stand behind it. */
-static void report_bias(PassContext *px, const Gain *g, const Node *add)
+static void report_bias(PassContext *px, const Gain *g, Node *add)
 {
     if (add->op != OP_add || is_kept(add))
         return;
-    Gain biased = {.scaled = (Node *)add};
-    if (!is_vector(add->inputs[add->inputs[0] == g->scaled]) || collect_products(&biased) || !biased.n ||
-        read_as_result(add))
+    Product products[MAX_TOGETHER];
+    int n;
+    if (!is_vector(add->inputs[add->inputs[0] == g->scaled]) || product_readers(add, products, &n) || !n)
         return;
     double bytes = 0;
-    for (int i = 0; i < biased.n; i++)
-        bytes += type_bytes(px, graph_model(add->graph), biased.products[i].w->type);
+    for (int i = 0; i < n; i++)
+        bytes += type_bytes(px, graph_model(add->graph), products[i].w->type);
     refuse(px, g, REMARK_COST_WORSE, add,
            SAY("the bias after the gain would need its own product with each weight, every call"), bytes);
 }
 
 static bool may_fold(PassContext *px, Gain *g)
 {
-    Node *other = collect_products(g);
+    const Node *other = product_readers(g->scaled, g->products, &g->n);
     if (!g->n) {
-        if (other && only_reader(g->scaled) == other)
-            report_bias(px, g, other);
+        Node *reader = only_reader(g->scaled);
+        if (reader)
+            report_bias(px, g, reader);
         return false;
     }
     if (is_kept(g->scaled) || is_kept(g->vector))
         return refuse(px, g, REMARK_BLOCKED_BY_USER, g->scaled, SAY("the gain or its result is kept by @keep"), 0);
-    if (other || read_as_result(g->scaled))
+    if (other == g->scaled)
+        return refuse(px, g, REMARK_MULTI_USE, NULL,
+                      SAY("`%s` is a result, so the gain stays where it is", word_of(other)), 0);
+    if (other)
         return refuse(px, g, REMARK_MULTI_USE, other,
-                      SAY("%s reads `%s` too, so the gain stays where it is",
-                          other ? arena_print(px->cx->arena, "`%s`", word_of(other)) : "the model's result",
-                          word_of(g->scaled)),
-                      0);
+                      SAY("`%s` reads `%s` too, so the gain stays where it is", word_of(other), word_of(g->scaled)), 0);
     return weights_allow(px, g);
 }
 

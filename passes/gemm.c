@@ -32,6 +32,29 @@ bool product_fits(Node *dot, Product *out)
     return false;
 }
 
+static bool reads_value(const Node *reader, const Node *value)
+{
+    for (int i = 0; i < reader->n_inputs; i++)
+        if (reader->inputs[i] == value)
+            return true;
+    return reader->body && reader->body->level != LEVEL_BODY && first_reader_in(value, reader->body);
+}
+
+const Node *product_readers(Node *value, Product out[MAX_TOGETHER], int *n)
+{
+    const Node *other = NULL;
+    *n = 0;
+    for (Node *m = value->next; m; m = m->next) {
+        if (!reads_value(m, value))
+            continue;
+        if (*n < MAX_TOGETHER && product_fits(m, &out[*n]) && out[*n].x == value)
+            ++*n;
+        else if (!other)
+            other = m;
+    }
+    return other ? other : read_as_result(value) ? value : NULL;
+}
+
 bool product_same_input(const Product *a, const Product *b)
 {
     if (a->x != b->x || a->n_over != b->n_over)

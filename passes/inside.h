@@ -84,6 +84,9 @@ typedef struct Product { /* dot(x, w) as a gemm sees it */
 } Product;
 enum { MAX_TOGETHER = 16 };                 /* weights of one gemm */
 bool product_fits(Node *dot, Product *out); /* one side is a weight, no axis is shared but the summed ones */
+/* The products that read the value as their x, in its own graph; returns the first reader that is none (`value` itself
+ * if only a result of a graph is), or NULL: all readers are among them. */
+const Node *product_readers(Node *value, Product out[MAX_TOGETHER], int *n);
 bool product_same_input(const Product *a, const Product *b);
 /* One gemm before `where` for n products of the same input; every dot is replaced by its result. */
 Node *gemm_build(PassContext *px, Node *where, const Product *products, int n);

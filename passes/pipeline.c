@@ -29,6 +29,7 @@ const PassStep pipeline[] = {
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
     {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},
+    {PASS_ID_defer_scales, "without its gain a norm is one factor a row; the epilogues come later"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},
     {PASS_ID_fuse_epilogue, "a product is the best place for what follows it"},
     {PASS_ID_fuse_map, "what no product took: norms, lookups, elementwise chains"},
