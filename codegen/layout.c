@@ -22,7 +22,10 @@ static bool times_rounded(Stride s, Extent size, int64_t round, Stride *out) {
     } else {
         if (s.n == MAX_RANK)
             return false;
-        s.size[s.n++] = (StrideFactor){size, round};
+        Extent rest = size; /* 4*B is 4 times B, so that it meets an axis of 4 and one of B */
+        if (round == 1 && __builtin_mul_overflow(s.factor, extent_content(size, &rest), &s.factor))
+            return false;
+        s.size[s.n++] = (StrideFactor){rest, round};
     }
     *out = s;
     return true;
@@ -114,7 +117,7 @@ static void product_add(Product *p, Extent e) {
     if (extent_is_const(e))
         p->base *= e.base;
     else
-        p->size[p->n++] = e;
+        p->base *= extent_content(e, &p->size[p->n++]);
 }
 
 static bool product_equal(Product a, Product b) {

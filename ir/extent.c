@@ -128,6 +128,28 @@ bool extent_div(Extent a, int64_t divisor, Extent *out)
     return true;
 }
 
+static int64_t greatest_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a < 0 ? -a : a;
+}
+
+int64_t extent_content(Extent e, Extent *rest)
+{
+    int64_t content = e.base;
+    for (int i = 0; i < e.n; i++)
+        content = greatest_divisor(content, e.factor[i]);
+    if (content == INT64_MIN || content == 0 || !extent_div(e, content < 0 ? -content : content, rest)) {
+        *rest = e;
+        return 1;
+    }
+    return content < 0 ? -content : content;
+}
+
 static int64_t saturate_add(int64_t a, int64_t b)
 {
     int64_t sum;

@@ -6,16 +6,6 @@
 
 /* ---- views and moves --------------------------------------------------------------------------------------------- */
 
-static int64_t greatest_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a < 0 ? -a : a;
-}
-
 /* A product of sizes as a number times at most one symbolic size whose factors have no common divisor: 2*H*S+4*H is 2
  * * H and S+2. */
 typedef struct Product {
@@ -28,11 +18,7 @@ static bool product_add(Product *p, Extent e)
 {
     if (extent_is_const(e))
         return checked_imul(p->number, e.base, &p->number);
-    int64_t common = e.base;
-    for (int i = 0; i < e.n; i++)
-        common = greatest_divisor(common, e.factor[i]);
-    if (!extent_div(e, common, &p->symbolic))
-        return false;
+    int64_t common = extent_content(e, &p->symbolic);
     p->n_symbolic++;
     return checked_imul(p->number, common, &p->number);
 }

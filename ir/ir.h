@@ -42,6 +42,7 @@ bool extent_sub(Extent a, Extent b, Extent *out);
 bool extent_scale(Extent a, int64_t factor, Extent *out);
 bool extent_mul(Extent a, Extent b, Extent *out);           /* false: neither side is constant, or overflow */
 bool extent_div(Extent a, int64_t divisor, Extent *out);    /* false: does not divide base and every factor */
+int64_t extent_content(Extent e, Extent *rest);             /* the number that divides all of it, > 0; e = content * rest */
 int64_t extent_low(Extent e), extent_high(Extent e);        /* bounds, saturating */
 void extent_print(Extent e, Text *out);                     /* "384", "S", "past+S", "2*S+1" */
 

@@ -19,8 +19,7 @@ static bool step_times(Step s, Extent size, Step *out)
         return !__builtin_mul_overflow(s.factor, size.base, &out->factor);
     if (s.n == MAX_RANK)
         return false;
-    out->size[out->n++] = size;
-    return true;
+    return !__builtin_mul_overflow(s.factor, extent_content(size, &out->size[out->n++]), &out->factor);
 }
 
 /* The same product: factors in any order. */

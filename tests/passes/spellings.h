@@ -25,6 +25,12 @@ enum { SPELLING_DIMS = 8 };
 static const int spelling_size[SPELLING_DIMS] = {N_SCALES, N_MASKS, N_SOFTMAXES, N_HEADS,
                                                  N_ORDERS, N_BIASES, N_KEYS, N_SOURCES};
 
+static inline int *spelling_choice(Spelling *s, int dim)
+{
+    int *all[SPELLING_DIMS] = {&s->scale, &s->mask, &s->softmax, &s->heads, &s->order, &s->bias, &s->keys, &s->source};
+    return all[dim];
+}
+
 /* Combinations that say nothing: a scale folded into a weight needs a weight, and so on. */
 static inline bool spelling_exists(Spelling s)
 {
@@ -54,6 +60,33 @@ static inline bool spelling_exists(Spelling s)
     if (s.source != FROM_INPUTS && (s.heads == HEADS_QUERIES || s.heads == HEADS_VALUES_OWN))
         return false;
     return true;
+}
+
+static inline uint64_t spelling_next(uint64_t *state)
+{
+    uint64_t x = *state += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static inline Spelling spelling_random(uint64_t *state)
+{
+    for (;;) {
+        Spelling s;
+        for (int d = 0; d < SPELLING_DIMS; d++)
+            *spelling_choice(&s, d) = (int)(spelling_next(state) % (uint64_t)spelling_size[d]);
+        if (spelling_exists(s))
+            return s;
+    }
+}
+
+/* Every row sees the first key: exp(s) / sum(exp(s)) of nothing is NaN. */
+static inline void see_first_key(HostTensor *h)
+{
+    int64_t keys = h->dims[h->rank - 1], count = host_count(h);
+    for (int64_t i = 0; h->dtype == DT_BOOL && i < count; i += keys)
+        host_set(h, i, 1);
 }
 
 /* Heads that k and v have in the checkpoint or among the inputs. */
