@@ -71,6 +71,23 @@ static bool pointer_steps(Gemm *g, const Access *a, const Axis *columns, int n_c
     return true;
 }
 
+/* An extra may also have only some of the rows' axes. */
+static bool extra_steps(Gemm *g, Group *group, const Access *a, const Axis *columns, int n_columns, Pointer *p) {
+    Stride row, column;
+    int64_t unit = 0;
+    if (access_step(a, g->rows, g->n_rows, &row))
+        return pointer_steps(g, a, columns, n_columns, p);
+    if (!access_step(a, columns, n_columns, &column) || !stride_is_const(column, &unit) || (unit != 0 && unit != 1) ||
+        !gemm_row_terms(g, group, a, p)) {
+        emit_fail(g->k->e, g->n, "`%s` does not step by 1 along the columns", a->name);
+        return false;
+    }
+    p->name = a->name;
+    p->dtype = a->dtype;
+    p->reach = (Reach)(PER_ROW | (unit ? PER_COLUMN : 0));
+    return true;
+}
+
 static Pointer *add_pointer(Group *group) {
     Pointer *p = &group->pointers[group->n_pointers++];
     *p = (Pointer){0};
@@ -116,7 +133,7 @@ static bool group_operands(Gemm *g, Group *group) {
             continue;
         Pointer *p = add_pointer(group);
         p->param = param;
-        if (!kernel_read(g->k, g->n->inputs[1 + i], &a) || !pointer_steps(g, &a, columns, n_columns, p))
+        if (!kernel_read(g->k, g->n->inputs[1 + i], &a) || !extra_steps(g, group, &a, columns, n_columns, p))
             return false;
         if (!(p->reach & PER_COLUMN) && has_any(&a, columns, n_columns) && group->columns > 1)
             p->reach = (Reach)(p->reach & PER_ROW);
@@ -136,9 +153,11 @@ static bool group_operands(Gemm *g, Group *group) {
 
 static void print_call(Gemm *g, Group *group, const char *function, const char *panel) {
     Arena *a = g->cx->arena;
-    const char **items = arena_array(a, (size_t)group->n_pointers * 2 + 1, sizeof *items);
+    const char **items = arena_array(a, (size_t)group->n_pointers * 2 + MAX_SIZES + 2, sizeof *items);
     int n = 0;
     items[n++] = "end - row";
+    if (group->counts)
+        items[n++] = "row";
     for (int i = 0; i < group->n_pointers; i++) {
         const Pointer *p = &group->pointers[i];
         Text t = text_new(a);
@@ -154,6 +173,8 @@ static void print_call(Gemm *g, Group *group, const char *function, const char *
     for (int i = 0; i < group->n_pointers; i++)
         if (group->pointers[i].step)
             items[n++] = group->pointers[i].step;
+    for (int i = 0; i < group->n_sizes; i++)
+        items[n++] = group->sizes[i];
     put_line(g->k, "%s;", gemm_joined(g->cx, function, items, n));
 }
 
@@ -277,7 +298,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
-    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "k"};
+    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "k"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
     if (!collect_axes(&g)) {

@@ -6,6 +6,8 @@
 
 typedef enum Reach { PER_NOTHING = 0, PER_ROW = 1, PER_COLUMN = 2, PER_BOTH = 3, PER_PANEL = 4 } Reach;
 
+typedef struct RowTerm { const char *turn, *size, *stride; } RowTerm;    /* row / turn % size * stride; NULL: 1, no end, 1 */
+
 typedef struct Pointer {                /* an argument of the tile */
     const Node *param;                  /* of the body; NULL: x or a result */
     const char *name, *local;           /* in the kernel, and in its tile functions */
@@ -13,8 +15,11 @@ typedef struct Pointer {                /* an argument of the tile */
     Reach reach;
     const char *row;                    /* elements from one row to the next, as C text; NULL: the same for all rows */
     const char *step;                   /* the variable that holds `row` if it is not a constant, else NULL */
+    RowTerm term[MAX_RANK];             /* an extra with only some of the row axes: its place follows from the number of the row */
+    int n_terms;
 } Pointer;
 
+enum { MAX_SIZES = 8 };
 typedef struct Group {
     const char *tile_name, *rows_name, *last_name;      /* its functions */
     const char *text;                   /* of these functions, as they are under the first group's names */
@@ -24,6 +29,9 @@ typedef struct Group {
     const Node **start;                 /* the body's `acc + bias` whose bias the accumulator starts with, or NULL */
     Pointer *pointers;                  /* x, panels, extras, results */
     int n_pointers, first_result;
+    const char *sizes[MAX_SIZES];       /* run-time sizes that the terms mention: parameters of the tile */
+    int n_sizes;
+    bool counts;                        /* some pointer has terms: the tile takes `first`, the number of its first row */
     Tile tile;
     int64_t columns, panel, panels;
 } Group;
@@ -46,5 +54,9 @@ typedef struct Gemm {
 void gemm_functions(Gemm *g, int number);                                /* the functions of group `number`, and their names */
 const char *gemm_product(Context *cx, const char *a, const char *b);     /* "a * b" */
 const char *gemm_joined(Context *cx, const char *function, const char *const *items, int n);    /* a call on one line */
+
+/* (gemm_rows.c) The terms of an extra that does not move by one stride along the rows, and the text of its place for a row. */
+bool gemm_row_terms(Gemm *g, Group *group, const Access *a, Pointer *p);
+const char *gemm_row_place(Gemm *g, const Pointer *p, const char *row);
 
 #endif

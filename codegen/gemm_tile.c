@@ -12,6 +12,8 @@ const char *gemm_product(Context *cx, const char *a, const char *b) {
 }
 
 static const char *row_address(Gemm *g, const Pointer *p) {
+    if (p->n_terms)
+        return arena_print(g->cx->arena, "%s + %s", p->local, gemm_row_place(g, p, "first + r"));
     return p->row && strcmp(p->row, "0") ? arena_print(g->cx->arena, "%s + %s", p->local, gemm_product(g->cx, "r", p->row)) : p->local;
 }
 
@@ -153,16 +155,20 @@ static void print_results(Gemm *g, Group *group) {
 
 static int pointer_items(const Gemm *g, const Group *group, const char **items, bool declare) {
     int n = 0;
+    if (group->counts)
+        items[n++] = declare ? "ptrdiff_t first" : "first";
     for (int i = 0; i < group->n_pointers; i++)
         items[n++] = declare ? param_text_as(g->k, group->pointers[i].name, group->pointers[i].local) : group->pointers[i].local;
     for (int i = 0; i < group->n_pointers; i++)
         if (group->pointers[i].step)
             items[n++] = declare ? arena_print(g->cx->arena, "ptrdiff_t %s", group->pointers[i].step) : group->pointers[i].step;
+    for (int i = 0; i < group->n_sizes; i++)
+        items[n++] = declare ? arena_print(g->cx->arena, "ptrdiff_t %s", group->sizes[i]) : group->sizes[i];
     return n;
 }
 
 static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second) {
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + 2, sizeof *items);
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 3, sizeof *items);
     int n = 0;
     if (first)
         items[n++] = first;
@@ -210,6 +216,8 @@ static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
     Kernel *k = g->k;
     Text head = text_new(g->cx->arena);
     text_add(&head, rows == 1 ? "for (; rows; rows--" : "for (; rows >= %d; rows -= %d", rows, rows);
+    if (group->counts)
+        text_add(&head, rows == 1 ? ", first++" : ", first += %d", rows);
     for (int i = 0; i < group->n_pointers; i++) {
         const Pointer *p = &group->pointers[i];
         const char *row = p->row;
@@ -217,7 +225,7 @@ static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
             text_add(&head, ", %s += %s", p->local, rows == 1 ? row : gemm_product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
     }
     put_line(k, "%s)", head.data);
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + 2, sizeof *items);
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 3, sizeof *items);
     int n = 0;
     items[n++] = arena_print(g->cx->arena, "%d", rows);
     if (has_tail(group))
@@ -246,8 +254,12 @@ static void print_rows(Gemm *g, Group *group, const char *name, int most, int64_
 /* Several groups may share their tile functions, which then speak of w, b and y; one group keeps the model's words. */
 static void name_locals(Gemm *g, Group *group, bool several) {
     Scope s = g->k->names;
-    if (several)
+    if (several) {
         s = scope_new(g->cx);
+        scope_name(&s, "first");
+        for (int i = 0; i < group->n_sizes; i++)
+            scope_name(&s, group->sizes[i]);
+    }
     for (int i = 0; i < group->n_pointers; i++) {
         Pointer *p = &group->pointers[i];
         const char *role = !i ? p->name : p->reach == PER_PANEL ? "w" : i >= group->first_result ? "y" : "b";

@@ -52,13 +52,10 @@ static bool is_summed(const Scaled *s, const Product *p)
     return false;
 }
 
-/* The factor has all rows of the product or none, and the product its axes in the order of a gemm: the epilogue takes
- * the factor in. */
+/* The product has its axes in the order of a gemm: the epilogue takes the factor in. */
 static bool suits_epilogue(const Scaled *s, const Product *p)
 {
-    int rows = s->x->type->rank - p->n_over, at = 0;
-    if (s->r->type->rank != 0 && s->r->type->rank != rows)
-        return false;
+    int at = 0;
     for (int i = 0; i < s->x->type->rank; i++) {
         const char *name = s->x->type->axis[i].name;
         if (!attr_has_name(p->dot, ATTR_over, name) && p->dot->type->axis[at++].name != name)
@@ -75,7 +72,7 @@ static bool products_allow(PassContext *px, const Scaled *s)
             return refuse(px, s, REMARK_BLOCKED_BY_USER, p->dot, SAY("`%s` is kept by @keep", word_of(p->dot)));
         if (!suits_epilogue(s, p))
             return refuse(px, s, REMARK_AXIS_MISMATCH, p->dot,
-                          SAY("`%s` is not one factor for each row of `%s`", word_of(s->r), word_of(p->dot)));
+                          SAY("`%s` has its axes in another order", word_of(p->dot)));
     }
     return true;
 }

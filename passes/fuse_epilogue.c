@@ -67,31 +67,17 @@ static void drop_result(Epilogue *e, int from)
 
 /* ---- operands ---------------------------------------------------------------------------------------------------- */
 
-/* The axes first .. first + n of `acc`, in any order. */
-static bool spans(const Type *t, const Type *acc, int first, int n)
-{
-    if (t->rank != n)
-        return false;
-    for (int i = first; i < first + n; i++) {
-        int at = type_find(t, acc->axis[i].name);
-        if (at < 0 || !extent_equal(t->axis[at].size, acc->axis[i].size))
-            return false;
-    }
-    return true;
-}
-
-static int row_axes(const Epilogue *e)
-{
-    return e->gemm->inputs[0]->type->rank - node_attr(e->gemm, ATTR_over)->names.count;
-}
-
+/* Any of the rows' axes, and all of the columns' or none, in any order. */
 static bool fits_operand(const Epilogue *e, const Node *o, const Type *acc)
 {
-    int rows = row_axes(e);
+    int rows = e->gemm->inputs[0]->type->rank - node_attr(e->gemm, ATTR_over)->names.count, columns = 0;
     if (is_inline_leaf(o))
         return o->type->rank == 0;
-    return o->type->rank == 0 || spans(o->type, acc, 0, acc->rank) || spans(o->type, acc, rows, acc->rank - rows) ||
-           spans(o->type, acc, 0, rows);
+    if (!axes_within(o->type, acc))
+        return false;
+    for (int i = rows; i < acc->rank; i++)
+        columns += type_find(o->type, acc->axis[i].name) >= 0;
+    return columns == 0 || columns == acc->rank - rows;
 }
 
 static bool is_movable_leaf(const Node *o)
@@ -189,7 +175,7 @@ static bool may_absorb(Epilogue *e, Node *value, Node *n, int index)
                           SAY("`%s` is read elsewhere too, or has other columns", word_of(o)));
         if (!fits_operand(e, o, acc))
             return refuse(e, REMARK_AXIS_MISMATCH, value, o,
-                          SAY("`%s` is neither the product's rows nor its columns", word_of(o)));
+                          SAY("`%s` has some of the product's column axes only", word_of(o)));
         here &= available(e, o);
     }
     if (here)

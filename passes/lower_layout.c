@@ -2,7 +2,7 @@
  *
  *     a view that needs two steps for one axis    copy of what it looks at
  *     gemm: x                                     the summed axes packed and last, the rows one step apart
- *     gemm: extras                                columns neighbours, rows one step apart
+ *     gemm: extras                                columns neighbours, rows one step apart if it has all their axes
  *     attend: q, v                                the head axis, or the values' own, neighbours
  *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
  *
@@ -44,12 +44,24 @@ static bool fits_as_rows(const Node *x, int n_over)
     return layout_of(x, &l) && layout_is_unit(&l, x->type, rows, n_over) && layout_collapses(&l, x->type, 0, rows);
 }
 
-static int shared_rows(const Node *extra, const Node *x, int n_over)
+/* Rows one step apart, or only some of their axes; columns neighbours, which are the last axes then. */
+static bool fits_as_extra(const Node *extra, const Node *x, int n_over)
 {
-    int rows = x->type->rank - n_over, shared = 0;
-    while (shared < rows && shared < extra->type->rank && extra->type->axis[shared].name == x->type->axis[shared].name)
-        shared++;
-    return shared;
+    Layout l;
+    int rows = x->type->rank - n_over, own = 0, position = -1;
+    if (!layout_of(extra, &l))
+        return false;
+    for (int i = 0; i < rows; i++) {
+        int at = type_find(extra->type, x->type->axis[i].name);
+        if (at < 0)
+            continue;
+        if (at < position)
+            return false;
+        position = at;
+        own++;
+    }
+    return (own < rows || layout_collapses(&l, extra->type, 0, rows)) &&
+           layout_is_unit(&l, extra->type, own, extra->type->rank - own);
 }
 
 static void settle_gemm(PassContext *px, Node *gemm)
@@ -57,15 +69,9 @@ static void settle_gemm(PassContext *px, Node *gemm)
     int n_over = node_attr(gemm, ATTR_over)->names.count;
     if (!fits_as_rows(gemm->inputs[0], n_over))
         copy_input(px, gemm, 0, "a gemm reads its rows packed");
-    for (int i = (int)attr_int(gemm, ATTR_weights, 1) + 1; i < gemm->n_inputs; i++) {
-        const Node *extra = gemm->inputs[i];
-        Layout l;
-        int rows = shared_rows(extra, gemm->inputs[0], n_over), columns = extra->type->rank - rows;
-        bool fits = layout_of(extra, &l) && layout_collapses(&l, extra->type, 0, rows) &&
-                    layout_is_unit(&l, extra->type, rows, columns);
-        if (!fits)
+    for (int i = (int)attr_int(gemm, ATTR_weights, 1) + 1; i < gemm->n_inputs; i++)
+        if (!fits_as_extra(gemm->inputs[i], gemm->inputs[0], n_over))
             copy_input(px, gemm, i, "its columns have to be neighbours");
-    }
 }
 
 /* ---- attend ------------------------------------------------------------------------------------------------------ */

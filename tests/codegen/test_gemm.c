@@ -112,6 +112,28 @@ static const char gains[] =
     "  z     = dot x, e over=H : f32[B, S, K, E]\n"
     "  return y0 = y0, y1 = y1, z = z\n";
 
+/* Extras with only some of the row axes, in two groups; a mask; a slice whose rows do not lie one step apart for the rest of the rows. */
+static const char parts[] =
+    "kernels Parts(x: f32[B, S, M, D], place: f32[S, F], batch: f32[B], inner: f32[S, M], outer: f32[B, M, F], keep: bool[M], last: f32[M, E])\n"
+    "  dims    B = 1..4  S = 1..64  M = 3  D = 9  F = 20  E = 7\n"
+    "  w     = weight key=\"w\" : f32[F, D]\n"
+    "  e     = weight key=\"e\" : f32[E, D]\n"
+    "  s     = slice place axis=S start=S-1 : f32[F]\n"
+    "  y     = gemm x, w, e, place, batch, inner, outer, keep, last, s over=D weights=2 (a, c, p, b, i, o, k, l, t) {\n"
+    "    a1 = add a, p : f32[B, S, M, F]\n"
+    "    a2 = mul a1, b : f32[B, S, M, F]\n"
+    "    a3 = add a2, o : f32[B, S, M, F]\n"
+    "    zero = const value=0 : f32\n"
+    "    a4 = where k, a3, zero : f32[B, S, M, F]\n"
+    "    a5 = sub a4, t : f32[B, S, M, F]\n"
+    "    c1 = mul c, i : f32[B, S, M, E]\n"
+    "    c2 = add c1, l : f32[B, S, M, E]\n"
+    "    return a5, c2\n"
+    "  }\n"
+    "  y0    = get y index=0 : f32[B, S, M, F]\n"
+    "  y1    = get y index=1 : f32[B, S, M, E]\n"
+    "  return y0 = y0, y1 = y1\n";
+
 static void both_sizes(const char *text, const Target *target) {
     Trial t;
     trial_open(&t, target);
@@ -129,6 +151,7 @@ START_TEST(test_several) {
             both_sizes(swiglu, &targets[i]);
             both_sizes(vector, &targets[i]);
             both_sizes(gains, &targets[i]);
+            both_sizes(parts, &targets[i]);
         }
 }
 END_TEST
