@@ -173,8 +173,10 @@ void match_build(Match *m)
     attr_set_name(cx, attend, ATTR_keys, m->keys);
     if (m->scale != 1)
         attr_set_float(cx, attend, ATTR_scale, m->scale);
-    if (is_kept(m->out))
+    if (is_kept(m->out)) {
         attr_set_bool(cx, attend, ATTR_keep, true);
+        attr_set_bool(cx, m->out, ATTR_keep, false); /* it may go */
+    }
     Type s = {.dtype = DT_F32};
     for (int i = 0; i < q->type->rank; i++)
         if (q->type->axis[i].name != m->head)

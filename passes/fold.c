@@ -248,7 +248,7 @@ static void move_out(Node *n, Node *repeat)
 static void remark_moved(PassContext *px, const Node *n, const Node *repeat)
 {
     bool view = op_info[n->op].class == CLASS_VIEW;
-    if (view || n->type->dtype != DT_F32 || !first_reader_in(n, repeat->body))
+    if (view || n->type->dtype != DT_F32 || !is_read_in(n, repeat->body))
         return;
     Remark *r =
         remark(px, REMARK_PASSED, REMARK_FOLDED, n, "does not depend on the layer: computed once instead of %lld times",

@@ -102,7 +102,7 @@ static bool can_sink(const Epilogue *e, const Node *consumer)
         if (!n->body || n->body->level == LEVEL_BODY)
             continue;
         for (Node *get = e->gemm; get; get = get->next)
-            if (result_of(e, get) >= 0 && first_reader_in(get, n->body))
+            if (result_of(e, get) >= 0 && is_read_in(get, n->body))
                 return false;
     }
     return true;

@@ -24,7 +24,7 @@ Node *make_transposed(PassContext *px, Node *where, Node *n, const Type *order);
 void add_input(PassContext *px, Node *n, Node *input);
 const char *word_of(const Node *n); /* what to call it in a sentence */
 
-/* "q.0", "k.0", "v" -> "q_k_v"; the first word alone if that would be long. */
+/* "q.0", "k.0", "v" -> "q_k_v"; "q_and_2" if that would be long: "q" is the name of the first value. */
 const char *joined_name(PassContext *px, Node *const *nodes, int n);
 
 /* ---- asking (util.c) --------------------------------------------------------------------------------------------- */
@@ -39,6 +39,7 @@ bool read_as_result(const Node *n);
 bool stands_before(const Node *a, const Node *b); /* in the same graph; false if a == b */
 /* The first node of g that reads n, itself or in its body; NULL: none. */
 Node *first_reader_in(const Node *n, const Graph *g);
+bool is_read_in(const Node *n, const Graph *g); /* by a node of g or of a repeat in it, or as what a round leaves */
 bool axes_within(const Type *part, const Type *whole); /* every axis of `part` is one of `whole` */
 Node *below_transposes(Node *n);
 bool depends_on_layer(const Node *n); /* index, carry, state, weights with {i}, kernels with state, or inputs that do */

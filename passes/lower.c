@@ -43,6 +43,8 @@ static void softmax_last(PassContext *px, Node *n)
     order.axis[order.rank++] = t->axis[at];
     Node *x = make_transposed(px, n, n->inputs[0], type_new(px->cx, order.dtype, order.rank, order.axis));
     Node *r = make_over(px, n, OP_softmax, NULL, 1, &x, &axis, 1, n);
+    if (is_kept(n))
+        attr_set_bool(px->cx, r, ATTR_keep, true);
     replace(n, make_transposed(px, n, r, t));
 }
 
@@ -60,6 +62,7 @@ static void split_reduction(PassContext *px, Node *n)
             rest[n_rest++] = over->names.items[i];
     Node *rows = make_over(px, n, n->op, NULL, 1, n->inputs, &last, 1, n),
          *whole = make_over(px, n, n->op, NULL, 1, &rows, rest, n_rest, n);
+    rows->name = name_of(px->cx->names, "rows"); /* the whole has the model's name */
     if (is_kept(n))
         attr_set_bool(px->cx, whole, ATTR_keep, true);
     replace(n, whole);
@@ -127,7 +130,7 @@ static void store_leaf(PassContext *px, Node *leaf)
         }
     bool outside = read_as_result(leaf);
     for (Node *r = leaf->next; r && !outside; r = r->next)
-        outside = r->body && r->body->level != LEVEL_BODY && first_reader_in(leaf, r->body);
+        outside = r->body && r->body->level != LEVEL_BODY && is_read_in(leaf, r->body);
     if (!outside)
         return;
     if (!stored)

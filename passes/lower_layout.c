@@ -146,7 +146,7 @@ static bool read_as_keys_only(const Node *n, const char *keys, const char *head,
     if (read_as_result(n))
         return false;
     for (Node *r = n->next; r; r = r->next) {
-        if (r->body && r->body->level != LEVEL_BODY && first_reader_in(n, r->body))
+        if (r->body && r->body->level != LEVEL_BODY && is_read_in(n, r->body))
             return false;
         for (int i = 0; i < r->n_inputs; i++) {
             if (r->inputs[i] != n)

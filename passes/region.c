@@ -220,7 +220,7 @@ static int outside_readers(const Group *g, const Node *n)
                     return 2;
                 found = 1;
             }
-        if (r->body && r->body->level != LEVEL_BODY && first_reader_in(n, r->body)) {
+        if (r->body && r->body->level != LEVEL_BODY && is_read_in(n, r->body)) {
             if (!after)
                 return 2;
             found = 1;
@@ -261,7 +261,7 @@ static bool take_siblings(Group *g, const Node *n)
     if (read_as_result(n))
         return false;
     for (Node *r = n->next; r; r = r->next) {
-        bool reads = r->body && r->body->level != LEVEL_BODY && first_reader_in(n, r->body);
+        bool reads = r->body && r->body->level != LEVEL_BODY && is_read_in(n, r->body);
         if (reads)
             return false;
         for (int i = 0; i < r->n_inputs && !reads; i++)
@@ -327,8 +327,10 @@ Node *group_build(Group *g)
     kernel_finish(px, kernel);
     for (int r = 0; r < g->n_results; r++) {
         Node *old = g->results[r], *value = g->n_results == 1 ? kernel : make_get(px, g->root, kernel, r, old);
-        if (is_kept(old))
+        if (is_kept(old)) {
             attr_set_bool(px->cx, value, ATTR_keep, true);
+            attr_set_bool(px->cx, old, ATTR_keep, false); /* it may go */
+        }
         node_replace(old, make_transposed(px, g->root, value, old->type));
     }
     return kernel;

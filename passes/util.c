@@ -90,7 +90,11 @@ const char *joined_name(PassContext *px, Node *const *nodes, int n)
         bool numbered = end && end[1] && strspn(end + 1, "0123456789") == strlen(end + 1);
         text_add(&name, "%s%.*s", j ? "_" : "", numbered ? (int)(end - word) : (int)strlen(word), word);
     }
-    return name.length && name.length <= 24 ? name_of(px->cx->names, name.data) : nodes[0]->name;
+    if (!name.length || name.length > 24) {
+        name = text_new(px->cx->arena);
+        text_add(&name, "%s_and_%d", word_of(nodes[0]), n - 1);
+    }
+    return name_of(px->cx->names, name.data);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
@@ -155,6 +159,11 @@ bool read_as_result(const Node *n)
         if (n->graph->results[i].value == n)
             return true;
     return false;
+}
+
+bool is_read_in(const Node *n, const Graph *g)
+{
+    return reads_inside(g, n) > 0;
 }
 
 Node *first_reader_in(const Node *n, const Graph *g)

@@ -244,11 +244,8 @@ static bool only_sliced(const Node *source, const char *axis)
     if (read_as_result(source) || is_kept(source))
         return false;
     for (Node *m = source->next; m; m = m->next) {
-        if (m->body)
-            for (Node *k = m->body->first; k; k = k->next)
-                for (int i = 0; i < k->n_inputs; i++)
-                    if (k->inputs[i] == source)
-                        return false;
+        if (m->body && is_read_in(source, m->body))
+            return false;
         for (int i = 0; i < m->n_inputs; i++) {
             if (m->inputs[i] != source)
                 continue;
