@@ -220,7 +220,7 @@ START_TEST(test_random)
         options.off[seed % PASS_COUNT] = true;
         ck_assert_msg(passes_run(&f.cx, g->model, &options, &f.remarks, NULL), "seed %llu: %s",
                       (unsigned long long)seed, fixture_said(&f));
-        int64_t sizes[] = {2, 33};
+        int64_t sizes[] = {2, 33, 7};
         gen_inputs(g, sizes[0], sizes[1]);
         check_plan(&f, g->model, sizes, arena_print(&f.arena, "seed %llu", (unsigned long long)seed));
         fixture_close(&f);
