@@ -273,7 +273,7 @@ static inline void step_norm(Gen *g)
     if (gen_one_in(g, 2))
         y = gen_either(g, OP_add, y, gen_weight(g, 1, &d, 1));
     gen_push(g, y, 6);
-    if (gen_one_in(g, 2) || a.node->type->rank > 4)
+    if (gen_one_in(g, 4) || a.node->type->rank > 4 || !gen_last_const(y->type))
         return;
     Axis out = gen_new_axis(g, y->type); /* and the product that mostly follows */
     gen_push(g, gen_linear(g, y, 1, &out), 18);
