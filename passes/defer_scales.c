@@ -96,7 +96,7 @@ static bool read_elsewhere(const Scaled *s, const bool *before_r)
     if (is_kept(s->x) || read_as_result(s->x))
         return true;
     for (const Node *m = s->x->next; m; m = m->next) {
-        bool inside = m->body && m->body->level != LEVEL_BODY && first_reader_in(s->x, m->body), reads = inside;
+        bool inside = m->body && m->body->level != LEVEL_BODY && is_read_in(s->x, m->body), reads = inside;
         for (int i = 0; i < m->n_inputs; i++)
             reads |= m->inputs[i] == s->x;
         if (inside || (reads && m != s->value && !before_r[m->id]))

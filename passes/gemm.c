@@ -37,7 +37,7 @@ static bool reads_value(const Node *reader, const Node *value)
     for (int i = 0; i < reader->n_inputs; i++)
         if (reader->inputs[i] == value)
             return true;
-    return reader->body && reader->body->level != LEVEL_BODY && first_reader_in(value, reader->body);
+    return reader->body && reader->body->level != LEVEL_BODY && is_read_in(value, reader->body);
 }
 
 const Node *product_readers(Node *value, Product out[MAX_TOGETHER], int *n)

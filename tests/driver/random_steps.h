@@ -273,10 +273,31 @@ static inline void step_norm(Gen *g)
     if (gen_one_in(g, 2))
         y = gen_either(g, OP_add, y, gen_weight(g, 1, &d, 1));
     gen_push(g, y, 6);
-    if (gen_one_in(g, 4) || a.node->type->rank > 4 || !gen_last_const(y->type))
+}
+
+/* x scaled row by row, with a gain or without, for products that are all that read it; and x again. */
+static inline void step_scaled_products(Gen *g)
+{
+    GenValue a = gen_pick(g);
+    const Type *t = a.node->type;
+    if (!gen_last_const(t) || t->rank < 2 || t->rank > 4)
         return;
-    Axis out = gen_new_axis(g, y->type); /* and the product that mostly follows */
-    gen_push(g, gen_linear(g, y, 1, &out), 18);
+    Axis d = gen_last(t);
+    Node *mean = gen_reduce(g, OP_mean, gen_op2(g, OP_mul, a.node, a.node), d.name);
+    Node *y = gen_op2(g, OP_mul, a.node, gen_op1(g, OP_rsqrt, gen_op2(g, OP_add, mean, gen_const(g, 1e-3))));
+    Node *gain = gen_weight(g, 1, &d, 1);
+    if (gen_one_in(g, 3))
+        gain = gen_either(g, OP_add, gain, gen_const(g, 1));
+    if (gen_one_in(g, 2))
+        y = gen_op2(g, OP_mul, y, gain);
+    for (int i = 1 + gen_below(g, 3); i > 0; i--) {
+        Axis out = gen_new_axis(g, t);
+        gen_push(g, gen_linear(g, y, 1, &out), 18);
+    }
+    if (gen_one_in(g, 6))
+        gen_push(g, y, 6);
+    if (gen_one_in(g, 2))
+        gen_push(g, gen_op1(g, OP_tanh, a.node), 1);
 }
 
 static inline void step_softmax(Gen *g)
