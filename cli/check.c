@@ -8,7 +8,8 @@ static const char doc[] =
     "  attar check models/llama.attar --weights DIR\n"
     "  attar check models/llama.attar --config config.json        types and axes alone";
 
-static const struct argp_child groups[] = {{&model_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
+static const struct argp_child groups[] = {
+    {&model_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
 static const struct argp argp = {NULL, options_only, "MODEL", doc, groups, NULL, NULL};
 
 static int count_nodes(const Graph *g)

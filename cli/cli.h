@@ -31,6 +31,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(generate, "continue a text, token by token") \
     X(check, "types, axes and every weight against the checkpoint; no code") \
     X(ir, "the model as IR, after any pass") \
+    X(opt, "some passes on IR text") \
     X(emit, "the C that the model becomes") \
     X(report, "what was fused, what was not, and why") \
     X(diff, "machine code against the float64 interpreter, value by value") \
@@ -60,13 +61,15 @@ typedef struct Options {
     NamedFile inputs[MAX_NAMED]; int n_inputs;
     uint64_t seed;
     bool json_errors, json;
+    const char *remarks;                /* --remarks FILE: every decision as JSON Lines; NULL: none */
+    bool remark_summary;                /* -R */
     enum { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER } colour;
     int groups;                         /* of options that the verb's parser has */
 } Options;
 
 /* Groups of options for argp; their input is an Options. */
 extern const struct argp model_group;   /* MODEL --weights --config --allow-extra */
-extern const struct argp build_group;   /* --pass --target --clang --no-cache --cache-dir */
+extern const struct argp build_group;   /* --pass --remarks -R --target --clang --no-cache --cache-dir */
 extern const struct argp threads_group; /* --threads */
 extern const struct argp dims_group;    /* --dim */
 extern const struct argp inputs_group;  /* --input --seed */
@@ -84,6 +87,7 @@ error_t options_only(int key, char *arg, struct argp_state *state);
 int64_t options_integer(struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high);
 double options_real(struct argp_state *state, const char *option, const char *text, double low, double high);
 void options_pass(struct argp_state *state, const char *name, PassId *out);
+void options_turn_pass(struct argp_state *state, Options *o, char *text);       /* NAME=off or NAME=on */
 NamedFile options_named_file(struct argp_state *state, const char *option, char *text);
 
 /* ---- one command's work (tool.c) --------------------------------------------------------------------------------- */
@@ -114,6 +118,25 @@ int tool_threads(const Options *o);
 /* "1,234", "2.4 M", "4.8 MB" for people. */
 const char *tool_count(Arena *a, double count);
 const char *tool_bytes(Arena *a, double bytes);
+
+/* ---- decisions (remarks.c) --------------------------------------------------------------------------------------- */
+
+typedef struct Decisions {              /* of one pass; the sizes behind bytes are those of --dim, others the usual ones */
+    const PassInfo *pass;
+    const char *noun;                   /* "attention" for fuse-attention */
+    bool folded;
+    int64_t done, refused;              /* layers counted */
+    double bytes;                       /* of traffic saved */
+    const char *what;                   /* what it says, the largest saving first: "add, gelu; add on the accumulators" */
+} Decisions;
+
+/* Passes that made something or were refused, the one that saves most first. */
+int remarks_decisions(Tool *t, Decisions **out);
+Account remarks_account(Tool *t, int64_t *sizes /* room for c->kernels' symbols */);
+const char *remarks_inexact(Tool *t);   /* names of the passes that approximated something, or NULL */
+void remarks_json(Tool *t, Text *out);  /* one JSON object a line: remarks, stored values, a summary */
+bool remarks_save(Tool *t);             /* as --remarks asks */
+void remarks_summary(Tool *t);          /* as -R asks: at most 12 lines on stderr */
 
 /* ---- tensors (tensors.c) ----------------------------------------------------------------------------------------- */
 

@@ -44,8 +44,8 @@ static bool explain_remark(const char *code)
 {
     for (int i = 0; i < REMARK_CODE_COUNT; i++)
         if (!strcasecmp(remark_code_name((RemarkCode)i), code)) {
-            printf("%s: %s\n\nOne of the reasons in `attar report`: every decision of a pass has exactly one.\n",
-                   remark_code_name((RemarkCode)i), remark_code_sentence((RemarkCode)i));
+            printf("%s: %s\n\n%s\n", remark_code_name((RemarkCode)i), remark_code_sentence((RemarkCode)i),
+                   remark_code_page((RemarkCode)i));
             return true;
         }
     return false;

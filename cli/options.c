@@ -67,7 +67,7 @@ void options_pass(struct argp_state *state, const char *name, PassId *out)
                    near ? ", did you mean `" : "", near ? near : "", near ? "`?" : "");
 }
 
-static void turn_pass(struct argp_state *state, Options *o, char *text)
+void options_turn_pass(struct argp_state *state, Options *o, char *text)
 {
     char *equals = strchr(text, '=');
     bool off = equals && !strcmp(equals + 1, "off");
@@ -106,6 +106,7 @@ enum {
     KEY_CONFIG = 1000,
     KEY_EXTRA,
     KEY_PASS,
+    KEY_REMARKS,
     KEY_TARGET,
     KEY_CLANG,
     KEY_NO_CACHE,
@@ -143,7 +144,9 @@ static error_t parse_build(int key, char *arg, struct argp_state *state)
 {
     Options *o = state->input;
     switch (key) {
-    case KEY_PASS: turn_pass(state, o, arg); return 0;
+    case KEY_PASS: options_turn_pass(state, o, arg); return 0;
+    case KEY_REMARKS: o->remarks = arg; return 0;
+    case 'R': o->remark_summary = true; return 0;
     case KEY_TARGET: o->compile.target = arg; return 0;
     case KEY_CLANG: o->compile.jit.clang = arg; return 0;
     case KEY_NO_CACHE: o->compile.jit.no_cache = true; return 0;
@@ -201,6 +204,8 @@ static const struct argp_option model_options[] = {
 };
 static const struct argp_option build_options[] = {
     {"pass", KEY_PASS, "NAME=off", 0, "leave out one pass; `attar passes` lists them", 0},
+    {"remarks", KEY_REMARKS, "FILE", 0, "write every decision of the passes to this file, one JSON object a line", 0},
+    {"remark-summary", 'R', 0, 0, "say on stderr in a few lines what was fused and what was not", 0},
     {"target", KEY_TARGET, "NAME", 0, "emit for this kind of processor instead of this machine's", 0},
     {"clang", KEY_CLANG, "PATH", 0, "the compiler to use (19 or later)", 0},
     {"no-cache", KEY_NO_CACHE, 0, 0, "neither read nor write compiled objects on disk", 0},

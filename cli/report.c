@@ -1,26 +1,40 @@
-/* attar report: every decision of the passes, one line each. */
+/* attar report: what the passes made of a model and why, on one screen. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
-static const char doc[] = "Says what was fused, what was not, and why.\n\n"
-                          "  attar report models/bert.attar --weights DIR\n"
-                          "  attar report models/bert.attar --weights DIR --json        one record a line\n\n"
-                          "`attar explain CODE` tells more about a reason.";
+typedef struct ReportOptions {
+    Options o;
+    bool all;
+} ReportOptions;
 
-static const struct argp_option options[] = {{"json", 'j', 0, 0, "one JSON object a line", 0}, {0}};
+static const char doc[] = "Says what was fused, what was not, and why; which values still go through memory.\n\n"
+                          "  attar report models/bert.attar --weights DIR\n"
+                          "  attar report models/bert.attar --weights DIR --dim S=512\n"
+                          "  attar report models/bert.attar --config FILE           without weights\n"
+                          "  attar report models/bert.attar --weights DIR --all     every decision on a line\n"
+                          "  attar report models/bert.attar --weights DIR --json    the same for programs\n\n"
+                          "`attar explain CODE` tells more about a reason; `attar ir MODEL --after PASS --diff` shows a rewrite.";
+
+enum { KEY_ALL = 2000 };
+
+static const struct argp_option options[] = {
+    {"json", 'j', 0, 0, "one JSON object a line: every decision, every stored value, a summary", 0},
+    {"all", KEY_ALL, 0, 0, "every decision on a line of its own", 0},
+    {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    Options *o = state->input;
+    ReportOptions *r = state->input;
     (void)arg;
-    if (key == ARGP_KEY_INIT)
-        options_to_groups(state, o);
-    else if (key == 'j')
-        o->json = true;
-    else
-        return ARGP_ERR_UNKNOWN;
-    return 0;
+    switch (key) {
+    case ARGP_KEY_INIT: options_to_groups(state, &r->o); return 0;
+    case 'j': r->o.json = true; return 0;
+    case KEY_ALL: r->all = true; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
 }
 
 static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
@@ -30,51 +44,273 @@ static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
                                            {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
-enum { USUAL_LENGTH = 128 };
+enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 3, WIDEST = 66 };
 
-static bool print_header(Tool *t)
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
+
+typedef struct Report {
+    Tool *t;
+    Arena *a;
+    Account account;
+    int lines;
+} Report;
+
+static Text begin_line(Report *r, const char *label, const char *noun)
+{
+    Text line = text_new(r->a);
+    text_add(&line, "%s", label);
+    text_pad(&line, 12);
+    text_add(&line, "%s", noun);
+    text_pad(&line, 26);
+    return line;
+}
+
+static void end_line(Report *r, const Text *line)
+{
+    printf("%s\n", line->data);
+    r->lines++;
+}
+
+/* At most `width` bytes of the text, cut at a character's start. */
+static void put_cut(Text *out, const char *text, size_t width)
+{
+    size_t length = strlen(text);
+    if (length <= width) {
+        text_add(out, "%s", text);
+        return;
+    }
+    for (length = width - 3; length && ((unsigned char)text[length] & 0xc0) == 0x80;)
+        length--;
+    text_add(out, "%.*s...", (int)length, text);
+}
+
+static void put_place(Text *out, Span at)
+{
+    if (!at.source)
+        return;
+    LineColumn where = span_start(at);
+    const char *slash = strrchr(at.source->path, '/');
+    text_add(out, "  %s:%d:%d", slash ? slash + 1 : at.source->path, where.line, where.column);
+}
+
+static const char *signed_bytes(Report *r, double bytes)
+{
+    return arena_print(r->a, "%s%s", bytes < 0 ? "-" : "+", tool_bytes(r->a, bytes < 0 ? -bytes : bytes));
+}
+
+static void print_head(Report *r, const int64_t *sizes)
+{
+    Compilation *c = &r->t->c;
+    const Account *a = &r->account;
+    Text line = text_new(r->a);
+    text_add(&line, "%s%s%s", tool_paint(r->t, "\033[1m"), c->kernels->name, tool_paint(r->t, "\033[0m"));
+    for (int i = 0; i < c->kernels->n_symbols; i++)
+        text_add(&line, "   %s=%lld", c->kernels->symbols[i]->name, (long long)sizes[i]);
+    text_add(&line, "   %.3g GFLOP   weights %s   arena %s   traffic %s -> %s   %d kernels\n", 1e-9 * a->after.flops,
+             tool_bytes(r->a, (double)c->emitted.plan.weight_bytes), tool_bytes(r->a, (double)a->arena),
+             tool_bytes(r->a, a->before.bytes_read + a->before.bytes_written),
+             tool_bytes(r->a, a->after.bytes_read + a->after.bytes_written), c->emitted.n_kernels);
+    end_line(r, &line);
+    r->lines++;
+}
+
+/* ---- what was done ----------------------------------------------------------------------------------------------- */
+
+static void print_decisions(Report *r)
+{
+    Decisions *list;
+    int count = remarks_decisions(r->t, &list), shown = 0, rest = 0;
+    for (int i = 0; i < count; i++) {
+        const Decisions *d = &list[i];
+        if (!d->done || shown == MOST_KINDS) {
+            rest += d->done > 0;
+            continue;
+        }
+        shown++;
+        const char *label = d->folded ? "folded" : !strncmp(d->pass->name, "fuse-", 5) ? "fused" : "rewritten";
+        Text line = begin_line(r, label, d->noun);
+        text_add(&line, "%lld of %lld", (long long)d->done, (long long)(d->done + d->refused));
+        text_pad(&line, 37);
+        text_add(&line, " ");
+        put_cut(&line, d->what, WIDEST);
+        text_pad(&line, d->bytes != 0 ? 38 + WIDEST + 2 : 0);
+        if (d->bytes != 0)
+            text_add(&line, "%s", signed_bytes(r, -d->bytes));
+        end_line(r, &line);
+    }
+    if (rest) {
+        Text line = begin_line(r, "", arena_print(r->a, "and %d more kinds: --all shows them", rest));
+        end_line(r, &line);
+    }
+}
+
+/* ---- what was not ------------------------------------------------------------------------------------------------ */
+
+static double at_stake(const Remark *r)
+{
+    double bytes = (r->bytes_before - r->bytes_after) * (double)r->times;
+    return bytes < 0 ? -bytes : bytes;
+}
+
+static int by_stake(const void *a, const void *b)
+{
+    const Remark *x = *(const Remark *const *)a, *y = *(const Remark *const *)b;
+    if (at_stake(x) != at_stake(y))
+        return at_stake(x) < at_stake(y) ? 1 : -1;
+    return x < y ? -1 : 1;
+}
+
+static void print_missed_line(Report *r, const Remark *m)
+{
+    const char *noun = strncmp(m->pass, "fuse-", 5) ? m->pass : m->pass + 5;
+    Text line = begin_line(r, m->kind == REMARK_MISSED ? "not fused" : "copied", noun);
+    if (m->times > 1)
+        text_add(&line, "%lldx ", (long long)m->times);
+    put_cut(&line, m->op, 24);
+    text_pad(&line, 37);
+    text_add(&line, " ");
+    put_cut(&line, m->why, WIDEST);
+    text_pad(&line, 38 + WIDEST + 2);
+    if (at_stake(m) > 0)
+        text_add(&line, "%s  ", signed_bytes(r, (m->bytes_after - m->bytes_before) * (double)m->times));
+    text_add(&line, "%s", remark_code_name(m->code));
+    put_place(&line, m->at);
+    end_line(r, &line);
+}
+
+/* Refusals and copies. What plan-memory has to say stands in the lines about memory. */
+static void print_missed(Report *r)
+{
+    const Remarks *all = &r->t->c.remarks;
+    const Remark **list = arena_array(r->a, all->count + 1, sizeof *list);
+    int count = 0;
+    for (size_t i = 0; i < all->count; i++)
+        if (all->items[i].kind != REMARK_PASSED && strcmp(all->items[i].pass, pass_info[PASS_ID_plan_memory].name))
+            list[count++] = &all->items[i];
+    qsort(list, (size_t)count, sizeof *list, by_stake);
+    int shown = count <= MOST_MISSED ? count : MOST_MISSED - 1;
+    for (int i = 0; i < shown; i++)
+        print_missed_line(r, list[i]);
+    if (shown < count) {
+        Text line = begin_line(r, "", arena_print(r->a, "and %d more: --all shows them", count - shown));
+        end_line(r, &line);
+    }
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+static void print_stored_line(Report *r, const Stored *s)
+{
+    Text line = begin_line(r, "stored", ""), type = text_new(r->a);
+    put_cut(&line, s->value->name, 24);
+    text_pad(&line, 37);
+    text_add(&line, " ");
+    type_print(s->value->type, &type);
+    put_cut(&line, type.data, 40);
+    text_pad(&line, 70);
+    text_add(&line, " %8s", tool_bytes(r->a, s->bytes));
+    if (s->times > 1)
+        text_add(&line, " x%lld", (long long)s->times);
+    text_pad(&line, 86);
+    text_add(&line, " %s -> %s", op_info[s->writer->op].name, s->readers);
+    put_place(&line, s->value->at);
+    end_line(r, &line);
+}
+
+static void print_stored(Report *r)
+{
+    const Account *a = &r->account;
+    int room = MOST_LINES - LAST_LINES - r->lines, shown = a->n_stored <= room ? a->n_stored : room - 1;
+    double rest = 0;
+    for (int i = 0; i < a->n_stored; i++)
+        if (i < shown)
+            print_stored_line(r, &a->stored[i]);
+        else
+            rest += a->stored[i].bytes;
+    if (shown < a->n_stored) {
+        Text line = begin_line(r, "", "");
+        text_add(&line, "and %d more, %s", a->n_stored - shown, tool_bytes(r->a, rest));
+        end_line(r, &line);
+    }
+}
+
+static void print_totals(Report *r)
+{
+    const Account *a = &r->account;
+    const char *inexact = remarks_inexact(r->t);
+    Text line = begin_line(r, "memory", "arena");
+    text_add(&line, "%s; no plan needs less than %s; %s if each value had memory of its own",
+             tool_bytes(r->a, (double)a->arena), tool_bytes(r->a, (double)a->lower_bound),
+             tool_bytes(r->a, a->separate));
+    end_line(r, &line);
+    line = begin_line(r, "traffic", "read+written");
+    double before = a->before.bytes_read + a->before.bytes_written,
+           after = a->after.bytes_read + a->after.bytes_written;
+    text_add(&line, "%s -> %s; without weights %s -> %s", tool_bytes(r->a, before), tool_bytes(r->a, after),
+             tool_bytes(r->a, before - a->before.bytes_of_weights),
+             tool_bytes(r->a, after - a->after.bytes_of_weights));
+    end_line(r, &line);
+    if (inexact)
+        printf("approx      %s: not exact in real arithmetic; every other rewrite is\n", inexact);
+    else
+        printf("exact       every rewrite is exact in real arithmetic; nothing was approximated\n");
+}
+
+/* ---- the verb ---------------------------------------------------------------------------------------------------- */
+
+static bool check_dims(Tool *t)
 {
     Compilation *c = &t->c;
     const Plan *plan = &c->emitted.plan;
-    int64_t *sizes = arena_array(&c->arena, (size_t)plan->n_symbols, sizeof *sizes), lower_bound = 0;
-    if (!signature_sizes(&c->cx, plan, t->o->dims, t->o->n_dims, NULL, 0, 1, USUAL_LENGTH, sizes))
-        return false;
-    printf("%s", c->kernels->name);
-    for (int i = 0; i < plan->n_symbols; i++)
-        printf("   %s=%lld", plan->symbols[i].name, (long long)sizes[i]);
-    int64_t *own = arena_array(&c->arena, (size_t)c->kernels->n_symbols, sizeof *own);
-    signature_for_graph(plan, c->kernels, sizes, own);
-    int64_t arena = plan_arena_bytes(c->kernels, own, &lower_bound);
-    printf("   %.3f GFLOP   weights %s packed   arena %s (at least %s)   %d kernels\n\n",
-           1e-9 * graph_cost(c->kernels, own).flops, tool_bytes(&c->arena, (double)plan->weight_bytes),
-           tool_bytes(&c->arena, (double)arena), tool_bytes(&c->arena, (double)lower_bound), c->emitted.n_kernels);
-    return true;
+    int64_t *sizes = arena_array(&c->arena, (size_t)plan->n_symbols + 1, sizeof *sizes);
+    return signature_sizes(&c->cx, plan, t->o->dims, t->o->n_dims, NULL, 0, 1, 1, sizes);
 }
 
-static bool report(Tool *t)
+static void print_all(Tool *t)
+{
+    for (size_t i = 0; i < t->c.remarks.count; i++) {
+        Text line = text_new(&t->c.arena);
+        remark_print(&t->c.remarks.items[i], &line);
+        printf("%s\n", line.data);
+    }
+}
+
+static void print_report(Tool *t, bool all)
 {
     Compilation *c = &t->c;
-    if (!compile_load(c, &t->o->compile) || !compile_passes(c, &t->o->compile) || !compile_emit(c, &t->o->compile))
-        return false;
-    if (!t->o->json && !print_header(t))
-        return false;
-    for (size_t i = 0; i < c->remarks.count; i++) {
-        Text line = text_new(&c->arena);
-        if (t->o->json)
-            remark_json(&c->remarks.items[i], c->kernels->name, &line);
-        else
-            remark_print(&c->remarks.items[i], &line);
-        bool ended = line.length && line.data[line.length - 1] == '\n';
-        printf("%s%s", line.data, ended ? "" : "\n");
+    int64_t *sizes = arena_array(&c->arena, (size_t)c->kernels->n_symbols + 1, sizeof *sizes);
+    Report r = {.t = t, .a = &c->arena, .account = remarks_account(t, sizes)};
+    print_head(&r, sizes);
+    if (all) {
+        print_all(t);
+        return;
     }
+    print_decisions(&r);
+    print_missed(&r);
+    print_stored(&r);
+    print_totals(&r);
+}
+
+static bool report(Tool *t, const ReportOptions *r)
+{
+    Compilation *c = &t->c;
+    if (!tool_load(t) || !compile_passes(c, &t->o->compile) || !compile_emit(c, &t->o->compile) || !check_dims(t))
+        return false;
+    if (!r->o.json) {
+        print_report(t, r->all);
+        return true;
+    }
+    Text text = text_new(&c->arena);
+    remarks_json(t, &text);
+    fwrite(text.data, 1, text.length, stdout);
     return true;
 }
 
 int verb_report(int argc, char **argv)
 {
-    Options o = {0};
-    options_parse(&argp, argc, argv, &o);
+    ReportOptions r = {0};
+    options_parse(&argp, argc, argv, &r);
     Tool t;
-    tool_begin(&t, &o);
-    return tool_end(&t, report(&t));
+    tool_begin(&t, &r.o);
+    return tool_end(&t, report(&t, &r));
 }

@@ -31,6 +31,8 @@ void tool_begin(Tool *t, const Options *o)
     *t = (Tool){.o = o, .colour = wants_colour(o, STDERR_FILENO), .colour_out = wants_colour(o, STDOUT_FILENO)};
     compile_begin(&t->c);
     t->c.arena.on_oom = out_of_memory;
+    t->c.remarks.asked = o->dims;
+    t->c.remarks.n_asked = o->n_dims;
 }
 
 enum { IR_LIMIT = 256 << 20 };
@@ -69,6 +71,10 @@ void tool_flush(Tool *t)
 
 int tool_end(Tool *t, bool good)
 {
+    if (t->o->remarks)
+        good = remarks_save(t) && good;
+    if (t->o->remark_summary)
+        remarks_summary(t);
     int status = diag_exit_status(&t->c.diags);
     tool_flush(t);
     compile_free(&t->c);

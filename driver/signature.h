@@ -2,7 +2,7 @@
 #ifndef ATTAR_DRIVER_SIGNATURE_H
 #define ATTAR_DRIVER_SIGNATURE_H
 
-#include "ir/ir.h"
+#include "passes/passes.h"
 #include "support/plan.h"
 
 /* Indices into plan->symbols, or -1. */
@@ -20,8 +20,6 @@ int64_t signature_batch_size(const Plan *plan, const HostTensor *inputs, int n_i
 
 /* The same sizes in the order of the graph's symbols. */
 void signature_for_graph(const Plan *plan, const Graph *graph, const int64_t *sizes, int64_t *out);
-
-typedef struct NamedSize { const char *name; int64_t value; } NamedSize;
 
 /* Sizes for all symbols: those asked for; otherwise batch = `batch`, past = 0 and the rest min(`length`, bound). Symbols that the sizes of the
  * given inputs fix come from there (inputs may be NULL). False and E0653 for an unknown name or a size out of bounds. */

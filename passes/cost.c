@@ -15,7 +15,7 @@ static double count_of(const Graph *model, const Type *t, const int64_t *sizes)
     return count;
 }
 
-static double bytes_of(const Graph *model, const Type *t, const int64_t *sizes)
+double bytes_at(const Graph *model, const Type *t, const int64_t *sizes)
 {
     return count_of(model, t, sizes) * (double)dtype_size(t->dtype);
 }
@@ -91,22 +91,22 @@ static double read_bytes(const Node *n, int i, const int64_t *sizes)
 {
     const Graph *model = graph_model(n->graph);
     if (n->op == OP_gather && i == 0)
-        return bytes_of(model, n->type, sizes);
+        return bytes_at(model, n->type, sizes);
     bool direct = n->op == OP_map || n->op == OP_rowwise || n->op == OP_reduce;
     if (direct && n->body) {
         double rows = 0;
         for (const Node *m = n->body->first; m; m = m->next) {
             if (m->op == OP_gather && m->inputs[0] == n->body->params[i])
-                rows += bytes_of(model, m->type, sizes);
+                rows += bytes_at(model, m->type, sizes);
             else
                 for (int k = 0; k < m->n_inputs; k++)
                     if (m->inputs[k] == n->body->params[i])
-                        return bytes_of(model, n->inputs[i]->type, sizes);
+                        return bytes_at(model, n->inputs[i]->type, sizes);
         }
         if (rows > 0)
             return rows;
     }
-    return bytes_of(model, n->inputs[i]->type, sizes);
+    return bytes_at(model, n->inputs[i]->type, sizes);
 }
 
 static bool moves_nothing(const Node *n)
@@ -120,11 +120,11 @@ static double written_bytes(const Node *n, const int64_t *sizes)
     const Graph *model = graph_model(n->graph);
     double bytes = 0;
     if (n->op == OP_append)
-        return bytes_of(model, n->body ? n->body->results[0].value->type : n->inputs[0]->type, sizes);
+        return bytes_at(model, n->body ? n->body->results[0].value->type : n->inputs[0]->type, sizes);
     if (n->type)
-        return bytes_of(model, n->type, sizes);
+        return bytes_at(model, n->type, sizes);
     for (int i = 0; n->body && i < n->body->n_results; i++)
-        bytes += bytes_of(model, n->body->results[i].value->type, sizes);
+        bytes += bytes_at(model, n->body->results[i].value->type, sizes);
     return bytes;
 }
 
@@ -141,9 +141,17 @@ static Cost sum_of(const Graph *g, const int64_t *sizes)
         sum.flops += c.flops;
         sum.bytes_read += c.bytes_read;
         sum.bytes_written += c.bytes_written;
+        sum.bytes_of_weights += c.bytes_of_weights;
     }
     arena_free(&arena);
     return sum;
+}
+
+static bool is_constant(const Node *n)
+{
+    while (op_info[n->op].class == CLASS_VIEW && n->n_inputs)
+        n = n->inputs[0];
+    return n->op == OP_weight || n->op == OP_table;
 }
 
 Cost node_cost(const Node *n, const int64_t *sizes)
@@ -152,13 +160,18 @@ Cost node_cost(const Node *n, const int64_t *sizes)
     if (n->op == OP_repeat) {
         double times = (double)attr_int(n, ATTR_count, 0);
         cost = sum_of(n->body, sizes);
-        return (Cost){cost.flops * times, cost.bytes_read * times, cost.bytes_written * times};
+        return (Cost){cost.flops * times, cost.bytes_read * times, cost.bytes_written * times,
+                      cost.bytes_of_weights * times};
     }
     if (moves_nothing(n))
         return cost;
     cost.flops = flops_of(n, sizes);
-    for (int i = 0; i < n->n_inputs; i++)
-        cost.bytes_read += read_bytes(n, i, sizes);
+    for (int i = 0; i < n->n_inputs; i++) {
+        double bytes = read_bytes(n, i, sizes);
+        cost.bytes_read += bytes;
+        if (is_constant(n->inputs[i]))
+            cost.bytes_of_weights += bytes;
+    }
     cost.bytes_written = written_bytes(n, sizes);
     return cost;
 }
@@ -194,27 +207,42 @@ int64_t plan_arena_bytes(const Graph *model, const int64_t *sizes, int64_t *lowe
 
 enum { USUAL_LENGTH = 128 };
 
-void estimate_sizes(const Graph *model, int64_t *sizes)
+/* The batch is the first axis of the caches, or else of the first input. */
+static const Symbol *batch_of(const Graph *model)
+{
+    const Type *t = model->n_caches ? model->caches[0].type : model->n_params ? model->params[0]->type : NULL;
+    bool alone = t && t->rank && t->axis[0].size.n == 1 && t->axis[0].size.base == 0 && t->axis[0].size.factor[0] == 1;
+    return alone ? t->axis[0].size.symbol[0] : NULL;
+}
+
+void usual_sizes(const Remarks *remarks, const Graph *model, int64_t *sizes)
 {
     for (int i = 0; i < model->n_symbols; i++) {
         const Symbol *s = model->symbols[i];
-        bool least = !strcmp(s->name, "past") || !strcmp(s->name, "B");
-        sizes[i] = least ? s->low : s->high < USUAL_LENGTH ? s->high : s->low > USUAL_LENGTH ? s->low : USUAL_LENGTH;
+        int64_t size = !strcmp(s->name, "past") ? 0 : s == batch_of(model) ? 1 : USUAL_LENGTH;
+        sizes[i] = size < s->low ? s->low : size > s->high ? s->high : size;
+        for (int k = 0; k < remarks->n_asked; k++)
+            if (!strcmp(remarks->asked[k].name, s->name))
+                sizes[i] = remarks->asked[k].value;
     }
+}
+
+static int64_t *sizes_for(PassContext *px, const Graph *model)
+{
+    int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes);
+    usual_sizes(px->remarks, model, sizes);
+    return sizes;
 }
 
 double type_bytes(PassContext *px, const Graph *model, const Type *t)
 {
-    int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes);
-    estimate_sizes(model, sizes);
-    return bytes_of(model, t, sizes);
+    return bytes_at(model, t, sizes_for(px, model));
 }
 
 double product_flops(PassContext *px, const Node *a, const Node *b)
 {
     const Graph *model = graph_model(a->graph);
-    int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes);
-    estimate_sizes(model, sizes);
+    const int64_t *sizes = sizes_for(px, model);
     double flops = 2 * count_of(model, a->type, sizes);
     for (int i = 0; i < b->type->rank; i++)
         if (type_find(a->type, b->type->axis[i].name) < 0)

@@ -49,8 +49,8 @@ bool remove_dead(Graph *model);
 
 /* ---- estimates (cost.c) ------------------------------------------------------------------------------------------ */
 
-void estimate_sizes(const Graph *model, int64_t *sizes);               /* B = 1, S = min(128, bound), past = 0 */
-double type_bytes(PassContext *px, const Graph *model, const Type *t); /* at estimate_sizes */
+double bytes_at(const Graph *model, const Type *t, const int64_t *sizes);
+double type_bytes(PassContext *px, const Graph *model, const Type *t); /* at usual_sizes: for remarks, not for decisions */
 double product_flops(PassContext *px, const Node *a, const Node *b);   /* of a product of the two */
 
 /* ---- bodies (body.c) --------------------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@ typedef enum PassId {
 
 typedef enum RemarkKind { REMARK_PASSED, REMARK_MISSED, REMARK_ANALYSIS } RemarkKind;
 typedef enum RemarkCode {               /* closed list; each has an `attar explain` page */
-#define REMARK(code, sentence) REMARK_##code,
+#define REMARK(code, sentence, page) REMARK_##code,
 #include "passes/remarks.def"
 #undef REMARK
     REMARK_CODE_COUNT
@@ -31,10 +31,21 @@ typedef struct Remark {
     Span at, evidence;                  /* evidence: what made the first predicate fail; source NULL if none */
     const char *why, *help;             /* sentences; help may be NULL */
     int64_t times;                      /* layers it holds for (1 outside a repeat) */
-    double bytes_before, bytes_after, flops;    /* estimates at B = 1, S = min(128, bound), past = 0; 0 if not meant */
+    double bytes_before, bytes_after, flops;    /* of one layer, at usual_sizes; 0 if not meant */
 } Remark;
 
-typedef struct Remarks { Remark *items; size_t count, capacity; Arena *arena; } Remarks;
+typedef struct NamedSize { const char *name; int64_t value; } NamedSize;
+
+typedef struct Remarks {
+    Remark *items;
+    size_t count, capacity;
+    Arena *arena;
+    const NamedSize *asked;             /* run-time sizes for estimates; others are the usual ones */
+    int n_asked;
+} Remarks;
+
+/* Sizes in the order of the model's symbols: those asked for, otherwise B = 1, past = 0 and min(128, bound). */
+void usual_sizes(const Remarks *remarks, const Graph *model, int64_t *sizes);
 
 typedef struct PassContext {
     Context *cx;
@@ -47,6 +58,7 @@ void remark_print(const Remark *r, Text *out);                  /* one line for 
 void remark_json(const Remark *r, const char *model, Text *out);        /* one JSON line (language.md 7.2) */
 const char *remark_code_name(RemarkCode code);
 const char *remark_code_sentence(RemarkCode code);
+const char *remark_code_page(RemarkCode code);
 
 /* ---- the runner (pipeline.c) ------------------------------------------------------------------------------------- */
 
@@ -81,9 +93,27 @@ bool pass_run_one(Context *cx, Graph *model, PassId id, Remarks *remarks);
 bool pass_from_name(const char *name, PassId *out);
 
 /* Estimates used by remarks, reports and bench (cost.c): with concrete run-time sizes. */
-typedef struct Cost { double flops, bytes_read, bytes_written; } Cost;
+typedef struct Cost { double flops, bytes_read, bytes_written, bytes_of_weights /* among those read */; } Cost;
 Cost node_cost(const Node *n, const int64_t *sizes);            /* one execution of a KERNEL node */
 Cost graph_cost(const Graph *model, const int64_t *sizes);      /* the whole model, repeats counted */
 int64_t plan_arena_bytes(const Graph *model, const int64_t *sizes, int64_t *lower_bound);
+
+/* What the passes made of a model (account.c). */
+typedef struct Stored {                 /* a value that one kernel writes into the arena for others */
+    const Node *value, *writer;
+    const char *readers;                /* "gemm, attend" */
+    double bytes;                       /* of one buffer */
+    int64_t times;                      /* how often a run writes it */
+} Stored;
+
+typedef struct Account {
+    Cost before, after;                 /* of the graph as loaded, of its kernels */
+    int64_t arena, lower_bound;         /* bytes; no plan needs less than the bound */
+    double separate;                    /* bytes if each stored value had memory of its own */
+    Stored *stored;                     /* largest first */
+    int n_stored;
+} Account;
+Account account_of(Arena *a, const Graph *loaded, const Graph *kernels, const int64_t *sizes);
+Remark account_remark(Arena *a, const Stored *s);       /* MATERIALISED */
 
 #endif

@@ -378,7 +378,7 @@ static void find_lifetimes(PassContext *px, Graph *model, Memory *m)
 static void remark_regions(PassContext *px, const Graph *model)
 {
     int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes), least = 0;
-    estimate_sizes(model, sizes);
+    usual_sizes(px->remarks, model, sizes);
     int64_t bytes = plan_arena_bytes(model, sizes, &least);
     Text at = text_new(px->cx->arena);
     for (int i = 0; i < model->n_symbols; i++)

@@ -3,11 +3,12 @@
 #include <stdarg.h>
 #include <string.h>
 #include "passes/inside.h"
+#include "support/snippet.h"
 
 static const struct {
-    const char *name, *sentence;
+    const char *name, *sentence, *page;
 } codes[REMARK_CODE_COUNT] = {
-#define REMARK(code, sentence) {#code, sentence},
+#define REMARK(code, sentence, page) {#code, sentence, page},
 #include "passes/remarks.def"
 #undef REMARK
 };
@@ -22,6 +23,11 @@ const char *remark_code_name(RemarkCode code)
 const char *remark_code_sentence(RemarkCode code)
 {
     return codes[code].sentence;
+}
+
+const char *remark_code_page(RemarkCode code)
+{
+    return codes[code].page;
 }
 
 Remark *remark(PassContext *px, RemarkKind kind, RemarkCode code, const Node *n, const char *why, ...)
@@ -109,9 +115,11 @@ void remark_print(const Remark *r, Text *out)
 
 static void put_quoted(Text *out, const char *text)
 {
+    Text safe = text_new(out->arena); /* JSON is valid UTF-8, paths need not be */
+    put_safe(&safe, text, strlen(text), 0);
     text_char(out, '"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
+    for (const char *p = safe.length ? safe.data : ""; *p; p++) {
+        unsigned char c = (unsigned char)*p;
         if (c == '"' || c == '\\')
             text_add(out, "\\%c", c);
         else if (c < 0x20)
@@ -148,9 +156,11 @@ void remark_json(const Remark *r, const char *model, Text *out)
         put_span(out, r->evidence);
         text_char(out, ']');
     }
-    if (r->bytes_before != 0 || r->bytes_after != 0)
-        text_add(out, ",\"bytes\":{\"before\":%.0f,\"after\":%.0f}", r->bytes_before * (double)r->times,
-                 r->bytes_after * (double)r->times);
+    double before = r->bytes_before * (double)r->times, after = r->bytes_after * (double)r->times;
+    if (before != 0 || after != 0)
+        text_add(out, r->kind == REMARK_MISSED ? ",\"bytes\":{\"before\":%.0f,\"after\":null,\"possible\":%.0f}"
+                                               : ",\"bytes\":{\"before\":%.0f,\"after\":%.0f}",
+                 before, after);
     if (r->flops != 0)
         text_add(out, ",\"flops\":%.0f", r->flops * (double)r->times);
     if (r->help) {

@@ -1,0 +1,161 @@
+# What people study: the report on one screen, the same for programs, a page for every reason, passes on IR text, passes left out.
+. tests/cli/lib.sh
+
+bert="models/bert.attar --weights tests/golden/bert"
+llama="models/llama.attar --weights tests/golden/llama"
+json() { # json FILE TITLE: every line is an object of its own
+    if command -v python3 >/dev/null; then
+        python3 -c 'import json, sys
+for line in open(sys.argv[1], encoding="utf-8"):
+    record = json.loads(line)
+    assert record["v"] == 1 and record["kind"] in ("passed", "missed", "analysis", "summary"), record
+    if record["kind"] != "summary":
+        assert {"pass", "code", "model", "op", "times", "why"} <= record.keys(), record
+    if record["kind"] == "missed" and "bytes" in record:
+        assert record["bytes"]["after"] is None and "possible" in record["bytes"], record
+' "$1" 2>"$work/err" && pass || fail "$2: $(tail -n 1 "$work/err")"
+    else
+        grep -v '^{"v":1,"kind":".*}$' "$1" && fail "$2" || pass
+    fi
+}
+
+# One screen for every model, with and without weights, at the sizes asked for.
+for name in $models; do
+    model="$(model_of $name)" folder=tests/golden/$name
+    expect 0 "report $name" "$attar" report $model --weights $folder
+    [ "$(wc -l <"$work/out")" -le 25 ] && pass || fail "report $name: $(wc -l <"$work/out") lines"
+    [ "$(awk 'length > 170' "$work/out" | wc -l)" = 0 ] && pass || fail "report $name: a line is too long"
+    tail -n 1 "$work/out" >"$work/last"
+    says last "report $name" '^exact  *every rewrite is exact in real arithmetic; nothing was approximated$'
+    says out "report $name" '^fused  *attention  *[0-9]* of [0-9]* '
+    says out "report $name" '^stored .* -> '
+    says out "report $name" '^memory  *arena .*no plan needs less than'
+    says out "report $name" '^traffic .* -> '
+    cp "$work/out" "$work/with"
+    expect 0 "report $name without weights" "$attar" report $model --config $folder/config.json
+    case $name in # weights decide what a checkpoint's spelling or a tied table changes
+    llama-*) ;;
+    *) same "report $name without weights" "$work/with" "$work/out" ;;
+    esac
+    expect 0 "report $name as JSON" "$attar" report $model --weights $folder --json
+    json "$work/out" "report $name as JSON"
+    [ "$(grep -c '"kind":"summary"' "$work/out")" = 1 ] && pass || fail "report $name: not one summary"
+done
+"$attar" report $llama >"$work/usual"
+expect 0 "report at sizes" "$attar" report $llama --dim B=4 --dim S=8 --dim past=3
+says out "report at sizes" '^Llama   B=4   S=8   past=3 '
+cmp -s "$work/usual" "$work/out" && fail "sizes change nothing" || pass
+bytes() { "$attar" report $llama --json "$@" | sed -n 's/.*"pass":"fuse-attention".*"bytes":{"before":\([0-9]*\),.*/\1/p'; }
+[ "$(bytes --dim S=32)" -lt "$(bytes --dim S=64)" ] && pass || fail "sizes do not reach the remarks"
+[ "$(bytes --dim B=2)" = $((2 * $(bytes --dim B=1))) ] && pass || fail "twice the batch is not twice the bytes"
+expect 3 "report with a size that is none" "$attar" report $llama --dim Q=3
+expect 0 "report of IR text" sh -c "'$attar' ir $llama > '$work/llama.ir' && '$attar' report '$work/llama.ir'"
+says out "report of IR text" '^fused  *attention'
+expect 0 "all remarks" "$attar" report $llama --all
+says out "all remarks" '^passed    fuse-attention    2x a.a .*models/llama.attar:23:7$'
+
+# What is not fused says why, where and with which code.
+cat >"$work/kept.attar" <<'END'
+let H = 2
+let K = 4
+
+model Kept(q: f32[B, S, H, K], k: f32[B, T, H, K], v: f32[B, T, H, K]) -> (a: f32[B, S, H, K], p: f32[B, S, H, T]) {
+  s = dot(q, k, over=K) * 0.5
+  p = softmax(s, over=T)
+  return dot(p, v, over=T), p
+}
+END
+expect 0 "report of a refusal" "$attar" report "$work/kept.attar"
+says out "report of a refusal" '^not fused  *attention .*SCORES_ESCAPE  kept.attar:6:7$'
+says out "report of a refusal" '^stored  *s.0 .*dot -> '
+expect 0 "a refusal as JSON" "$attar" report "$work/kept.attar" --json
+says out "a refusal as JSON" '"kind":"missed","pass":"fuse-attention","code":"SCORES_ESCAPE"'
+json "$work/out" "a refusal as JSON"
+
+# Every reason has a page with its parts, in any case of letters.
+"$attar" explain | sed -n 's/^\([A-Z][A-Z_]*\) .*/\1/p' >"$work/codes"
+[ "$(wc -l <"$work/codes")" -ge 17 ] && pass || fail "$(wc -l <"$work/codes") reasons"
+while read -r code; do
+    expect 0 "explain $code" "$attar" explain "$(echo "$code" | tr A-Z a-z)"
+    says out "explain $code" "^$code: "
+    says out "explain $code" '^Example: '
+    says out "explain $code" '^What to do: '
+done <"$work/codes"
+for code in $(cat tests/passes/cases/*.expected | sed -n 's/^missed .*\[\([A-Z_]*\)\].*/\1/p' | sort -u); do
+    grep -q "^$code$" "$work/codes" && pass || fail "$code is not explained"
+done
+expect 2 "explain a typing mistake" "$attar" explain SCORE_ESCAPES
+says err "explain a typing mistake" 'did you mean `SCORES_ESCAPE`'
+
+# attar opt gives what the passes' own tests expect, for each of them.
+for case in tests/passes/cases/*.ir; do
+    "$attar" opt $case --passes "$(sed -n '1s/^# passes: //p' $case)" --remarks >"$work/out" 2>"$work/err"
+    cmp -s "$work/out" "${case%.ir}.expected" && pass || fail "attar opt $case"
+done
+case=tests/passes/cases/fuse_attention_mask.ir
+expect 0 "remarks on stderr" "$attar" opt $case --passes fuse-attention
+says err "remarks on stderr" '^passed    fuse-attention'
+says out "remarks on stderr" ' = attend '
+expect 0 "what opt prints reads back" "$attar" ir "$work/llama.ir"
+expect 0 "remarks as JSON" "$attar" opt $case --passes cse,fuse-attention --json
+cp "$work/err" "$work/opt.json"
+json "$work/opt.json" "remarks as JSON"
+expect 0 "the whole pipeline" "$attar" opt "$work/llama.ir"
+cp "$work/out" "$work/kernels.ir"
+"$attar" ir "$work/llama.ir" --level kernel >"$work/same.ir"
+same "the whole pipeline" "$work/kernels.ir" "$work/same.ir"
+expect 0 "a pass left out" "$attar" opt $case --passes fuse-attention --pass fuse-attention=off
+says out "a pass left out" ' = softmax '
+expect 2 "an unknown pass" "$attar" opt $case --passes cse,fuse-atention
+says err "an unknown pass" 'did you mean `fuse-attention`'
+expect 2 "opt of a model" "$attar" opt models/bert.attar
+expect 1 "opt of damaged text" sh -c "sed 's/softmax/sofmax/' $case >'$work/x.ir'; '$attar' opt '$work/x.ir' --passes cse"
+
+# The pipeline says each pass's place and why it is there.
+expect 0 "passes" "$attar" passes
+[ "$(grep -c '^ *[0-9][0-9]*  [a-z]' "$work/out")" = "$(grep -c ' here: ..' "$work/out")" ] && pass || fail "a pass without a reason"
+
+# --pass NAME=off on every verb that compiles, and its decisions in a file.
+off="--pass fuse-attention=off --remarks $work/remarks"
+golden=tests/golden/bert/golden.safetensors
+is_off() {
+    rm -f "$work/remarks"
+    title=$1
+    shift
+    expect 0 "$title without attention" "$@" $off
+    grep -q '"pass":"fuse-attention","code":"BLOCKED_BY_USER"' "$work/remarks" && ! grep -q '"kind":"passed","pass":"fuse-attention"' "$work/remarks" &&
+        pass || fail "$title: the pass is not off"
+    json "$work/remarks" "$title"
+}
+is_off run "$attar" run $bert --input $golden
+is_off verify "$attar" verify $bert --golden $golden
+is_off generate "$attar" generate models/llama.attar --weights models/austen --prompt It --steps 3
+is_off ir "$attar" ir $bert --level kernel
+says out "ir without attention" ' = rowwise .*over=T'
+is_off emit "$attar" emit $bert
+is_off diff "$attar" diff $bert --dim B=2 --dim S=7
+is_off bench "$attar" bench $bert --dim S=8
+is_off report "$attar" report $bert
+says out "report without attention" '^not fused .*the pass is switched off .*BLOCKED_BY_USER'
+expect 0 "check takes it too" "$attar" check $bert --pass fuse-attention=off
+expect 2 "a pass that has to run" "$attar" report $bert --pass lower=off
+
+# The same remarks from a cold cache and a warm one, to the byte.
+run="$attar run $bert --input $golden --cache-dir $work/fresh"
+expect 0 "cold" $run --remarks "$work/cold"
+expect 0 "warm" $run --remarks "$work/warm"
+same "remarks on a cache hit" "$work/cold" "$work/warm"
+"$attar" report $bert --json >"$work/report.json"
+same "remarks of run and of report" "$work/cold" "$work/report.json"
+expect 0 "summary, cold" "$attar" run $bert --input $golden --cache-dir "$work/fresher" -R
+cp "$work/err" "$work/cold"
+expect 0 "summary, warm" "$attar" run $bert --input $golden --cache-dir "$work/fresher" -R
+same "summary on a cache hit" "$work/cold" "$work/err"
+[ "$(wc -l <"$work/err")" -le 12 ] && pass || fail "the summary has $(wc -l <"$work/err") lines"
+says err "summary" '^attention  *2 of 2  *-.* traffic'
+says err "summary" '^memory  *arena '
+expect 4 "remarks that cannot be written" "$attar" run $bert --input $golden --remarks "$work/none/remarks"
+says err "remarks that cannot be written" 'E1010'
+expect 0 "nothing to say" "$attar" ir $bert --remarks "$work/nothing"
+[ -e "$work/nothing" ] && fail "remarks although no pass ran" || pass
+finish
