@@ -69,8 +69,14 @@ void attend_split_mask(Attend *a);
 void attend_emit_bounds(Attend *a);
 /* Extra inputs, iotas and the score itself as operands, where `t` is the first key of a vector. */
 BodyPrinter attend_printer(Attend *a);
+/* Where an extra input's element lies; `t`: the key's position, NULL: it has no keys. */
+const char *attend_address(Attend *a, const Access *x, const char *t);
 /* "a & ~b" of the conditions as one mask of lanes. */
 const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c);
+
+/* ---- attend_lookup.c --------------------------------------------------------------------------------------------- */
+
+Operand attend_value(Attend *a, BodyPrinter *b, const Node *n); /* body_value, with tables looked up on the way */
 
 /* ---- attend_row.c ------------------------------------------------------------------------------------------------ */
 

@@ -146,7 +146,7 @@ static const AttendAxis *find_axis(const Attend *a, const char *name)
     return NULL;
 }
 
-static const char *address(Attend *a, const Access *x, const char *t)
+const char *attend_address(Attend *a, const Access *x, const char *t)
 {
     const char *names[2 * MAX_RANK + 1], *vars[2 * MAX_RANK + 1];
     int n = 0;
@@ -183,11 +183,11 @@ static Operand extra(Attend *a, const Node *param)
         return operand_of("0", BINDS_ALL, false, param->type->dtype);
     const AccessAxis *keys = access_axis(&x, a->key_axis);
     if (!keys || !keys->stride.factor)
-        return load_scalar(k, x.dtype, address(a, &x, NULL));
+        return load_scalar(k, x.dtype, attend_address(a, &x, NULL));
     const char *count = arena_print(k->e->cx->arena, "%s - t", a->positions);
     if (stride_is_const(keys->stride, &step) && step == 1)
-        return load_keys(a, x.dtype, address(a, &x, "t"), count);
-    return load_apart(k, x.dtype, address(a, &x, "t"), kernel_stride(k, keys->stride), count);
+        return load_keys(a, x.dtype, attend_address(a, &x, "t"), count);
+    return load_apart(k, x.dtype, attend_address(a, &x, "t"), kernel_stride(k, keys->stride), count);
 }
 
 static Operand iota(Attend *a, const Node *n)
@@ -230,7 +230,7 @@ const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c)
     Context *cx = a->k->e->cx;
     Text t = text_new(cx->arena);
     for (size_t i = 0; i < c->count; i++) {
-        Operand o = operand_vector(a->k, body_value(b, c->items[i].node));
+        Operand o = operand_vector(a->k, attend_value(a, b, c->items[i].node));
         bool alone = c->count == 1 && !c->items[i].negated;
         const char *sign = c->items[i].negated ? "~" : "";
         text_add(&t, "%s%s%s", i ? " & " : "", sign, alone ? o.text : operand_text(cx, o, BINDS_UNARY));

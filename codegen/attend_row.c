@@ -90,7 +90,7 @@ static void emit_final_scores(Attend *a)
     BodyPrinter b = attend_printer(a);
     const char *rest = attend_condition(a, &b, &a->mask.rest);
     if (!a->plain) {
-        Operand final = operand_vector(k, body_value(&b, a->mask.score));
+        Operand final = operand_vector(k, attend_value(a, &b, a->mask.score));
         put_line(k, "x = %s * %s;", operand_text(k->e->cx, final, BINDS_PRODUCT), float_literal(k->e->cx, M_LOG2E));
     }
     if (a->mask.rest.count)

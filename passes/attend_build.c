@@ -95,6 +95,12 @@ static bool is_positional(const Node *n)
     return true;
 }
 
+/* A table looked up by positions: bias[bucket(j - i), h] is read per score and never built. */
+static bool is_lookup(const Node *n)
+{
+    return n->op == OP_gather && n->type->dtype == DT_F32 && is_positional(n->inputs[1]);
+}
+
 /* What goes into the body: the chain, and of what it reads everything that would be a whole matrix of scores, or is
  * made of positions alone. */
 static bool belongs(void *state, const Node *n)
@@ -102,7 +108,7 @@ static bool belongs(void *state, const Node *n)
     const Match *m = state;
     if (match_in_chain(m, n))
         return true;
-    if (is_kept(n) || !is_map(n))
+    if (is_kept(n) || (!is_map(n) && !is_lookup(n)))
         return false;
     bool over_keys = type_find(n->type, m->keys) >= 0, over_rows = false;
     for (int i = 0; i < n->type->rank; i++)
@@ -140,6 +146,24 @@ static void remark_fused(Match *m, const Node *attend)
     r->bytes_before = ends + type_bytes(m->px, model, attend->type) + 2 * score * (double)(m->n_chain + 2);
     r->bytes_after = ends + type_bytes(m->px, model, attend->type);
     r->flops = product_flops(m->px, m->q, m->k) + product_flops(m->px, m->score, m->v);
+}
+
+/* A bias or mask that is a matrix of queries by keys has to be read, and no tile is skipped for it. */
+static void remark_matrices(Match *m, const Node *attend)
+{
+    for (int i = 3; i < attend->n_inputs; i++) {
+        const Node *n = attend->inputs[i];
+        bool over_rows = false;
+        for (int k = 0; k < n->type->rank; k++)
+            over_rows |= type_find(m->k->type, n->type->axis[k].name) < 0;
+        if (!over_rows || type_find(n->type, m->keys) < 0)
+            continue;
+        Remark *r = remark(m->px, REMARK_ANALYSIS, REMARK_MASK_NOT_SEPARABLE, n,
+                           "`%s` is a matrix of queries by keys: every tile reads its part of it", word_of(n));
+        r->evidence = attend->at;
+        r->bytes_after = type_bytes(m->px, graph_model(m->graph), n->type);
+        r->help = "write it as a formula of positions, or as a table looked up by i - j";
+    }
 }
 
 /* The values' axes that were joined, apart again. */
@@ -189,4 +213,5 @@ void match_build(Match *m)
     kernel_finish(m->px, attend);
     node_replace(final, make_transposed(m->px, m->out, split_values(m, attend, wanted), wanted));
     remark_fused(m, attend);
+    remark_matrices(m, attend);
 }

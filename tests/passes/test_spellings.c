@@ -25,6 +25,24 @@ static void count_ops(const Graph *g, int *count)
     }
 }
 
+static bool has_length(const Type *t, const char *queries)
+{
+    for (int i = 0; i < t->rank; i++)
+        for (int k = 0; k < t->axis[i].size.n; k++) {
+            const char *symbol = t->axis[i].size.symbol[k]->name;
+            if (strcmp(symbol, "B") && !strcmp(symbol, "S") == !strcmp(queries, "S"))
+                return true;
+        }
+    return false;
+}
+
+/* A value over queries and keys that is computed outside the kernel, or a view of an input that is none. */
+static bool is_matrix(const Node *n)
+{
+    return n->type && has_length(n->type, "S") && has_length(n->type, "keys") && n->op != OP_input &&
+           op_info[n->op].class != CLASS_VIEW;
+}
+
 static bool is_minus_infinity(const Node *n)
 {
     return n->op == OP_const && attr_float(n, ATTR_value, 0) == -INFINITY;
@@ -41,6 +59,8 @@ static void check_attend(Spelling s, const char *text, const Graph *g)
     ck_assert_msg(count[OP_attend] == 1 && attend, "%s\nhas %d attends", text, count[OP_attend]);
     ck_assert_msg(!count[OP_softmax] && !count[OP_dot] && !count[OP_exp], "%s\nleaves softmax or products outside", text);
     ck_assert_msg(type_find(attend->inputs[1]->type, attr_name(attend, ATTR_keys)) >= 0, "%s\nhas no keys", text);
+    for (const Node *n = g->first; n; n = n->next)
+        ck_assert_msg(!is_matrix(n), "%s\nbuilds `%s`, a matrix of queries by keys", text, n->name);
     double scale = attr_float(attend, ATTR_scale, 1);
     ck_assert_msg(fabs(scale - spelling_scale(s)) < 1e-9, "%s\nhas the scale %g, not %g", text, scale, spelling_scale(s));
     const Node *score = attend->body->results[0].value;

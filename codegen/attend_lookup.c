@@ -1,0 +1,46 @@
+/* Tables looked up inside attend's body: a relative bias is bias[bucket(j - i), h], read per score and never built as
+ * a matrix of queries by keys. */
+#include "codegen/attend_inside.h"
+
+/* table[ids] for a vector of keys: another row of the table in each lane. */
+static Operand looked_up(Attend *a, BodyPrinter *b, const Node *n)
+{
+    Kernel *k = a->k;
+    const Node *table = n->inputs[0], *ids = n->inputs[1];
+    const Operand none = operand_of("0", BINDS_ALL, false, DT_F32);
+    Access x;
+    if (table->op != OP_param || type_find(ids->type, a->key_axis) < 0) {
+        emit_fail(k->e, k->node, "its body looks up rows that do not differ from key to key");
+        return none;
+    }
+    if (!kernel_read(k, k->node->inputs[attr_int(table, ATTR_index, 0) + 2], &x))
+        return none;
+    const AccessAxis *rows = access_axis(&x, node_attr(n, ATTR_over)->names.items[0]);
+    if (x.dtype != DT_F32 || !rows) {
+        emit_fail(k->e, k->node, "it looks up a table that is not f32");
+        return none;
+    }
+    Operand at = operand_vector(k, attend_value(a, b, ids));
+    const char *text = arena_print(k->e->cx->arena, "look_up(%s, %s, %s, %s, -1, %s)", attend_address(a, &x, NULL),
+                                   kernel_stride(k, rows->stride), at.text, kernel_size(k, rows->size), kernel_fault(k));
+    return operand_of(text, BINDS_ALL, true, DT_F32);
+}
+
+static void define_lookups(Attend *a, BodyPrinter *b, const Node *n)
+{
+    for (size_t i = 0; i < b->n_done; i++)
+        if (b->done[i] == n)
+            return;
+    if (n->op == OP_gather) {
+        body_define(b, n, looked_up(a, b, n));
+        return;
+    }
+    for (int i = 0; i < n->n_inputs; i++)
+        define_lookups(a, b, n->inputs[i]);
+}
+
+Operand attend_value(Attend *a, BodyPrinter *b, const Node *n)
+{
+    define_lookups(a, b, n);
+    return body_value(b, n);
+}
