@@ -19,6 +19,8 @@ typedef struct Form {
     const char *keys;
     Node *node[MAX_CONE]; /* what lies between the scores and the values, both products included */
     int n;
+    Node *operand[MAX_CONE]; /* what is computed for each query and key and meets the scores: biases, masks */
+    int n_operands;
 } Form;
 
 static bool is_score(const Node *n)
@@ -70,13 +72,31 @@ static bool between(const Form *f, const Node *n)
     return false;
 }
 
+static void collect_operand(Form *f, Node *n)
+{
+    bool passes = is_map(n) || op_info[n->op].class == CLASS_VIEW || n->op == OP_gather;
+    if (!passes || between(f, n) || n->graph != f->softmax->graph || type_find(n->type, f->keys) < 0)
+        return;
+    for (int i = 0; i < f->n_operands; i++)
+        if (f->operand[i] == n)
+            return;
+    if (f->n_operands == MAX_CONE)
+        return;
+    f->operand[f->n_operands++] = n;
+    for (int i = 0; i < n->n_inputs; i++)
+        collect_operand(f, n->inputs[i]);
+}
+
 static bool collect(Form *f)
 {
-    f->n = 0;
+    f->n = f->n_operands = 0;
     if (!collect_above(f, f->softmax->inputs[0], 0))
         return false;
     add(f, f->softmax);
     collect_below(f, f->softmax);
+    for (int i = 0; i < f->n; i++)
+        for (int k = 0; is_map(f->node[i]) && k < f->node[i]->n_inputs; k++)
+            collect_operand(f, f->node[i]->inputs[k]);
     return true;
 }
 
@@ -246,6 +266,17 @@ static bool hoist_split(Form *f, Node *view)
     return by && replaced(view, make_transposed(f->px, view, by, view->type));
 }
 
+/* split(bias(i, j)) -> bias(i, j) with the axes cut: a view does not fit into the kernel. */
+static bool open_operand(Form *f, Node *view)
+{
+    Change c;
+    Node *n = view->op == OP_view && !is_kept(view) ? read_alone(view->inputs[0], view) : NULL;
+    if (!n || (!is_map(n) && n->op != OP_gather) || !change_of_view(f->px, view, &c) || !only_splits(&c))
+        return false;
+    Node *by = turned_node(&c, n, false);
+    return by && replaced(view, make_transposed(f->px, view, by, view->type));
+}
+
 /* ---- repeated heads ---------------------------------------------------------------------------------------------- */
 
 /* n = join(expand(x)) up to transposes: keys or values whose heads are repeated. */
@@ -408,6 +439,9 @@ static bool step(Form *f)
             if (model->next_id != before)
                 remove_dead(model); /* of a rule that gave up: it would look like a reader */
         }
+    for (int i = 0; i < f->n_operands; i++)
+        if (open_operand(f, f->operand[i]))
+            return true;
     return false;
 }
 
