@@ -239,6 +239,13 @@ double type_bytes(PassContext *px, const Graph *model, const Type *t)
     return bytes_at(model, t, sizes_for(px, model));
 }
 
+double usual_bytes(PassContext *px, const Graph *model, const Type *t)
+{
+    int64_t *sizes = arena_array(px->cx->arena, (size_t)model->n_symbols + 1, sizeof *sizes);
+    usual_sizes(&(Remarks){0}, model, sizes);
+    return bytes_at(model, t, sizes);
+}
+
 double product_flops(PassContext *px, const Node *a, const Node *b)
 {
     const Graph *model = graph_model(a->graph);

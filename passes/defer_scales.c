@@ -118,21 +118,28 @@ static bool is_stored(PassContext *px, const Scaled *s)
 }
 
 /* Bytes written for the scaled value, against r written and read and all accumulators touched once more. */
-static bool is_cheaper(PassContext *px, const Scaled *s, double *before, double *after)
+static void weigh(PassContext *px, const Scaled *s, TypeBytes *bytes, double *before, double *after)
 {
     const Graph *model = graph_model(s->value->graph);
-    bool stored = is_stored(px, s);
-    *before = type_bytes(px, model, s->value->type);
-    *after = s->r->type->rank ? 2 * type_bytes(px, model, s->r->type) : 0;
+    *before = bytes(px, model, s->value->type);
+    *after = s->r->type->rank ? 2 * bytes(px, model, s->r->type) : 0;
     for (int i = 0; i < s->n; i++)
-        *after += type_bytes(px, model, s->products[i].dot->type);
-    if (!stored)
+        *after += bytes(px, model, s->products[i].dot->type);
+    if (!is_stored(px, s))
         *after += *before;
-    if (*after < *before)
+}
+
+static bool is_cheaper(PassContext *px, const Scaled *s, double *before, double *after)
+{
+    weigh(px, s, usual_bytes, before, after);
+    bool cheaper = *after < *before;
+    weigh(px, s, type_bytes, before, after);
+    if (cheaper)
         return true;
     Remark *r = remark(px, REMARK_MISSED, REMARK_COST_WORSE, s->value, "%s",
-                       stored ? SAY("the products that `%s` would scale are larger than `%s`", word_of(s->r), word_of(s->x))
-                              : SAY("`%s` would be stored in its place", word_of(s->x)));
+                       is_stored(px, s)
+                           ? SAY("the products that `%s` would scale are larger than `%s`", word_of(s->r), word_of(s->x))
+                           : SAY("`%s` would be stored in its place", word_of(s->x)));
     r->bytes_before = *before;
     r->bytes_after = *after;
     return false;

@@ -50,7 +50,9 @@ bool remove_dead(Graph *model);
 /* ---- estimates (cost.c) ------------------------------------------------------------------------------------------ */
 
 double bytes_at(const Graph *model, const Type *t, const int64_t *sizes);
-double type_bytes(PassContext *px, const Graph *model, const Type *t); /* at usual_sizes: for remarks, not for decisions */
+typedef double TypeBytes(PassContext *px, const Graph *model, const Type *t);
+TypeBytes type_bytes;  /* at the sizes asked for: for remarks */
+TypeBytes usual_bytes; /* at the usual sizes, whatever is asked for: for decisions, which must not depend on a report's */
 double product_flops(PassContext *px, const Node *a, const Node *b);   /* of a product of the two */
 
 /* ---- bodies (body.c) --------------------------------------------------------------------------------------------- */

@@ -41,6 +41,16 @@ for name in $models; do
     json "$work/out" "report $name as JSON"
     [ "$(grep -c '"kind":"summary"' "$work/out")" = 1 ] && pass || fail "report $name: not one summary"
 done
+
+# Sizes asked for change the estimates, never a decision.
+decisions() { "$attar" report $1 --config tests/golden/$2/config.json --json $3 | sed -n 's/"why".*//; /"plan-memory"/d; s/^{"v":1,"kind":"[pma]/&/p'; }
+for name in bert gpt2 llama deepseek-v3-dense; do
+    case $name in bert) large="--dim B=9 --dim S=20" ;; *) large="--dim B=9 --dim S=20 --dim past=12" ;; esac
+    decisions "$(model_of $name)" $name "--dim S=1" >"$work/small"
+    decisions "$(model_of $name)" $name "$large" >"$work/large"
+    [ "$(wc -l <"$work/small")" -gt 8 ] && pass || fail "decisions of $name"
+    same "decisions of $name" "$work/small" "$work/large"
+done
 "$attar" report $llama >"$work/usual"
 expect 0 "report at sizes" "$attar" report $llama --dim B=4 --dim S=8 --dim past=3
 says out "report at sizes" '^Llama   B=4   S=8   past=3 '
