@@ -134,8 +134,8 @@ void kernel_end(Kernel *k);
 /* Pointers: a parameter the first time, the same one after that. The result is a copy with `name` set. */
 bool kernel_read(Kernel *k, const Node *value, Access *out);            /* `const T *restrict name` (no restrict if it shares storage with a result) */
 bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
-/* A weight as [columns / panel][k][panel]: `n_axes` are its columns. Returns the parameter's name. */
-const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel);
+/* A weight as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
+const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation);
 const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
 const char *kernel_fault(Kernel *k);                                    /* `int64_t *fault` */
 const char *kernel_local(Kernel *k, const Node *n);                     /* name of a local variable for a value of the body */
@@ -210,9 +210,12 @@ const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand va
 
 typedef struct Tile { int rows, vectors; } Tile;        /* accumulators: rows x vectors of lanes, for each weight */
 Tile gemm_tile(const Target *t, int accumulators, int64_t columns);
+Tile gemm_tile_rotated(const Target *t);                                /* the same for a result that is rotated: pairs of vectors */
 int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* columns in a panel of weight number `weight`: lanes * vectors */
 /* Accumulators that meet in one result stand in one group: group[i] is the first of accumulator i's group. */
 void gemm_groups(Context *cx, const Node *gemm, int *group);
+/* The `rotate` that accumulator `weight` becomes, or NULL. Its weight's columns are packed in pairs of vectors: first partners, second partners. */
+const Node *gemm_rotation(Context *cx, const Node *gemm, int weight);
 
 /* ---- one emitter for each kind of kernel ---------------------------------------------------------------------------------------------------- */
 
@@ -236,6 +239,6 @@ int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, cons
 void plan_describe(Emitter *e);         /* everything of e->plan but the weights and the slots, from the model */
 void plan_finish(Emitter *e);           /* the weights packed so far, and the slots */
 uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
-uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride);
+uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation, uint64_t *layer_stride);
 
 #endif

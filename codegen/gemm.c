@@ -125,7 +125,7 @@ static bool group_operands(Gemm *g, Group *group) {
         const Node *weight = g->n->inputs[1 + group->weight[i]];
         Pointer *p = add_pointer(group);
         p->reach = PER_PANEL;
-        p->name = kernel_panels(g->k, weight, g->n, group->panel);
+        p->name = kernel_panels(g->k, weight, g->n, group->panel, group->rotation);
     }
     for (int i = g->n_weights; i < g->n->body->n_params; i++) {
         const Node *param = g->n->body->params[i];
@@ -133,7 +133,9 @@ static bool group_operands(Gemm *g, Group *group) {
             continue;
         Pointer *p = add_pointer(group);
         p->param = param;
-        if (!kernel_read(g->k, g->n->inputs[1 + i], &a) || !extra_steps(g, group, &a, columns, n_columns, p))
+        p->pairs = group->rotation && (param == group->rotation->inputs[1] || param == group->rotation->inputs[2]);
+        const Axis *own = p->pairs ? &param->type->axis[param->type->rank - 1] : columns;
+        if (!kernel_read(g->k, g->n->inputs[1 + i], &a) || !extra_steps(g, group, &a, own, p->pairs ? 1 : n_columns, p))
             return false;
         if (!(p->reach & PER_COLUMN) && has_any(&a, columns, n_columns) && group->columns > 1)
             p->reach = (Reach)(p->reach & PER_ROW);
@@ -151,6 +153,22 @@ static bool group_operands(Gemm *g, Group *group) {
 
 /* ---- the kernel ------------------------------------------------------------------------------------------------------------------------------ */
 
+/* Where the panel's columns begin, if not at 0: " + panel * 48". */
+static void put_column(Gemm *g, const Group *group, const Pointer *p, const char *panel, Text *t) {
+    int64_t lanes = g->k->e->target->lanes, blocks = group->pairs / lanes;      /* panels of one head */
+    if (!strcmp(panel, "0") || !(p->reach & (PER_PANEL | PER_COLUMN)))
+        return;
+    if (p->reach == PER_PANEL)
+        text_add(t, " + %s * %lld", panel, (long long)(group->panel * g->depth));
+    else if (p->pairs && blocks > 1)
+        text_add(t, " + %s %% %lld * %lld", panel, (long long)blocks, (long long)lanes);
+    else if (!p->pairs && group->rotation && !group->interleave && blocks > 1)
+        text_add(t, " + %s / %lld * %lld + %s %% %lld * %lld", panel, (long long)blocks, (long long)group->pairs * 2, panel,
+                 (long long)blocks, (long long)lanes);
+    else if (!p->pairs)
+        text_add(t, " + %s * %lld", panel, (long long)group->panel);
+}
+
 static void print_call(Gemm *g, Group *group, const char *function, const char *panel) {
     Arena *a = g->cx->arena;
     const char **items = arena_array(a, (size_t)group->n_pointers * 2 + MAX_SIZES + 2, sizeof *items);
@@ -164,10 +182,7 @@ static void print_call(Gemm *g, Group *group, const char *function, const char *
         text_add(&t, "%s", p->name);
         if (p->row && strcmp(p->row, "0"))
             text_add(&t, " + %s", gemm_product(g->cx, "row", p->row));
-        if (p->reach == PER_PANEL && strcmp(panel, "0"))
-            text_add(&t, " + %s * %lld", panel, (long long)(group->panel * g->depth));
-        else if (p->reach & PER_COLUMN && strcmp(panel, "0"))
-            text_add(&t, " + %s * %lld", panel, (long long)group->panel);
+        put_column(g, group, p, panel, &t);
         items[n++] = t.data;
     }
     for (int i = 0; i < group->n_pointers; i++)
@@ -207,8 +222,41 @@ static void print_group_calls(Gemm *g, Group *group, int64_t first, int64_t all)
     k->indent -= indented;
 }
 
+/* What one panel of the group costs, in vectors. */
+static int work_of(const Group *group) { return group->tile.vectors * group->n_weights; }
+
+/* Groups whose panels differ in width: threads get the same share of the work, not of the tasks. The function says how many tasks come
+ * before a part of the work, in vectors; NULL if all panels cost the same. */
+static const char *print_work(Gemm *g, int64_t *work) {
+    bool differ = false;
+    int64_t tasks = 0;
+    *work = 0;
+    for (int i = 0; i < g->n_groups; i++)
+        differ |= work_of(&g->groups[i]) != work_of(&g->groups[0]);
+    if (!differ)
+        return NULL;
+    const char *name = scope_name(&g->k->e->file, arena_print(g->cx->arena, "%s_tasks", g->k->function));
+    Text *t = &g->k->before;
+    text_add(t, "/* How many tasks come before this part of the work. */\nstatic ptrdiff_t %s(ptrdiff_t work, ptrdiff_t tiles)\n{\n", name);
+    for (int i = 0; i < g->n_groups; i++) {
+        int one = work_of(&g->groups[i]);
+        int64_t end = *work + g->groups[i].panels * one;
+        if (i + 1 < g->n_groups)
+            text_add(t, "    if (work < %lld * tiles)\n    ", (long long)end);
+        if (i)
+            text_add(t, "    return %lld * tiles + (work - %lld * tiles + %d) / %d;\n", (long long)tasks, (long long)*work, one / 2, one);
+        else
+            text_add(t, "    return (work + %d) / %d;\n", one / 2, one);
+        tasks += g->groups[i].panels;
+        *work = end;
+    }
+    text_add(t, "}\n\n");
+    return name;
+}
+
 static void print_main(Gemm *g) {
     Kernel *k = g->k;
+    Arena *a = g->cx->arena;
     int64_t all = 0, first = 0;
     int tile = g->groups[0].tile.rows;
     Text rows = text_new(g->cx->arena);
@@ -219,9 +267,11 @@ static void print_main(Gemm *g) {
     for (int i = 0; i < g->n_rows; i++)
         text_add(&rows, "%s%s", i ? " * " : "", kernel_factor(k, g->rows[i].size));
     put_line(k, "const ptrdiff_t rows = %s, tiles = (rows + %d) / %d;", rows.length ? rows.data : "1", tile - 1, tile);
-    const char *total = all == 1 ? "tiles" : arena_print(g->cx->arena, "%lld * tiles", (long long)all);
-    put_line(k, "const ptrdiff_t last = share(%s, thread + 1, threads);", total);
-    put_open(k, "for (ptrdiff_t task = share(%s, thread, threads); task < last;)", total);
+    int64_t work;
+    const char *tasks = print_work(g, &work), *total = all == 1 ? "tiles" : arena_print(a, "%lld * tiles", (long long)(tasks ? work : all));
+    const char *open = tasks ? arena_print(a, "%s(share", tasks) : "share", *close = tasks ? ", tiles)" : "";
+    put_line(k, "const ptrdiff_t last = %s(%s, thread + 1, threads)%s;", open, total, close);
+    put_open(k, "for (ptrdiff_t task = %s(%s, thread, threads)%s; task < last;)", open, total, close);
     if (all > 1)
         put_line(k, "const ptrdiff_t panel = task / tiles, row = task %% tiles * %d, end = lesser(rows, row + (last - task) * %d);", tile, tile);
     else
@@ -258,6 +308,25 @@ static void describe(Gemm *g) {
     }
 }
 
+/* ---- rotation ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* A result may be rotated if it comes from one accumulator that no other result reads, its halves are whole vectors, and the tables are
+ * parameters. */
+static bool group_rotation(Gemm *g, Group *group, const Axis *columns, int n_columns) {
+    group->rotation = gemm_rotation(g->cx, g->n, group->weight[0]);
+    if (!group->rotation)
+        return true;
+    int64_t size = n_columns ? columns[n_columns - 1].size.base : 0, lanes = g->k->e->target->lanes;
+    group->pairs = size / 2;
+    group->interleave = attr_bool(group->rotation, ATTR_interleave, false);
+    group->tile = gemm_tile_rotated(g->k->e->target);
+    bool tables = group->rotation->inputs[1]->op == OP_param && group->rotation->inputs[2]->op == OP_param;
+    if (group->n_weights == 1 && group->n_results == 1 && size % 2 == 0 && group->pairs % lanes == 0 && tables)
+        return true;
+    emit_fail(g->k->e, g->n, "it rotates a result in a way that a gemm cannot: a copy by a map can");
+    return false;
+}
+
 /* ---- groups --------------------------------------------------------------------------------------------------------------------------------- */
 
 static bool make_group(Gemm *g, const int *member, int leader) {
@@ -288,6 +357,8 @@ static bool make_group(Gemm *g, const int *member, int leader) {
     group->panel = gemm_panel(g->k->e, g->n, leader);
     group->panels = (group->columns + group->panel - 1) / group->panel;
     group->tile = gemm_tile(g->k->e->target, group->n_weights, group->columns);
+    if (!group_rotation(g, group, columns, n_columns))
+        return false;
     group->pointers = arena_array(a, (size_t)(1 + g->n->n_inputs + body->n_results), sizeof *group->pointers);
     group->sum = arena_array(a, (size_t)group->n_weights, sizeof *group->sum);
     group->start = arena_array(a, (size_t)group->n_weights, sizeof *group->start);
@@ -298,7 +369,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
-    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "k"};
+    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
     if (!collect_axes(&g)) {

@@ -14,6 +14,7 @@ typedef struct Pointer {                /* an argument of the tile */
     DType dtype;
     Reach reach;
     const char *row;                    /* elements from one row to the next, as C text; NULL: the same for all rows */
+    bool pairs;                         /* cosines or sines: one column for each pair */
     const char *step;                   /* the variable that holds `row` if it is not a constant, else NULL */
     RowTerm term[MAX_RANK];             /* an extra with only some of the row axes: its place follows from the number of the row */
     int n_terms;
@@ -34,6 +35,9 @@ typedef struct Group {
     bool counts;                        /* some pointer has terms: the tile takes `first`, the number of its first row */
     Tile tile;
     int64_t columns, panel, panels;
+    const Node *rotation;               /* of the one result, or NULL; then a panel is a vector of first partners and one of second partners */
+    int64_t pairs;                      /* of the last axis */
+    bool interleave;
 } Group;
 
 typedef struct Gemm {

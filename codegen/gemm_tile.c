@@ -21,6 +21,12 @@ static Operand load_pointer(Gemm *g, const Pointer *p) {
     const char *address = p->reach & PER_ROW ? row_address(g, p) : p->local;
     if (!(p->reach & PER_COLUMN))
         return load_scalar(g->k, p->dtype, address);
+    if (p->pairs)
+        return load_vector(g->k, p->dtype, address, NULL);
+    if (g->printing->rotation && g->printing->interleave)
+        return load_apart(g->k, p->dtype, arena_print(g->cx->arena, "%s + c", address), "2", NULL);
+    if (g->printing->rotation)
+        return load_vector(g->k, p->dtype, arena_print(g->cx->arena, "%s + %lld * c", address, (long long)g->printing->pairs), NULL);
     return load_vector(g->k, p->dtype, arena_print(g->cx->arena, "%s + %d * c", address, g->k->e->target->lanes), g->count);
 }
 
@@ -124,6 +130,39 @@ static void print_products(Gemm *g, Group *group) {
     put_close(g->k);
 }
 
+/* "0, 16, 1, 17, ..": the lanes of two vectors in turns, from the first one's lane `from` on. */
+static const char *lanes_in_turns(Gemm *g, int from) {
+    int lanes = g->k->e->target->lanes;
+    Text t = text_new(g->cx->arena);
+    for (int i = 0; i < lanes; i++)
+        text_add(&t, "%s%d", i ? ", " : "", from + i / 2 + (i % 2) * lanes);
+    return t.data;
+}
+
+/* Vector 0 of the panel has the first partners, vector 1 the second ones. */
+static void print_rotation(Gemm *g, Group *group) {
+    Kernel *k = g->k;
+    const Pointer *to = &group->pointers[group->first_result];
+    const char *sum = group->sum[0], *row = row_address(g, to);
+    int lanes = k->e->target->lanes;
+    text_add(&k->body, "%s", unroll_rows(g, group));
+    put_open(k, "for (int r = 0; r < rows; r++)");
+    put_line(k, "const lanes cosine = %s;", load_pointer(g, pointer_of(group, group->rotation->inputs[1])).text);
+    put_line(k, "const lanes sine = %s;", load_pointer(g, pointer_of(group, group->rotation->inputs[2])).text);
+    const char *part[2] = {arena_print(g->cx->arena, "%s[r][0] * cosine - %s[r][1] * sine", sum, sum),
+                           arena_print(g->cx->arena, "%s[r][1] * cosine + %s[r][0] * sine", sum, sum)};
+    for (int i = 0; group->interleave && i < 2; i++)
+        put_line(k, "const lanes %s = %s;", i ? "odd" : "even", part[i]);
+    for (int i = 0; group->interleave && i < 2; i++)
+        part[i] = arena_print(g->cx->arena, "__builtin_shufflevector(even, odd, %s)", lanes_in_turns(g, i * lanes / 2));
+    for (int i = 0; i < 2; i++) {
+        int64_t apart = group->interleave ? lanes : group->pairs;
+        const char *address = i ? arena_print(g->cx->arena, "%s + %lld", row, (long long)apart) : row;
+        put_line(k, "%s", store_vector(k, to->dtype, address, operand_of(part[i], BINDS_SUM, true, DT_F32), NULL));
+    }
+    put_close(k);
+}
+
 static void print_results(Gemm *g, Group *group) {
     Kernel *k = g->k;
     Text outer = k->body, inside = text_new(g->cx->arena);
@@ -135,7 +174,12 @@ static void print_results(Gemm *g, Group *group) {
         if (group->start[i])
             body_define(&g->printer, group->start[i], operand_of(arena_print(g->cx->arena, "%s[r][c]", group->sum[i]), BINDS_ALL, true, DT_F32));
     int lines = 0;
-    for (int r = 0; r < group->n_results; r++) {
+    if (group->rotation) {
+        const char *value = body_value(&g->printer, group->rotation->inputs[0]).text, *sum = arena_print(g->cx->arena, "%s[r][c]", group->sum[0]);
+        if (strcmp(value, sum) != 0)
+            put_line(k, "%s = %s;", sum, value);
+    }
+    for (int r = 0; !group->rotation && r < group->n_results; r++) {
         const Pointer *p = &group->pointers[group->first_result + r];
         Operand value = body_value(&g->printer, g->n->body->results[group->result[r]].value);
         const char *address = arena_print(g->cx->arena, "%s + %d * c", row_address(g, p), k->e->target->lanes);
@@ -146,9 +190,13 @@ static void print_results(Gemm *g, Group *group) {
     k->indent -= 2;
     for (const char *c = inside.data; *c; c++)
         lines += *c == ';' && c[1] == '\n';
-    over_tile(g, group, lines > 1);
-    text_put(&k->body, inside.data, inside.length);
-    end_tile(g, lines > 1);
+    if (inside.length) {
+        over_tile(g, group, lines > 1);
+        text_put(&k->body, inside.data, inside.length);
+        end_tile(g, lines > 1);
+    }
+    if (group->rotation)
+        print_rotation(g, group);
 }
 
 /* ---- functions ------------------------------------------------------------------------------------------------------------------------------- */
@@ -203,6 +251,7 @@ static void print_tile(Gemm *g, Group *group) {
     for (int i = 0; i < group->n_weights; i++)
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
     put_line(k, "lanes %s;", sums.data);
+    g->printing = group;
     print_start(g, group);
     print_products(g, group);
     print_results(g, group);

@@ -159,7 +159,28 @@ uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
     return add_item(e, weight, &item, layer_stride);
 }
 
-uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, uint64_t *layer_stride) {
+/* Columns of an axis of pairs: so many lanes of first partners, then their second partners. */
+static void add_pairs(const Emitter *e, PackItem *item, int64_t size, int64_t stride, bool interleave) {
+    int64_t lanes = e->target->lanes, half = size / 2;
+    PackDim dims[3] = {{half / lanes, lanes * stride}, {2, half * stride}, {lanes, stride}};
+    if (interleave) {
+        dims[0].stride = 2 * lanes * stride;
+        dims[1].stride = stride;
+        dims[2].stride = 2 * stride;
+    }
+    for (int i = 0; i < 3; i++)
+        item->n[item->n_rank++] = dims[i];
+}
+
+static int last_column(const Node *weight, const Node *gemm) {
+    int last = -1;
+    for (int i = 0; i < weight->type->rank; i++)
+        if (!attr_has_name(gemm, ATTR_over, weight->type->axis[i].name))
+            last = i;
+    return last;
+}
+
+uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation, uint64_t *layer_stride) {
     int64_t strides[MAX_RANK];
     int place[MAX_RANK];
     *layer_stride = 0;
@@ -169,16 +190,25 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t p
     }
     if (!constant_sizes(e, weight))
         return 0;
+    if (rotation && (weight->type->rank + 2 > MAX_RANK || attr_name(weight, ATTR_axis) == weight->type->axis[last_column(weight, gemm)].name)) {
+        emit_fail(e, gemm, "the columns of `%s` cannot be packed in pairs", weight->name);
+        return 0;
+    }
     PackItem item = new_item(e, weight);
     const Type *x = gemm->inputs[0]->type;
     stored_strides(weight, strides);
     item.layout = PACK_PANELS;
     item.panel = panel;
-    for (int i = 0; i < weight->type->rank; i++)
-        if (!attr_has_name(gemm, ATTR_over, weight->type->axis[i].name)) {
-            place[i] = item.n_rank;
+    int paired = rotation ? last_column(weight, gemm) : -1;
+    for (int i = 0; i < weight->type->rank; i++) {
+        if (attr_has_name(gemm, ATTR_over, weight->type->axis[i].name))
+            continue;
+        place[i] = item.n_rank;
+        if (i == paired)
+            add_pairs(e, &item, weight->type->axis[i].size.base, strides[i], attr_bool(rotation, ATTR_interleave, false));
+        else
             item.n[item.n_rank++] = (PackDim){weight->type->axis[i].size.base, strides[i]};
-        }
+    }
     for (int i = 0; i < x->rank; i++) {
         int at = attr_has_name(gemm, ATTR_over, x->axis[i].name) ? type_find(weight->type, x->axis[i].name) : -1;
         if (at < 0)
@@ -218,7 +248,7 @@ static int64_t panel_in(Emitter *e, const Graph *g, const Node *weight, int look
             return panel;
         for (int w = 0; n->op == OP_gemm && w < attr_int(n, ATTR_weights, 1); w++) {
             const Node *other = n->inputs[1 + w];
-            if (other->op != OP_weight || !same_tensor(other, weight))
+            if (gemm_rotation(e->cx, n, w) || other->op != OP_weight || !same_tensor(other, weight))
                 continue;
             bool over_other = attr_has_name(n, ATTR_over, other->type->axis[1 - looked_up].name);
             if (!over_other || attr_has_name(n, ATTR_over, other->type->axis[looked_up].name))

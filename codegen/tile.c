@@ -58,9 +58,26 @@ void gemm_groups(Context *cx, const Node *gemm, int *group) {
     }
 }
 
+const Node *gemm_rotation(Context *cx, const Node *gemm, int weight) {
+    const Graph *body = gemm->body;
+    bool *reads = arena_array(cx->arena, (size_t)graph_model(gemm->graph)->next_id, sizeof *reads);
+    mark_readers(body, body->params[weight], reads);
+    for (int r = 0; r < body->n_results; r++)
+        if (body->results[r].value->op == OP_rotate && reads[body->results[r].value->id])
+            return body->results[r].value;
+    return NULL;
+}
+
+Tile gemm_tile_rotated(const Target *t) {
+    int rows = (t->registers - 1) / 2 - 1;
+    return (Tile){rows > 14 ? 14 : rows, 2};
+}
+
 int64_t gemm_panel(Emitter *e, const Node *gemm, int weight) {
     int n = (int)attr_int(gemm, ATTR_weights, 1), members = 0;
     int *group = arena_array(e->cx->arena, (size_t)n, sizeof *group);
+    if (gemm_rotation(e->cx, gemm, weight))
+        return 2 * e->target->lanes;
     gemm_groups(e->cx, gemm, group);
     for (int i = 0; i < n; i++)
         members += group[i] == group[weight];

@@ -132,6 +132,8 @@ typedef struct Region {                 /* part of the arena whose sizes all gro
 
 enum { KEY_PANEL = 32 };                /* attend reads keys as panels of 32 positions: [other axes][T / 32][head axis][32] */
 
+enum { ROTATE_UNIT = 16 };              /* a gemm rotates its result only if half of its last axis is a multiple of this: whole vectors on every target */
+
 /* ---- graphs and nodes (graph.c) -------------------------------------------------------------------------------------------------- */
 
 typedef struct Node Node;

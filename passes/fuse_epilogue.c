@@ -3,6 +3,8 @@
  *     y = gelu(dot(x, w) + b) + r               ->   gemm x, w, b, r    body gelu(acc + b) + r
  *     u = silu(dot(x, w1)) * dot(x, w2)         ->   gemm x, w1, w2     body silu(acc1) * acc2
  *
+ *     q = rotate(dot(x, w), cos, sin)           ->   gemm x, w, cos, sin  body rotate(acc, cos, sin)
+ *
  * Every product with a weight becomes a gemm first. A consumer comes in if it is elementwise, the only reader, as
  * large as the accumulator, and its other operands have the accumulator's axes, or all its columns, or all its rows,
  * or none, and exist when the gemm runs; the gemm may move down to its consumer for that. Several accumulators may
@@ -67,10 +69,15 @@ static void drop_result(Epilogue *e, int from)
 
 /* ---- operands ---------------------------------------------------------------------------------------------------- */
 
+static int row_axes(const Epilogue *e)
+{
+    return e->gemm->inputs[0]->type->rank - node_attr(e->gemm, ATTR_over)->names.count;
+}
+
 /* Any of the rows' axes, and all of the columns' or none, in any order. */
 static bool fits_operand(const Epilogue *e, const Node *o, const Type *acc)
 {
-    int rows = e->gemm->inputs[0]->type->rank - node_attr(e->gemm, ATTR_over)->names.count, columns = 0;
+    int rows = row_axes(e), columns = 0;
     if (is_inline_leaf(o))
         return o->type->rank == 0;
     if (!axes_within(o->type, acc))
@@ -147,10 +154,93 @@ static bool refuse(Epilogue *e, RemarkCode code, const Node *value, const Node *
 
 #define SAY(...) arena_print(e->px->cx->arena, __VA_ARGS__)
 
+/* ---- rotary ------------------------------------------------------------------------------------------------------ */
+
+/* A rotated value goes into a cache or becomes the keys of an attend: that kernel rotates on the way. */
+static bool rotated_later(const Node *n)
+{
+    for (const Node *r = n->next; r; r = r->next)
+        for (int i = 0; i < r->n_inputs; i++) {
+            if (r->inputs[i] != n)
+                continue;
+            bool view = op_info[r->op].class == CLASS_VIEW;
+            if (r->op == OP_append || (r->op == OP_attend && i == 1) || (view && rotated_later(r)))
+                return true;
+        }
+    return false;
+}
+
+/* Cosines and sines: any of the rows' axes, then one number for each pair. */
+static bool fits_table(const Epilogue *e, const Node *table, const Type *acc)
+{
+    const Type *t = table->type;
+    if (t->rank == 0 || is_inline_leaf(table) || type_find(acc, t->axis[t->rank - 1].name) >= 0)
+        return false;
+    for (int i = 0; i + 1 < t->rank; i++) {
+        int at = type_find(acc, t->axis[i].name);
+        if (at < 0 || at >= row_axes(e) || !extent_equal(t->axis[i].size, acc->axis[at].size))
+            return false;
+    }
+    return true;
+}
+
+/* The result comes from one accumulator. */
+static bool is_single(const Epilogue *e, const Node *result)
+{
+    const Graph *body = e->gemm->body;
+    bool *read = arena_array(e->px->cx->arena, (size_t)graph_model(e->gemm->graph)->next_id, sizeof *read);
+    int count = 0;
+    read[result->id] = true;
+    for (const Node *n = body->last; n; n = n->prev)
+        for (int i = 0; read[n->id] && i < n->n_inputs; i++)
+            read[n->inputs[i]->id] = true;
+    for (int j = 0; j < e->weights; j++)
+        count += read[body->params[j]->id];
+    return count == 1;
+}
+
+/* `value` is result `index` of the gemm, `n` its only reader, a rotate. */
+static bool may_rotate(Epilogue *e, Node *value, Node *n, int index)
+{
+    const Type *acc = value->type;
+    const Extent *size = &acc->axis[acc->rank - 1].size;
+    if (n->graph != e->gemm->graph || n->inputs[0] != value || acc->rank == row_axes(e) || acc->rank + 2 > MAX_RANK ||
+        rotated_later(n) || !is_single(e, e->gemm->body->results[index].value))
+        return false;
+    if (is_kept(value))
+        return refuse(e, REMARK_BLOCKED_BY_USER, value, value, SAY("`%s` is kept by @keep", word_of(value)));
+    if (!extent_is_const(*size) || size->base % (2 * ROTATE_UNIT))
+        return refuse(e, REMARK_TARGET_LACKS, value, n,
+                      SAY("half of the axis `%s` is no multiple of %d, so it is no whole number of vectors everywhere",
+                          acc->axis[acc->rank - 1].name, ROTATE_UNIT));
+    bool here = true;
+    for (int i = 1; i < 3; i++) {
+        if (!fits_table(e, n->inputs[i], acc))
+            return refuse(e, REMARK_AXIS_MISMATCH, value, n->inputs[i],
+                          SAY("`%s` has other axes than the product's rows and the pairs", word_of(n->inputs[i])));
+        here &= available(e, n->inputs[i]);
+    }
+    return here || can_sink(e, n) ||
+           refuse(e, REMARK_ORDER_DEPENDS, value, n,
+                  SAY("`%s` needs a value that is computed later than the product is read", word_of(n)));
+}
+
+/* ---- elementwise ------------------------------------------------------------------------------------------------- */
+
+/* Nothing comes after a rotation. */
+static bool is_rotated(const Epilogue *e, int index)
+{
+    return e->gemm->body->results[index].value->op == OP_rotate;
+}
+
 /* `value` is result `index` of the gemm, `n` its only reader. */
 static bool may_absorb(Epilogue *e, Node *value, Node *n, int index)
 {
     const Type *acc = value->type;
+    if (is_rotated(e, index))
+        return false;
+    if (n->op == OP_rotate)
+        return may_rotate(e, value, n, index);
     if (!is_map(n) || n->graph != e->gemm->graph)
         return false;
     if (is_kept(value))
@@ -168,7 +258,7 @@ static bool may_absorb(Epilogue *e, Node *value, Node *n, int index)
         int other = result_of(e, o);
         if (o == value)
             continue;
-        if (other >= 0 && other != index && type_equal(o->type, acc) && only_reader(o) == n && !is_kept(o))
+        if (other >= 0 && other != index && !is_rotated(e, other) && type_equal(o->type, acc) && only_reader(o) == n && !is_kept(o))
             continue;
         if (other >= 0)
             return refuse(e, REMARK_MULTI_USE, value, o,
@@ -195,13 +285,16 @@ static Node *existing_param(const Epilogue *e, const Node *o)
     return NULL;
 }
 
-/* The operand in the order of the accumulator's axes. */
+/* The operand in the order of the accumulator's axes; the pairs' axis of a table last. */
 static Node *ordered(Epilogue *e, Node *o, const Type *acc)
 {
     Type want = {.dtype = o->type->dtype};
     for (int i = 0; i < acc->rank; i++)
         if (type_find(o->type, acc->axis[i].name) >= 0)
             want.axis[want.rank++] = acc->axis[i];
+    for (int i = 0; i < o->type->rank; i++)
+        if (type_find(acc, o->type->axis[i].name) < 0)
+            want.axis[want.rank++] = o->type->axis[i];
     return make_transposed(e->px, e->gemm, o, type_new(e->px->cx, want.dtype, want.rank, want.axis));
 }
 

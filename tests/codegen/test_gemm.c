@@ -134,6 +134,39 @@ static const char parts[] =
     "  y1    = get y index=1 : f32[B, S, M, E]\n"
     "  return y0 = y0, y1 = y1\n";
 
+/* Heads rotated on the way out: halves with one and with two vectors of partners, neighbours as partners, a bias before, tables with all,
+ * some and none of the row axes; a plain result beside them. */
+static const char rotated[] =
+    "kernels Rotated(x: f32[B, S, D], c: f32[S, J=16], s: f32[S, J=16], cb: f32[B, S, P=32], sb: f32[B, S, P=32], c1: f32[P=32], s1: f32[P=32],"
+    " r: f32[S])\n"
+    "  dims    B = 1..4  S = 1..64  D = 11  H = 3  K = 32  L = 64\n"
+    "  wq    = weight key=\"q\" : f32[H, K, D]\n"
+    "  wk    = weight key=\"k\" stored=[11, 192] strides=[64, 1, 192] gain=\"g\" axis=D : f32[H, L, D]\n"
+    "  wi    = weight key=\"i\" : f32[H, L, D]\n"
+    "  wj    = weight key=\"j\" : f32[K, D]\n"
+    "  wv    = weight key=\"v\" : f32[H, K, D]\n"
+    "  bk    = weight key=\"k.bias\" : f32[H, L]\n"
+    "  bj    = weight key=\"j.bias\" : f32[K]\n"
+    "  all   = gemm x, wq, wk, wi, wj, wv, bk, c, s, cb, sb, c1, s1, bj, r over=D weights=5 (q, k, i, j, v, bias, pc, ps, pcb, psb, pc1, ps1,"
+    " jbias, row) {\n"
+    "    q1 = rotate q, pc, ps : f32[B, S, H, K]\n"
+    "    k1 = add k, bias : f32[B, S, H, L]\n"
+    "    half = const value=0.5 : f32\n"
+    "    k2 = mul k1, half : f32[B, S, H, L]\n"
+    "    k3 = rotate k2, pcb, psb : f32[B, S, H, L]\n"
+    "    i1 = mul i, row : f32[B, S, H, L]\n"
+    "    i2 = rotate i1, pc1, ps1 interleave=true : f32[B, S, H, L]\n"
+    "    j1 = add j, jbias : f32[B, S, K]\n"
+    "    j2 = rotate j1, pc, ps interleave=true : f32[B, S, K]\n"
+    "    return q1, k3, i2, j2, v\n"
+    "  }\n"
+    "  o0    = get all index=0 : f32[B, S, H, K]\n"
+    "  o1    = get all index=1 : f32[B, S, H, L]\n"
+    "  o2    = get all index=2 : f32[B, S, H, L]\n"
+    "  o3    = get all index=3 : f32[B, S, K]\n"
+    "  o4    = get all index=4 : f32[B, S, H, K]\n"
+    "  return o0 = o0, o1 = o1, o2 = o2, o3 = o3, o4 = o4\n";
+
 static void both_sizes(const char *text, const Target *target) {
     Trial t;
     trial_open(&t, target);
@@ -152,6 +185,7 @@ START_TEST(test_several) {
             both_sizes(vector, &targets[i]);
             both_sizes(gains, &targets[i]);
             both_sizes(parts, &targets[i]);
+            both_sizes(rotated, &targets[i]);
         }
 }
 END_TEST
