@@ -5,7 +5,8 @@
 
 static const char doc[] = "Lists the passes in the order in which they run.\n\n"
                           "  attar passes\n\n"
-                          "--pass NAME=off leaves one out on every verb that compiles.";
+                          "--pass NAME=off leaves one out on every verb that compiles. exact: the same in real arithmetic;\n"
+                          "exact-if: the same under a condition that the pass checks; approx: always reported.";
 
 static const struct argp_child groups[] = {{&output_group, 0, NULL, 0}, {0}};
 static const struct argp argp = {NULL, options_only, NULL, doc, groups, NULL, NULL};

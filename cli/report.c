@@ -44,7 +44,7 @@ static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
                                            {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
-enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 3, WIDEST = 66 };
+enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 3, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
 
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
 
@@ -132,8 +132,8 @@ static void print_decisions(Report *r)
         text_add(&line, "%lld of %lld", (long long)d->done, (long long)(d->done + d->refused));
         text_pad(&line, 37);
         text_add(&line, " ");
-        put_cut(&line, d->what, WIDEST);
-        text_pad(&line, d->bytes != 0 ? 38 + WIDEST + 2 : 0);
+        put_cut(&line, d->what, DONE_WIDTH);
+        text_pad(&line, d->bytes != 0 ? 38 + DONE_WIDTH + 2 : 0);
         if (d->bytes != 0)
             text_add(&line, "%s", signed_bytes(r, -d->bytes));
         end_line(r, &line);
@@ -163,14 +163,16 @@ static int by_stake(const void *a, const void *b)
 static void print_missed_line(Report *r, const Remark *m)
 {
     const char *noun = strncmp(m->pass, "fuse-", 5) ? m->pass : m->pass + 5;
-    Text line = begin_line(r, m->kind == REMARK_MISSED ? "not fused" : "copied", noun);
+    bool copy = !strcmp(m->pass, pass_info[PASS_ID_lower].name);
+    const char *label = m->kind == REMARK_MISSED ? "not fused" : copy ? "copied" : "noted";
+    Text line = begin_line(r, label, noun);
     if (m->times > 1)
         text_add(&line, "%lldx ", (long long)m->times);
     put_cut(&line, m->op, 24);
     text_pad(&line, 37);
     text_add(&line, " ");
-    put_cut(&line, m->why, WIDEST);
-    text_pad(&line, 38 + WIDEST + 2);
+    put_cut(&line, m->why, MISSED_WIDTH);
+    text_pad(&line, 38 + MISSED_WIDTH + 2);
     if (at_stake(m) > 0)
         text_add(&line, "%s  ", signed_bytes(r, (m->bytes_after - m->bytes_before) * (double)m->times));
     text_add(&line, "%s", remark_code_name(m->code));
@@ -178,7 +180,7 @@ static void print_missed_line(Report *r, const Remark *m)
     end_line(r, &line);
 }
 
-/* Refusals and copies. What plan-memory has to say stands in the lines about memory. */
+/* Refusals, copies and what else passes noted. What plan-memory has to say stands in the lines about memory. */
 static void print_missed(Report *r)
 {
     const Remarks *all = &r->t->c.remarks;

@@ -214,10 +214,22 @@ static void put_comma(Printer *p, int i, const char *open, size_t width)
         text_char(p->out, ' ');
 }
 
+/* A space, or the next line if a long name would stick out. */
+static void put_gap(Printer *p, const Attr *a)
+{
+    bool name = attr_info[a->id].kind == ATTR_KIND_NAME;
+    if (name && text_column(p->out) + strlen(attr_info[a->id].name) + strlen(a->name) > WIDEST + 16) {
+        text_char(p->out, '\n');
+        text_pad(p->out, p->margin + 8);
+    } else
+        text_char(p->out, ' ');
+}
+
 static void put_attr(Printer *p, const Attr *a)
 {
     Text *out = p->out;
-    text_add(out, " %s=", attr_info[a->id].name);
+    put_gap(p, a);
+    text_add(out, "%s=", attr_info[a->id].name);
     switch (attr_info[a->id].kind) {
     case ATTR_KIND_INT: text_add(out, "%lld", (long long)a->integer); return;
     case ATTR_KIND_FLOAT: text_double(out, a->real); return;

@@ -168,4 +168,14 @@ expect 4 "remarks that cannot be written" "$attar" run $bert --input $golden --r
 says err "remarks that cannot be written" 'E1010'
 expect 0 "nothing to say" "$attar" ir $bert --remarks "$work/nothing"
 [ -e "$work/nothing" ] && fail "remarks although no pass ran" || pass
+
+# The commands of the page about all this run, and it knows every field.
+sed -n 's/^    attar //p' docs/study.md >"$work/commands"
+[ "$(wc -l <"$work/commands")" -ge 15 ] && pass || fail "docs/study.md has $(wc -l <"$work/commands") commands"
+while read -r command; do
+    expect 0 "docs/study.md: attar $command" "$attar" $command </dev/null
+done <"$work/commands"
+for field in $("$attar" report $llama --json | sed 's/"at":{[^}]*}//; s/"why":"[^"]*"//; s/"sizes":{[^}]*}//' | grep -o '"[a-z]*":' | tr -d '":' | sort -u); do
+    grep -q "\`$field\`" docs/study.md && pass || fail "docs/study.md does not explain $field"
+done
 finish
