@@ -83,22 +83,28 @@ static void collect_scale(Match *m)
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
-static bool is_positional(const Node *n)
+static bool only_positions(NodeSet *seen, const Node *n)
 {
-    if (is_inline_leaf(n))
+    if (is_inline_leaf(n) || !nodeset_add(seen, n))
         return true;
     if (!is_map(n) || is_kept(n))
         return false;
     for (int i = 0; i < n->n_inputs; i++)
-        if (!is_positional(n->inputs[i]))
+        if (!only_positions(seen, n->inputs[i]))
             return false;
     return true;
 }
 
-/* A table looked up by positions: bias[bucket(j - i), h] is read per score and never built. */
-static bool is_lookup(const Node *n)
+static bool is_positional(const Match *m, const Node *n)
 {
-    return n->op == OP_gather && n->type->dtype == DT_F32 && is_positional(n->inputs[1]);
+    NodeSet seen = nodeset_new(m->px);
+    return only_positions(&seen, n);
+}
+
+/* A table looked up by positions: bias[bucket(j - i), h] is read per score and never built. */
+static bool is_lookup(const Match *m, const Node *n)
+{
+    return n->op == OP_gather && n->type->dtype == DT_F32 && is_positional(m, n->inputs[1]);
 }
 
 /* What goes into the body: the chain, and of what it reads everything that would be a whole matrix of scores, or is
@@ -108,12 +114,12 @@ static bool belongs(void *state, const Node *n)
     const Match *m = state;
     if (match_in_chain(m, n))
         return true;
-    if (is_kept(n) || (!is_map(n) && !is_lookup(n)))
+    if (is_kept(n) || (!is_map(n) && !is_lookup(m, n)))
         return false;
     bool over_keys = type_find(n->type, m->keys) >= 0, over_rows = false;
     for (int i = 0; i < n->type->rank; i++)
         over_rows |= type_find(m->k->type, n->type->axis[i].name) < 0;
-    return (over_keys && over_rows) || is_positional(n);
+    return (over_keys && over_rows) || is_positional(m, n);
 }
 
 /* The queries in the order in which the result is wanted: that of `final` without the values' own axis. */
@@ -142,7 +148,7 @@ static void remark_fused(Match *m, const Node *attend)
         ends += type_bytes(m->px, model, attend->inputs[i]->type);
     Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s, softmax and values are one attend%s",
                        m->scale != 1 ? ", scale" : "",
-                       m->n_chain > 1 || attend->n_inputs > 3 ? "; mask and score function inside" : "");
+                       attend->body->results[0].value->op != OP_param ? "; mask and score function inside" : "");
     r->bytes_before = ends + type_bytes(m->px, model, attend->type) + 2 * score * (double)(m->n_chain + 2);
     r->bytes_after = ends + type_bytes(m->px, model, attend->type);
     r->flops = product_flops(m->px, m->q, m->k) + product_flops(m->px, m->score, m->v);

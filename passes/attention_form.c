@@ -41,14 +41,22 @@ static bool add(Form *f, Node *n)
     return true;
 }
 
+static bool between(const Form *f, const Node *n)
+{
+    for (int i = 0; i < f->n; i++)
+        if (f->node[i] == n)
+            return true;
+    return false;
+}
+
 /* Adds n if scores are below it. */
-static bool collect_above(Form *f, Node *n, int depth)
+static bool collect_above(Form *f, NodeSet *seen, Node *n)
 {
     bool passes = is_map(n) || op_info[n->op].class == CLASS_VIEW || n->op == OP_concat, found = is_score(n);
-    if (depth > MAX_STEPS || n->graph != f->softmax->graph)
-        return false;
+    if (n->graph != f->softmax->graph || !nodeset_add(seen, n))
+        return between(f, n);
     for (int i = 0; passes && i < n->n_inputs; i++)
-        found |= collect_above(f, n->inputs[i], depth + 1);
+        found |= collect_above(f, seen, n->inputs[i]);
     return found && add(f, n);
 }
 
@@ -62,14 +70,6 @@ static void collect_below(Form *f, Node *n)
             if (op_info[r->op].class == CLASS_VIEW || (r->op == OP_dot && n->op == OP_slice))
                 collect_below(f, r);
         }
-}
-
-static bool between(const Form *f, const Node *n)
-{
-    for (int i = 0; i < f->n; i++)
-        if (f->node[i] == n)
-            return true;
-    return false;
 }
 
 static void collect_operand(Form *f, Node *n)
@@ -90,7 +90,8 @@ static void collect_operand(Form *f, Node *n)
 static bool collect(Form *f)
 {
     f->n = f->n_operands = 0;
-    if (!collect_above(f, f->softmax->inputs[0], 0))
+    NodeSet seen = nodeset_new(f->px);
+    if (!collect_above(f, &seen, f->softmax->inputs[0]))
         return false;
     add(f, f->softmax);
     collect_below(f, f->softmax);

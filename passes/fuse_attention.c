@@ -29,27 +29,36 @@ static bool is_score(const Node *n)
     return n->op == OP_dot && n->inputs[0]->op != OP_weight && n->inputs[1]->op != OP_weight;
 }
 
-/* The first product of two computed values below n, through elementwise operators and views; `blocked`: what stands
- * in the way of fusing. */
-static Node *find_score(Node *n, const char *keys, Node **blocked)
+typedef struct Search { /* for the first product of two computed values, through elementwise operators and views */
+    const char *keys;
+    NodeSet seen;
+    Node *blocked; /* what stands in the way of fusing */
+} Search;
+
+static Node *find_score(Search *s, Node *n)
 {
-    if (is_score(n))
-        return n;
+    if (is_score(n) || !nodeset_add(&s->seen, n))
+        return is_score(n) ? n : NULL;
     if (n->op == OP_transpose)
-        return find_score(n->inputs[0], keys, blocked);
+        return find_score(s, n->inputs[0]);
     bool view = n->op == OP_view || n->op == OP_slice, mixes = n->op == OP_dot;
     if (!is_map(n) && !view && !mixes)
         return NULL;
     for (int i = 0; i < n->n_inputs; i++) {
-        if (type_find(n->inputs[i]->type, keys) < 0 && !view)
+        if (type_find(n->inputs[i]->type, s->keys) < 0 && !view)
             continue;
-        Node *found = find_score(n->inputs[i], keys, blocked);
-        if (found && (view || mixes) && !*blocked)
-            *blocked = n;
+        Node *found = find_score(s, n->inputs[i]);
+        if (found && (view || mixes) && !s->blocked)
+            s->blocked = n;
         if (found)
             return found;
     }
     return NULL;
+}
+
+static Search search_from(PassContext *px, const Node *softmax)
+{
+    return (Search){.keys = node_attr(softmax, ATTR_over)->names.items[0], .seen = nodeset_new(px)};
 }
 
 bool match_in_chain(const Match *m, const Node *n)
@@ -61,14 +70,14 @@ bool match_in_chain(const Match *m, const Node *n)
 }
 
 /* Collects all that depends on the score into the chain, in order; false if it is too long. */
-static bool collect(Match *m, Node *n, bool *depends)
+static bool collect(Match *m, NodeSet *seen, Node *n, bool *depends)
 {
     *depends = n == m->score || match_in_chain(m, n);
-    if (*depends || (!is_map(n) && n->op != OP_transpose))
+    if (*depends || (!is_map(n) && n->op != OP_transpose) || !nodeset_add(seen, n))
         return true;
     for (int i = 0; i < n->n_inputs; i++) {
         bool below = false;
-        if (!collect(m, n->inputs[i], &below))
+        if (!collect(m, seen, n->inputs[i], &below))
             return false;
         *depends |= below;
     }
@@ -129,11 +138,16 @@ static const Node *first_other(const Node *n, const Node *way)
 
 static bool find_scores(Match *m)
 {
-    Node *blocked = NULL;
-    m->keys = node_attr(m->softmax, ATTR_over)->names.items[0];
-    m->score = find_score(m->softmax->inputs[0], m->keys, &blocked);
+    Search search = search_from(m->px, m->softmax);
+    NodeSet seen = nodeset_new(m->px);
+    m->keys = search.keys;
+    m->score = find_score(&search, m->softmax->inputs[0]);
     if (!m->score)
         return false;
+    Node *blocked = search.blocked;
+    if (m->score->graph != m->graph)
+        return miss(m, REMARK_COST_WORSE, m->score,
+                    "the scores are the same in every round and computed once, before the repeat", NULL);
     if (blocked && blocked->op == OP_dot)
         return miss(m, REMARK_AXIS_MISMATCH, blocked, SAY("`%s` mixes the scores of different heads", word_of(blocked)),
                     NULL);
@@ -149,7 +163,7 @@ static bool find_scores(Match *m)
                     SAY("`%s` changes the axes of the scores before the softmax", word_of(blocked)),
                     "name the axes of the queries as the scores need them");
     bool depends = false;
-    if (!collect(m, m->softmax->inputs[0], &depends))
+    if (!collect(m, &seen, m->softmax->inputs[0], &depends))
         return miss(m, REMARK_COST_WORSE, NULL, "the score function is too long", NULL);
     return true;
 }
@@ -170,8 +184,11 @@ static bool find_values(Match *m)
                     "read them once, in the product with the values");
     if (reader->op != OP_dot || reader->graph != m->graph)
         return miss(m, REMARK_NOT_LINEAR, reader, SAY("`%s` changes the weights after the softmax", word_of(reader)),
-                    "mask the scores, not the weights");
+                    is_map(reader) ? "mask the scores, not the weights" : NULL);
     const Attr *over = node_attr(reader, ATTR_over);
+    if (type_find(reader->type, m->keys) >= 0)
+        return miss(m, REMARK_AXIS_MISMATCH, reader, SAY("`%s` mixes the weights of different heads", word_of(reader)),
+                    NULL);
     if (over->names.count != 1 || over->names.items[0] != m->keys)
         return miss(
             m, REMARK_AXIS_MISMATCH, reader,
@@ -302,16 +319,11 @@ static bool check_types(Match *m)
 
 /* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
-static bool finds_score(const Node *softmax)
-{
-    Node *blocked = NULL;
-    return find_score(softmax->inputs[0], node_attr(softmax, ATTR_over)->names.items[0], &blocked) != NULL;
-}
-
 static bool fuse(PassContext *px, Node *softmax, bool *changed)
 {
     softmax = attention_form(px, softmax, changed);
-    if (finds_score(softmax) && prove_mask(px, softmax)) {
+    Search search = search_from(px, softmax);
+    if (find_score(&search, softmax->inputs[0]) && prove_mask(px, softmax)) {
         *changed = true;
         remove_dead(graph_model(softmax->graph));
     }

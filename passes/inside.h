@@ -44,6 +44,15 @@ bool axes_within(const Type *part, const Type *whole); /* every axis of `part` i
 Node *below_transposes(Node *n);
 bool depends_on_layer(const Node *n); /* index, carry, state, weights with {i}, kernels with state, or inputs that do */
 
+/* Nodes already seen: a graph walked without one takes time that doubles with every value read twice. */
+typedef struct NodeSet {
+    Arena *arena;
+    uint64_t *bits; /* by id */
+    size_t words;
+} NodeSet;
+NodeSet nodeset_new(PassContext *px);
+bool nodeset_add(NodeSet *s, const Node *n); /* false if it was there */
+
 /* Removes nodes that nobody reads, and their inputs in turn; state, inputs and @keep stay. True if something went. */
 bool remove_dead(Graph *model);
 

@@ -19,7 +19,9 @@ typedef struct Bounds {
     double low, high;
 } Bounds;
 
-static Bounds bounds_of(const Node *n);
+enum { MAX_DEPTH = 12 }; /* formulas deeper than this are not looked into */
+
+static Bounds bounds_of(const Node *n, int depth);
 
 static Bounds product(Bounds a, Bounds b)
 {
@@ -34,9 +36,9 @@ static Bounds product(Bounds a, Bounds b)
     return r;
 }
 
-static Bounds of_two(const Node *n)
+static Bounds of_two(const Node *n, int depth)
 {
-    Bounds a = bounds_of(n->inputs[0]), b = bounds_of(n->inputs[1]);
+    Bounds a = bounds_of(n->inputs[0], depth), b = bounds_of(n->inputs[1], depth);
     double c;
     switch (n->op) {
     case OP_add: return (Bounds){a.low + b.low, a.high + b.high};
@@ -50,23 +52,25 @@ static Bounds of_two(const Node *n)
     }
 }
 
-static Bounds bounds_of(const Node *n)
+static Bounds bounds_of(const Node *n, int depth)
 {
     double c;
     if (is_const(n, &c))
         return (Bounds){c, c};
+    if (depth++ == MAX_DEPTH)
+        return (Bounds){-INFINITY, INFINITY};
     switch (n->op) {
     case OP_tanh:
     case OP_erf:
     case OP_sin:
     case OP_cos: return (Bounds){-1, 1};
     case OP_sigmoid: return (Bounds){0, 1};
-    case OP_transpose: return bounds_of(n->inputs[0]);
+    case OP_transpose: return bounds_of(n->inputs[0], depth);
     case OP_neg: {
-        Bounds a = bounds_of(n->inputs[0]);
+        Bounds a = bounds_of(n->inputs[0], depth);
         return (Bounds){-a.high, -a.low};
     }
-    default: return n->n_inputs == 2 && is_map(n) ? of_two(n) : (Bounds){-INFINITY, INFINITY};
+    default: return n->n_inputs == 2 && is_map(n) ? of_two(n, depth) : (Bounds){-INFINITY, INFINITY};
     }
 }
 
@@ -80,8 +84,10 @@ typedef struct Sight { /* the positions that a mask compares */
     bool own; /* asked about the key at the query's own position; otherwise about the first */
 } Sight;
 
-static void find_positions(Sight *s, const Node *n)
+static void find_positions(Sight *s, NodeSet *seen, const Node *n)
 {
+    if (!nodeset_add(seen, n))
+        return;
     if (n->op == OP_iota) {
         const Attr *start = node_attr(n, ATTR_start);
         Extent first = start ? start->extent : extent_const(0);
@@ -94,13 +100,15 @@ static void find_positions(Sight *s, const Node *n)
             s->row = &n->type->axis[0];
     }
     for (int i = 0; i < n->n_inputs; i++)
-        find_positions(s, n->inputs[i]);
+        find_positions(s, seen, n->inputs[i]);
 }
 
 /* n as factor * the query's position + number; false: something else. */
-static bool linear(const Sight *s, const Node *n, double *factor, double *number)
+static bool linear(const Sight *s, const Node *n, int depth, double *factor, double *number)
 {
     double f, c;
+    if (depth++ == MAX_DEPTH)
+        return false;
     if (n->op == OP_iota) {
         bool first_key = n->type->axis[0].name == s->keys && !s->own;
         *factor = !first_key;
@@ -112,9 +120,9 @@ static bool linear(const Sight *s, const Node *n, double *factor, double *number
         return true;
     }
     if (n->op == OP_cast || n->op == OP_transpose)
-        return linear(s, n->inputs[0], factor, number);
-    if ((n->op != OP_add && n->op != OP_sub) || !linear(s, n->inputs[0], factor, number) ||
-        !linear(s, n->inputs[1], &f, &c))
+        return linear(s, n->inputs[0], depth, factor, number);
+    if ((n->op != OP_add && n->op != OP_sub) || !linear(s, n->inputs[0], depth, factor, number) ||
+        !linear(s, n->inputs[1], depth, &f, &c))
         return false;
     double sign = n->op == OP_add ? 1 : -1;
     *factor += sign * f;
@@ -125,7 +133,7 @@ static bool linear(const Sight *s, const Node *n, double *factor, double *number
 static int comparison_holds(const Sight *s, const Node *n)
 {
     double f, c, g, d, least = (double)extent_low(s->row_start);
-    if (!linear(s, n->inputs[0], &f, &c) || !linear(s, n->inputs[1], &g, &d))
+    if (!linear(s, n->inputs[0], 0, &f, &c) || !linear(s, n->inputs[1], 0, &g, &d))
         return -1;
     double slope = g - f, gap = d - c + slope * least; /* right - left at the first query; it grows with the slope */
     bool order = n->op == OP_lt || n->op == OP_le, above = n->op == OP_lt ? gap > 0 : gap >= 0;
@@ -135,17 +143,19 @@ static int comparison_holds(const Sight *s, const Node *n)
 }
 
 /* 1: the mask holds for that key of every query, 0: it does not, -1: not known. */
-static int holds(const Sight *s, const Node *n)
+static int holds(const Sight *s, const Node *n, int depth)
 {
     int a, b, decides = n->op == OP_or;
+    if (depth++ == MAX_DEPTH)
+        return -1;
     switch (n->op) {
     case OP_const: return attr_float(n, ATTR_value, 0) != 0;
-    case OP_not: a = holds(s, n->inputs[0]); return a < 0 ? a : !a;
-    case OP_transpose: return holds(s, n->inputs[0]);
+    case OP_not: a = holds(s, n->inputs[0], depth); return a < 0 ? a : !a;
+    case OP_transpose: return holds(s, n->inputs[0], depth);
     case OP_and:
     case OP_or:
-        a = holds(s, n->inputs[0]);
-        b = holds(s, n->inputs[1]);
+        a = holds(s, n->inputs[0], depth);
+        b = holds(s, n->inputs[1], depth);
         return a == decides || b == decides ? decides : a < 0 || b < 0 ? -1 : !decides;
     case OP_lt:
     case OP_le:
@@ -155,20 +165,21 @@ static int holds(const Sight *s, const Node *n)
     }
 }
 
-static bool every_row_sees(const Node *mask, const char *keys, Extent key_size)
+static bool every_row_sees(PassContext *px, const Node *mask, const char *keys, Extent key_size)
 {
     Sight s = {.keys = keys, .clear = true};
     Extent shift, end, rest;
-    find_positions(&s, mask);
+    NodeSet seen = nodeset_new(px);
+    find_positions(&s, &seen, mask);
     if (!s.found_row || !s.found_key || !s.clear)
         return false;
-    if (extent_low(key_size) >= 1 && holds(&s, mask) == 1)
+    if (extent_low(key_size) >= 1 && holds(&s, mask, 0) == 1)
         return true;
     /* the query at position i + row_start is the key i + shift: it must exist for every i */
     s.own = true;
     return extent_sub(s.row_start, s.key_start, &shift) && extent_low(shift) >= 0 &&
            extent_add(shift, s.row->size, &end) && extent_sub(key_size, end, &rest) && extent_low(rest) >= 0 &&
-           holds(&s, mask) == 1;
+           holds(&s, mask, 0) == 1;
 }
 
 /* ---- the mask ---------------------------------------------------------------------------------------------------- */
@@ -210,10 +221,10 @@ bool prove_mask(PassContext *px, Node *softmax)
     const char *keys = node_attr(softmax, ATTR_over)->names.items[0];
     if (!find_finite(n, &f))
         return false;
-    Bounds b = bounds_of(f.score);
+    Bounds b = bounds_of(f.score, 0);
     double reach = f.added ? b.high : 0;
     bool vanishes = f.number + reach - b.low < -underflow;
-    bool sees = every_row_sees(f.mask, keys, softmax->type->axis[type_find(softmax->type, keys)].size);
+    bool sees = every_row_sees(px, f.mask, keys, softmax->type->axis[type_find(softmax->type, keys)].size);
     if (vanishes && sees && only_reader(n)) {
         Node *inputs[] = {f.mask, f.score, make_const(px, n, -INFINITY, n->type->dtype)};
         Node *r = make_before(px, n, OP_where, NULL, 3, inputs, n);
@@ -229,7 +240,9 @@ bool prove_mask(PassContext *px, Node *softmax)
     }
     Remark *r = remark(px, REMARK_MISSED, REMARK_MASK_NOT_SEPARABLE, n,
                        "masked keys get %g, not -inf, and keep a weight, since %s: no tile is skipped", f.number,
-                       !sees ? "a row may see no key at all" : "the scores have no bound");
+                       !sees              ? "a row may see no key at all"
+                       : isinf(b.low) || isinf(b.high) ? "the scores have no bound"
+                                          : "the scores may come near to it");
     r->evidence = f.mask->at;
     r->help = "write -inf where the mask does not hold";
     return false;

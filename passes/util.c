@@ -242,6 +242,29 @@ bool depends_on_layer(const Node *n)
     return n->op == OP_index || n->op == OP_carry || op_info[n->op].flags & OPF_STATE;
 }
 
+/* ---- walking ----------------------------------------------------------------------------------------------------- */
+
+NodeSet nodeset_new(PassContext *px)
+{
+    return (NodeSet){.arena = px->cx->arena};
+}
+
+bool nodeset_add(NodeSet *s, const Node *n)
+{
+    size_t word = (size_t)n->id / 64, words = 2 * word + 8;
+    uint64_t bit = (uint64_t)1 << (n->id % 64);
+    if (word >= s->words) {
+        uint64_t *bits = arena_array(s->arena, words, sizeof *bits);
+        if (s->words)
+            memcpy(bits, s->bits, s->words * sizeof *bits);
+        s->bits = bits;
+        s->words = words;
+    }
+    bool fresh = !(s->bits[word] & bit);
+    s->bits[word] |= bit;
+    return fresh;
+}
+
 /* ---- dead values ------------------------------------------------------------------------------------------------- */
 
 static bool has_state(const Node *n)

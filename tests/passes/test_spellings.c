@@ -134,6 +134,30 @@ START_TEST(test_mixed)
 }
 END_TEST
 
+/* Values read twice at every step: a walk that does not remember where it was would never end. */
+START_TEST(test_doubled)
+{
+    Fixture f;
+    fixture_open(&f);
+    Text text = text_new(&f.arena);
+    text_add(&text, "let H = 2; let K = 4\nmodel M(q: f32[B, S, H, K], k: f32[B, T, H, K], b: f32[S, T], x: f32[B, S, H, K])"
+                    " -> (o: f32[B, S, H, K]) {\n  i = 0..S\n  j = 0..T\n  d = (j - i) * 0.001\n  m = j <= i\n");
+    for (int i = 0; i < 40; i++)
+        text_add(&text, "  b = (b + b * b) * 0.25\n  d = (d + d * d) * 0.25\n  x = (x + x * x) * 0.25\n  m = (m | j < %d) & (m | j < %d)\n",
+                 i, i + 1);
+    text_add(&text, "  s = dot(q, k, over=K)\n");
+    for (int i = 0; i < 12; i++)
+        text_add(&text, "  s = s + s * s * 0.001\n");
+    text_add(&text, "  s = where(m, s + b + d, -10000.0)\n  return x + dot(softmax(s, over=T), k, over=T)\n}\n");
+    Graph *before = read_program(&f, text.data), *g = graph_copy(&f.cx, before);
+    ck_assert_msg(passes_run(&f.cx, g, NULL, &f.remarks, NULL), "%s", fixture_said(&f));
+    Call call[] = {{"B", 1}, {"S", 3}, {"T", 5}};
+    Run run = run_new(&f, before, call, 3), again = run_new(&f, g, call, 3);
+    check_near(before, run_graph(&run, before), run_graph(&again, g), "doubled", 1e-9);
+    fixture_close(&f);
+}
+END_TEST
+
 /* At least so many distinct programs are tried. */
 START_TEST(test_count)
 {
@@ -154,7 +178,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = {test_pair, test_mixed, test_count};
-    int loops[] = {N_PAIRS, 0, 0};
-    return run_suite("spellings of attention", tests, loops, 3);
+    const TTest *tests[] = {test_pair, test_mixed, test_count, test_doubled};
+    int loops[] = {N_PAIRS, 0, 0, 0};
+    return run_suite("spellings of attention", tests, loops, 4);
 }
