@@ -186,13 +186,10 @@ static bool find_values(Match *m)
         return miss(m, REMARK_NOT_LINEAR, reader, SAY("`%s` changes the weights after the softmax", word_of(reader)),
                     is_map(reader) ? "mask the scores, not the weights" : NULL);
     const Attr *over = node_attr(reader, ATTR_over);
-    if (type_find(reader->type, m->keys) >= 0)
-        return miss(m, REMARK_AXIS_MISMATCH, reader, SAY("`%s` mixes the weights of different heads", word_of(reader)),
-                    NULL);
     if (over->names.count != 1 || over->names.items[0] != m->keys)
         return miss(
             m, REMARK_AXIS_MISMATCH, reader,
-            SAY("the softmax goes over `%s`, the product with the values over `%s`", m->keys, over->names.items[0]),
+            SAY("the softmax goes over `%s`, the product `%s` that reads it over `%s`", m->keys, word_of(reader), over->names.items[0]),
             NULL);
     m->out = reader;
     m->v = below_transposes(reader->inputs[reader->inputs[0] == p]);
