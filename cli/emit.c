@@ -5,7 +5,8 @@
 
 static const char doc[] = "Prints the C that a model becomes: one function a kernel, in the model's words.\n\n"
                           "  attar emit models/bert.attar --weights DIR > bert.c\n"
-                          "  attar emit models/bert.attar --weights DIR --target x86-64-v3";
+                          "  attar emit models/bert.attar --weights DIR --target x86-64-v3\n"
+                          "  attar emit saved.ir        of IR text";
 
 static const struct argp_child groups[] = {
     {&model_group, 0, NULL, 0}, {&build_group, 0, NULL, 0}, {&output_group, 0, NULL, 0}, {0}};
@@ -17,7 +18,7 @@ int verb_emit(int argc, char **argv)
     options_parse(&argp, argc, argv, &o);
     Tool t;
     tool_begin(&t, &o);
-    bool good = compile_load(&t.c, &o.compile) && compile_passes(&t.c, &o.compile) && compile_emit(&t.c, &o.compile);
+    bool good = tool_load(&t) && compile_passes(&t.c, &o.compile) && compile_emit(&t.c, &o.compile);
     if (good)
         fwrite(t.c.emitted.text, 1, t.c.emitted.length, stdout);
     return tool_end(&t, good);

@@ -44,7 +44,7 @@ static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
                                            {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
-enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 3, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
+enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 3, LAST_HINT = 16, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
 
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
 
@@ -178,6 +178,12 @@ static void print_missed_line(Report *r, const Remark *m)
     text_add(&line, "%s", remark_code_name(m->code));
     put_place(&line, m->at);
     end_line(r, &line);
+    if (m->help && r->lines < LAST_HINT) {
+        line = begin_line(r, "", "");
+        text_pad(&line, 38);
+        text_add(&line, "help: %s", m->help);
+        end_line(r, &line);
+    }
 }
 
 /* Refusals, copies and what else passes noted. What plan-memory has to say stands in the lines about memory. */
@@ -241,7 +247,7 @@ static void print_totals(Report *r)
     const Account *a = &r->account;
     const char *inexact = remarks_inexact(r->t);
     Text line = begin_line(r, "memory", "arena");
-    text_add(&line, "%s; no plan needs less than %s; %s if each value had memory of its own",
+    text_add(&line, "%s; no placement needs less than %s; %s if each value had memory of its own",
              tool_bytes(r->a, (double)a->arena), tool_bytes(r->a, (double)a->lower_bound),
              tool_bytes(r->a, a->separate));
     end_line(r, &line);

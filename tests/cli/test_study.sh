@@ -29,7 +29,7 @@ for name in $models; do
     says last "report $name" '^exact  *every rewrite is exact in real arithmetic; nothing was approximated$'
     says out "report $name" '^fused  *attention  *[0-9]* of [0-9]* '
     says out "report $name" '^stored .* -> '
-    says out "report $name" '^memory  *arena .*no plan needs less than'
+    says out "report $name" '^memory  *arena .*no placement needs less than'
     says out "report $name" '^traffic .* -> '
     cp "$work/out" "$work/with"
     expect 0 "report $name without weights" "$attar" report $model --config $folder/config.json
@@ -61,6 +61,12 @@ bytes() { "$attar" report $llama --json "$@" | sed -n 's/.*"pass":"fuse-attentio
 expect 3 "report with a size that is none" "$attar" report $llama --dim Q=3
 expect 0 "report of IR text" sh -c "'$attar' ir $llama > '$work/llama.ir' && '$attar' report '$work/llama.ir'"
 says out "report of IR text" '^fused  *attention'
+expect 0 "C of IR text" "$attar" emit "$work/llama.ir"
+cp "$work/out" "$work/from-ir.c"
+"$attar" emit $llama >"$work/from-model.c"
+grep -v '^ \*\|^/\*' "$work/from-ir.c" >"$work/a.c"
+grep -v '^ \*\|^/\*' "$work/from-model.c" >"$work/b.c"
+same "C of IR text" "$work/a.c" "$work/b.c"
 expect 0 "all remarks" "$attar" report $llama --all
 says out "all remarks" '^passed    fuse-attention    2x a.a .*models/llama.attar:23:7$'
 
@@ -77,6 +83,7 @@ model Kept(q: f32[B, S, H, K], k: f32[B, T, H, K], v: f32[B, T, H, K]) -> (a: f3
 END
 expect 0 "report of a refusal" "$attar" report "$work/kept.attar"
 says out "report of a refusal" '^not fused  *attention .*SCORES_ESCAPE  kept.attar:6:7$'
+says out "report of a refusal" '^ *help: read them once'
 says out "report of a refusal" '^stored  *s.0 .*dot -> '
 expect 0 "a refusal as JSON" "$attar" report "$work/kept.attar" --json
 says out "a refusal as JSON" '"kind":"missed","pass":"fuse-attention","code":"SCORES_ESCAPE"'
