@@ -33,9 +33,10 @@ static const Helper helpers[] = {
     {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
     {"lesser_int", "static inline int lesser_int(int a, int b) { return a < b ? a : b; }\n"},
     {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},
-    {"within", "/* For row numbers: most are less than `size`. */\n"
-               "static inline ptrdiff_t within(ptrdiff_t at, ptrdiff_t size) { return at < size ? at : at % size; }\n"},
-    {"turns", "static inline ptrdiff_t turns(ptrdiff_t at, ptrdiff_t size) { return at < size ? 0 : at / size; }\n"},
+    {"within", "/* at % size; of row numbers most need no division: one sequence, or one position of each. */\n"
+               "static inline ptrdiff_t within(ptrdiff_t at, ptrdiff_t size) { return at < size ? at : size == 1 ? 0 : at % size; }\n"},
+    {"turns", "/* at / size, likewise. */\n"
+              "static inline ptrdiff_t turns(ptrdiff_t at, ptrdiff_t size) { return at < size ? 0 : size == 1 ? at : at / size; }\n"},
     {"count_from", "static inline ints count_from(int first)\n{\n    return first + (ints){&};\n}\n"},
     {"load_part", "/* The first `count` of a vector; the rest is 0. */\n"
                   "static inline lanes load_part(const float *from, ptrdiff_t count)\n{\n"
