@@ -119,6 +119,8 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
         text_add(&comment, "%s", tensor ? tensor : "a table");
         if (attr_name(weight, ATTR_gain))
             text_add(&comment, " * %s", attr_name(weight, ATTR_gain));
+        if (node_attr(weight, ATTR_factor))
+            text_add(&comment, " * %g", attr_float(weight, ATTR_factor, 1));
         if (panel)
             text_add(&comment, ", panels of %lld", (long long)panel);
         put_pointer(&s->weights, t.data, 0, comment.data);

@@ -57,6 +57,8 @@ static const char *describe_item(Emitter *e, const PackItem *item) {
         text_add(&t, " k%lld/%lld", (long long)item->k[i].size, (long long)item->k[i].stride);
     if (item->gain)
         text_add(&t, " gain %s %d %a", item->gain, item->gain_dim, item->plus);
+    if (item->factor != 0)
+        text_add(&t, " factor %a", item->factor);
     return t.data;
 }
 
@@ -111,6 +113,7 @@ static PackItem new_item(Emitter *e, const Node *weight) {
     if (!key)
         return item;
     item.layers = layers_of(e, weight, key);
+    item.factor = attr_float(weight, ATTR_factor, 0);
     item.key = e->options->key ? e->options->key(e->options->key_state, key) : key;
     stored_shape(weight, &item);
     return item;
@@ -225,7 +228,7 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t p
 }
 
 static bool same_tensor(const Node *a, const Node *b) {
-    if (attr_name(a, ATTR_gain) || attr_name(b, ATTR_gain))
+    if (attr_name(a, ATTR_gain) || attr_name(b, ATTR_gain) || attr_float(a, ATTR_factor, 1) != attr_float(b, ATTR_factor, 1))
         return false;
     if (attr_name(a, ATTR_key) != attr_name(b, ATTR_key) && strcmp(attr_name(a, ATTR_key), attr_name(b, ATTR_key)) != 0)
         return false;

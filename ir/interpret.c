@@ -123,6 +123,8 @@ static void eval_weight(Run *run, const Node *n, Value *out)
     copy_strided(out, all + (start ? start->extent.base : 0), steps);
     if (attr_name(n, ATTR_gain))
         multiply_gain(run, n, out);
+    for (int64_t i = 0; node_attr(n, ATTR_factor) && i < out->count; i++)
+        out->data[i] *= attr_float(n, ATTR_factor, 1);
 }
 
 static void eval_leaf(Run *run, const Node *n, Value *out)

@@ -1,5 +1,6 @@
 /* The verifier: what must hold of every graph, after every pass. The first rule broken is reported with the node that
  * breaks it. */
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 #include "ir/ir.h"
@@ -113,6 +114,8 @@ static bool check_weight(Check *c, const Node *n)
     for (int i = 0; i < n->type->rank; i++)
         if (!extent_is_const(n->type->axis[i].size))
             return broken(c, n, "its axis `%s` has no constant size", n->type->axis[i].name);
+    if (!isfinite(attr_float(n, ATTR_factor, 1)) || attr_float(n, ATTR_factor, 1) == 0)
+        return broken(c, n, "its factor is no number, or 0");
     return check_gain(c, n);
 }
 

@@ -22,7 +22,8 @@ typedef struct Gain {
 static bool is_vector(const Node *n)
 {
     return n->op == OP_weight && n->type->rank == 1 && n->type->dtype == DT_F32 && !node_attr(n, ATTR_strides) &&
-           !node_attr(n, ATTR_start) && !node_attr(n, ATTR_stored) && !attr_name(n, ATTR_gain);
+           !node_attr(n, ATTR_start) && !node_attr(n, ATTR_stored) && !attr_name(n, ATTR_gain) &&
+           !node_attr(n, ATTR_factor);
 }
 
 /* g, or g + constant. */
@@ -55,53 +56,6 @@ static bool match_gain(Node *n, Gain *out)
     return false;
 }
 
-/* ---- readers ----------------------------------------------------------------------------------------------------- */
-
-static bool same_ints(const Node *a, const Node *b, AttrId id)
-{
-    const Attr *p = node_attr(a, id), *q = node_attr(b, id);
-    if (!p || !q)
-        return p == q;
-    return p->ints.count == q->ints.count &&
-           !memcmp(p->ints.items, q->ints.items, (size_t)p->ints.count * sizeof *p->ints.items);
-}
-
-/* The same elements in the same order, whatever the axes are called: one packed copy. */
-static bool same_weight(const Node *a, const Node *b)
-{
-    const Attr *p = node_attr(a, ATTR_start), *q = node_attr(b, ATTR_start);
-    if (b->op != OP_weight || strcmp(attr_name(a, ATTR_key), attr_name(b, ATTR_key)) != 0 ||
-        a->type->rank != b->type->rank || !same_ints(a, b, ATTR_stored) || !same_ints(a, b, ATTR_strides) ||
-        (p ? p->extent.base : 0) != (q ? q->extent.base : 0))
-        return false;
-    for (int i = 0; i < a->type->rank; i++)
-        if (!extent_equal(a->type->axis[i].size, b->type->axis[i].size))
-            return false;
-    return true;
-}
-
-static bool is_product_of(const Gain *g, const Node *n)
-{
-    for (int i = 0; i < g->n; i++)
-        if (g->products[i].dot == n)
-            return true;
-    return false;
-}
-
-/* A reader of the weight, or of an equal one, that is not among the products; NULL: none. */
-static Node *reader_without(const Gain *g, const Node *weight, const Graph *in)
-{
-    for (Node *m = in->first; m; m = m->next) {
-        for (int i = 0; i < m->n_inputs; i++)
-            if (same_weight(weight, m->inputs[i]) && !is_product_of(g, m))
-                return m;
-        Node *inner = m->body && m->body->level != LEVEL_BODY ? reader_without(g, weight, m->body) : NULL;
-        if (inner)
-            return inner;
-    }
-    return NULL;
-}
-
 /* ---- what stands in the way -------------------------------------------------------------------------------------- */
 
 #define SAY(...) arena_print(px->cx->arena, __VA_ARGS__)
@@ -129,9 +83,7 @@ static bool weights_allow(PassContext *px, const Gain *g)
         if (layers && (!depends_on_layer(p->w) || p->w->graph != g->vector->graph))
             return refuse(px, g, REMARK_COST_WORSE, p->dot,
                           SAY("all layers share `%s`: it would be packed once for each of them", word_of(p->w)), bytes);
-        Node *other = reader_without(g, p->w, graph_model(p->w->graph));
-        if (!other && read_as_result(p->w))
-            other = p->w;
+        const Node *other = reader_besides(p->w, g->products, g->n);
         if (other)
             return refuse(px, g, REMARK_COST_WORSE, other,
                           SAY("`%s` reads `%s` without the gain: it would be packed twice", word_of(other),

@@ -99,6 +99,9 @@ bool product_fits(Node *dot, Product *out); /* one side is a weight, no axis is 
 /* The products that read the value as their x, in its own graph; returns the first reader that is none (`value` itself
  * if only a result of a graph is), or NULL: all readers are among them. */
 const Node *product_readers(Node *value, Product out[MAX_TOGETHER], int *n);
+/* A reader of the weight, or of one with the same elements, that is not among the products: to change the elements for
+ * these would make a second packed copy. NULL: none. (weights.c) */
+const Node *reader_besides(const Node *weight, const Product *products, int n);
 bool product_same_input(const Product *a, const Product *b);
 /* One gemm before `where` for n products of the same input; every dot is replaced by its result. */
 Node *gemm_build(PassContext *px, Node *where, const Product *products, int n);

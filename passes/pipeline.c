@@ -28,6 +28,7 @@ const PassStep pipeline[] = {
     {PASS_ID_cse, "what folding made equal becomes one value, so that projections share it"},
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
+    {PASS_ID_fold_factors, "a factor between a norm and its products would hide the norm's gain"},
     {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},
     {PASS_ID_defer_scales, "without its gain a norm is one factor a row; the epilogues come later"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},

@@ -1,12 +1,13 @@
 /* Views of weights: a weight node says which strided part of the stored tensor it is, so a view, slice or transpose
  * of one is a weight again, and costs nothing but another order of packing. */
+#include <string.h>
 #include "passes/views.h"
 
 static bool weight_strides(const Node *w, int64_t *strides)
 {
     const Attr *given = node_attr(w, ATTR_strides);
     int64_t step = 1;
-    if (attr_name(w, ATTR_gain)) /* its axis would have to be followed */
+    if (attr_name(w, ATTR_gain) || node_attr(w, ATTR_factor)) /* a view does not carry them */
         return false;
     for (int i = w->type->rank - 1; i >= 0; i--) {
         if (!extent_is_const(w->type->axis[i].size))
@@ -96,4 +97,59 @@ Node *weight_transposed(PassContext *px, Node *n)
     for (int i = 0; i < n->type->rank; i++)
         out[i] = strides[type_find(w->type, n->type->axis[i].name)];
     return weight_with(px, n, w, n->type, out, weight_start(w), n);
+}
+
+/* ---- who else reads it ------------------------------------------------------------------------------------------- */
+
+static bool same_ints(const Node *a, const Node *b, AttrId id)
+{
+    const Attr *p = node_attr(a, id), *q = node_attr(b, id);
+    if (!p || !q)
+        return p == q;
+    return p->ints.count == q->ints.count &&
+           !memcmp(p->ints.items, q->ints.items, (size_t)p->ints.count * sizeof *p->ints.items);
+}
+
+/* The same elements in the same order, whatever the axes are called: one packed copy. */
+static bool same_weight(const Node *a, const Node *b)
+{
+    const Attr *p = node_attr(a, ATTR_start), *q = node_attr(b, ATTR_start);
+    if (b->op != OP_weight || strcmp(attr_name(a, ATTR_key), attr_name(b, ATTR_key)) != 0 ||
+        a->type->rank != b->type->rank || !same_ints(a, b, ATTR_stored) || !same_ints(a, b, ATTR_strides) ||
+        (p ? p->extent.base : 0) != (q ? q->extent.base : 0))
+        return false;
+    for (int i = 0; i < a->type->rank; i++)
+        if (!extent_equal(a->type->axis[i].size, b->type->axis[i].size))
+            return false;
+    return true;
+}
+
+static bool is_among(const Node *n, const Product *products, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (products[i].dot == n)
+            return true;
+    return false;
+}
+
+static const Node *besides(const Node *weight, const Graph *in, const Product *products, int n)
+{
+    for (int i = 0; i < in->n_results; i++)
+        if (same_weight(weight, in->results[i].value))
+            return in->results[i].value;
+    for (const Node *m = in->first; m; m = m->next) {
+        for (int i = 0; i < m->n_inputs; i++)
+            if (same_weight(weight, m->inputs[i]) && !is_among(m, products, n))
+                return m;
+        bool region = m->body && m->body->level != LEVEL_BODY;
+        const Node *inner = region ? besides(weight, m->body, products, n) : NULL;
+        if (inner)
+            return inner;
+    }
+    return NULL;
+}
+
+const Node *reader_besides(const Node *weight, const Product *products, int n)
+{
+    return besides(weight, graph_model(weight->graph), products, n);
 }

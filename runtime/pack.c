@@ -101,7 +101,7 @@ static bool fail_gain(Context *cx, const PackItem *item, const char *code, const
     return fail(cx, &gain, code, why);
 }
 
-/* One layer's gain, `plus` added. */
+/* One layer's gain, `plus` added, times the item's factor. */
 static bool read_gain(Context *cx, const Checkpoint *c, const Job *job, int64_t layer, double *out)
 {
     const PackItem *item = job->item;
@@ -114,7 +114,7 @@ static bool read_gain(Context *cx, const Checkpoint *c, const Job *job, int64_t 
     if (!checkpoint_read_f64(cx, c, key, 0, job->gain_size, out))
         return false;
     for (int64_t i = 0; i < job->gain_size; i++)
-        out[i] += item->plus;
+        out[i] = (out[i] + item->plus) * (item->factor != 0 ? item->factor : 1);
     return true;
 }
 
@@ -321,20 +321,20 @@ static void scatter(const Job *job, const Block *b, const float *from, float *ou
     }
 }
 
-/* The block's elements, already in their places, times their gains. */
-static void multiply_gains(const Job *job, const Block *b, int64_t layer, float *out)
+/* The block's elements, already in their places, times their gains, or times the one factor of all. */
+static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
 {
     const PackItem *item = job->item;
-    const double *gains = job->gains + (strstr(item->gain, "{i}") ? layer * job->gain_size : 0);
+    const double *gains = job->gains ? job->gains + (strstr(item->gain, "{i}") ? layer * job->gain_size : 0) : NULL;
     bool column = item->gain_dim < item->n_rank;
     int64_t width = item->layout == PACK_PANELS ? item->panel : 1, end;
     for (int64_t i = b->i0; i < b->i1; i = end) {
         end = i - i % width + width < b->i1 ? i - i % width + width : b->i1;
         float *to = out + i / width * width * job->k + i % width;
         for (int64_t j = b->j0; j < b->j1; j++) {
-            double gain = gains[j / job->gain_step % job->gain_size];
+            double gain = gains ? gains[j / job->gain_step % job->gain_size] : item->factor;
             for (int64_t c = 0; c < end - i; c++) {
-                if (column)
+                if (gains && column)
                     gain = gains[(i + c) / job->gain_step % job->gain_size];
                 to[j * width + c] = (float)(to[j * width + c] * gain);
             }
@@ -360,8 +360,8 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
     if (job->dtype != DT_F32)
         convert_f32(job->dtype, stored, (size_t)b->span, floats);
     scatter(job, b, floats, out);
-    if (job->gains)
-        multiply_gains(job, b, layer, out);
+    if (job->gains || item->factor != 0)
+        multiply(job, b, layer, out);
     return 0;
 }
 

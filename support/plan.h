@@ -26,6 +26,7 @@ typedef struct PackItem {               /* one weight, or one per layer */
     const char *gain;                   /* NULL: none; else the key of a vector as long as the size of dimension `gain_dim` (n first, then k): every */
     int gain_dim;                       /* element is packed times that vector's + plus: computed in double, rounded once to f32 */
     double plus;
+    double factor;                      /* every element is packed times this too, before the one rounding; 0: none */
     uint64_t offset;                    /* bytes into the packed weights: layer 0 */
     uint64_t bytes;                     /* of one layer, a multiple of 64 */
     uint64_t layer_stride;              /* bytes from one layer to the next */

@@ -203,6 +203,8 @@ static inline void trial_pack(Trial *t) {
                     double v = item->data ? item->data[at] : weight_value(item->key, layer, at);
                     if (item->gain)
                         v *= gain_value(item, layer, i, j);
+                    if (item->factor != 0)
+                        v *= item->factor;
                     int64_t place = item->layout == PACK_PLAIN ? i * k + j : (i / item->panel * k + j) * item->panel + i % item->panel;
                     to[place] = (float)v;
                 }

@@ -99,9 +99,9 @@ static const char vector[] =
 static const char gains[] =
     "kernels Gains(x: f32[B, S, H, K])\n"
     "  dims    B = 1..4  S = 1..64  H = 3  K = 7  F = 20  E = 9\n"
-    "  w     = weight key=\"w\" : f32[F, H, K]\n"
+    "  w     = weight key=\"w\" factor=3 : f32[F, H, K]\n"
     "  g     = weight key=\"w\" gain=\"g\" plus=1 axis=K : f32[F, H, K]\n"
-    "  h     = weight key=\"h\" gain=\"heads\" axis=H : f32[F, H, K]\n"
+    "  h     = weight key=\"h\" gain=\"heads\" factor=-0.75 axis=H : f32[F, H, K]\n"
     "  y     = gemm x, w, g, h over=[H, K] weights=3 (a: f32[B, S, F], b: f32[B, S, F], c: f32[B, S, F]) {\n"
     "    r = sub a, b : f32[B, S, F]\n"
     "    return r, c\n"

@@ -62,13 +62,13 @@ START_TEST(weights_with_gains)
     Bench t;
     bench_begin(&t,
                 "graph T()\n  dims A = 2  B = 3\n  p = weight key=\"w1\" gain=\"w2\" axis=B : f32[A, B]\n  q = weight "
-                "key=\"w1\" stored=[3, 2] strides=[1, 2] gain=\"w3\" plus=0.5 axis=A : f32[A, B]\n  return p, q\n",
+                "key=\"w1\" stored=[3, 2] strides=[1, 2] gain=\"w3\" plus=0.5 factor=-2 axis=A : f32[A, B]\n  return p, q\n",
                 NULL);
     t.bind.weight = numbered_weight;
     Value *v = bench_run(&t);
     check_numbers(&v[0], (double[]){1000 * 2000, 1001 * 2001, 1002 * 2002, 1003 * 2000, 1004 * 2001, 1005 * 2002}, 6);
     check_numbers(&v[1],
-                  (double[]){1000 * 3000.5, 1002 * 3000.5, 1004 * 3000.5, 1001 * 3001.5, 1003 * 3001.5, 1005 * 3001.5},
+                  (double[]){1000 * -6001.0, 1002 * -6001.0, 1004 * -6001.0, 1001 * -6003.0, 1003 * -6003.0, 1005 * -6003.0},
                   6);
     bench_close(&t);
 }

@@ -97,6 +97,8 @@ static void gain_without_axis(Bench *t) { attr_set_name(&t->cx, named(t, "w"), A
 static void gain_elsewhere(Bench *t) { gain_without_axis(t); attr_set_name(&t->cx, named(t, "w"), ATTR_axis, "S"); }
 static void axis_without_gain(Bench *t) { attr_set_name(&t->cx, named(t, "w"), ATTR_axis, "D"); }
 static void plus_without_gain(Bench *t) { attr_set_float(&t->cx, named(t, "w"), ATTR_plus, 1); }
+static void factor_zero(Bench *t) { attr_set_float(&t->cx, named(t, "w"), ATTR_factor, 0); }
+static void factor_infinite(Bench *t) { attr_set_float(&t->cx, named(t, "w"), ATTR_factor, 1 / 0.0); }
 static void gain_of_layers(Bench *t) { axis_without_gain(t); attr_set_name(&t->cx, named(t, "w"), ATTR_gain, "l.{i}.g"); }
 static void no_cache(Bench *t) { attr_set_name(&t->cx, named(t, "a"), ATTR_cache, "kv.v"); }
 static void cache_growing(Bench *t) { t->g->caches[0].growing = 3; }
@@ -163,6 +165,8 @@ static const struct { const char *rule; void (*break_it)(Bench *); const char *n
     {"a gain along another axis", gain_elsewhere, "`w`", "names no axis"},
     {"an axis without a gain", axis_without_gain, "`w`", "a gain that it has not"},
     {"plus without a gain", plus_without_gain, "`w`", "a gain that it has not"},
+    {"a factor of 0", factor_zero, "`w`", "factor"},
+    {"an infinite factor", factor_infinite, "`w`", "factor"},
     {"a gain by layer", gain_of_layers, "`w`", "from layer to layer"},
     {"no such cache", no_cache, "`a`", "no cache `kv.v`"},
     {"growing axis", cache_growing, "`kv.k`", "growing axis"},
