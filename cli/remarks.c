@@ -1,11 +1,11 @@
 /* The decisions of the passes, counted for people and written for programs. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "runtime/file.h"
 
 /* ---- counting ---------------------------------------------------------------------------------------------------- */
 
@@ -152,12 +152,6 @@ void remarks_json(Tool *t, Text *out)
     put_summary(t, &a, sizes, out);
 }
 
-static bool refuse_file(Tool *t, const char *reason)
-{
-    diag_file_error(&t->c.diags, "E1010", t->o->remarks, NULL, "the remarks cannot be written: %s", reason);
-    return false;
-}
-
 bool remarks_save(Tool *t)
 {
     if (!t->c.kernels) {
@@ -167,16 +161,10 @@ bool remarks_save(Tool *t)
     }
     Text text = text_new(&t->c.arena);
     remarks_json(t, &text);
-    FILE *file = fopen(t->o->remarks, "wb");
-    if (!file)
-        return refuse_file(t, strerror(errno));
-    bool written = fwrite(text.data, 1, text.length, file) == text.length;
-    int error = errno;
-    if (fclose(file) != 0) {
-        written = false;
-        error = errno;
-    }
-    return written || refuse_file(t, strerror(error));
+    Writer w;
+    writer_open(&t->c.cx, &w, t->o->remarks);
+    writer_put(&w, text.data, text.length);
+    return writer_close(&t->c.cx, &w);
 }
 
 /* ---- for people -------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 typedef struct ReportOptions {
     Options o;
     bool all;
+    int line; /* 0: the whole model */
 } ReportOptions;
 
 static const char doc[] = "Says what was fused, what was not, and why; which values still go through memory.\n\n"
@@ -15,14 +16,16 @@ static const char doc[] = "Says what was fused, what was not, and why; which val
                           "  attar report models/bert.attar --weights DIR --dim S=512\n"
                           "  attar report models/bert.attar --config FILE           without weights\n"
                           "  attar report models/bert.attar --weights DIR --all     every decision on a line\n"
-                          "  attar report models/bert.attar --weights DIR --json    the same for programs\n\n"
+                          "  attar report models/bert.attar --weights DIR --json    the same for programs\n"
+                          "  attar report models/bert.attar --weights DIR --line 16 why this line became what it is\n\n"
                           "`attar explain CODE` tells more about a reason; `attar ir MODEL --after PASS --diff` shows a rewrite.";
 
-enum { KEY_ALL = 2000 };
+enum { KEY_ALL = 2000, KEY_LINE };
 
 static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "one JSON object a line: every decision, every stored value, a summary", 0},
     {"all", KEY_ALL, 0, 0, "every decision on a line of its own", 0},
+    {"line", KEY_LINE, "N", 0, "only what was decided about this line of the model file, or because of it", 0},
     {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -33,6 +36,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT: options_to_groups(state, &r->o); return 0;
     case 'j': r->o.json = true; return 0;
     case KEY_ALL: r->all = true; return 0;
+    case KEY_LINE: r->line = (int)options_integer(state, "--line", arg, 1, INT32_MAX); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -274,23 +278,53 @@ static bool check_dims(Tool *t)
     return signature_sizes(&c->cx, plan, t->o->dims, t->o->n_dims, NULL, 0, 1, 1, sizes);
 }
 
-static void print_all(Tool *t)
+static bool is_on_line(Span at, int line)
 {
-    for (size_t i = 0; i < t->c.remarks.count; i++) {
-        Text line = text_new(&t->c.arena);
-        remark_print(&t->c.remarks.items[i], &line);
-        printf("%s\n", line.data);
-    }
+    return at.source && span_start(at).line == line;
 }
 
-static void print_report(Tool *t, bool all)
+static void print_remark(Report *r, const Remark *m)
+{
+    Text line = text_new(r->a);
+    remark_print(m, &line);
+    printf("%s\n", line.data);
+}
+
+/* Every decision, or those about a line and what that line stores; with the pages of the reasons. */
+static void print_remarks(Report *r, int line)
+{
+    const Remarks *all = &r->t->c.remarks;
+    bool seen[REMARK_CODE_COUNT] = {false};
+    int shown = 0;
+    for (size_t i = 0; i < all->count; i++) {
+        const Remark *m = &all->items[i];
+        if (line && !is_on_line(m->at, line) && !is_on_line(m->evidence, line))
+            continue;
+        print_remark(r, m);
+        seen[m->code] |= m->kind == REMARK_MISSED;
+        shown++;
+    }
+    for (int i = 0; line && i < r->account.n_stored; i++)
+        if (is_on_line(r->account.stored[i].value->at, line)) {
+            print_stored_line(r, &r->account.stored[i]);
+            shown++;
+        }
+    for (int code = 0; line && code < REMARK_CODE_COUNT; code++)
+        if (seen[code])
+            printf("\n%s: %s\n%s\n", remark_code_name((RemarkCode)code), remark_code_sentence((RemarkCode)code),
+                   remark_code_page((RemarkCode)code));
+    if (line && !shown)
+        printf("no pass decided anything about line %d\n", line);
+}
+
+static void print_report(Tool *t, const ReportOptions *options)
 {
     Compilation *c = &t->c;
     int64_t *sizes = arena_array(&c->arena, (size_t)c->kernels->n_symbols + 1, sizeof *sizes);
     Report r = {.t = t, .a = &c->arena, .account = remarks_account(t, sizes)};
     print_head(&r, sizes);
-    if (all) {
-        print_all(t);
+    if (options->all || options->line) {
+        print_remarks(&r, options->line);
         return;
     }
     print_decisions(&r);
@@ -305,7 +339,7 @@ static bool report(Tool *t, const ReportOptions *r)
     if (!tool_load(t) || !compile_passes(c, &t->o->compile) || !compile_emit(c, &t->o->compile) || !check_dims(t))
         return false;
     if (!r->o.json) {
-        print_report(t, r->all);
+        print_report(t, r);
         return true;
     }
     Text text = text_new(&c->arena);

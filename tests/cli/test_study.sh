@@ -42,6 +42,13 @@ for name in $models; do
     [ "$(grep -c '"kind":"summary"' "$work/out")" = 1 ] && pass || fail "report $name: not one summary"
 done
 
+expect 0 "one line" "$attar" report $llama --line 23
+says out "one line" '^passed    fuse-attention '
+says out "one line" '^stored  *a.a .*attend -> gemm'
+grep -q 'llama.attar:[0-13-9]' "$work/out" && fail "another line" || pass
+expect 0 "a line without decisions" "$attar" report $llama --line 1
+says out "a line without decisions" '^no pass decided anything about line 1$'
+
 # Sizes asked for change the estimates, never a decision.
 decisions() { "$attar" report $1 --config tests/golden/$2/config.json --json $3 | sed -n 's/"why".*//; /"plan-memory"/d; s/^{"v":1,"kind":"[pma]/&/p'; }
 for name in bert gpt2 llama deepseek-v3-dense; do
@@ -85,6 +92,9 @@ expect 0 "report of a refusal" "$attar" report "$work/kept.attar"
 says out "report of a refusal" '^not fused  *attention .*SCORES_ESCAPE  kept.attar:6:7$'
 says out "report of a refusal" '^ *help: read them once'
 says out "report of a refusal" '^stored  *s.0 .*dot -> '
+expect 0 "a refusal's line" "$attar" report "$work/kept.attar" --line 6
+says out "a refusal's line" '^missed    fuse-attention .*SCORES_ESCAPE'
+says out "a refusal's line" '^What to do: '
 expect 0 "a refusal as JSON" "$attar" report "$work/kept.attar" --json
 says out "a refusal as JSON" '"kind":"missed","pass":"fuse-attention","code":"SCORES_ESCAPE"'
 json "$work/out" "a refusal as JSON"
