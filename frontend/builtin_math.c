@@ -53,9 +53,26 @@ Term builtin_cos(Bind *b, Call *c)
 {
     return unary(b, c, OP_cos, cos);
 }
+/* Positions and whole numbers stay whole. */
+static bool is_whole_tensor(const Term *t)
+{
+    return t->kind == TERM_RANGE || (t->kind == TERM_TENSOR && !dtype_is_float(t->node->type->dtype) &&
+                                     t->node->type->dtype != DT_BOOL);
+}
+
+static Node *whole_arg(Bind *b, Call *c, int param)
+{
+    Node *x = arg_tensor(b, c, param);
+    return x ? make_cast(b, x, DT_I32) : NULL;
+}
+
 Term builtin_abs(Bind *b, Call *c)
 {
-    return unary(b, c, OP_abs, fabs);
+    Term t = arg_term(b, c, 0);
+    if (!is_whole_tensor(&t))
+        return unary(b, c, OP_abs, fabs);
+    Node *x = whole_arg(b, c, 0);
+    return x ? term_tensor(make_map(b, OP_abs, 1, &x)) : term_poison();
 }
 
 static Term extreme(Bind *b, Call *c, Op op, double (*fold)(double, double))
@@ -66,7 +83,10 @@ static Term extreme(Bind *b, Call *c, Op op, double (*fold)(double, double))
         return (x > y) == (op == OP_maximum) ? t : u;
     if (term_is_number(&t, &x) && term_is_number(&u, &y))
         return term_float(fold(x, y));
-    Node *in[2] = {arg_float(b, c, 0), arg_float(b, c, 1)};
+    int64_t number;
+    bool whole = (is_whole_tensor(&t) && (is_whole_tensor(&u) || term_is_int(&u, &number))) ||
+                 (is_whole_tensor(&u) && term_is_int(&t, &number));
+    Node *in[2] = {whole ? whole_arg(b, c, 0) : arg_float(b, c, 0), whole ? whole_arg(b, c, 1) : arg_float(b, c, 1)};
     return in[0] && in[1] ? term_tensor(make_map(b, op, 2, in)) : term_poison();
 }
 

@@ -99,6 +99,22 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e)
 
 /* ---- a[b, i]: positions ----------------------------------------------------------------------------------------- */
 
+/* Rows of one axis, which the axes of the row numbers replace where it stood. */
+static Node *look_up(Bind *b, Node *x, Node *ids, int axis)
+{
+    Node *rows = make_gather(b, x, ids, axis);
+    if (!rows || axis == 0)
+        return rows;
+    int order[MAX_RANK], n = 0, own = ids->type->rank;
+    for (int i = 0; i < axis; i++)
+        order[n++] = own + i;
+    for (int i = 0; i < own; i++)
+        order[n++] = i;
+    for (int i = own + axis; i < rows->type->rank; i++)
+        order[n++] = i;
+    return make_transpose(b, rows, order);
+}
+
 /* One position index: a range keeps (a part of) the axis under the range's name, a whole number drops it, a
  * tensor looks up rows. */
 static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
@@ -120,8 +136,8 @@ static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
     }
     if (term_is_int(t, &whole))
         return make_pick(b, x, axis, t->size);
-    if (t->kind == TERM_TENSOR && axis == 0 && !dtype_is_float(t->node->type->dtype) && t->node->type->dtype != DT_BOOL)
-        return make_gather(b, x, t->node, axis);
+    if (t->kind == TERM_TENSOR && !dtype_is_float(t->node->type->dtype) && t->node->type->dtype != DT_BOOL)
+        return look_up(b, x, t->node, axis);
     Diag *d = bind_error(b, "E0201", at, "a position is a whole number, a range or a parameter of a mask, not %s",
                          term_print(b, t));
     diag_origin(b, d, t);

@@ -104,7 +104,8 @@ static bool is_positional(const Match *m, const Node *n)
 /* A table looked up by positions: bias[bucket(j - i), h] is read per score and never built. */
 static bool is_lookup(const Match *m, const Node *n)
 {
-    return n->op == OP_gather && n->type->dtype == DT_F32 && is_positional(m, n->inputs[1]);
+    return n->op == OP_gather && n->type->dtype == DT_F32 && type_find(n->inputs[1]->type, m->keys) >= 0 &&
+           is_positional(m, n->inputs[1]);
 }
 
 /* What goes into the body: the chain, and of what it reads everything that would be a whole matrix of scores, or is

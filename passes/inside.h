@@ -159,6 +159,7 @@ Node *simplify_formula(PassContext *px, Node *n); /* formula.c: gelu, silu, sigm
 Node *simplify_softmax(PassContext *px, Node *n); /* softmax_form.c */
 Node *simplify_algebra(PassContext *px, Node *n); /* algebra.c: one spelling of arithmetic, comparisons, masks */
 Node *simplify_view(PassContext *px, Node *n);    /* views.c: views of views, of weights, of products */
+Node *simplify_lookup(PassContext *px, Node *n);  /* lookup.c: rows by their own position */
 Node *simplify_mask(PassContext *px, Node *n);    /* masks.c: numbers that stand for a mask become the mask */
 
 /* ---- the passes -------------------------------------------------------------------------------------------------- */

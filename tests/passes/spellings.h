@@ -210,7 +210,7 @@ static inline void spell_bias(Spelling s, Text *t)
         break;
     case BIAS_BUCKETS:
         text_add(t, "  buckets = weight(\"buckets\", [N8, H])\n"
-                    "  near = gather(buckets, minimum(abs(j - i), 7) as i32, over=N8)\n  s = %s\n",
+                    "  near = gather(buckets, minimum(abs(j - i), 7), over=N8)\n  s = %s\n",
                  grouped ? "s + split(near, H, [G, R])" : "s + near");
         break;
     case BIAS_CAP: text_add(t, "  s = 5 * tanh(s / 5)\n"); break;

@@ -158,6 +158,74 @@ START_TEST(test_doubled)
 }
 END_TEST
 
+/* Two axes as long as the sequence. */
+static bool is_square(const Node *n)
+{
+    int lengths = 0;
+    for (int i = 0; i < n->type->rank; i++)
+        lengths += n->type->axis[i].size.n && !strcmp(n->type->axis[i].size.symbol[0]->name, "S");
+    return lengths > 1;
+}
+
+/* What the library's attention takes, with grouped heads and without: each line also says the same by hand. */
+static const struct {
+    const char *argument, *by_hand;
+} library[] = {
+    {"", ""},
+    {", mask=causal", "s = where(j <= i, s, -inf)"},
+    {", bias=fn(h, i, j) => near[minimum(abs(i - j), 7), h]", "s = s + gather(near, minimum(abs(i - j), 7), over=N8)"},
+    {", bias=fn(h, i, j) => slope[h] * (j - i), mask=causal & window(3)",
+     "s = where(j <= i & i - j < 3, s + slope * (j - i), -inf)"},
+    {", score=fn(s) => 5 * tanh(s / 5), mask=padding(keep) & !causal", "s = where(keep & j > i, 5 * tanh(s / 5), -inf)"},
+    {", mask=prefix(2) | causal", "s = where(j < 2 | j <= i, s, -inf)"},
+};
+enum { N_LIBRARY = sizeof library / sizeof library[0] };
+
+static Graph *library_program(Fixture *f, bool grouped, const char *body)
+{
+    Text t = text_new(&f->arena);
+    text_add(&t, "let H = 4; let G = %d; let K = 4; let N8 = 8; let R2 = 2\n", grouped ? 2 : 4);
+    text_add(&t, "model M(q: f32[B, S, H, K], k: f32[B, S, G, K], v: f32[B, S, G, K], keep: bool[B, S]) -> (o: f32[B, S, H, K]) {\n"
+                 "  near = weight(\"near\", [N8, H])\n  slope = weight(\"slope\", [H])\n%s}\n", body);
+    return read_program(f, t.data);
+}
+
+START_TEST(test_library)
+{
+    for (int grouped = 0; grouped < 2; grouped++) {
+        Fixture f;
+        fixture_open(&f);
+        const char *call = arena_print(&f.arena, "  return attention(q, k, v%s)\n", library[_i].argument);
+        const char *hand = arena_print(&f.arena,
+                                       "  return By(q, %s, %s, keep, near, slope)\n}\n"
+                                       "block By(q: [B, S, H, K], k: [B, T, H, K], v: [B, T, H, K], keep: [B, T], near: [N8, H], "
+                                       "slope: [H]) -> [B, S, H, K] {\n  i = 0..S\n  j = 0..T\n"
+                                       "  s = dot(q, k, over=K) * K^-0.5\n  %s\n  return dot(softmax(s, over=T), v, over=T)\n",
+                                       grouped ? "merge(rearrange(expand(k, R2), [R2, B, S, G, K], [B, S, G, R2, K]), [G, R2], H)" : "k as [B, S, H, K]",
+                                       grouped ? "merge(rearrange(expand(v, R2), [R2, B, S, G, K], [B, S, G, R2, K]), [G, R2], H)" : "v as [B, S, H, K]",
+                                       library[_i].by_hand);
+        Graph *before = library_program(&f, grouped, call), *by_hand = library_program(&f, grouped, hand);
+        Graph *g = graph_copy(&f.cx, before), *h = graph_copy(&f.cx, by_hand);
+        PassOptions options = {.stop_after = "fuse-attention"};
+        ck_assert(passes_run(&f.cx, g, &options, &f.remarks, NULL) && passes_run(&f.cx, h, &options, &f.remarks, NULL));
+        Call sizes[] = {{"B", 2}, {"S", 9}};
+        Run run = run_new(&f, before, sizes, 2), other = run_new(&f, by_hand, sizes, 2);
+        Value *want = run_graph(&run, before);
+        check_near(before, want, run_graph(&run, g), library[_i].argument, 1e-11);
+        check_near(before, want, run_graph(&other, by_hand), library[_i].by_hand, 1e-11);
+        check_near(before, want, run_graph(&other, h), library[_i].by_hand, 1e-11);
+        int count[OP_COUNT] = {0};
+        count_ops(g, count);
+        count_ops(h, count);
+        ck_assert_msg(count[OP_attend] == 2 && !count[OP_softmax], "%s: %d attends", library[_i].argument, count[OP_attend]);
+        for (const Node *n = g->first; n; n = n->next)
+            ck_assert_msg(!n->type || n->type->rank < 2 || n->op == OP_input || !is_square(n), "%s builds `%s`",
+                          library[_i].argument, n->name);
+        fixture_close(&f);
+    }
+}
+END_TEST
+
 /* At least so many distinct programs are tried. */
 START_TEST(test_count)
 {
@@ -178,7 +246,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = {test_pair, test_mixed, test_count, test_doubled};
-    int loops[] = {N_PAIRS, 0, 0, 0};
-    return run_suite("spellings of attention", tests, loops, 4);
+    const TTest *tests[] = {test_pair, test_mixed, test_count, test_doubled, test_library};
+    int loops[] = {N_PAIRS, 0, 0, 0, N_LIBRARY};
+    return run_suite("spellings of attention", tests, loops, 5);
 }
