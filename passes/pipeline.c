@@ -27,6 +27,7 @@ const PassStep pipeline[] = {
     {PASS_ID_canonicalize, "folded constants complete formulas: 1 / sqrt(2), sqrt(2 / pi)"},
     {PASS_ID_cse, "what folding made equal becomes one value, so that projections share it"},
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
+    {PASS_ID_reassociate, "before attention is fused: keys and values still are products of their latent"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
     {PASS_ID_fold_factors, "a factor between a norm and its products would hide the norm's gain"},
     {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},

@@ -369,11 +369,21 @@ static Node *slice_of_slice(PassContext *px, Node *n)
     return r;
 }
 
+/* slice(view(x)) that only takes away an axis of size 1 is a view of x. */
+static bool drops_one(const Node *slice)
+{
+    const Type *from = slice->inputs[0]->type;
+    int at = type_find(from, attr_name(slice, ATTR_axis));
+    return slice->type->rank < from->rank && extent_equal(from->axis[at].size, extent_const(1));
+}
+
 static Node *simplify_slice(PassContext *px, Node *n)
 {
     Node *source = n->inputs[0];
     if (type_equal(n->type, source->type))
         return source;
+    if (source->op == OP_view && !is_kept(source) && drops_one(n))
+        return make_before(px, n, OP_view, n->type, 1, source->inputs, n);
     if (source->op == OP_weight)
         return weight_sliced(px, n, source, n, n->type, attr_name(n, ATTR_axis));
     if (source->op == OP_iota)

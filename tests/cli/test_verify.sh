@@ -14,6 +14,10 @@ expect 0 "verify austen" "$attar" verify models/llama.attar --weights models/aus
 expect 0 "verify a file" "$attar" verify models/bert.attar --weights tests/golden/bert/model.safetensors --golden tests/golden/bert/golden.safetensors
 expect 0 "verify another config" "$attar" verify models/bert.attar --weights tests/golden/bert --config tests/golden/bert/config.json --golden tests/golden/bert/golden.safetensors
 
+for threads in 1 3; do
+    expect 0 "latent expanded in every call" "$attar" verify models/deepseek.attar --weights tests/golden/deepseek-v3-dense --golden tests/golden/deepseek-v3-dense/golden.safetensors --pass reassociate=off --threads $threads
+    says out "latent expanded in every call" 'token by token.*PASS$'
+done
 sed 's/"first_k_dense_replace": 2/"first_k_dense_replace": 1/' tests/golden/deepseek-v3-dense/config.json >"$work/experts.json"
 expect 1 "layers with experts" "$attar" check models/deepseek.attar --config "$work/experts.json"
 says err "layers with experts" 'mixture of experts'
