@@ -3,6 +3,7 @@
 #define ATTAR_TESTS_RANDOM_ATTENTION_H
 
 #include "tests/driver/random_base.h"
+#include "tests/driver/random_latent.h"
 
 typedef struct Attention {
     GenValue x, y;      /* what queries, and keys and values, are made of: [B, S, constant] */
@@ -309,8 +310,8 @@ static inline void project_back(Gen *g, const Attention *a, Node *o)
 
 static inline bool has_attention_axis(Gen *g, const Type *t)
 {
-    static const char *const names[] = {"H", "G", "R", "K", "W", "T", "HW", "QKV"};
-    for (int i = 0; i < 8; i++)
+    static const char *const names[] = {"H", "G", "R", "K", "W", "T", "HW", "QKV", "Lat", "Plain", "Turned", "LatTurned"};
+    for (int i = 0; i < 12; i++)
         if (type_find(t, gen_name(g, names[i])) >= 0)
             return true;
     return false;
@@ -351,9 +352,15 @@ static inline void step_attention(Gen *g)
         extent_add(a.first, a.s.size, &end);
         a.t = (Axis){gen_name(g, "T"), end};
     }
-    if (gen_one_in(g, 3))
+    bool latent = a.cached && a.n_k == 1 && gen_one_in(g, 2);
+    if (!latent && gen_one_in(g, 3))
         rotate_both(g, &a);
-    if (a.cached) {
+    if (latent) {
+        Latent l = latent_choose(g, a.k_heads[0], a.k);
+        Axis order[] = {a.b, a.s, l.both};
+        Node *made = gen_ordered(g, gen_linear(g, a.y.node, 1, &l.both), gen_type(g, DT_F32, 3, order));
+        latent_keys(g, &l, appended(g, made), a.k, a.w, &a.keys, &a.values);
+    } else if (a.cached) {
         a.keys = appended(g, a.keys);
         a.values = appended(g, a.values);
     } else {
