@@ -43,11 +43,12 @@ static bool in_chain(const Absorb *a, const Node *n)
     return false;
 }
 
-/* Collects what depends on the one product of two computed values below n; false if there are two, or too much. */
-static bool collect(Absorb *a, Node *n, bool *depends)
+/* Collects what depends on the one product of two computed values below n; false if there are two, or too much.
+ * What was seen and is not in the chain does not depend on it. */
+static bool collect(Absorb *a, Node *n, NodeSet *seen, bool *depends)
 {
     *depends = n == a->score || in_chain(a, n);
-    if (*depends || type_find(n->type, a->keys) < 0)
+    if (*depends || !nodeset_add(seen, n) || type_find(n->type, a->keys) < 0)
         return true;
     if (n->op == OP_dot) {
         *depends = true;
@@ -58,7 +59,7 @@ static bool collect(Absorb *a, Node *n, bool *depends)
     }
     for (int i = 0; (is_map(n) || n->op == OP_transpose) && i < n->n_inputs; i++) {
         bool below = false;
-        if (!collect(a, n->inputs[i], &below))
+        if (!collect(a, n->inputs[i], seen, &below))
             return false;
         *depends |= below;
     }
@@ -72,6 +73,7 @@ static bool collect(Absorb *a, Node *n, bool *depends)
 static bool find_products(Absorb *a)
 {
     bool depends = false;
+    NodeSet seen = nodeset_new(a->px);
     const Node *p = a->softmax;
     Node *reader = only_reader(p);
     a->keys = node_attr(p, ATTR_over)->names.items[0];
@@ -81,7 +83,7 @@ static bool find_products(Absorb *a)
         return false;
     a->out = reader;
     a->v = below_transposes(reader->inputs[reader->inputs[0] == p]);
-    if (!collect(a, a->softmax->inputs[0], &depends) || !a->score || !(a->head = contracted_axis(a->score)))
+    if (!collect(a, a->softmax->inputs[0], &seen, &depends) || !a->score || !(a->head = contracted_axis(a->score)))
         return false;
     int side = type_find(a->score->inputs[0]->type, a->keys) >= 0 ? 0 : 1;
     a->k = below_transposes(a->score->inputs[side]);
@@ -102,15 +104,17 @@ static bool is_product(const Node *n, Node **latent, Node **weight)
     return true;
 }
 
-/* A product of a cached value with a weight, however many elementwise operators and rotations follow it. */
-static bool from_cached_latent(const Node *n, int depth)
+/* A product of a cached value with a weight, whatever elementwise operators and rotations follow it. */
+static bool from_cached_latent(NodeSet *seen, const Node *n)
 {
     Node *latent, *weight;
+    if (!nodeset_add(seen, n))
+        return false;
     if (is_product(n, &latent, &weight))
         return storage_of(latent)->op == OP_append;
     bool passes = op_info[n->op].class == CLASS_MAP || op_info[n->op].class == CLASS_VIEW || n->op == OP_concat;
-    for (int i = 0; passes && depth < 16 && i < n->n_inputs; i++)
-        if (from_cached_latent(n->inputs[i], depth + 1))
+    for (int i = 0; passes && i < n->n_inputs; i++)
+        if (from_cached_latent(seen, n->inputs[i]))
             return true;
     return false;
 }
@@ -370,7 +374,10 @@ static void remark_absorbed(Absorb *a)
 bool absorb_latent(PassContext *px, Node *softmax)
 {
     Absorb absorb = {.px = px, .graph = softmax->graph, .softmax = softmax}, *a = &absorb;
-    if (!find_products(a) || (!from_cached_latent(a->k, 0) && !from_cached_latent(a->v, 0)))
+    if (!find_products(a))
+        return false;
+    NodeSet seen = nodeset_new(px);
+    if (!from_cached_latent(&seen, a->k) && !from_cached_latent(&seen, a->v))
         return false;
     const Node *reader = only_reader(a->out);
     if (reader && reader->op == OP_choose)
