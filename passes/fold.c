@@ -2,7 +2,8 @@
  * repeat.
  *
  * Scalars become `const`. A formula over constant positions becomes a `table` if it has an expensive function in it
- * (the frequencies of rotary positions) and is small: cheap ones stay formulas, a mask is never built. Moving out of
+ * (the frequencies of rotary positions) and at most MAX_TABLE numbers: cheap ones stay formulas, a mask is never built.
+ * Positions that end or begin at a run-time size give no table: their cosines are computed once a call. Moving out of
  * a repeat takes everything pure whose inputs stand outside: rotary cosines and sines, masks, lookups. */
 #include <math.h>
 #include <string.h>
@@ -280,10 +281,61 @@ static bool move_invariants(PassContext *px, Graph *g)
     return changed;
 }
 
+/* ---- what became of formulas over positions ---------------------------------------------------------------------- */
+
+/* Elements if all sizes are constants, else -1. */
+static double constant_elements(const Type *t)
+{
+    double count = 1;
+    for (int i = 0; i < t->rank; i++) {
+        if (!extent_is_const(t->axis[i].size))
+            return -1;
+        count *= (double)t->axis[i].size.base;
+    }
+    return count;
+}
+
+/* n is an expensive function of positions and numbers, and stayed one. */
+static void remark_positions(PassContext *px, const Node *n)
+{
+    double count = constant_elements(n->type), bytes = type_bytes(px, graph_model(n->graph), n->type);
+    Remark *r = NULL;
+    if (count > MAX_TABLE)
+        r = remark(px, REMARK_MISSED, REMARK_COST_WORSE, n,
+                   "%.0f numbers, more than the %d of a table: computed in every call", count, MAX_TABLE);
+    else if (count < 0)
+        r = remark(px, REMARK_ANALYSIS, REMARK_NEEDS_CONST, n,
+                   "its positions are known at run time only: computed once a call, no table");
+    if (r)
+        r->bytes_after = bytes;
+}
+
+/* Tables made (ids from `first` on), and formulas over positions that are none. */
+static void remark_tables(PassContext *px, Graph *g, int first)
+{
+    bool *fixed = arena_array(px->cx->arena, (size_t)graph_model(g)->next_id + 1, sizeof *fixed);
+    for (const Node *n = g->first; n; n = n->next) {
+        if (n->body && n->body->level != LEVEL_BODY)
+            remark_tables(px, n->body, first);
+        if (n->op == OP_table && n->id >= first) {
+            Remark *r = remark(px, REMARK_PASSED, REMARK_FOLDED, n, "a table of %d numbers, known at compile time",
+                               node_attr(n, ATTR_table)->floats.count);
+            r->bytes_after = type_bytes(px, graph_model(g), n->type);
+        }
+        fixed[n->id] = is_inline_leaf(n) || n->op == OP_table || (is_map(n) && n->n_inputs > 0);
+        for (int i = 0; i < n->n_inputs; i++)
+            fixed[n->id] &= n->inputs[i]->graph == g && fixed[n->inputs[i]->id];
+        if (fixed[n->id] && is_map(n) && is_expensive(n->op) && n->type->rank > 0 && n->type->dtype == DT_F32)
+            remark_positions(px, n);
+    }
+}
+
 bool pass_fold(PassContext *px, Graph *model)
 {
+    int first = model->next_id;
     bool folded = fold_graph(px, model), moved = move_invariants(px, model);
     if (folded)
         remove_dead(model);
+    remark_tables(px, model, first);
     return folded || moved;
 }
