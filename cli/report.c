@@ -150,17 +150,18 @@ static void print_decisions(Report *r)
 
 /* ---- what was not ------------------------------------------------------------------------------------------------ */
 
-static double at_stake(const Remark *r)
+/* Bytes that doing it otherwise would save: a copy costs what it says, a refused rewrite may have cost more. */
+static double benefit(const Remark *r)
 {
-    double bytes = (r->bytes_before - r->bytes_after) * (double)r->times;
-    return bytes < 0 ? -bytes : bytes;
+    double saved = (r->bytes_before - r->bytes_after) * (double)r->times;
+    return r->kind == REMARK_MISSED ? saved : -saved;
 }
 
-static int by_stake(const void *a, const void *b)
+static int by_benefit(const void *a, const void *b)
 {
     const Remark *x = *(const Remark *const *)a, *y = *(const Remark *const *)b;
-    if (at_stake(x) != at_stake(y))
-        return at_stake(x) < at_stake(y) ? 1 : -1;
+    if (benefit(x) != benefit(y))
+        return benefit(x) < benefit(y) ? 1 : -1;
     return x < y ? -1 : 1;
 }
 
@@ -177,7 +178,7 @@ static void print_missed_line(Report *r, const Remark *m)
     text_add(&line, " ");
     put_cut(&line, m->why, MISSED_WIDTH);
     text_pad(&line, 38 + MISSED_WIDTH + 2);
-    if (at_stake(m) > 0)
+    if (benefit(m) != 0)
         text_add(&line, "%s  ", signed_bytes(r, (m->bytes_after - m->bytes_before) * (double)m->times));
     text_add(&line, "%s", remark_code_name(m->code));
     put_place(&line, m->at);
@@ -199,7 +200,7 @@ static void print_missed(Report *r)
     for (size_t i = 0; i < all->count; i++)
         if (all->items[i].kind != REMARK_PASSED && strcmp(all->items[i].pass, pass_info[PASS_ID_plan_memory].name))
             list[count++] = &all->items[i];
-    qsort(list, (size_t)count, sizeof *list, by_stake);
+    qsort(list, (size_t)count, sizeof *list, by_benefit);
     int shown = count <= MOST_MISSED ? count : MOST_MISSED - 1;
     for (int i = 0; i < shown; i++)
         print_missed_line(r, list[i]);

@@ -195,4 +195,13 @@ done <"$work/commands"
 for field in $("$attar" report $llama --json | sed 's/"at":{[^}]*}//; s/"why":"[^"]*"//; s/"sizes":{[^}]*}//' | grep -o '"[a-z]*":' | tr -d '":' | sort -u); do
     grep -q "\`$field\`" docs/study.md && pass || fail "docs/study.md does not explain $field"
 done
+
+# On a terminal diffs are coloured, unless NO_COLOR or --color never says otherwise.
+if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1; then
+    coloured() { TERM=xterm script -qec "$1 '$attar' ir $llama --after fuse-attention --diff $2" /dev/null </dev/null | grep -c "$(printf '\033')\["; }
+    [ "$(coloured '' '')" -gt 5 ] && pass || fail "no colour on a terminal"
+    [ "$(coloured 'NO_COLOR=1' '')" = 0 ] && pass || fail "NO_COLOR is not honoured"
+    [ "$(coloured '' '--color never')" = 0 ] && pass || fail "--color never is not honoured"
+    [ "$(coloured 'TERM=dumb' '')" = 0 ] && pass || fail "TERM=dumb is not honoured"
+fi
 finish
