@@ -8,8 +8,8 @@
  *     values     out = out * 2^(old largest - new) + weights * v
  *
  * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
- * touched, inside there is no comparison. A row with no key at all is 0. What the last tile lacks in rows is zeros in
- * scratch; a few rows (decoding) go one by one. */
+ * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with no
+ * key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one. */
 #include "codegen/attend_inside.h"
 
 #include <ctype.h>
@@ -20,18 +20,17 @@
 
 /* Words that the functions below use for themselves. */
 static const char *const own_words[] = {
-    "task",  "rows",  "blocks",     "first",     "count",   "panels",    "panel_step", "value_rows", "value_step",
-    "query", "score", "out",        "open",      "begin",   "end",       "low",        "high",       "most",
-    "total", "row",   "index",      "query_row", "out_row", "from",      "to",         "part",       "t",
-    "t0",    "t1",    "open_begin", "open_end",  "holes",   "first_key", "last_key",   "shrink",     "i",
-    "w",     "at",    "x",          "top",       "none",    "sum",       "weight",     "before",     "here",
-    "now",   "base",  "keys",       "key",       "is",      "least",     "past_last",  "kept",
+    "task",  "rows",  "blocks", "first",     "count",    "panels", "panel_step", "value_rows", "value_step", "query",
+    "score", "out",   "begin",  "end",       "low",      "high",   "most",       "total",      "row",        "index",
+    "from",  "to",    "part",   "query_row", "out_row",  "t",      "t0",         "t1",         "first_key",  "last_key",
+    "i",     "w",     "at",     "x",         "top",      "none",   "sum",        "weight",     "before",     "here",
+    "now",   "base",  "keys",   "key",       "shrink",   "open",   "p",          "c",          "place",      "taken",
+    "cut",   "next",  "class",  "step",      "values",   "tile",   "ends",       "wide",       "one",        "many",
+    "some",  "all",   "exists", "all_begin", "all_end",  "t_low",  "t_high",
     "key_rows", "key_step",
 };
 
-/* One level deeper: what stands under an `if` or `for` without braces. */
-static void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void put_inner(Kernel *k, const char *format, ...)
+void put_inner(Kernel *k, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -101,6 +100,11 @@ static bool read_operands(Attend *a)
     return !k->e->failed;
 }
 
+int attend_tile_rows(const Target *t)
+{
+    return t->registers >= 32 ? 8 : 6;
+}
+
 static bool prepare(Attend *a)
 {
     Kernel *k = a->k;
@@ -111,7 +115,7 @@ static bool prepare(Attend *a)
     a->head_axis = over->names.items[0];
     a->value_axis = n->type->axis[n->type->rank - 1].name;
     a->lanes = k->e->target->lanes;
-    a->rows = k->e->target->registers >= 32 ? 8 : 6;
+    a->rows = attend_tile_rows(k->e->target);
     a->few = a->rows / 2;
     if (over->names.count != 1)
         emit_fail(k->e, n, "it has more than one head axis");
@@ -126,18 +130,25 @@ static bool prepare(Attend *a)
     find_axes(a);
     a->positions = kernel_size(k, n->inputs[1]->type->axis[type_find(n->inputs[1]->type, a->key_axis)].size);
     attend_split_mask(a);
-    const char *const names[] = {"scores",          "scores_row",     "values", "values_row", "values_rest",
-                                 "values_row_rest", "values_careful", "open",   "softmax"};
-    const char **functions[] = {&a->scores,          &a->scores_row,     &a->values, &a->values_row, &a->values_rest,
-                                &a->values_row_rest, &a->values_careful, &a->open,   &a->softmax};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        *functions[i] = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, names[i]));
+    const struct {
+        const char *name, **to;
+    } words[] = {
+        {"scores", &a->scores},           {"scores_row", &a->scores_row},
+        {"values", &a->values},           {"values_row", &a->values_row},
+        {"values_rest", &a->values_rest}, {"values_row_rest", &a->values_row_rest},
+        {"softmax", &a->softmax},         {"values_careful", &a->values_careful},
+        {"rows", &a->rows_struct},        {"ends", &a->ends_struct},
+        {"find_ends", &a->find_ends},     {"class", &a->class},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
+    attend_prepare_class(a);
     return true;
 }
 
 /* ---- the kernel -------------------------------------------------------------------------------------------------- */
 
-static bool mentions_row(const Attend *a, const char *text)
+bool attend_mentions_row(const Attend *a, const char *text)
 {
     bool any = false;
     for (int i = 0; i < a->n_rows; i++)
@@ -145,12 +156,11 @@ static bool mentions_row(const Attend *a, const char *text)
     return any;
 }
 
-/* Those indices of the row's axes that `text` mentions; `row` counts in the tile. */
-static void emit_row_indices(Attend *a, const char *text)
+void attend_row_indices(Attend *a, const char *text)
 {
     Kernel *k = a->k;
     const char *above = "first + row";
-    if (a->n_rows > 1 && mentions_row(a, text)) {
+    if (a->n_rows > 1 && attend_mentions_row(a, text)) {
         put_line(k, "const ptrdiff_t index = first + row;");
         above = "index";
     }
@@ -206,159 +216,29 @@ static void emit_rows(Attend *a)
     put_inner(k, "query_row[i] = from[%s]%s;", at,
               scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
     put_line(k, "end[row] = keys;");
-    attend_emit_bounds(a);
+    BodyPrinter b = attend_row_printer(a);
+    attend_emit_bounds(a, &b);
+    attend_emit_row_ends(a, &b);
     Text after = k->body;
     k->body = before;
-    emit_row_indices(a, after.data);
+    attend_row_indices(a, after.data);
     text_put(&k->body, after.data, after.length);
     put_open(k, "if (begin[row] < end[row])");
     put_line(k, "low = lesser(low, begin[row]);");
     put_line(k, "high = larger(high, end[row]);");
     put_close(k);
-    put_close(k);
-}
-
-/* The ranges of the rows inside this block. */
-static void emit_block_ranges(Attend *a)
-{
-    Kernel *k = a->k;
-    bool keys = a->mask.keys.count > 0;
-    put_line(k, "ptrdiff_t from[%d], to[%d], first_key = t1, last_key = t0;", a->rows, a->rows);
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "from[row] = larger(begin[row], %s);", keys ? "larger(t0, open_begin)" : "t0");
-    put_line(k, "to[row] = lesser(end[row], %s);", keys ? "lesser(t1, open_end)" : "t1");
-    put_open(k, "if (from[row] >= to[row])");
-    put_line(k, "from[row] = to[row] = t0;");
-    put_line(k, "continue;");
-    put_close(k);
-    put_line(k, "first_key = lesser(first_key, from[row]);");
-    put_line(k, "last_key = larger(last_key, to[row]);");
-    put_close(k);
-    put_line(k, "if (first_key >= last_key)");
-    put_inner(k, "continue;");
-}
-
-static void emit_softmax_call(Attend *a, const char *arguments, const char *low, const char *high)
-{
-    Kernel *k = a->k;
-    emit_row_indices(a, arguments);
-    put_line(k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s%s);",
-             a->softmax, ATTEND_STEP, low, high, a->mask.keys.count ? ", open, holes" : "", arguments);
-}
-
-static void emit_values_row_call(Attend *a, const char *function, const char *plus)
-{
-    put_line(a->k,
-             "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
-             "to[row] - from[row], shrink[row], out + row * %lld%s);",
-             function, ATTEND_STEP, plus, (long long)a->padded, plus);
-}
-
-static void emit_values_row_calls(Attend *a)
-{
-    Kernel *k = a->k;
-    long long group = (long long)attend_group(a, true) * a->lanes, rest = attend_rest(a, true);
-    if (rest > group) {
-        put_open(k, "for (int w = 0; w < %lld; w += %lld)", rest, group);
-        emit_values_row_call(a, a->values_row, " + w");
-        put_close(k);
-    } else if (rest > 0) {
-        emit_values_row_call(a, a->values_row, "");
+    if (a->mask.tests.count) {
+        put_line(k, "all_begin = larger(all_begin, begin[row]);");
+        put_line(k, "all_end = lesser(all_end, end[row]);");
     }
-    if (rest < a->width)
-        emit_values_row_call(a, a->values_row_rest, rest ? arena_print(k->e->cx->arena, " + %lld", rest) : "");
-}
-
-/* Few rows, as in decoding: a tile would be mostly empty, so they go one by one. */
-static void emit_few(Attend *a, const char *softmax)
-{
-    Kernel *k = a->k;
-    int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
-    put_open(k, "for (int row = 0; row < count; row++)");
-    if (a->key_rows) {
-        put_line(k,
-                 "%s(query + row * %lld, key_rows + from[row] * key_step, key_step, to[row] - from[row], "
-                 "score + row * %d + (from[row] - t0));",
-                 a->scores_row, (long long)a->head, ATTEND_STEP);
-    } else {
-        put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
-                 panels * KEY_PANEL);
-        put_inner(k,
-                  "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
-                  "score + row * %d + (t - t0));",
-                  a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, ATTEND_STEP);
-    }
-    emit_softmax_call(a, softmax, "from[row]", "to[row]");
-    emit_values_row_calls(a);
     put_close(k);
-    put_line(k, "continue;");
-}
-
-/* One column group of the tile; row by row if a value that must not be read is not finite. */
-static void emit_values_call(Attend *a, const char *function, const char *plus, long long columns)
-{
-    Kernel *k = a->k;
-    put_line(k,
-             "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, "
-             "last_key - first_key, shrink, out%s))",
-             function, plus, plus);
-    put_inner(k, "%s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus,
-              plus, columns);
-}
-
-static void emit_values_calls(Attend *a)
-{
-    Kernel *k = a->k;
-    long long group = (long long)attend_group(a, false) * a->lanes, rest = attend_rest(a, false);
-    if (rest > group) {
-        put_open(k, "for (int w = 0; w < %lld; w += %lld)", rest, group);
-        emit_values_call(a, a->values, " + w", group);
-        put_close(k);
-    } else if (rest > 0) {
-        emit_values_call(a, a->values, "", group);
-    }
-    if (rest < a->width)
-        emit_values_call(a, a->values_rest, rest ? arena_print(k->e->cx->arena, " + %lld", rest) : "", a->width - rest);
-}
-
-static void emit_block(Attend *a, const char *open, const char *softmax)
-{
-    Kernel *k = a->k;
-    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, high);", ATTEND_BLOCK);
-    if (a->mask.keys.count) {
-        put_line(k, "ptrdiff_t open_begin, open_end;");
-        put_line(k, "const int holes = %s(open, t0, t1, &open_begin, &open_end%s);", a->open, open);
-    }
-    emit_block_ranges(a);
-    put_line(k, "float shrink[%d];", a->rows);
-    put_open(k, "if (count <= %d)", a->few);
-    emit_few(a, softmax);
-    put_close(k);
-    if (a->key_rows) {
-        put_line(k, "%s(query, key_rows + first_key * key_step, key_step, last_key - first_key,", a->scores);
-        put_line(k, "    score + (first_key - t0));");
-    } else {
-        put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
-        put_inner(k, "%s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
-    }
-    bool indices = mentions_row(a, softmax);
-    if (indices)
-        put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    else
-        put_line(k, "for (int row = 0; row < %d; row++)", a->rows);
-    k->indent += !indices;
-    emit_softmax_call(a, softmax, "first_key", "last_key");
-    k->indent -= !indices;
-    if (indices)
-        put_close(k);
-    emit_values_calls(a);
 }
 
 static void emit_store(Attend *a)
 {
     Kernel *k = a->k;
     put_open(k, "for (int row = 0; row < count; row++)");
-    emit_row_indices(a, address_of(a, &a->out));
+    attend_row_indices(a, address_of(a, &a->out));
     put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
     put_line(k, "float *to = %s;", address_of(a, &a->out));
     put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
@@ -382,6 +262,7 @@ static void emit_tasks(Attend *a)
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
+    attend_emit_ends_before(a);
     put_line(k, "for (ptrdiff_t task = thread; task < %sblocks; task += threads) {", a->n_batch ? tasks.data : "");
     k->indent++;
     const char *above = "task / blocks";
@@ -393,6 +274,7 @@ static void emit_tasks(Attend *a)
     put_line(k, "const ptrdiff_t first = task %% blocks * %d, count = lesser(rows - first, %d);", a->rows, a->rows);
     put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", address_of(a, &a->keys));
     put_line(k, "const float *value_rows = %s;", address_of(a, &a->v));
+    attend_emit_ends(a);
 }
 
 static void emit_scratch(Attend *a)
@@ -402,16 +284,13 @@ static void emit_scratch(Attend *a)
              out = (uint64_t)a->padded * (uint64_t)a->rows;
     uint64_t score = (uint64_t)a->rows * ATTEND_STEP;
     out = (out + 15) / 16 * 16;
-    uint64_t open = a->mask.keys.count ? ATTEND_STEP : 0;
-    const char *scratch = kernel_scratch(k, 4 * (query + score + out + open));
+    const char *scratch = kernel_scratch(k, 4 * (query + score + out));
     put_line(k, "float *query = %s; /* [%d][%lld], scaled */", scratch, a->rows, (long long)a->head);
     put_line(k, "float *score = query + %llu; /* [%d][%d], later the weights */", (unsigned long long)query, a->rows,
              ATTEND_STEP);
     put_line(k, "float *out = score + %llu; /* [%d][%lld], the weighted sums */", (unsigned long long)score, a->rows,
              (long long)a->padded);
-    if (open)
-        put_line(k, "int *open = (int *)(out + %llu); /* [%d], masks of the keys */", (unsigned long long)out,
-                 ATTEND_BLOCK);
+    attend_emit_ends_memory(a, arena_print(k->e->cx->arena, "out + %llu", (unsigned long long)out));
 }
 
 static void emit_comment(Attend *a)
@@ -448,7 +327,7 @@ void emit_attend(Kernel *k)
     math_use(k->e, MATH_LARGER);
     emit_comment(&a);
     attend_emit_tiles(&a);
-    const char *open = a.mask.keys.count ? attend_emit_open(&a) : "";
+    attend_emit_class(&a);
     const char *softmax = attend_emit_softmax(&a);
     k->indent = 1;
     kernel_threads(k);
@@ -457,11 +336,12 @@ void emit_attend(Kernel *k)
     put_line(k,
              "ptrdiff_t begin[%d], end[%d], low = keys, high = 0; /* keys that each row reads; all of them together */",
              a.rows, a.rows);
+    if (a.mask.tests.count)
+        put_line(k, "ptrdiff_t all_begin = 0, all_end = keys; /* keys in every row's range */");
     put_line(k, "float most[%d], total[%d];", a.rows, a.rows);
+    attend_emit_rows_begin(&a);
     emit_rows(&a);
-    put_open(k, "for (ptrdiff_t t0 = low / %d * %d; t0 < high; t0 += %d)", KEY_PANEL, KEY_PANEL, ATTEND_BLOCK);
-    emit_block(&a, open, softmax);
-    put_close(k);
+    attend_emit_blocks(&a, softmax);
     emit_store(&a);
     put_close(k);
 }

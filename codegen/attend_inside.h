@@ -1,32 +1,29 @@
 /* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
- * attend_row.c (softmax of a row), attend_tile.c (products). */
+ * attend_class.c (which panels of keys a tile reads), attend_block.c (one block of keys), attend_row.c (softmax of a
+ * row), attend_tile.c (products). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
 #include "codegen/emit.h"
+#include "ir/tile_class.h"
 
 /* ---- the mask, taken apart --------------------------------------------------------------------------------------- */
-
-typedef struct Condition { /* keys for which it fails are masked */
-    const Node *node;
-    bool negated;
-} Condition;
-
-typedef struct Conditions {
-    Condition *items;
-    size_t count, capacity;
-} Conditions;
 
 typedef struct AttendMask {
     const Node *score; /* the score where nothing is masked */
     /* Conditions that bound the keys of a row from below or above, or that do not look at the key at all: each row has
      * a range of keys. */
     Conditions bounds;
-    /* Conditions on the key alone (and batch axes): found out once for a block of keys. */
-    Conditions keys;
-    /* What is left: evaluated for every score. */
-    Conditions rest;
+    /* What is left. With tests, a tile's panels of keys are chosen one by one; without, they are a range. */
+    Conditions tests;
 } AttendMask;
+
+/* How the kernel knows one leaf of the tests' TileTest. */
+typedef struct AttendLeaf {
+    const char *low, *high; /* as the class function reads them */
+    bool narrow;            /* an int: wider in arithmetic */
+    const char *member;     /* of struct `rows` or `ends`, without _low and _high; NULL: not one */
+} AttendLeaf;
 
 /* ---- the kernel -------------------------------------------------------------------------------------------------- */
 
@@ -52,27 +49,55 @@ typedef struct Attend {
     int lanes;
     int rows, few; /* rows in a tile; so many rows at most are done one by one */
     const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
-    const char *values_careful, *open, *softmax;
+    const char *values_careful, *softmax;
+    /* With tests only: */
+    TileTest test;
+    AttendLeaf *leaves;
+    bool row_leaves, key_leaves;          /* there is a struct `rows`, a struct `ends` */
+    bool class_reads_t;                   /* the class function takes the keys' positions */
+    const char *rows_struct, *ends_struct; /* C names */
+    const char *find_ends, *class;         /* C functions */
+    const char *find_ends_rest, *class_rest; /* the ends of their calls' argument lists */
 } Attend;
 
 enum {
     ATTEND_BLOCK = 512, /* keys between two rescalings: their scores stay in the first-level cache */
     ATTEND_STEP =
         ATTEND_BLOCK + 16, /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
-    ATTEND_ROW_VECTORS = 8 /* accumulators of the functions for one row */
+    ATTEND_ROW_VECTORS = 8, /* accumulators of the functions for one row */
+    ATTEND_PANELS = ATTEND_BLOCK / KEY_PANEL
 };
 
 /* ---- attend_mask.c ----------------------------------------------------------------------------------------------- */
 
 void attend_split_mask(Attend *a);
 /* "begin = larger(begin, ..);", "end = lesser(end, ..);" for each of the bounds; the row's indices are variables. */
-void attend_emit_bounds(Attend *a);
+void attend_emit_bounds(Attend *a, BodyPrinter *b);
+/* For numbers of one row: positions are variables, without a cast to int. */
+BodyPrinter attend_row_printer(Attend *a);
 /* Extra inputs, iotas and the score itself as operands, where `t` is the first key of a vector. */
 BodyPrinter attend_printer(Attend *a);
 /* Where an extra input's element lies; `t`: the key's position, NULL: it has no keys. */
 const char *attend_address(Attend *a, const Access *x, const char *t);
-/* "a & ~b" of the conditions as one mask of lanes. */
-const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c);
+/* "a & ~b" of the tests as one mask of lanes. */
+const char *attend_condition(Attend *a, BodyPrinter *b);
+
+/* ---- attend_class.c ---------------------------------------------------------------------------------------------- */
+
+void attend_prepare_class(Attend *a); /* the test of a tile and the names of what it reads */
+void attend_emit_class(Attend *a);    /* before the kernel: the structs and the functions that fill and ask them */
+/* In the kernel. `from`: where in scratch the ends of keys may lie. */
+void attend_emit_ends_memory(Attend *a, const char *from);
+void attend_emit_ends_before(Attend *a); /* before the tasks */
+void attend_emit_ends(Attend *a);        /* in a task, if its batch entry is another one */
+void attend_emit_rows_begin(Attend *a);  /* before the loop over a tile's rows */
+void attend_emit_row_ends(Attend *a, BodyPrinter *b); /* in it */
+void attend_emit_choice(Attend *a);      /* the panels of the next block: `place`, `taken`, `cut` */
+
+/* ---- attend_block.c ---------------------------------------------------------------------------------------------- */
+
+/* The loop over the blocks of keys. */
+void attend_emit_blocks(Attend *a, const char *softmax);
 
 /* ---- attend_lookup.c --------------------------------------------------------------------------------------------- */
 
@@ -80,9 +105,20 @@ Operand attend_value(Attend *a, BodyPrinter *b, const Node *n); /* body_value, w
 
 /* ---- attend_row.c ------------------------------------------------------------------------------------------------ */
 
-/* Emit the function before the kernel; the result is the end of the argument list of its calls (", keep, b"). */
-const char *attend_emit_open(Attend *a);
+/* Emits the function before the kernel; the result is the end of the argument list of its calls (", keep, b"). */
 const char *attend_emit_softmax(Attend *a);
+/* Puts a function before the kernel that takes its own parameters and those of the kernel's that `body` mentions; returns
+ * the end of a call's argument list. */
+const char *attend_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own,
+                            const char *body);
+
+/* ---- attend.c ---------------------------------------------------------------------------------------------------- */
+
+bool attend_mentions_row(const Attend *a, const char *text);
+/* Those indices of the row's axes that `text` mentions; `row` counts in the tile. */
+void attend_row_indices(Attend *a, const char *text);
+/* One level deeper: what stands under an `if` or `for` without braces. */
+void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- attend_keys.c ----------------------------------------------------------------------------------------------- */
 

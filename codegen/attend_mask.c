@@ -1,13 +1,12 @@
-/* Which keys a row reads: attend's body taken apart.
+/* Which keys a row reads: the conditions of attend's mask (ir/tile_class.h), each in the class that fits:
  *
- *     where(c1 and c2 and .., score, -inf)     each condition goes into the cheapest class that fits:
+ *     bounds    +-t + x < 0 with x the same for all keys (causal, window, lengths[b]), no t at all, or several of one
+ *               direction joined by `or` (prefix | causal): the row's keys are a range, so keys outside cost nothing
+ *               and keys inside need no comparison
+ *     tests     everything else: asked of whole tiles first (attend_class.c), of every pair only where a tile does not
+ *               know
  *
- *     bounds    +-t + x < 0 with x the same for all keys (causal, window, lengths[b]), or no t at all: the row's keys
- *               are a range, so keys outside cost nothing and keys inside need no comparison
- *     keys      keep[b, t]: no row in it; found out once for a block of keys, and often a range again (padding)
- *     rest      everything else, such as `or`: evaluated beside the score
- *
- * A condition that is not understood is in `rest`: slower, never wrong. */
+ * A condition that is not understood is a test: slower, never wrong. */
 #include "codegen/attend_inside.h"
 
 #include <math.h>
@@ -15,19 +14,6 @@
 static bool has_axis(const Node *n, const char *axis)
 {
     return type_find(n->type, axis) >= 0;
-}
-
-static bool has_row(const Attend *a, const Node *n)
-{
-    for (int i = 0; i < a->n_rows; i++)
-        if (has_axis(n, a->row[i].name))
-            return true;
-    return false;
-}
-
-static bool is_minus_infinity(const Node *n)
-{
-    return n->op == OP_const && attr_float(n, ATTR_value, 0) == -INFINITY;
 }
 
 static bool is_int(const Node *n)
@@ -87,50 +73,44 @@ static bool linear_of(const Attend *a, const Node *comparison, Linear *l)
            (l->t == 1 || l->t == -1);
 }
 
-static bool is_bound(const Attend *a, Condition c)
+/* Where a condition bounds the keys of a row. A condition without t bounds either way: all keys or none. */
+typedef enum Direction { NOT_BOUND, FROM_BELOW, FROM_ABOVE, EITHER_WAY } Direction;
+
+static Direction direction_of(const Attend *a, const Node *n, bool negated)
 {
     Linear l;
-    if (!has_axis(c.node, a->key_axis))
-        return true;
-    bool order = c.node->op == OP_lt || c.node->op == OP_le;
-    return (order || (c.node->op == OP_eq && !c.negated) || (c.node->op == OP_ne && c.negated)) &&
-           linear_of(a, c.node, &l);
+    if (!has_axis(n, a->key_axis))
+        return EITHER_WAY;
+    if (n->op == OP_not)
+        return direction_of(a, n->inputs[0], !negated);
+    if (n->op == OP_and || n->op == OP_or) {
+        Direction x = direction_of(a, n->inputs[0], negated), y = direction_of(a, n->inputs[1], negated);
+        return x == EITHER_WAY ? y : y == EITHER_WAY || x == y ? x : NOT_BOUND;
+    }
+    if ((n->op == OP_lt || n->op == OP_le) && linear_of(a, n, &l))
+        return (l.t > 0) == negated ? FROM_BELOW : FROM_ABOVE;
+    return NOT_BOUND;
 }
 
-/* ---- taking the body apart --------------------------------------------------------------------------------------- */
-
-static void keep(Attend *a, Conditions *list, Condition c)
+/* t == x: from both sides. */
+static bool is_point(const Attend *a, Condition c)
 {
-    list->items = arena_room(a->k->e->cx->arena, list->items, list->count, &list->capacity, sizeof *list->items);
-    list->items[list->count++] = c;
-}
-
-static void split_condition(Attend *a, const Node *n, bool negated)
-{
-    if (n->op == OP_not) {
-        split_condition(a, n->inputs[0], !negated);
-        return;
-    }
-    if (n->op == (negated ? OP_or : OP_and)) { /* not (x or y) is not x and not y */
-        split_condition(a, n->inputs[0], negated);
-        split_condition(a, n->inputs[1], negated);
-        return;
-    }
-    Condition c = {n, negated};
-    keep(a, is_bound(a, c) ? &a->mask.bounds : has_row(a, n) ? &a->mask.rest : &a->mask.keys, c);
+    Linear l;
+    return c.node->op == (c.negated ? OP_ne : OP_eq) && linear_of(a, c.node, &l);
 }
 
 void attend_split_mask(Attend *a)
 {
-    const Node *n = a->k->node->body->results[0].value;
-    while (n->op == OP_where && (is_minus_infinity(n->inputs[1]) || is_minus_infinity(n->inputs[2]))) {
-        bool negated = !is_minus_infinity(n->inputs[2]);
-        split_condition(a, n->inputs[0], negated);
-        n = n->inputs[negated ? 2 : 1];
+    Context *cx = a->k->e->cx;
+    Mask mask = mask_of(cx, a->k->node);
+    for (size_t i = 0; i < mask.conditions.count; i++) {
+        Condition c = mask.conditions.items[i];
+        bool bound = is_point(a, c) || direction_of(a, c.node, c.negated) != NOT_BOUND;
+        condition_add(cx, bound ? &a->mask.bounds : &a->mask.tests, c);
     }
-    a->mask.score = n;
-    a->plain = n == a->k->node->body->params[0];
-    a->marks = !a->plain || a->mask.keys.count || a->mask.rest.count;
+    a->mask.score = mask.score;
+    a->plain = mask.score == a->k->node->body->params[0];
+    a->marks = !a->plain || a->mask.tests.count;
 }
 
 /* ---- leaves ------------------------------------------------------------------------------------------------------ */
@@ -225,15 +205,15 @@ BodyPrinter attend_printer(Attend *a)
 
 /* ---- conditions as text ------------------------------------------------------------------------------------------ */
 
-const char *attend_condition(Attend *a, BodyPrinter *b, const Conditions *c)
+const char *attend_condition(Attend *a, BodyPrinter *b)
 {
     Context *cx = a->k->e->cx;
+    const Conditions *c = &a->mask.tests;
     Text t = text_new(cx->arena);
     for (size_t i = 0; i < c->count; i++) {
         Operand o = operand_vector(a->k, attend_value(a, b, c->items[i].node));
-        bool alone = c->count == 1 && !c->items[i].negated;
         const char *sign = c->items[i].negated ? "~" : "";
-        text_add(&t, "%s%s%s", i ? " & " : "", sign, alone ? o.text : operand_text(cx, o, BINDS_UNARY));
+        text_add(&t, "%s%s%s", i ? " & " : "", sign, operand_text(cx, o, BINDS_UNARY));
     }
     return t.data;
 }
@@ -268,10 +248,9 @@ static const char *bound_text(Attend *a, BodyPrinter *b, const Linear *l, int ad
     return t.data;
 }
 
-/* One comparison left - right < 0 (or <= 0, or == 0), possibly negated. */
-static void emit_bound(Attend *a, BodyPrinter *b, Condition c)
+/* The first key (from below) or the one after the last (from above) that a comparison lets through. */
+static const char *comparison_text(Attend *a, BodyPrinter *b, Condition c, bool above)
 {
-    Kernel *k = a->k;
     Linear l;
     linear_of(a, c.node, &l);
     bool equal = c.node->op == OP_eq || c.node->op == OP_ne, or_equal = c.node->op == OP_le;
@@ -282,10 +261,27 @@ static void emit_bound(Attend *a, BodyPrinter *b, Condition c)
             l.term[i].sign = -l.term[i].sign;
         or_equal = !or_equal;
     }
-    if (equal || l.t < 0)
-        put_line(k, "begin[row] = larger(begin[row], %s);", bound_text(a, b, &l, equal || or_equal ? 0 : 1));
-    if (equal || l.t > 0)
-        put_line(k, "end[row] = lesser(end[row], %s);", bound_text(a, b, &l, equal || or_equal ? 1 : 0));
+    return bound_text(a, b, &l, (equal || or_equal) == above);
+}
+
+/* The same for any condition that bounds in this direction. */
+static const char *limit_text(Attend *a, BodyPrinter *b, Condition c, bool above)
+{
+    Context *cx = a->k->e->cx;
+    const Node *n = c.node;
+    if (!has_axis(n, a->key_axis)) {
+        Operand o = body_value(b, n);
+        const char *text = operand_text(cx, o, o.vector ? BINDS_ALL : BINDS_EQUAL), *lane = o.vector ? "[0]" : "";
+        return arena_print(cx->arena, "%s%s ? %s", text, lane, above == c.negated ? "0 : keys" : "keys : 0");
+    }
+    if (n->op == OP_not)
+        return limit_text(a, b, (Condition){n->inputs[0], !c.negated}, above);
+    if (n->op != OP_and && n->op != OP_or)
+        return comparison_text(a, b, c, above);
+    const char *x = limit_text(a, b, (Condition){n->inputs[0], c.negated}, above);
+    const char *y = limit_text(a, b, (Condition){n->inputs[1], c.negated}, above);
+    bool either = (n->op == OP_or) != c.negated; /* either of two: the wider range */
+    return arena_print(cx->arena, "%s(%s, %s)", either == above ? "larger" : "lesser", x, y);
 }
 
 /* Bounds are arithmetic on positions, so the iotas of rows stand in them as they are, without a cast to int. */
@@ -302,19 +298,22 @@ static Operand bound_leaf(void *state, const Node *n)
                       false, DT_I32);
 }
 
-void attend_emit_bounds(Attend *a)
+BodyPrinter attend_row_printer(Attend *a)
 {
     BodyPrinter b = attend_printer(a);
-    Context *cx = a->k->e->cx;
     b.leaf = bound_leaf;
+    return b;
+}
+
+void attend_emit_bounds(Attend *a, BodyPrinter *b)
+{
     for (size_t i = 0; i < a->mask.bounds.count; i++) {
         Condition c = a->mask.bounds.items[i];
-        if (has_axis(c.node, a->key_axis)) {
-            emit_bound(a, &b, c);
-            continue;
-        }
-        Operand o = body_value(&b, c.node);
-        const char *text = operand_text(cx, o, o.vector ? BINDS_ALL : BINDS_OR), *lane = o.vector ? "[0]" : "";
-        put_line(a->k, "end[row] = %s%s ? %s;", text, lane, c.negated ? "0 : end[row]" : "end[row] : 0");
+        bool point = has_axis(c.node, a->key_axis) && is_point(a, c);
+        Direction d = point ? EITHER_WAY : direction_of(a, c.node, c.negated);
+        if (point || d == FROM_BELOW)
+            put_line(a->k, "begin[row] = larger(begin[row], %s);", limit_text(a, b, c, false));
+        if (point || d != FROM_BELOW)
+            put_line(a->k, "end[row] = lesser(end[row], %s);", limit_text(a, b, c, true));
     }
 }

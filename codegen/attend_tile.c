@@ -4,8 +4,11 @@
  *     scores_row   one row times a few panels                          values_row   one row
  *
  * Each takes vectors of the keys' or values' axis, two at a time beside a tile and up to eight beside one row, which is
- * enough independent sums to keep the multipliers busy. All sums run over ascending positions. */
+ * enough independent sums to keep the multipliers busy. All sums run over ascending positions: a range of them, or, if
+ * the mask has tests, the panels at `place`. */
 #include "codegen/attend_inside.h"
+
+#include <string.h>
 
 int attend_group(const Attend *a, bool one_row)
 {
@@ -66,16 +69,25 @@ static void emit_scores(Attend *a, Text *t)
 static void emit_scores_row(Attend *a, Text *t)
 {
     int vectors = KEY_PANEL / a->lanes, panels = ATTEND_ROW_VECTORS / vectors;
+    bool chosen = a->mask.tests.count > 0;
     text_add(t, "/* One row: score[%d keys] = query[%lld] * panel[%lld][%d], %s. */\n", KEY_PANEL, (long long)a->head,
              (long long)a->head, KEY_PANEL,
-             panels > 1 ? arena_print(a->k->e->cx->arena, "for up to %d panels, `step` apart", panels) : "one panel");
-    static const char *const items[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t step",
+             panels > 1 ? arena_print(a->k->e->cx->arena, "for up to %d panels, %s", panels,
+                                      chosen ? "those at `place`" : "`step` apart")
+                        : "one panel");
+    static const char *const range[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t step",
                                         "ptrdiff_t panels", "float *restrict score"};
-    head(a, t, "void", a->scores_row, items, 5);
+    static const char *const some[] = {"const float *restrict query", "const float *restrict panel",
+                                       "ptrdiff_t step",              "const ptrdiff_t *place",
+                                       "ptrdiff_t panels",            "float *restrict score"};
+    head(a, t, "void", a->scores_row, chosen ? some : range, chosen ? 6 : 5);
     text_add(t, "    lanes sum[%d][%d] = {{{0}}};\n", panels, vectors);
     text_add(t, "    const float *at[%d];\n", panels);
     unrolled(t, 1, "p", panels);
-    text_add(t, "        at[p] = panel + (p < panels ? p : 0) * step;\n    ROLLED\n");
+    if (chosen)
+        text_add(t, "        at[p] = panel + place[p < panels ? p : 0] / %d * step;\n    ROLLED\n", KEY_PANEL);
+    else
+        text_add(t, "        at[p] = panel + (p < panels ? p : 0) * step;\n    ROLLED\n");
     text_add(t, "    for (ptrdiff_t i = 0; i < %lld; i++) {\n        const lanes q = splat(query[i]);\n",
              (long long)a->head);
     unrolled(t, 2, "p", panels);
@@ -111,6 +123,44 @@ static void emit_accumulate(Attend *a, Text *t, int rows, int vectors, int last)
     text_add(t, "%s[c] += %s * value[c];\n", sum, weight);
 }
 
+/* The loop over keys t around `body`, which stands at level 2. With tests: over the panels, where `values` are those of
+ * all keys and `v` those of a panel. */
+static void put_keys(Attend *a, Text *t, const char *body)
+{
+    if (!a->mask.tests.count) {
+        text_add(t, "    ROLLED\n    for (ptrdiff_t t = 0; t < keys; t++) {\n%s    }\n", body);
+        return;
+    }
+    text_add(t, "    for (int p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
+    text_add(t, "        const float *v = values + place[p] * step;\n");
+    text_add(t, "        const ptrdiff_t keys = lesser(end - place[p], %d);\n", KEY_PANEL);
+    text_add(t, "        ROLLED\n        for (ptrdiff_t t = 0; t < keys; t++) {\n");
+    for (const char *line = body, *end; *line; line = end + 1) {
+        end = strchr(line, '\n');
+        text_add(t, "%s%.*s\n", *line == '#' ? "" : "    ", (int)(end - line), line);
+    }
+    text_add(t, "        }\n    }\n");
+}
+
+/* The parameters of the functions that add up values; `shrink` is one number or one a row. */
+static void values_head(Attend *a, Text *t, const char *type, const char *name, const char *shrink, bool columns)
+{
+    bool panels = a->mask.tests.count > 0;
+    const char *items[9] = {"const float *restrict weight", panels ? "const float *restrict values" : "const float *restrict v",
+                            "ptrdiff_t step"};
+    size_t n = 3;
+    if (panels) {
+        items[n++] = "const ptrdiff_t *place";
+        items[n++] = "int taken";
+    }
+    items[n++] = panels ? "ptrdiff_t end" : "ptrdiff_t keys";
+    items[n++] = shrink;
+    items[n++] = "float *restrict out";
+    if (columns)
+        items[n++] = "int columns";
+    head(a, t, type, name, items, n);
+}
+
 /* A NaN can come from a masked key's value (0 * NaN): it is only reported, and the caller adds up again, row by row. */
 static void emit_values(Attend *a, Text *t, const char *name, int vectors, int last)
 {
@@ -119,18 +169,15 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
              "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys]; false, and nothing changed, if a sum "
              "is not finite. */\n",
              a->rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, a->rows);
-    static const char *const items[] = {
-        "const float *restrict weight", "const float *restrict v", "ptrdiff_t step", "ptrdiff_t keys",
-        "const float *restrict shrink", "float *restrict out"};
-    head(a, t, "int", name, items, 6);
+    values_head(a, t, "int", name, "const float *restrict shrink", false);
+    Text body = text_new(a->k->e->cx->arena);
+    emit_accumulate(a, &body, a->rows, vectors, last);
     text_add(t, "    lanes sum[%d][%d];\n", a->rows, vectors);
     unrolled(t, 1, "row", a->rows);
     unrolled(t, 2, "c", vectors);
-    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n    ROLLED\n",
-             width);
-    text_add(t, "    for (ptrdiff_t t = 0; t < keys; t++) {\n");
-    emit_accumulate(a, t, a->rows, vectors, last);
-    text_add(t, "    }\n    lanes zero[%d] = {{0}};\n", vectors);
+    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", width);
+    put_keys(a, t, body.data);
+    text_add(t, "    lanes zero[%d] = {{0}};\n", vectors);
     unrolled(t, 1, "row", a->rows);
     unrolled(t, 2, "c", vectors);
     text_add(t, "            zero[c] += sum[row][c] * 0.0f;\n");
@@ -145,19 +192,16 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
 {
     text_add(t, "/* One row: the same for its own keys%s. */\n",
              a->marks ? "; a weight of -0 marks a masked key, whose value is not read" : "");
-    static const char *const items[] = {
-        "const float *restrict weight", "const float *restrict v", "ptrdiff_t step", "ptrdiff_t keys", "float shrink",
-        "float *restrict out"};
-    head(a, t, "void", name, items, 6);
+    values_head(a, t, "void", name, "float shrink", false);
     text_add(t, "    lanes sum[%d];\n", vectors);
     unrolled(t, 1, "c", vectors);
-    text_add(t, "        sum[c] = *(const lanes *)(out + c * LANES) * shrink;\n    ROLLED\n");
-    text_add(t, "    for (ptrdiff_t t = 0; t < keys; t++) {\n");
+    text_add(t, "        sum[c] = *(const lanes *)(out + c * LANES) * shrink;\n");
+    Text body = text_new(a->k->e->cx->arena);
     if (a->marks)
-        text_add(t, "        if (weight[t] == 0.0f && __builtin_signbit(weight[t]))\n            continue;\n");
-    text_add(t, "        const lanes w = splat(weight[t]);\n");
-    emit_accumulate(a, t, 1, vectors, last);
-    text_add(t, "    }\n");
+        text_add(&body, "        if (weight[t] == 0.0f && __builtin_signbit(weight[t]))\n            continue;\n");
+    text_add(&body, "        const lanes w = splat(weight[t]);\n");
+    emit_accumulate(a, &body, 1, vectors, last);
+    put_keys(a, t, body.data);
     unrolled(t, 1, "c", vectors);
     text_add(t, "        *(lanes *)(out + c * LANES) = sum[c];\n}\n\n");
 }
@@ -165,8 +209,7 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
 /* If a masked key's value is infinite or NaN, which is rare: every row adds up its own keys, no value meets a 0. */
 static void emit_values_careful(Attend *a, Text *t)
 {
-    text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
-    static const char *const items[] = {"const float *restrict weight",
+    static const char *const range[] = {"const float *restrict weight",
                                         "const float *restrict v",
                                         "ptrdiff_t step",
                                         "ptrdiff_t t0",
@@ -175,16 +218,29 @@ static void emit_values_careful(Attend *a, Text *t)
                                         "const float *shrink",
                                         "float *restrict out",
                                         "int columns"};
-    head(a, t, "void", a->values_careful, items, 9);
+    bool panels = a->mask.tests.count > 0;
+    text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
+    if (panels)
+        values_head(a, t, "void", a->values_careful, "const float *shrink", true);
+    else
+        head(a, t, "void", a->values_careful, range, 9);
     text_add(t, "    for (int row = 0; row < %d; row++) {\n        float *out_row = out + row * %lld;\n", a->rows,
              (long long)a->padded);
     text_add(t, "        for (int w = 0; w < columns; w++)\n            out_row[w] *= shrink[row];\n");
-    text_add(t, "        for (ptrdiff_t t = from[row]; t < to[row]; t++) {\n");
-    text_add(t, "            const float weight_t = weight[row * %d + (t - t0)];\n", ATTEND_STEP);
+    if (panels) {
+        text_add(t, "        for (ptrdiff_t i = 0; i < taken * %d; i++) {\n", KEY_PANEL);
+        text_add(t, "            const ptrdiff_t t = place[i / %d] + i %% %d;\n", KEY_PANEL, KEY_PANEL);
+        text_add(t, "            const float weight_t = weight[row * %d + i], *v = values + t * step;\n", ATTEND_STEP);
+    } else {
+        text_add(t, "        for (ptrdiff_t t = from[row]; t < to[row]; t++) {\n");
+        text_add(t, "            const float weight_t = weight[row * %d + (t - t0)];\n", ATTEND_STEP);
+    }
     if (a->marks)
-        text_add(t, "            if (weight_t == 0.0f && __builtin_signbit(weight_t))\n                continue;\n");
-    text_add(t, "            for (int w = 0; w < columns; w++)\n                out_row[w] += weight_t * v[t * step + "
-                "w];\n        }\n    }\n}\n\n");
+        text_add(t, "            if (%sweight_t == 0.0f && __builtin_signbit(weight_t)%s)\n                continue;\n",
+                 panels ? "t >= end || (" : "", panels ? ")" : "");
+    text_add(t, "            for (int w = 0; w < columns; w++)\n                out_row[w] += weight_t * v[%sw];\n",
+             panels ? "" : "t * step + ");
+    text_add(t, "        }\n    }\n}\n\n");
 }
 
 void attend_emit_tiles(Attend *a)

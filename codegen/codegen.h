@@ -18,10 +18,14 @@ extern const int target_count;
 const Target *target_by_name(const char *name);
 const Target *target_native(void);      /* what this CPU can run, by cpuid */
 
+int attend_tile_rows(const Target *t);  /* query rows in a tile of attend; its other side is KEY_PANEL keys */
+
 typedef struct EmitOptions {
     const Target *target;
     bool taps;                          /* for `attar diff` */
     bool timing;                        /* for `attar bench` */
+    bool tiles;                         /* for tests and bench/: `int64_t PREFIX_tiles[2]` counts attend's tiles (rows times a panel of keys)
+                                         * that are executed, and those of them in which nothing is compared */
     const char *(*key)(void *state, const char *key);   /* the checkpoint's spelling of a weight key (with {i} kept) */
     void *key_state;
 } EmitOptions;

@@ -160,19 +160,34 @@ static const char *region_bytes(Emitter *e, int i) {
     return arena_print(arena_of(e), r->n ? "%lld * %s" : "%lld", (long long)r->peak, e->entry->unit[i]);
 }
 
+/* Bytes of one thread's scratch, fit for a product. */
+static const char *scratch_bytes(Emitter *e) {
+    if (!e->n_grows)
+        return arena_print(arena_of(e), "%llu", (unsigned long long)e->scratch);
+    Text t = text_new(arena_of(e));
+    text_add(&t, "(%llu", (unsigned long long)e->scratch);
+    for (size_t i = 0; i < e->n_grows; i++) {
+        const ScratchGrowth *g = &e->grows[i];
+        text_add(&t, " + (%s + %lld) / %lld * %llu", extent_text(e->cx, g->size), (long long)g->each - 1, (long long)g->each,
+                 (unsigned long long)g->bytes);
+    }
+    text_add(&t, ")");
+    return t.data;
+}
+
 static void put_arena_bytes(Emitter *e, Text *out) {
     Text body = text_new(arena_of(e)), sum = text_new(arena_of(e));
     put_regions(e, false, "", &body);
     for (int i = 0; i < e->model->n_regions; i++)
         text_add(&sum, "%s + ", region_bytes(e, i));
     if (e->scratch)
-        text_add(&sum, "%llu * threads + ", (unsigned long long)e->scratch);
+        text_add(&sum, "%s * threads + ", scratch_bytes(e));
     text_add(out, "size_t %s_arena_bytes(const int64_t *sizes, ptrdiff_t threads);\n", e->prefix);
     text_add(out, "size_t %s_arena_bytes(const int64_t *sizes, ptrdiff_t threads)\n{\n", e->prefix);
     if (!e->scratch)
         text_add(out, "    (void)threads;\n");
     Text sizes = text_new(arena_of(e));
-    put_sizes(e, "sizes", true, body.data, &sizes);
+    put_sizes(e, "sizes", true, arena_print(arena_of(e), "%s%s", body.data, sum.data), &sizes);
     text_add(out, "%s%s", sizes.length ? sizes.data : "    (void)sizes;\n", body.data);
     text_add(out, "    return (size_t)(%s64);\n}\n\n", sum.data);
 }
@@ -186,7 +201,7 @@ static void put_run(Emitter *e, Text *out) {
         text_add(&scratch, "    float *%s = %s", s->scratch, last < 0 ? "arena" : s->base[last]);
         if (last >= 0)
             text_add(&scratch, " + %s", region_bytes(e, last));
-        text_add(&scratch, " + thread * %llu;\n", (unsigned long long)e->scratch);
+        text_add(&scratch, " + thread * %s;\n", scratch_bytes(e));
     }
     const char *rest = arena_print(arena_of(e), "%s%s%s", s->declarations.data, scratch.data, s->calls.data);
     for (int i = 1; i <= last; i++) {
@@ -298,6 +313,8 @@ bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, E
     put_header(&e, &file);
     emit_prelude(&e, rest.data, &file);
     text_char(&file, '\n');
+    if (options->tiles)
+        text_add(&file, "int64_t %s_tiles[2]; /* attend's tiles: executed, of them without a comparison */\n\n", e.prefix);
     text_put(&file, rest.data, rest.length);
     *out = (Emitted){file.data, file.length, e.plan, e.entry->kernels, (int)e.entry->n_kernels};
     return true;

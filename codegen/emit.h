@@ -36,6 +36,9 @@ typedef enum MathFunction {
     MATH_COUNT
 } MathFunction;
 
+/* Scratch that grows with a size: `bytes`, a multiple of 64, for each started `each` of it. */
+typedef struct ScratchGrowth { Extent size; int64_t each; uint64_t bytes; } ScratchGrowth;
+
 /* ---- the emitter ------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct Emitter {
@@ -48,6 +51,8 @@ typedef struct Emitter {
     Text kernels;                       /* text of the kernel functions */
     bool math[MATH_COUNT];              /* which math functions are needed */
     uint64_t scratch;                   /* bytes of scratch that one thread needs, the most of any kernel */
+    ScratchGrowth *grows;               /* and these on top, each the most of any kernel */
+    size_t n_grows, grows_capacity;
     bool failed;                        /* a diagnostic was reported */
     Plan plan;
     struct PackState *pack;             /* plan.c: which weights have which items */
@@ -137,6 +142,7 @@ bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *r
 /* A weight as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation);
 const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
+void kernel_scratch_grows(Kernel *k, Extent size, int64_t each, uint64_t bytes);       /* so much more of it, right behind those bytes */
 const char *kernel_fault(Kernel *k);                                    /* `int64_t *fault` */
 const char *kernel_local(Kernel *k, const Node *n);                     /* name of a local variable for a value of the body */
 void kernel_threads(Kernel *k);                                         /* makes `thread` and `threads` parameters */

@@ -125,6 +125,18 @@ const char *kernel_scratch(Kernel *k, uint64_t bytes) {
     return own_param(k, "float *", "scratch", "scratch");
 }
 
+void kernel_scratch_grows(Kernel *k, Extent size, int64_t each, uint64_t bytes) {
+    Emitter *e = k->e;
+    for (size_t i = 0; i < e->n_grows; i++)
+        if (extent_equal(e->grows[i].size, size) && e->grows[i].each == each) {
+            if (e->grows[i].bytes < bytes)
+                e->grows[i].bytes = bytes;
+            return;
+        }
+    e->grows = arena_room(e->cx->arena, e->grows, e->n_grows, &e->grows_capacity, sizeof *e->grows);
+    e->grows[e->n_grows++] = (ScratchGrowth){size, each, bytes};
+}
+
 const char *kernel_fault(Kernel *k) { return own_param(k, "int64_t *", "fault", "call->fault"); }
 
 void kernel_threads(Kernel *k) { k->shared = true; }

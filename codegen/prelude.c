@@ -30,6 +30,8 @@ static const Helper helpers[] = {
     {"select", "static inline lanes select(ints when, lanes yes, lanes no) { return (lanes)((when & (ints)yes) | (~when & (ints)no)); }\n"},
     {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
     {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
+    {"floor_div_wide", "static inline ptrdiff_t floor_div_wide(ptrdiff_t a, ptrdiff_t b) { return a / b - (a % b < 0); }\n"},
+    {"floor_mod_wide", "static inline ptrdiff_t floor_mod_wide(ptrdiff_t a, ptrdiff_t b) { return a - floor_div_wide(a, b) * b; }\n"},
     {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
     {"lesser_int", "static inline int lesser_int(int a, int b) { return a < b ? a : b; }\n"},
     {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},

@@ -93,7 +93,7 @@ bool compile_emit(Compilation *c, const CompileOptions *o)
     if (!target)
         return false;
     EmitOptions options = {
-        .target = target, .taps = o->taps, .timing = o->timing, .key = checkpoint_key, .key_state = c};
+        .target = target, .taps = o->taps, .timing = o->timing, .tiles = o->tiles, .key = checkpoint_key, .key_state = c};
     return codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
 }
 

@@ -13,7 +13,7 @@ typedef struct CompileOptions {
     const char *model, *weights, *config;       /* paths; weights and config may be NULL */
     bool allow_extra;
     PassOptions passes;
-    bool taps, timing;
+    bool taps, timing, tiles;                   /* as EmitOptions has them */
     const char *target;                         /* NULL: native */
     JitOptions jit;
     int threads;                                /* for packing */

@@ -33,6 +33,7 @@ typedef struct Trial {
     uint64_t *times, (*clock)(void);
     int below;                          /* whole numbers among the inputs are less than this */
     const char *const *flags;           /* more flags for clang */
+    bool tiles;                         /* count attend's tiles */
 } Trial;
 
 static inline void trial_open(Trial *t, const Target *target) {
@@ -224,7 +225,7 @@ static inline void trial_load(Trial *t, const char *text) {
     graph_count_uses(t->g);
     ck_assert_msg(graph_verify(&t->cx, t->g, &why), "%s", why);
     trial_places(t);
-    EmitOptions options = {.target = t->target};
+    EmitOptions options = {.target = t->target, .tiles = t->tiles};
     ck_assert_msg(codegen_emit(&t->cx, t->g, &options, &t->out), "%s", trial_said(t));
     if (getenv("SHOW_C"))
         puts(t->out.text);

@@ -309,7 +309,7 @@ static void check_key_rows(const Shape *s, const Target *target)
     Bench b;
     Arena arena = {0};
     bench_open(&b, text_of_model(s, false, true, &arena), target);
-    ck_assert_ptr_null(strstr(b.emitted.text, "panels"));
+    ck_assert_ptr_null(strstr(b.emitted.text, "panel_step"));
     bench_compile(&b, arena_print(&arena, "%s_rows", s->name), target);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         check_size(&b, s, target, sizes[i]);

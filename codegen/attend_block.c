@@ -1,0 +1,236 @@
+/* One block of keys against a tile of rows: scores, softmax, values.
+ *
+ * Without tests a block is ATTEND_BLOCK neighbouring keys, of which each row reads a range. With tests it is the next
+ * ATTEND_PANELS panels that the mask leaves, at place[0], place[1] .. */
+#include "codegen/attend_inside.h"
+
+/* ---- column groups of the values ---------------------------------------------------------------------------------- */
+
+typedef void EmitGroup(Attend *a, const char *function, const char *plus, long long columns);
+
+/* Calls `emit` for all columns of the values, in a loop if there are several groups. */
+static void emit_groups(Attend *a, bool one_row, EmitGroup *emit)
+{
+    Kernel *k = a->k;
+    long long group = (long long)attend_group(a, one_row) * a->lanes, rest = attend_rest(a, one_row);
+    const char *function = one_row ? a->values_row : a->values, *last = one_row ? a->values_row_rest : a->values_rest;
+    if (rest > group) {
+        put_open(k, "for (int w = 0; w < %lld; w += %lld)", rest, group);
+        emit(a, function, " + w", group);
+        put_close(k);
+    } else if (rest > 0) {
+        emit(a, function, "", group);
+    }
+    if (rest < a->width)
+        emit(a, last, rest ? arena_print(k->e->cx->arena, " + %lld", rest) : "", a->width - rest);
+}
+
+static void emit_count(Attend *a, const char *executed, const char *whole)
+{
+    const char *text = "__atomic_fetch_add(&%s_tiles[%d], %s, __ATOMIC_RELAXED);";
+    put_line(a->k, text, a->k->e->prefix, 0, executed);
+    put_line(a->k, text, a->k->e->prefix, 1, whole);
+}
+
+/* ---- a range of keys ---------------------------------------------------------------------------------------------- */
+
+/* The ranges of the rows inside this block. */
+static void emit_block_ranges(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, high);", ATTEND_BLOCK);
+    put_line(k, "ptrdiff_t from[%d], to[%d], first_key = t1, last_key = t0;", a->rows, a->rows);
+    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
+    put_line(k, "from[row] = larger(begin[row], t0);");
+    put_line(k, "to[row] = lesser(end[row], t1);");
+    put_open(k, "if (from[row] >= to[row])");
+    put_line(k, "from[row] = to[row] = t0;");
+    put_line(k, "continue;");
+    put_close(k);
+    put_line(k, "first_key = lesser(first_key, from[row]);");
+    put_line(k, "last_key = larger(last_key, to[row]);");
+    put_close(k);
+    put_line(k, "if (first_key >= last_key)");
+    put_inner(k, "continue;");
+}
+
+static void emit_range_count(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "ptrdiff_t all_from = t0, all_to = t1;");
+    put_open(k, "for (int row = 0; row < count; row++)");
+    put_line(k, "all_from = larger(all_from, from[row]);");
+    put_line(k, "all_to = lesser(all_to, to[row]);");
+    put_close(k);
+    emit_count(a, arena_print(k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL),
+               arena_print(k->e->cx->arena, "larger(all_to / %d - (all_from + %d) / %d, 0)", KEY_PANEL, KEY_PANEL - 1,
+                           KEY_PANEL));
+}
+
+static void emit_range_softmax(Attend *a, const char *rest, const char *low, const char *high)
+{
+    put_line(a->k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s);",
+             a->softmax, ATTEND_STEP, low, high, rest);
+}
+
+static void emit_range_values_row(Attend *a, const char *function, const char *plus, long long columns)
+{
+    (void)columns;
+    put_line(a->k,
+             "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
+             "to[row] - from[row], shrink[row], out + row * %lld%s);",
+             function, ATTEND_STEP, plus, (long long)a->padded, plus);
+}
+
+/* Few rows, as in decoding: a tile would be mostly empty, so they go one by one. */
+static void emit_range_few(Attend *a, const char *softmax)
+{
+    Kernel *k = a->k;
+    int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
+    put_open(k, "for (int row = 0; row < count; row++)");
+    if (a->key_rows) {
+        put_line(k,
+                 "%s(query + row * %lld, key_rows + from[row] * key_step, key_step, to[row] - from[row], "
+                 "score + row * %d + (from[row] - t0));",
+                 a->scores_row, (long long)a->head, ATTEND_STEP);
+    } else {
+        put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
+                 panels * KEY_PANEL);
+        put_inner(k,
+                  "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
+                  "score + row * %d + (t - t0));",
+                  a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, ATTEND_STEP);
+    }
+    attend_row_indices(a, softmax);
+    emit_range_softmax(a, softmax, "from[row]", "to[row]");
+    emit_groups(a, true, emit_range_values_row);
+    put_close(k);
+    put_line(k, "continue;");
+}
+
+/* One column group of the tile; row by row if a value that must not be read is not finite. */
+static void emit_range_values(Attend *a, const char *function, const char *plus, long long columns)
+{
+    Kernel *k = a->k;
+    put_line(k,
+             "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, "
+             "last_key - first_key, shrink, out%s))",
+             function, plus, plus);
+    put_inner(k, "%s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus,
+              plus, columns);
+}
+
+static void emit_range_block(Attend *a, const char *softmax)
+{
+    Kernel *k = a->k;
+    emit_block_ranges(a);
+    if (k->e->options->tiles)
+        emit_range_count(a);
+    put_line(k, "float shrink[%d];", a->rows);
+    put_open(k, "if (count <= %d)", a->few);
+    emit_range_few(a, softmax);
+    put_close(k);
+    if (a->key_rows) {
+        put_line(k, "%s(query, key_rows + first_key * key_step, key_step, last_key - first_key,", a->scores);
+        put_line(k, "    score + (first_key - t0));");
+    } else {
+        put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
+        put_inner(k, "%s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
+    }
+    bool indices = attend_mentions_row(a, softmax);
+    put_line(k, "for (int row = 0; row < %d; row++)%s", a->rows, indices ? " {" : "");
+    k->indent++;
+    attend_row_indices(a, softmax);
+    emit_range_softmax(a, softmax, "first_key", "last_key");
+    k->indent--;
+    if (indices)
+        put_line(k, "}");
+    emit_groups(a, false, emit_range_values);
+}
+
+/* ---- chosen panels ------------------------------------------------------------------------------------------------ */
+
+static void emit_panel_softmax(Attend *a, const char *rest)
+{
+    attend_row_indices(a, rest);
+    put_line(a->k,
+             "shrink[row] = %s(score + row * %d, most + row, total + row, place, taken, cut, begin[row], end[row]%s);",
+             a->softmax, ATTEND_STEP, rest);
+}
+
+static void emit_panel_values_row(Attend *a, const char *function, const char *plus, long long columns)
+{
+    (void)columns;
+    put_line(a->k,
+             "%s(score + row * %d, value_rows%s, value_step, place, taken, high, shrink[row], out + row * %lld%s);",
+             function, ATTEND_STEP, plus, (long long)a->padded, plus);
+}
+
+/* Scores of panel p where the keys lie in rows. */
+static void put_key_rows(Attend *a, const char *function, const char *query, const char *score)
+{
+    put_inner(a->k, "%s(%s, key_rows + place[p] * key_step, key_step, lesser(high - place[p], %d), %s);", function, query,
+              KEY_PANEL, score);
+}
+
+static void emit_panel_few(Attend *a, const char *softmax)
+{
+    Kernel *k = a->k;
+    int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
+    put_open(k, "for (int row = 0; row < count; row++)");
+    put_line(k, "for (int p = 0; p < taken; p += %d)", a->key_rows ? 1 : panels);
+    if (a->key_rows)
+        put_key_rows(a, a->scores_row, arena_print(k->e->cx->arena, "query + row * %lld", (long long)a->head),
+                     arena_print(k->e->cx->arena, "score + row * %d + p * %d", ATTEND_STEP, KEY_PANEL));
+    else
+        put_inner(k, "%s(query + row * %lld, panels, panel_step, place + p, taken - p, score + row * %d + p * %d);",
+                  a->scores_row, (long long)a->head, ATTEND_STEP, KEY_PANEL);
+    emit_panel_softmax(a, softmax);
+    emit_groups(a, true, emit_panel_values_row);
+    put_close(k);
+    put_line(k, "continue;");
+}
+
+static void emit_panel_values(Attend *a, const char *function, const char *plus, long long columns)
+{
+    const char *arguments = arena_print(a->k->e->cx->arena,
+                                        "score, value_rows%s, value_step, place, taken, high, shrink, out%s", plus, plus);
+    put_line(a->k, "if (!%s(%s))", function, arguments);
+    put_inner(a->k, "%s(%s, %lld);", a->values_careful, arguments, columns);
+}
+
+static void emit_panel_block(Attend *a, const char *softmax)
+{
+    Kernel *k = a->k;
+    attend_emit_choice(a);
+    if (k->e->options->tiles)
+        emit_count(a, "taken", "taken - __builtin_popcount(cut)");
+    put_line(k, "float shrink[%d];", a->rows);
+    put_open(k, "if (count <= %d)", a->few);
+    emit_panel_few(a, softmax);
+    put_close(k);
+    put_line(k, "for (int p = 0; p < taken; p++)");
+    if (a->key_rows)
+        put_key_rows(a, a->scores, "query", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
+    else
+        put_inner(k, "%s(query, panels + place[p] / %d * panel_step, score + p * %d);", a->scores, KEY_PANEL, KEY_PANEL);
+    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
+    put_line(k, "shrink[row] = 1.0f;");
+    put_line(k, "if (row >= count)");
+    put_inner(k, "continue;");
+    emit_panel_softmax(a, softmax);
+    put_close(k);
+    emit_groups(a, false, emit_panel_values);
+}
+
+void attend_emit_blocks(Attend *a, const char *softmax)
+{
+    bool panels = a->mask.tests.count > 0;
+    const char *low = arena_print(a->k->e->cx->arena, "low / %d * %d", KEY_PANEL, KEY_PANEL);
+    if (panels)
+        put_open(a->k, "for (ptrdiff_t next = %s; next < high;)", low);
+    else
+        put_open(a->k, "for (ptrdiff_t t0 = %s; t0 < high; t0 += %d)", low, ATTEND_BLOCK);
+    panels ? emit_panel_block(a, softmax) : emit_range_block(a, softmax);
+    put_close(a->k);
+}
