@@ -205,7 +205,7 @@ static bool bind_input(Bind *b, Scope *s, const Param *p)
         return false;
     }
     for (int i = 0; i < p->type->n_axes; i++) {
-        Axis a;
+        Axis a = {0};
         if (p->type->axes[i]->kind == EXPR_STAR) {
             bind_error(b, "E0302", p->type->axes[i]->at, "the axes of the model's inputs need names");
             return false;

@@ -59,7 +59,7 @@ static bool read_field(Bind *b, Scope *s, CacheDecl *c, const Field *f)
     }
     for (int i = 0; i < f->type->n_axes; i++) {
         const Expr *e = f->type->axes[i];
-        Axis axis;
+        Axis axis = {0};
         if (e->kind == EXPR_BINARY && e->op == OP2_LE) {
             if (growing >= 0)
                 bind_error(b, "E0220", e->at, "a cache grows along one axis");

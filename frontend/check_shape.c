@@ -175,7 +175,7 @@ static void note_guess(Shapes *s, Diag *d, const WeightUse *w, const HostTensor 
 static Diag *report_sizes(Shapes *s, const WeightUse *w, const HostTensor *t)
 {
     Bind *b = s->b;
-    Guess g;
+    Guess g = {0};
     bool guessed = first_guess(w, t, &g);
     Cause *cause = guessed ? known_cause(s, &g) : NULL;
     if (cause) {

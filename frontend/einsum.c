@@ -195,7 +195,7 @@ Term builtin_einsum(Bind *b, Call *c)
         bind_error(b, "E0124", c->at, "the pattern has %d tensor%s, the call %d", e.n, e.n == 1 ? "" : "s", n);
         return term_poison();
     }
-    Node *in[MAX_TERMS];
+    Node *in[MAX_TERMS] = {NULL};
     for (int i = 0; i < n; i++)
         if (!(in[i] = operand(&e, i, given[i])))
             return term_poison();

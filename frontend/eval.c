@@ -238,7 +238,7 @@ static Term as_view(Bind *b, Scope *s, const Expr *e, Node *x)
 {
     Type t = {.dtype = x->type->dtype};
     for (int i = 0; i < e->type->n_axes; i++) {
-        const Dim *dim;
+        const Dim *dim = NULL;
         if (!as_axis(b, s, e->type->axes[i], x->type, i, e->type->n_axes, &dim))
             return term_poison();
         if (!type_take(b, e->type->at, &t, dim->axis, dim->size))
