@@ -83,11 +83,19 @@ static bool moves_elements(const Node *kernel)
     return attr_name(kernel, ATTR_layout) != NULL;
 }
 
+/* All of what is stored, in the order in which it is stored. */
+static bool is_whole(const Node *n)
+{
+    while (n->op == OP_view)
+        n = n->inputs[0];
+    return op_info[n->op].class != CLASS_VIEW;
+}
+
 static bool may_lie_over(const Node *kernel, int i, const Node *result)
 {
     const Node *s = storage(kernel->inputs[i]);
     bool summed = kernel->op == OP_gemm && i <= attr_int(kernel, ATTR_weights, 1);
-    return kernel->type && !summed && !moves_elements(kernel) && !attr_name(s, ATTR_layout) &&
+    return kernel->type && !summed && is_whole(kernel->inputs[i]) && !moves_elements(kernel) && !attr_name(s, ATTR_layout) &&
            kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat &&
            s->place.offset == result->place.offset && type_equal(kernel->inputs[i]->type, result->type);
 }
