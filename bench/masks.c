@@ -21,11 +21,11 @@ static const struct {
     {"document", "document(ids)"},
     {"document and causal", "document(ids) & causal"},
     {"short documents", "document(short) & causal"},
-    {"prefix or causal", "fn(b, i, j) => j < n[b] | j <= i"},
+    {"prefix or causal", "prefix(n) | causal"},
     {"chunked 256", "causal & fn(i, j) => i / 256 == j / 256"},
     {"sink and window", "causal & (window(512) | prefix(4))"},
-    {"permutation", "fn(i, j) => rank[j] <= rank[i]"},
-    {"tree", "fn(b, i, j) => enter[b, j] <= enter[b, i] & enter[b, i] < leave[b, j]"},
+    {"permutation", "permutation(rank)"},
+    {"tree", "tree(enter, leave)"},
 };
 enum { MASKS = sizeof masks / sizeof *masks, INPUTS = 10 };
 

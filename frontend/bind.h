@@ -224,6 +224,7 @@ Node *make_rename(Bind *b, Node *x, int axis, const char *name);
 Node *make_transpose(Bind *b, Node *x, const int *order);
 Node *make_cast(Bind *b, Node *x, DType to);
 Node *make_number(Bind *b, double value, DType dtype);
+Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at);   /* x[.., t, ..] (eval.c); NULL and a diagnostic */
 Node *make_slice(Bind *b, Node *x, int axis, const char *name, Extent start, Extent size);
 Node *make_pick(Bind *b, Node *x, int axis, Extent at);      /* one position; the axis goes */
 Node *make_gather(Bind *b, Node *table, Node *ids, int axis);        /* NULL after an error */

@@ -436,7 +436,7 @@ Term builtin_join(Bind *b, Call *c)
     return term_tensor(merge_axes(b, pairs, axis, 2, to[0]->axis));
 }
 
-/* ---- slice, expand ---------------------------------------------------------------------------------------------- */
+/* ---- slice, take, expand ---------------------------------------------------------------------------------------------- */
 
 Term builtin_slice(Bind *b, Call *c)
 {
@@ -462,6 +462,22 @@ Term builtin_slice(Bind *b, Call *c)
                          x->type->axis[axis].name, type_text(b, x->type));
     diag_note(d, "positions are a whole number from 0, or a range a..b with b at most the size of the axis");
     return term_poison();
+}
+
+/* With or without a batch axis, the positions of a mask are those of the last axis. */
+Term builtin_take(Bind *b, Call *c)
+{
+    Node *x = arg_tensor(b, c, 0);
+    if (!x)
+        return term_poison();
+    Term t = arg_term(b, c, 1);
+    if (t.kind == TERM_POISON)
+        return t;
+    if (x->type->rank == 0) {
+        bind_error(b, "E0302", arg_given(c, 0)->at, "`take` needs a tensor with an axis, not %s", type_text(b, x->type));
+        return term_poison();
+    }
+    return term_tensor(index_axis(b, x, x->type->rank - 1, &t, arg_given(c, 1)->at));
 }
 
 Term builtin_expand(Bind *b, Call *c)

@@ -115,11 +115,50 @@ static Node *look_up(Bind *b, Node *x, Node *ids, int axis)
     return make_transpose(b, rows, order);
 }
 
+static bool counts_past(const Bind *b, Extent e)
+{
+    for (int i = 0; i < e.n; i++)
+        if (e.symbol[i] == b->past)
+            return true;
+    return false;
+}
+
+/* No position of the model reaches beyond what its caches hold. */
+static int64_t last_position(const Bind *b, Extent end)
+{
+    int64_t most = extent_high(end), held = 0;
+    for (int i = 0; i < b->model->n_caches; i++) {
+        const Cache *c = &b->model->caches[i];
+        int64_t size = c->type->axis[c->growing].size.base;
+        held = size > held ? size : held;
+    }
+    return counts_past(b, end) && held && held < most ? held : most;
+}
+
+/* Does the axis have all positions of the range, whatever the run-time sizes are? */
+static bool has_positions(Bind *b, const Node *x, int axis, const Term *t, Span at)
+{
+    Extent size = x->type->axis[axis].size, end = extent_const(0), spare;
+    bool known = extent_add(t->range.start, t->range.length, &end);
+    if (known && ((extent_sub(size, end, &spare) && extent_low(spare) >= 0) || extent_low(size) >= last_position(b, end)))
+        return true;
+    Text first = text_new(b->cx->arena), last = text_new(b->cx->arena);
+    extent_print(t->range.start, &first);
+    extent_print(known ? end : t->range.length, &last);
+    Diag *d = bind_error(b, "E0310", at, "the axis `%s` of %s need not have the positions %s..%s", x->type->axis[axis].name,
+                         type_text(b, x->type), first.data, last.data);
+    if (counts_past(b, end))
+        diag_help(d, "with a cache positions count from its start: the tensor must be as long as the cache can grow");
+    return false;
+}
+
 /* One position index: a range keeps (a part of) the axis under the range's name, a whole number drops it, a
  * tensor looks up rows. */
-static Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
+Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
 {
     int64_t whole;
+    if (t->kind == TERM_RANGE && !has_positions(b, x, axis, t, at))
+        return NULL;
     if (t->kind == TERM_RANGE) {
         const char *name = t->range.along ? t->range.along->axis : dim_anonymous(b, t->range.length, NULL)->axis;
         if (type_find(x->type, name) >= 0 && x->type->axis[axis].name != name) {
