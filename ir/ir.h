@@ -126,7 +126,7 @@ typedef struct Region {                 /* part of the arena whose sizes all gro
     int n;                              /* bytes = peak * product of unit[0..n) */
     Extent unit[4];                     /* each rounded up to a multiple of `round[i]` first (1: not at all) */
     int64_t round[4];
-    int64_t peak;                       /* bytes per unit product, a multiple of 64 */
+    int64_t peak;                       /* bytes per unit product; times the product a multiple of 64 */
     int64_t lower_bound;                /* the most bytes alive at once, per unit product */
 } Region;
 

@@ -18,7 +18,7 @@ typedef struct Buffer {
     struct Buffer *same; /* joined with that one; NULL: its own */
     int output;          /* index of the model's result that it is, or -1 */
     int region;
-    int64_t bytes, offset; /* per unit product of the region; bytes a multiple of 64 */
+    int64_t bytes, offset; /* per unit product of the region; times the product multiples of 64 */
 } Buffer;
 
 typedef struct Memory {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "support/checked.h"
 
-enum { ALIGNMENT = 64, MAX_UNITS = 4 };
+enum { ALIGNMENT = 64, MAX_UNITS = 4, SEVERAL = 3, WHOLE_UNITS = 16 };
 
 Buffer *buffer_root(Buffer *b)
 {
@@ -29,7 +29,24 @@ static int compare_units(Extent a, Extent b)
     return a.base < b.base ? -1 : a.base > b.base;
 }
 
-/* Constant bytes and symbolic factors of a value's buffer; keys in panels round their positions up. */
+/* The product of the units becomes a multiple of WHOLE_UNITS, which keys' panels are already. */
+static void round_last(Region *unit, const Type *t)
+{
+    int last = t->rank - 1, at = 0;
+    for (int i = 0; i < unit->n; i++)
+        if (unit->round[i] % WHOLE_UNITS == 0)
+            return;
+    while (extent_is_const(t->axis[last].size))
+        last--;
+    while (!extent_equal(unit->unit[at], t->axis[last].size))
+        at++;
+    unit->round[at] = WHOLE_UNITS;
+}
+
+/* Constant bytes and symbolic factors of a value's buffer; keys in panels round their positions up.
+ *
+ * Every buffer starts at a multiple of 64 bytes. Bytes for each unit are rounded up to 64 where units are few, as in
+ * B * S; where they are many (scores: B * S * T, with a few bytes each) the innermost axis is rounded up instead. */
 static bool size_of(const Node *n, Region *unit, int64_t *bytes)
 {
     const char *keys = attr_name(n, ATTR_layout) ? attr_name(n, ATTR_keys) : NULL;
@@ -53,9 +70,12 @@ static bool size_of(const Node *n, Region *unit, int64_t *bytes)
         unit->unit[at] = size;
         unit->round[at] = round;
     }
-    if (!checked_iadd(*bytes, ALIGNMENT - 1, bytes))
+    int64_t align = unit->n < SEVERAL ? ALIGNMENT : ALIGNMENT / WHOLE_UNITS;
+    if (unit->n >= SEVERAL)
+        round_last(unit, n->type);
+    if (!checked_iadd(*bytes, align - 1, bytes))
         return false;
-    *bytes = *bytes / ALIGNMENT * ALIGNMENT;
+    *bytes = *bytes / align * align;
     return true;
 }
 
