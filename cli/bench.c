@@ -214,6 +214,10 @@ static void print_kernels(const Bench *b)
         const KernelTime *k = &b->kernels[i];
         bool memory;
         double least = least_seconds(b, k->flops, k->bytes, &memory), s = k->seconds > 0 ? k->seconds : 1e-12;
+        if (k->seconds <= 0) { /* the side that a choice does not take */
+            printf("%-24s %-8s %5s\n", k->name, k->op, "-");
+            continue;
+        }
         printf("%-24s %-8s %5lld %9.3f %5.1f %% %9.1f %8.1f  %3.0f %% %s\n", k->name, k->op, (long long)k->times,
                1e3 * k->seconds, 100 * s / all, 1e-9 * k->flops / s, 1e-9 * k->bytes / s, 100 * least / s,
                memory ? "memory" : "multiply-adds");

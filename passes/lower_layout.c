@@ -3,6 +3,7 @@
  *     a view that needs two steps for one axis    copy of what it looks at
  *     gemm: x                                     the summed axes packed and last, the rows one step apart
  *     gemm: extras                                columns neighbours, rows one step apart if it has all their axes
+ *     dot left as loops: a weight                 the result's last axis last
  *     attend: q, v                                the head axis, or the values' own, neighbours
  *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
  *
@@ -10,7 +11,7 @@
  * reads, or a cache that only attends read as keys. Keys in a cache that is read otherwise too stay in rows; all
  * others are copied by a map. */
 #include <string.h>
-#include "passes/inside.h"
+#include "passes/views.h"
 
 static void remark_copy(PassContext *px, const Node *copy, const Node *reader, const char *why)
 {
@@ -98,6 +99,24 @@ static void settle_last(PassContext *px, Node *attend, int i, const char *axis)
     Node *copy = copy_before(px, attend, with_last(px, attend, n, axis));
     remark_copy(px, copy, attend, "the last axis has to lie packed");
     attend->inputs[i] = make_transposed(px, attend, copy, n->type);
+}
+
+/* ---- products left as loops -------------------------------------------------------------------------------------- */
+
+/* The weight packed with the result's last axis last: vectors run along it. */
+static void settle_dot(PassContext *px, Node *dot)
+{
+    for (int i = 0; i < 2 && dot->type->rank; i++) {
+        Node *w = dot->inputs[i];
+        const char *last = dot->type->axis[dot->type->rank - 1].name;
+        int at = type_find(w->type, last);
+        if (w->op != OP_weight || at < 0 || at == w->type->rank - 1)
+            continue;
+        Node *turned = with_last(px, dot, w, last), *packed = weight_transposed(px, turned);
+        if (packed)
+            dot->inputs[i] = packed;
+        node_remove(turned);
+    }
 }
 
 /* The own axis of the values. */
@@ -264,6 +283,8 @@ static void settle_graph(PassContext *px, Graph *g)
             settle_view(px, n);
         if (n->op == OP_gemm)
             settle_gemm(px, n);
+        if (n->op == OP_dot)
+            settle_dot(px, n);
         if (n->op != OP_attend)
             continue;
         settle_last(px, n, 0, node_attr(n, ATTR_over)->names.items[0]);
