@@ -94,6 +94,20 @@ static void check_kept(const Check *c, const Results *got, const char *when)
     }
 }
 
+/* The pass finds nothing more to do at once. */
+static void check_twice(const Check *c, PassId id, const Graph *model, const char *when)
+{
+    Remarks remarks = {.arena = &c->f->arena};
+    Text once = text_new(&c->f->arena), twice = text_new(&c->f->arena);
+    Graph *copy = graph_copy(&c->f->cx, model);
+    if (id == PASS_ID_lower)
+        return;
+    graph_print(copy, &once);
+    ck_assert_msg(pass_run_one(&c->f->cx, copy, id, &remarks), "%s: %s", when, fixture_said(c->f));
+    graph_print(copy, &twice);
+    ck_assert_msg(!strcmp(once.data, twice.data), "%s: the pass changes what it has left", when);
+}
+
 static void check_after(void *state, const PassInfo *pass, const Graph *model, const PassTime *time)
 {
     Check *c = state;
@@ -110,6 +124,8 @@ static void check_after(void *state, const PassInfo *pass, const Graph *model, c
             check_near(model, c->before.value[i], got.value[i], when, 0);
     }
     check_kept(c, &got, when);
+    if (c->seed % 4 == 0)
+        check_twice(c, id, model, when);
     c->before = got;
 }
 

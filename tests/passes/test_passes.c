@@ -103,18 +103,28 @@ static void compare(const char *name, const Text *got)
     fixture_close(&f);
 }
 
+/* The graph of a case, and its list of passes. */
+static Graph *read_case(Fixture *f, const char *name, const char **passes)
+{
+    const Source *file = fixture_file(f, arena_print(&f->arena, CASES "%s.ir", name));
+    const char *list = "# passes: ", *body = strchr(file->text, '\n');
+    ck_assert_msg(!strncmp(file->text, list, strlen(list)) && body, "%s does not start with `# passes: `", name);
+    Source *ir = arena_alloc(&f->arena, sizeof *ir);
+    *ir = (Source){"case.ir", body + 1, file->size - (size_t)(body + 1 - file->text)};
+    Graph *g = graph_read(&f->cx, ir);
+    ck_assert_msg(g != NULL, "%s: %s", name, fixture_said(f));
+    *passes = file->text + strlen(list);
+    return g;
+}
+
 START_TEST(test_case)
 {
     Fixture f;
     fixture_open(&f);
-    const Source *file = fixture_file(&f, arena_print(&f.arena, CASES "%s.ir", names[_i]));
-    const char *list = "# passes: ", *body = strchr(file->text, '\n');
-    ck_assert_msg(!strncmp(file->text, list, strlen(list)) && body, "%s does not start with `# passes: `", names[_i]);
-    Source ir = {"case.ir", body + 1, file->size - (size_t)(body + 1 - file->text)};
-    Graph *before = graph_read(&f.cx, &ir);
-    ck_assert_msg(before != NULL, "%s: %s", names[_i], fixture_said(&f));
+    const char *list;
+    Graph *before = read_case(&f, names[_i], &list);
     Graph *g = graph_copy(&f.cx, before);
-    run_passes(&f, g, file->text + strlen(list));
+    run_passes(&f, g, list);
     Text out = text_new(&f.arena);
     graph_print(g, &out);
     check_reads_back(&f, &out);
@@ -123,6 +133,42 @@ START_TEST(test_case)
     put_remarks(&f, &out);
     compare(names[_i], &out);
     fixture_close(&f);
+}
+END_TEST
+
+static char *text_of(Fixture *f, const Graph *g)
+{
+    Text t = text_new(&f->arena);
+    graph_print(g, &t);
+    return t.data;
+}
+
+/* Every pass, run twice on every case, finds nothing more the second time. `lower` changes the level, so it runs once. */
+START_TEST(test_twice)
+{
+    for (int p = 0; p < PASS_COUNT; p++) {
+        Fixture f;
+        fixture_open(&f);
+        const char *list;
+        Graph *g = read_case(&f, names[_i], &list);
+        if (g->level != LEVEL_GRAPH || p == PASS_ID_lower) {
+            fixture_close(&f);
+            continue;
+        }
+        if (p == PASS_ID_plan_memory)
+            ck_assert_msg(pass_run_one(&f.cx, g, PASS_ID_lower, &f.remarks), "%s", fixture_said(&f));
+        ck_assert_msg(pass_run_one(&f.cx, g, (PassId)p, &f.remarks), "%s", fixture_said(&f));
+        const char *once = text_of(&f, g);
+        size_t remarks = f.remarks.count;
+        ck_assert_msg(pass_run_one(&f.cx, g, (PassId)p, &f.remarks), "%s", fixture_said(&f));
+        const char *twice = text_of(&f, g);
+        ck_assert_msg(!strcmp(once, twice), "%s: %s twice: first\n%s\nthen\n%s", names[_i], pass_info[p].name, once,
+                      twice);
+        for (size_t r = remarks; r < f.remarks.count; r++)
+            ck_assert_msg(f.remarks.items[r].kind != REMARK_PASSED, "%s: %s twice: %s", names[_i], pass_info[p].name,
+                          f.remarks.items[r].why);
+        fixture_close(&f);
+    }
 }
 END_TEST
 
@@ -143,7 +189,7 @@ END_TEST
 int main(void)
 {
     find_cases();
-    const TTest *tests[] = {test_case, test_pairs};
-    int loops[] = {n_names, 0};
-    return run_suite("passes on text", tests, loops, 2);
+    const TTest *tests[] = {test_case, test_twice, test_pairs};
+    int loops[] = {n_names, n_names, 0};
+    return run_suite("passes on text", tests, loops, 3);
 }
