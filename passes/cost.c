@@ -72,6 +72,7 @@ static double flops_of(const Node *n, const int64_t *sizes)
         for (int j = 0; j < attr_int(n, ATTR_weights, 1); j++)
             flops += 2 * contracted(n, n->inputs[0], sizes) * count_of(model, n->body->params[j]->type, sizes);
         return flops + body_flops(n, sizes);
+    case OP_append: return n->body ? body_flops(n, sizes) : 0;
     case OP_map:
     case OP_rowwise:
     case OP_reduce: return body_flops(n, sizes);
@@ -90,6 +91,8 @@ static double flops_of(const Node *n, const int64_t *sizes)
 static double read_bytes(const Node *n, int i, const int64_t *sizes)
 {
     const Graph *model = graph_model(n->graph);
+    if (is_inline_leaf(n->inputs[i]) || n->inputs[i]->op == OP_index)
+        return 0; /* a number in the code */
     if (n->op == OP_gather && i == 0)
         return bytes_at(model, n->type, sizes);
     bool direct = n->op == OP_map || n->op == OP_rowwise || n->op == OP_reduce;

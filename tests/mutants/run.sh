@@ -9,7 +9,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 list=tests/mutants/list.txt
-suites="test_passes test_pass_random test_pass_contract test_spellings test_pass_memory test_pass_models"
+suites="test_passes test_pass_random test_pass_contract test_spellings test_pass_memory test_cost test_pass_models"
 export CK_FORK=no CK_VERBOSITY=silent
 export ATTAR_RANDOM_SEED=1 ATTAR_RANDOM_COUNT="${ATTAR_MUTANTS_RANDOM_COUNT:-400}"
 
