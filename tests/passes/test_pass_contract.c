@@ -131,6 +131,28 @@ static bool is_made_of(const Node *n, const Node *param)
     return found;
 }
 
+/* The cosines or sines of a rotation: any of the rows' axes and one number for each pair. */
+static bool is_angle(const Node *gemm, const Node *param)
+{
+    for (const Node *n = gemm->body->first; n; n = n->next)
+        if (n->op == OP_rotate && (n->inputs[1] == param || n->inputs[2] == param))
+            return true;
+    return false;
+}
+
+static void check_angle(const Contract *c, const Node *gemm, const Node *extra, const Type *result, int rows)
+{
+    int last = extra->type->rank - 1;
+    for (int i = 0, at = 0; i < last; i++) {
+        int position = type_find(result, extra->type->axis[i].name);
+        DEMAND(position >= at && position < rows, gemm, "the axes of `%s` are not its rows", extra->name);
+        at = position + 1;
+    }
+    DEMAND(size_at(c, result, result->rank - 1) == 2 * size_at(c, extra->type, last), gemm,
+           "`%s` does not have one number for each pair", extra->name);
+    DEMAND(is_run(c, extra, last, 1), gemm, "the numbers of `%s` are no neighbours", extra->name);
+}
+
 static void check_extra(const Contract *c, const Node *gemm, const Node *extra, const Type *result, int rows)
 {
     int own = 0, at = 0, columns = result->rank - rows;
@@ -171,7 +193,8 @@ static void check_gemm(const Contract *c, const Node *n)
     for (int i = weights + 1; i < n->n_inputs; i++)
         for (int r = 0; r < n->body->n_results; r++)
             if (is_made_of(n->body->results[r].value, n->body->params[i - 1]))
-                check_extra(c, n, n->inputs[i], n->body->results[r].value->type, rows);
+                (is_angle(n, n->body->params[i - 1]) ? check_angle : check_extra)(
+                    c, n, n->inputs[i], n->body->results[r].value->type, rows);
 }
 
 /* ---- attend ------------------------------------------------------------------------------------------------------ */
