@@ -105,7 +105,7 @@ static const char *arena_pointer(Emitter *e, const Node *home) {
     return name;
 }
 
-const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64_t layer_stride, int64_t panel) {
+const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64_t layer_stride, int64_t panel, bool paired) {
     EntryState *s = e->entry;
     const char *key = arena_print(arena_of(e), "weight %llu", (unsigned long long)offset), *name = map_get(&s->pointers, key);
     if (!name) {
@@ -117,12 +117,15 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
         if (offset)
             text_add(&t, " + %llu", (unsigned long long)offset / 4);
         text_add(&comment, "%s", tensor ? tensor : "a table");
-        if (attr_name(weight, ATTR_gain))
+        double plus = attr_float(weight, ATTR_plus, 0);
+        if (plus != 0)
+            text_add(&comment, " * (%s + %g)", attr_name(weight, ATTR_gain), plus);
+        else if (attr_name(weight, ATTR_gain))
             text_add(&comment, " * %s", attr_name(weight, ATTR_gain));
         if (node_attr(weight, ATTR_factor))
             text_add(&comment, " * %g", attr_float(weight, ATTR_factor, 1));
         if (panel)
-            text_add(&comment, ", panels of %lld", (long long)panel);
+            text_add(&comment, paired ? ", panels of %lld in pairs" : ", panels of %lld", (long long)panel);
         put_pointer(&s->weights, t.data, 0, comment.data);
     }
     if (!layer_stride || !s->layer)
@@ -173,7 +176,7 @@ const char *entry_pointer(Emitter *e, const Node *home) {
     }
     if (home->op == OP_weight || home->op == OP_table) {
         offset = pack_plain(e, home, &layer_stride);
-        return entry_weight(e, home, offset, layer_stride, 0);
+        return entry_weight(e, home, offset, layer_stride, 0, false);
     }
     emit_fail(e, home, "it has no place in memory");
     return "0";

@@ -95,7 +95,7 @@ bool kernel_result(Kernel *k, const Node *value, Access *out) { return kernel_po
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation) {
     Emitter *e = k->e;
     uint64_t layer_stride, offset = pack_panels(e, weight, gemm, panel, rotation, &layer_stride);
-    const char *argument = entry_weight(e, weight, offset, layer_stride, panel);
+    const char *argument = entry_weight(e, weight, offset, layer_stride, panel, rotation != NULL);
     for (size_t i = 0; i < k->n_params; i++)
         if (k->params[i].constant && !strcmp(k->params[i].argument, argument))
             return k->params[i].name;
