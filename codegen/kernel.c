@@ -185,7 +185,7 @@ const char *stride_text(Context *cx, Stride s) {
         if (round == 1)
             text_add(&t, "%s%s", i ? " * " : "", factor);
         else
-            text_add(&t, i ? " * ((%s + %lld) / %lld * %lld)" : "(%s + %lld) / %lld * %lld", extent_text(cx, s.size[i].size),
+            text_add(&t, i ? " * ((%s + %lld) / %lld * %lld)" : "((%s + %lld) / %lld * %lld)", extent_text(cx, s.size[i].size),
                      (long long)round - 1, (long long)round, (long long)round);
     }
     if (s.factor != 1 || !s.n)
