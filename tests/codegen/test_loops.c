@@ -54,10 +54,39 @@ START_TEST(test_cases) {
 }
 END_TEST
 
+/* Keys one number wide, several heads: the rounded length of a head's panels is one factor of the addresses. */
+static const char narrow[] =
+    "kernels Narrow(x: f32[B, S, G, R, Q], k: f32[B, S, G, R, Q], v: f32[B, S, G, W])\n"
+    "  dims    B = 1..4  S = 1..40  G = 2  Q = 1  R = 2  T = S  W = 5\n"
+    "  kk    = view k : f32[B, T, G, R, Q]\n"
+    "  vv    = view v : f32[B, T, G, W]\n"
+    "  kp    = map kk keys=T layout=panels (m) { return m } : f32[B, T, G, R, Q]\n"
+    "  a     = attend x, kp, vv over=Q keys=T scale=0.125 (s) {\n"
+    "    i = iota start=0 : i32[S]\n"
+    "    j = iota start=0 : i32[T]\n"
+    "    m1 = le j, i : bool[T, S]\n"
+    "    n = const value=-inf : f32\n"
+    "    r = where m1, s, n : f32[B, S, G, R, T]\n"
+    "    return r\n"
+    "  } : f32[B, S, G, R, W]\n"
+    "  return a = a\n";
+
+START_TEST(test_narrow_keys) {
+    Trial t;
+    trial_open(&t, target_native());
+    trial_load(&t, narrow);
+    for (int64_t b = 1; b <= 3; b++)
+        for (int64_t s = 1; s <= 40; s += 6)
+            trial_check(&t, (int64_t[]){b, s}, 1e-5);
+    trial_close(&t);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("loops");
     TCase *c = tcase_create("loops");
     tcase_set_timeout(c, 120);
+    tcase_add_test(c, test_narrow_keys);
     tcase_add_loop_test(c, test_cases, 0, sizeof cases / sizeof *cases);
     tcase_add_test(c, test_caches);
     tcase_add_test(c, test_choices);
