@@ -230,21 +230,66 @@ static void print_stored_line(Report *r, const Stored *s)
     end_line(r, &line);
 }
 
+enum { WIDTH = 110 }; /* of a line of names */
+
+/* The values from `first` on by name and bytes, in lines of WIDTH; how many lines. */
+static int put_names(Report *r, int first, bool print)
+{
+    const Account *a = &r->account;
+    Text line = text_new(r->a);
+    int lines = 0;
+    for (int i = first; i < a->n_stored; i++) {
+        const Stored *s = &a->stored[i];
+        Text item = text_new(r->a);
+        put_cut(&item, s->value->name, 24);
+        text_add(&item, " %s", tool_bytes(r->a, s->bytes));
+        if (s->times > 1)
+            text_add(&item, " x%lld", (long long)s->times);
+        text_add(&item, i + 1 < a->n_stored ? ", " : "");
+        if (line.length && line.length + item.length > WIDTH) {
+            Text whole = begin_line(r, lines ? "" : "stored", lines ? "" : "and");
+            text_put(&whole, line.data, line.length - 1); /* the space goes */
+            if (print)
+                end_line(r, &whole);
+            line = text_new(r->a);
+            lines++;
+        }
+        text_put(&line, item.data, item.length);
+    }
+    if (!line.length)
+        return lines;
+    Text whole = begin_line(r, lines ? "" : "stored", lines ? "" : "and");
+    text_put(&whole, line.data, line.length);
+    if (print)
+        end_line(r, &whole);
+    return lines + 1;
+}
+
+/* Every value that goes through memory: the largest with a line each, the others by name. */
 static void print_stored(Report *r)
 {
     const Account *a = &r->account;
     int room = MOST_LINES - LAST_LINES - r->lines, shown = a->n_stored <= room ? a->n_stored : room - 1;
+    while (shown > 0 && shown + put_names(r, shown, false) > room)
+        shown--;
+    bool fits = shown + put_names(r, shown, false) <= room;
+    if (!fits)
+        shown = room - 1;
     double rest = 0;
     for (int i = 0; i < a->n_stored; i++)
         if (i < shown)
             print_stored_line(r, &a->stored[i]);
         else
-            rest += a->stored[i].bytes;
-    if (shown < a->n_stored) {
-        Text line = begin_line(r, "", "");
-        text_add(&line, "and %d more, %s", a->n_stored - shown, tool_bytes(r->a, rest));
-        end_line(r, &line);
+            rest += a->stored[i].bytes * (double)a->stored[i].times;
+    if (shown == a->n_stored)
+        return;
+    if (fits) {
+        put_names(r, shown, true);
+        return;
     }
+    Text line = begin_line(r, "stored", "and");
+    text_add(&line, "%d more, %s: --all shows them", a->n_stored - shown, tool_bytes(r->a, rest));
+    end_line(r, &line);
 }
 
 static void print_totals(Report *r)
@@ -318,14 +363,14 @@ static void print_remarks(Report *r, int line)
         printf("no pass decided anything about line %d\n", line);
 }
 
-static void print_report(Tool *t, const ReportOptions *options)
+static void print_report(Tool *t, const ReportOptions *asked)
 {
     Compilation *c = &t->c;
     int64_t *sizes = arena_array(&c->arena, (size_t)c->kernels->n_symbols + 1, sizeof *sizes);
     Report r = {.t = t, .a = &c->arena, .account = remarks_account(t, sizes)};
     print_head(&r, sizes);
-    if (options->all || options->line) {
-        print_remarks(&r, options->line);
+    if (asked->all || asked->line) {
+        print_remarks(&r, asked->line);
         return;
     }
     print_decisions(&r);

@@ -40,6 +40,13 @@ for name in $models; do
     expect 0 "report $name as JSON" "$attar" report $model --weights $folder --json
     json "$work/out" "report $name as JSON"
     [ "$(grep -c '"kind":"summary"' "$work/out")" = 1 ] && pass || fail "report $name: not one summary"
+    sed -n 's/.*"code":"MATERIALISED".*"op":"\([^"]*\)".*/\1/p' "$work/out" >"$work/stored"
+    [ -s "$work/stored" ] && pass || fail "report $name: nothing is stored"
+    while read -r value; do # every value that stays is named, with its bytes
+        grep -qF " $value " "$work/with" && pass || fail "report $name does not name $value"
+    done <"$work/stored"
+    fused="$(grep '"fuse-attention"' "$work/out" | grep -c '"kind":"missed"')"
+    [ "$fused" = 0 ] && pass || fail "report $name: $fused attentions are not fused"
 done
 
 expect 0 "one line" "$attar" report $llama --line 23
