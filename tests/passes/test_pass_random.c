@@ -234,7 +234,6 @@ START_TEST(test_coverage)
         {PASS_ID_canonicalize, false, REMARK_FUSED},       {PASS_ID_fold, false, REMARK_FOLDED},
         {PASS_ID_fuse_attention, false, REMARK_FUSED},     {PASS_ID_fuse_projections, false, REMARK_FUSED},
         {PASS_ID_reassociate, false, REMARK_FUSED},        {PASS_ID_reassociate, true, REMARK_NOT_LINEAR},
-        {PASS_ID_reassociate, true, REMARK_BLOCKED_BY_USER},
         {PASS_ID_fuse_epilogue, false, REMARK_FUSED},      {PASS_ID_fuse_map, false, REMARK_FUSED},
         {PASS_ID_fuse_attention, true, REMARK_SCORES_ESCAPE}, {PASS_ID_fuse_attention, true, REMARK_AXIS_MISMATCH},
         {PASS_ID_fuse_attention, true, REMARK_BLOCKED_BY_USER}, {PASS_ID_fuse_attention, true, REMARK_NOT_LINEAR},
