@@ -8,15 +8,15 @@
  *     values     out = out * 2^(old largest - new) + weights * v
  *
  * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
- * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with no
- * key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one. */
+ * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with
+ * no key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one. */
 #include "codegen/attend_inside.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
 
-/* ---- what the kernel works on ------------------------------------------------------------------------------------ */
+/* ---- what the kernel works on ----------------------------------------------------------------------------------- */
 
 /* Words that the functions below use for themselves. */
 static const char *const own_words[] = {
@@ -146,7 +146,7 @@ static bool prepare(Attend *a)
     return true;
 }
 
-/* ---- the kernel -------------------------------------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------------------------------------------------- */
 
 bool attend_mentions_row(const Attend *a, const char *text)
 {

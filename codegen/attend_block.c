@@ -4,7 +4,7 @@
  * ATTEND_PANELS panels that the mask leaves, at place[0], place[1] .. */
 #include "codegen/attend_inside.h"
 
-/* ---- column groups of the values ---------------------------------------------------------------------------------- */
+/* ---- column groups of the values -------------------------------------------------------------------------------- */
 
 typedef void EmitGroup(Attend *a, const char *function, const char *plus, long long columns);
 
@@ -32,7 +32,7 @@ static void emit_count(Attend *a, const char *executed, const char *whole)
     put_line(a->k, text, a->k->e->prefix, 1, whole);
 }
 
-/* ---- a range of keys ---------------------------------------------------------------------------------------------- */
+/* ---- a range of keys -------------------------------------------------------------------------------------------- */
 
 /* The ranges of the rows inside this block. */
 static void emit_block_ranges(Attend *a)
@@ -62,7 +62,9 @@ static void emit_range_count(Attend *a)
     put_line(k, "all_from = larger(all_from, from[row]);");
     put_line(k, "all_to = lesser(all_to, to[row]);");
     put_close(k);
-    emit_count(a, arena_print(k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL),
+    emit_count(a,
+               arena_print(k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL,
+                           KEY_PANEL),
                arena_print(k->e->cx->arena, "larger(all_to / %d - (all_from + %d) / %d, 0)", KEY_PANEL, KEY_PANEL - 1,
                            KEY_PANEL));
 }
@@ -148,7 +150,7 @@ static void emit_range_block(Attend *a, const char *softmax)
     emit_groups(a, false, emit_range_values);
 }
 
-/* ---- chosen panels ------------------------------------------------------------------------------------------------ */
+/* ---- chosen panels ---------------------------------------------------------------------------------------------- */
 
 static void emit_panel_softmax(Attend *a, const char *rest)
 {
@@ -169,8 +171,8 @@ static void emit_panel_values_row(Attend *a, const char *function, const char *p
 /* Scores of panel p where the keys lie in rows. */
 static void put_key_rows(Attend *a, const char *function, const char *query, const char *score)
 {
-    put_inner(a->k, "%s(%s, key_rows + place[p] * key_step, key_step, lesser(high - place[p], %d), %s);", function, query,
-              KEY_PANEL, score);
+    put_inner(a->k, "%s(%s, key_rows + place[p] * key_step, key_step, lesser(high - place[p], %d), %s);", function,
+              query, KEY_PANEL, score);
 }
 
 static void emit_panel_few(Attend *a, const char *softmax)
@@ -193,8 +195,8 @@ static void emit_panel_few(Attend *a, const char *softmax)
 
 static void emit_panel_values(Attend *a, const char *function, const char *plus, long long columns)
 {
-    const char *arguments = arena_print(a->k->e->cx->arena,
-                                        "score, value_rows%s, value_step, place, taken, high, shrink, out%s", plus, plus);
+    const char *text = "score, value_rows%s, value_step, place, taken, high, shrink, out%s";
+    const char *arguments = arena_print(a->k->e->cx->arena, text, plus, plus);
     put_line(a->k, "if (!%s(%s))", function, arguments);
     put_inner(a->k, "%s(%s, %lld);", a->values_careful, arguments, columns);
 }
@@ -213,7 +215,8 @@ static void emit_panel_block(Attend *a, const char *softmax)
     if (a->key_rows)
         put_key_rows(a, a->scores, "query", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
     else
-        put_inner(k, "%s(query, panels + place[p] / %d * panel_step, score + p * %d);", a->scores, KEY_PANEL, KEY_PANEL);
+        put_inner(k, "%s(query, panels + place[p] / %d * panel_step, score + p * %d);", a->scores, KEY_PANEL,
+                  KEY_PANEL);
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "shrink[row] = 1.0f;");
     put_line(k, "if (row >= count)");

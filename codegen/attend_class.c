@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* ---- what the test reads ------------------------------------------------------------------------------------------ */
+/* ---- what the test reads ---------------------------------------------------------------------------------------- */
 
 static bool is_read(const TileLeaf *leaf)
 {
@@ -63,7 +63,7 @@ void attend_prepare_class(Attend *a)
             *l = (AttendLeaf){.low = started(a, leaf->node, "t_low"), .high = started(a, leaf->node, "t_high")};
             continue;
         }
-        const char *word = word_of(a, leaf->node); /* a word of the class function's own must not be a parameter of the kernel */
+        const char *word = word_of(a, leaf->node); /* with a suffix: not also a parameter of the kernel */
         l->member = scope_name(&members, task ? arena_print(arena, "%s_value", word) : word);
         l->low = arena_print(arena, keys ? "key->%s_low" : task ? "row->%s" : "row->%s_low", l->member);
         l->high = arena_print(arena, keys ? "key->%s_high" : task ? "row->%s" : "row->%s_high", l->member);
@@ -72,10 +72,11 @@ void attend_prepare_class(Attend *a)
     }
 }
 
-/* ---- the test as text --------------------------------------------------------------------------------------------- */
+/* ---- the test as text ------------------------------------------------------------------------------------------- */
 
 typedef enum Level { /* how tightly the outermost operator binds */
-    LEVEL_CHOICE, LEVEL_EITHER, LEVEL_BOTH, LEVEL_SAME, LEVEL_ORDER, LEVEL_COMPARED, LEVEL_SUMS, LEVEL_PRODUCTS, LEVEL_TIGHT
+    LEVEL_CHOICE, LEVEL_EITHER, LEVEL_BOTH, LEVEL_SAME, LEVEL_ORDER, LEVEL_COMPARED, LEVEL_SUMS, LEVEL_PRODUCTS,
+    LEVEL_TIGHT
 } Level;
 
 typedef struct Shared { /* an end that is read more than once */
@@ -155,8 +156,8 @@ static const char *operation_text(TestPrinter *p, const End *e, Level *own)
     case END_NOT: return arena_print(arena, "!%s", end_text(p, e->in[0], LEVEL_TIGHT));
     case END_IF:
         *own = LEVEL_CHOICE;
-        return arena_print(arena, "%s ? %s : %s", end_text(p, e->in[0], LEVEL_EITHER), end_text(p, e->in[1], LEVEL_EITHER),
-                           end_text(p, e->in[2], LEVEL_EITHER));
+        return arena_print(arena, "%s ? %s : %s", end_text(p, e->in[0], LEVEL_EITHER),
+                           end_text(p, e->in[1], LEVEL_EITHER), end_text(p, e->in[2], LEVEL_EITHER));
     default: break;
     }
     if ((e->op == END_DIV || e->op == END_MOD) && e->in[0]->least < 0)
@@ -186,7 +187,7 @@ static const char *end_text(TestPrinter *p, const End *e, Level at_least)
     return known->name;
 }
 
-/* ---- structs and functions before the kernel ---------------------------------------------------------------------- */
+/* ---- structs and functions before the kernel -------------------------------------------------------------------- */
 
 static void emit_struct(Attend *a, const char *name, const char *comment, bool keys)
 {
@@ -271,8 +272,8 @@ static const char *emit_find_ends(Attend *a)
     put_line(k, "for (int i = 1; i < LANES; i++)%s", several ? " {" : "");
     k->indent++;
     for (size_t i = 0; i < n; i++)
-        put_line(k, "one->%s = %s(one->%s, %s[i]);", ends[i].name, ends[i].high ? "greater_int" : "lesser_int", ends[i].name,
-                 ends[i].name);
+        put_line(k, "one->%s = %s(one->%s, %s[i]);", ends[i].name, ends[i].high ? "greater_int" : "lesser_int",
+                 ends[i].name, ends[i].name);
     k->indent--;
     if (several)
         put_line(k, "}");
@@ -329,7 +330,7 @@ static const char *emit_class(Attend *a)
         own[n++] = arena_print(arena, "const struct %s *row", a->rows_struct);
     if (a->key_leaves)
         own[n++] = arena_print(arena, "const struct %s *key", a->ends_struct);
-    const char *comment = "A tile of rows against keys: 0 if no pair passes the mask, 2 if every pair does, 1 if that is not known.";
+    const char *comment = "Rows against keys: 0 if no pair passes the mask, 2 if every pair does, 1 if it is not known.";
     return attend_function(a, comment, arena_print(arena, "static inline int %s", a->class), own, n, body);
 }
 
@@ -346,14 +347,15 @@ void attend_emit_class(Attend *a)
     a->class_rest = emit_class(a);
 }
 
-/* ---- in the kernel ------------------------------------------------------------------------------------------------ */
+/* ---- in the kernel ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_ends_memory(Attend *a, const char *from)
 {
     Kernel *k = a->k;
     if (!a->key_leaves)
         return;
-    put_line(k, "struct %s *ends = (struct %s *)(%s); /* of each panel of keys */", a->ends_struct, a->ends_struct, from);
+    put_line(k, "struct %s *ends = (struct %s *)(%s); /* of each panel of keys */", a->ends_struct, a->ends_struct,
+             from);
     KeyEnd *ends = arena_array(k->e->cx->arena, 2 * a->test.n_leaves, sizeof *ends);
     uint64_t bytes = 4 * key_ends(a, ends) * (ATTEND_PANELS + 1);
     const Type *keys = k->node->inputs[1]->type;

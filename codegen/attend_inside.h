@@ -7,7 +7,7 @@
 #include "codegen/emit.h"
 #include "ir/tile_class.h"
 
-/* ---- the mask, taken apart --------------------------------------------------------------------------------------- */
+/* ---- the mask, taken apart -------------------------------------------------------------------------------------- */
 
 typedef struct AttendMask {
     const Node *score; /* the score where nothing is masked */
@@ -25,7 +25,7 @@ typedef struct AttendLeaf {
     const char *member;     /* of struct `rows` or `ends`, without _low and _high; NULL: not one */
 } AttendLeaf;
 
-/* ---- the kernel -------------------------------------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------------------------------------------------- */
 
 typedef struct AttendAxis {
     const char *name; /* in the model */
@@ -68,7 +68,7 @@ enum {
     ATTEND_PANELS = ATTEND_BLOCK / KEY_PANEL
 };
 
-/* ---- attend_mask.c ----------------------------------------------------------------------------------------------- */
+/* ---- attend_mask.c ---------------------------------------------------------------------------------------------- */
 
 void attend_split_mask(Attend *a);
 /* "begin = larger(begin, ..);", "end = lesser(end, ..);" for each of the bounds; the row's indices are variables. */
@@ -82,7 +82,7 @@ const char *attend_address(Attend *a, const Access *x, const char *t);
 /* "a & ~b" of the tests as one mask of lanes. */
 const char *attend_condition(Attend *a, BodyPrinter *b);
 
-/* ---- attend_class.c ---------------------------------------------------------------------------------------------- */
+/* ---- attend_class.c --------------------------------------------------------------------------------------------- */
 
 void attend_prepare_class(Attend *a); /* the test of a tile and the names of what it reads */
 void attend_emit_class(Attend *a);    /* before the kernel: the structs and the functions that fill and ask them */
@@ -94,25 +94,25 @@ void attend_emit_rows_begin(Attend *a);  /* before the loop over a tile's rows *
 void attend_emit_row_ends(Attend *a, BodyPrinter *b); /* in it */
 void attend_emit_choice(Attend *a);      /* the panels of the next block: `place`, `taken`, `cut` */
 
-/* ---- attend_block.c ---------------------------------------------------------------------------------------------- */
+/* ---- attend_block.c --------------------------------------------------------------------------------------------- */
 
 /* The loop over the blocks of keys. */
 void attend_emit_blocks(Attend *a, const char *softmax);
 
-/* ---- attend_lookup.c --------------------------------------------------------------------------------------------- */
+/* ---- attend_lookup.c -------------------------------------------------------------------------------------------- */
 
 Operand attend_value(Attend *a, BodyPrinter *b, const Node *n); /* body_value, with tables looked up on the way */
 
-/* ---- attend_row.c ------------------------------------------------------------------------------------------------ */
+/* ---- attend_row.c ----------------------------------------------------------------------------------------------- */
 
 /* Emits the function before the kernel; the result is the end of the argument list of its calls (", keep, b"). */
 const char *attend_emit_softmax(Attend *a);
-/* Puts a function before the kernel that takes its own parameters and those of the kernel's that `body` mentions; returns
- * the end of a call's argument list. */
+/* Puts a function before the kernel that takes its own parameters and those of the kernel's that `body` mentions;
+ * returns the end of a call's argument list. */
 const char *attend_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own,
                             const char *body);
 
-/* ---- attend.c ---------------------------------------------------------------------------------------------------- */
+/* ---- attend.c --------------------------------------------------------------------------------------------------- */
 
 bool attend_mentions_row(const Attend *a, const char *text);
 /* Those indices of the row's axes that `text` mentions; `row` counts in the tile. */
@@ -120,11 +120,11 @@ void attend_row_indices(Attend *a, const char *text);
 /* One level deeper: what stands under an `if` or `for` without braces. */
 void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- attend_keys.c ----------------------------------------------------------------------------------------------- */
+/* ---- attend_keys.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_key_rows(Attend *a); /* scores and scores_row for keys in rows */
 
-/* ---- attend_tile.c ----------------------------------------------------------------------------------------------- */
+/* ---- attend_tile.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */

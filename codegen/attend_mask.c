@@ -21,7 +21,7 @@ static bool is_int(const Node *n)
     return n->type->dtype == DT_I32 || n->type->dtype == DT_I64;
 }
 
-/* ---- whole-number expressions as +-t + terms + base -------------------------------------------------------------- */
+/* ---- whole-number expressions as +-t + terms + base ------------------------------------------------------------- */
 
 enum { MAX_TERMS = 12 };
 typedef struct Linear {
@@ -113,7 +113,7 @@ void attend_split_mask(Attend *a)
     a->marks = !a->plain || a->mask.tests.count;
 }
 
-/* ---- leaves ------------------------------------------------------------------------------------------------------ */
+/* ---- leaves ----------------------------------------------------------------------------------------------------- */
 
 static const AttendAxis *find_axis(const Attend *a, const char *name)
 {
@@ -203,7 +203,7 @@ BodyPrinter attend_printer(Attend *a)
     return (BodyPrinter){.k = a->k, .out = &a->k->body, .indent = a->k->indent, .leaf = leaf, .state = a};
 }
 
-/* ---- conditions as text ------------------------------------------------------------------------------------------ */
+/* ---- conditions as text ----------------------------------------------------------------------------------------- */
 
 const char *attend_condition(Attend *a, BodyPrinter *b)
 {

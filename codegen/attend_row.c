@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-/* ---- helper functions with the parameters they happen to need ---------------------------------------------------- */
+/* ---- helper functions with the parameters they happen to need --------------------------------------------------- */
 
 /* What `body` mentions of the kernel's parameters and indices. */
 static size_t borrowed(const Attend *a, const char *body, const char **names)
@@ -43,7 +43,7 @@ const char *attend_function(Attend *a, const char *comment, const char *head, co
     return n ? rest.data : "";
 }
 
-/* ---- a range of keys ---------------------------------------------------------------------------------------------- */
+/* ---- a range of keys -------------------------------------------------------------------------------------------- */
 
 static const char *final_score(Attend *a, BodyPrinter *b)
 {
@@ -84,7 +84,7 @@ static void emit_range_weights(Attend *a)
     put_line(k, "    *(lanes *)(score + (t - t0)) = (lanes){0};");
 }
 
-/* ---- chosen panels ------------------------------------------------------------------------------------------------ */
+/* ---- chosen panels ---------------------------------------------------------------------------------------------- */
 
 static void emit_panel_loops(Kernel *k)
 {
@@ -137,7 +137,7 @@ static void emit_panel_weights(Attend *a)
     close_panel_loops(k);
 }
 
-/* ---- one row's softmax ------------------------------------------------------------------------------------------- */
+/* ---- one row's softmax ------------------------------------------------------------------------------------------ */
 
 const char *attend_emit_softmax(Attend *a)
 {
@@ -164,13 +164,14 @@ const char *attend_emit_softmax(Attend *a)
     k->body = main;
     static const char *const range[] = {"float *restrict score", "float *most",   "float *total",  "ptrdiff_t t0",
                                         "ptrdiff_t begin",       "ptrdiff_t end", "ptrdiff_t low", "ptrdiff_t high"};
-    static const char *const chosen[] = {"float *restrict score", "float *most",  "float *total",    "const ptrdiff_t *place",
-                                         "int taken",             "unsigned cut", "ptrdiff_t begin", "ptrdiff_t end"};
-    const char *comment =
-        panels ? "One row: scores of the panels at `place` to weights, -0 for a masked key. Keys are compared only in panels "
-                 "of `cut`.\n * The row's sums so far, relative to its largest score, must shrink by the result."
-               : "One row: scores of keys begin .. end to weights, 0 in the rest of low .. high. The row's sums so far, "
-                 "relative to its\n * largest score, must shrink by the result.";
-    return attend_function(a, comment, arena_print(cx->arena, "static float %s", a->softmax), panels ? chosen : range, 8,
-                           body);
+    static const char *const chosen[] = {"float *restrict score",  "float *most", "float *total",
+                                         "const ptrdiff_t *place", "int taken",   "unsigned cut",
+                                         "ptrdiff_t begin",        "ptrdiff_t end"};
+    const char *comment = arena_print(
+        cx->arena,
+        "One row: scores of %s\n * The row's sums so far, relative to its largest score, must shrink by the result.",
+        panels ? "the panels at `place` to weights, -0 for a masked key. Keys are compared only in panels of `cut`."
+               : "keys begin .. end to weights, 0 in the rest of low .. high.");
+    const char *head = arena_print(cx->arena, "static float %s", a->softmax);
+    return attend_function(a, comment, head, panels ? chosen : range, 8, body);
 }

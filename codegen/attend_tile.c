@@ -146,8 +146,8 @@ static void put_keys(Attend *a, Text *t, const char *body)
 static void values_head(Attend *a, Text *t, const char *type, const char *name, const char *shrink, bool columns)
 {
     bool panels = a->mask.tests.count > 0;
-    const char *items[9] = {"const float *restrict weight", panels ? "const float *restrict values" : "const float *restrict v",
-                            "ptrdiff_t step"};
+    const char *items[9] = {"const float *restrict weight",
+                            panels ? "const float *restrict values" : "const float *restrict v", "ptrdiff_t step"};
     size_t n = 3;
     if (panels) {
         items[n++] = "const ptrdiff_t *place";

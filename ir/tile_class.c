@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* ---- the body of an attend, taken apart --------------------------------------------------------------------------- */
+/* ---- the body of an attend, taken apart ------------------------------------------------------------------------- */
 
 static bool is_minus_infinity(const Node *n)
 {
@@ -54,7 +54,7 @@ MaskSide mask_side(const Node *attend, const Node *n)
     return rows ? (keys ? SIDE_BOTH : SIDE_ROWS) : keys ? SIDE_KEYS : SIDE_TASK;
 }
 
-/* ---- ends: built with what is known at once calculated ------------------------------------------------------------ */
+/* ---- ends: built with what is known at once calculated ---------------------------------------------------------- */
 
 typedef struct Interval {
     const End *low, *high; /* NULL: not known */
@@ -195,7 +195,7 @@ static const End *end_if(Builder *b, const End *when, const End *x, const End *y
     return end_new(b, (End){END_IF, .in = {when, x, y}, .least = least, .most = most});
 }
 
-/* ---- leaves ------------------------------------------------------------------------------------------------------- */
+/* ---- leaves ----------------------------------------------------------------------------------------------------- */
 
 static Extent start_of(const Node *iota)
 {
@@ -253,7 +253,7 @@ static bool reads_score(const Node *n)
     return false;
 }
 
-/* ---- the rules ---------------------------------------------------------------------------------------------------- */
+/* ---- the rules -------------------------------------------------------------------------------------------------- */
 
 static Interval interval(Builder *b, const Node *n);
 
@@ -349,24 +349,31 @@ static Interval convert(Builder *b, const Node *n, Interval x)
     return compare(b, OP_ne, x, zero);
 }
 
+/* Low end with low end, high end with high end. */
+static Interval pair(Builder *b, const End *(*join)(Builder *, EndOp, const End *, const End *), EndOp op, Interval x,
+                     Interval y)
+{
+    return (Interval){join(b, op, x.low, y.low), join(b, op, x.high, y.high)};
+}
+
 static Interval operation(Builder *b, const Node *n, const Interval *in)
 {
     switch (n->op) {
-    case OP_add: return (Interval){end_sum(b, END_ADD, in[0].low, in[1].low), end_sum(b, END_ADD, in[0].high, in[1].high)};
-    case OP_sub: return (Interval){end_sum(b, END_SUB, in[0].low, in[1].high), end_sum(b, END_SUB, in[0].high, in[1].low)};
+    case OP_add: return pair(b, end_sum, END_ADD, in[0], in[1]);
+    case OP_sub: return pair(b, end_sum, END_SUB, in[0], (Interval){in[1].high, in[1].low});
     case OP_mul: return multiply(b, n, in[0], in[1]);
     case OP_div:
     case OP_mod: return divide(b, n, in[0], in[1]);
     case OP_neg: return negative(b, in[0]);
     case OP_abs: return magnitude(b, n, in[0]);
-    case OP_minimum: return (Interval){end_limit(b, END_MIN, in[0].low, in[1].low), end_limit(b, END_MIN, in[0].high, in[1].high)};
-    case OP_maximum: return (Interval){end_limit(b, END_MAX, in[0].low, in[1].low), end_limit(b, END_MAX, in[0].high, in[1].high)};
+    case OP_minimum: return pair(b, end_limit, END_MIN, in[0], in[1]);
+    case OP_maximum: return pair(b, end_limit, END_MAX, in[0], in[1]);
     case OP_lt:
     case OP_le:
     case OP_eq:
     case OP_ne: return compare(b, n->op, in[0], in[1]);
-    case OP_and: return truth(end_both(b, END_AND, in[0].low, in[1].low), end_both(b, END_AND, in[0].high, in[1].high));
-    case OP_or: return truth(end_both(b, END_OR, in[0].low, in[1].low), end_both(b, END_OR, in[0].high, in[1].high));
+    case OP_and: return pair(b, end_both, END_AND, in[0], in[1]);
+    case OP_or: return pair(b, end_both, END_OR, in[0], in[1]);
     case OP_not: return truth(end_not(b, in[0].high), end_not(b, in[0].low));
     case OP_where: return choose(b, in[0], in[1], in[2]);
     case OP_cast: return convert(b, n, in[0]);
@@ -406,7 +413,7 @@ static Interval interval(Builder *b, const Node *n)
     return known(x) ? x : one_side ? leaf(b, n, side) : not_known(b, n);
 }
 
-/* ---- the whole mask ----------------------------------------------------------------------------------------------- */
+/* ---- the whole mask --------------------------------------------------------------------------------------------- */
 
 static void note_uses(TileTest *t, const End *e)
 {

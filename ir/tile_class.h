@@ -13,7 +13,7 @@
 
 #include "ir/ir.h"
 
-/* ---- the body of an attend, taken apart --------------------------------------------------------------------------- */
+/* ---- the body of an attend, taken apart ------------------------------------------------------------------------- */
 
 typedef struct Condition { /* keys for which it fails are masked */
     const Node *node;
@@ -37,7 +37,7 @@ typedef enum MaskSide { SIDE_TASK, SIDE_ROWS, SIDE_KEYS, SIDE_BOTH } MaskSide;
 /* Which of a tile's two sides a value of the body changes along; SIDE_TASK: neither, at most the batch. */
 MaskSide mask_side(const Node *attend, const Node *n);
 
-/* ---- the test of a tile ------------------------------------------------------------------------------------------- */
+/* ---- the test of a tile ----------------------------------------------------------------------------------------- */
 
 typedef enum EndOp {
     END_CONST, /* value */
@@ -78,14 +78,14 @@ typedef enum TileClass { TILE_EMPTY, TILE_PARTIAL, TILE_FULL } TileClass;
 /* The class of the tile in which leaf number i lies in low[i] .. high[i]. */
 TileClass tile_class(const TileTest *test, const int64_t *low, const int64_t *high);
 
-/* ---- how many tiles a mask leaves --------------------------------------------------------------------------------- */
+/* ---- how many tiles a mask leaves ------------------------------------------------------------------------------- */
 
 typedef struct TileCount {
     int64_t total, executed, full; /* full: executed without a comparison */
 } TileCount;
 
 /* Counts the tiles of `rows` query rows (as many as the target's kernels take at once) times KEY_PANEL keys, over the
- * whole batch. `sizes` are the values of the model's symbols. False if it depends on data: on inputs or on the batch. */
+ * whole batch. `sizes` are the values of the model's symbols. False if it depends on data: inputs or the batch. */
 bool tile_count(Context *cx, const Node *attend, const int64_t *sizes, int rows, TileCount *out);
 
 #endif

@@ -503,7 +503,7 @@ static void add_main(Bench *b, Text *t)
 
 START_TEST(sanitized)
 {
-    static const char *const some[] = {"causal20", "causal_padding", "bias_causal"};
+    static const char *const some[] = {"causal20", "causal_padding", "bias_causal", "document"};
     for (size_t i = 0; i < 2 * sizeof some / sizeof *some; i++)
         for (int s = 0; s < SHAPES; s++) {
             Bench b;

@@ -86,7 +86,7 @@ static void count_pairs(Run *r, const int64_t *sizes, int64_t *some, int64_t *al
     *all *= r->shape.g;
 }
 
-/* ---- the usual masks ---------------------------------------------------------------------------------------------- */
+/* ---- the usual masks -------------------------------------------------------------------------------------------- */
 
 #define CAUSAL "    c = le j, i : bool[T, S]\n"
 #define WINDOW "    d = sub i, j : i32[S, T]\n    wide = const value=40 : i32\n    w = lt d, wide : bool[S, T]\n"
@@ -179,7 +179,7 @@ START_TEST(narrower_targets)
 }
 END_TEST
 
-/* ---- any mask ----------------------------------------------------------------------------------------------------- */
+/* ---- any mask --------------------------------------------------------------------------------------------------- */
 
 START_TEST(random_masks)
 {

@@ -10,15 +10,15 @@
 #include "ir/interpret.h"
 #include "ir/tile_class.h"
 
-/* ---- the model ---------------------------------------------------------------------------------------------------- */
+/* ---- the model -------------------------------------------------------------------------------------------------- */
 
 /* Of each table the queries' part and the keys': document, rank, tree (enter, leave), kept keys, living rows, a length. */
-#define MASK_INPUTS                                                                                                      \
-    ", di: i32[B, S], dj: i32[B, T], ri: i32[S], rj: i32[T], ei: i32[B, S], ej: i32[B, T], lj: i32[B, T], "            \
+#define MASK_INPUTS \
+    ", di: i32[B, S], dj: i32[B, T], ri: i32[S], rj: i32[T], ei: i32[B, S], ej: i32[B, T], lj: i32[B, T], " \
     "keep: bool[B, T], alive: bool[B, S], n: i32[B]"
 #define MASK_NAMES ", di, dj, ri, rj, ei, ej, lj, keep, alive, n"
-#define MASK_PARAMS                                                                                                      \
-    ", pdi: i32[B, S], pdj: i32[B, T], pri: i32[S], prj: i32[T], pei: i32[B, S], pej: i32[B, T], plj: i32[B, T], "     \
+#define MASK_PARAMS \
+    ", pdi: i32[B, S], pdj: i32[B, T], pri: i32[S], prj: i32[T], pei: i32[B, S], pej: i32[B, T], plj: i32[B, T], " \
     "pkeep: bool[B, T], palive: bool[B, S], pn: i32[B]"
 
 /* `lines` are conditions of the body, the last one called `mask`; symbols B, S, past, and T = past + S. The keys lie in
@@ -38,7 +38,7 @@ static inline const char *mask_model(Arena *arena, const char *lines, int g, int
     return t.data;
 }
 
-/* ---- random conditions -------------------------------------------------------------------------------------------- */
+/* ---- random conditions ------------------------------------------------------------------------------------------ */
 
 typedef struct MaskMaker {
     Text out;
@@ -188,7 +188,7 @@ static inline const char *mask_lines(Arena *arena, uint64_t seed)
     return m.out.data;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
 
 typedef enum MaskTables { TABLES_RANDOM, TABLES_USUAL, TABLES_COUNT } MaskTables;
 
@@ -239,7 +239,7 @@ static inline void mask_fill(MaskMaker *m, MaskTables kind, const int64_t *sizes
     free(part);
 }
 
-/* ---- one pair ----------------------------------------------------------------------------------------------------- */
+/* ---- one pair --------------------------------------------------------------------------------------------------- */
 
 typedef struct MaskPair {
     const Node *attend;

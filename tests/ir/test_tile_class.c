@@ -93,7 +93,7 @@ static Tally check_tiles(Plane *p, const int64_t *sizes, const char *lines)
 
 static const int64_t plane_sizes[][3] = {{1, 70, 0}, {2, 9, 120}, {1, 1, 200}, {1, 33, 31}};
 
-/* ---- any mask ----------------------------------------------------------------------------------------------------- */
+/* ---- any mask --------------------------------------------------------------------------------------------------- */
 
 START_TEST(random_masks_are_safe)
 {
@@ -121,7 +121,7 @@ START_TEST(random_masks_are_safe)
 }
 END_TEST
 
-/* ---- the usual masks ---------------------------------------------------------------------------------------------- */
+/* ---- the usual masks -------------------------------------------------------------------------------------------- */
 
 #define CAUSAL "    c = le j, i : bool[T, S]\n"
 #define WINDOW "    d = sub i, j : i32[S, T]\n    wide = const value=40 : i32\n    w = lt d, wide : bool[S, T]\n"
@@ -169,7 +169,31 @@ START_TEST(usual_masks_are_exact)
 }
 END_TEST
 
-/* ---- counting ----------------------------------------------------------------------------------------------------- */
+/* Remainders lie in 0 .. 4 whatever the tile: comparisons with numbers on both sides of these ends. */
+START_TEST(comparisons_at_the_ends)
+{
+    static const int64_t sizes[] = {1, 65, 0}; /* the last panel is position 64 alone: remainder 4 */
+    static const char *const compare[] = {"lt", "le", "eq", "ne"};
+    for (int op = 0; op < 4; op++)
+        for (int c = -1; c < 7; c++)
+            for (int turned = 0; turned < 2; turned++) {
+                Plane p;
+                Arena arena = {0};
+                const char *lines = arena_print(&arena,
+                                                "    five = const value=5 : i32\n    c = const value=%d : i32\n"
+                                                "    m = mod j, five : i32[T]\n    mask = %s %s : bool[T]\n",
+                                                c, compare[op], turned ? "c, m" : "m, c");
+                plane_open(&p, lines, 1, 1);
+                plane_fill(&p, TABLES_USUAL, sizes);
+                Tally t = check_tiles(&p, sizes, lines);
+                ck_assert_msg(t.claimed_empty == t.empty && t.claimed_full == t.full, "%s", lines);
+                plane_close(&p);
+                arena_free(&arena);
+            }
+}
+END_TEST
+
+/* ---- counting --------------------------------------------------------------------------------------------------- */
 
 static void count(const char *lines, int r, const int64_t *sizes, bool want, TileCount *out)
 {
@@ -232,7 +256,7 @@ int main(void)
     const struct {
         const TTest *test;
         int rounds;
-    } rows[] = {{random_masks_are_safe, 4},      {usual_masks_are_exact, USUAL}, {counts_of_positions, 1},
+    } rows[] = {{random_masks_are_safe, 4},      {usual_masks_are_exact, USUAL}, {comparisons_at_the_ends, 1}, {counts_of_positions, 1},
                 {counts_that_depend_on_data, 1}, {counts_of_long_sequences, 1}};
     TCase *cases = tcase_create("masks");
     tcase_set_timeout(cases, 120);
