@@ -102,7 +102,10 @@ static void check_compiled(Fixture *f, Gen *g, const Graph *kernels, uint64_t se
 {
     Emitted e;
     EmitOptions options = {.target = target_native()};
-    ck_assert_msg(codegen_emit(&f->cx, kernels, &options, &e), "seed %llu: %s", (unsigned long long)seed, said(f));
+    bool emitted = codegen_emit(&f->cx, kernels, &options, &e);
+    if (!emitted)
+        keep_text(f, kernels, seed, "kernels");
+    ck_assert_msg(emitted, "seed %llu: %s", (unsigned long long)seed, said(f));
     JitOptions jit_options = {.flags = options.target->flags, .no_cache = true};
     JitStats stats;
     Jit *jit = jit_compile(&f->cx, e.text, e.length, &jit_options, &stats);
