@@ -186,10 +186,32 @@ START_TEST(test_pairs)
 }
 END_TEST
 
+/* NAME_hint is NAME with its hint followed: what was missed there, with help, is done here. */
+START_TEST(test_hints)
+{
+    int pairs = 0;
+    for (int i = 0; i < n_names; i++) {
+        size_t length = strlen(names[i]);
+        if (length < 5 || strcmp(names[i] + length - 5, "_hint") != 0)
+            continue;
+        Fixture f;
+        fixture_open(&f);
+        const char *base = arena_print(&f.arena, CASES "%.*s.expected", (int)(length - 5), names[i]);
+        const char *before = fixture_file(&f, base)->text;
+        const char *after = fixture_file(&f, arena_print(&f.arena, CASES "%s.expected", names[i]))->text;
+        ck_assert_msg(strstr(before, "\nmissed ") && strstr(before, "  help: "), "%s has no hint to follow", base);
+        ck_assert_msg(strstr(after, "\npassed "), "%s: the hint does not work", names[i]);
+        fixture_close(&f);
+        pairs++;
+    }
+    ck_assert_int_ge(pairs, 3);
+}
+END_TEST
+
 int main(void)
 {
     find_cases();
-    const TTest *tests[] = {test_case, test_twice, test_pairs};
-    int loops[] = {n_names, n_names, 0};
-    return run_suite("passes on text", tests, loops, 3);
+    const TTest *tests[] = {test_case, test_twice, test_pairs, test_hints};
+    int loops[] = {n_names, n_names, 0, 0};
+    return run_suite("passes on text", tests, loops, 4);
 }
