@@ -1,6 +1,6 @@
 /* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
- * attend_class.c (which panels of keys a tile reads), attend_block.c (one block of keys), attend_row.c (softmax of a
- * row), attend_tile.c (products). */
+ * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_block.c (one
+ * block of keys), attend_row.c (softmax of a row), attend_tile.c (products). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -93,6 +93,10 @@ void attend_emit_ends(Attend *a);        /* in a task, if its batch entry is ano
 void attend_emit_rows_begin(Attend *a);  /* before the loop over a tile's rows */
 void attend_emit_row_ends(Attend *a, BodyPrinter *b); /* in it */
 void attend_emit_choice(Attend *a);      /* the panels of the next block: `place`, `taken`, `cut` */
+
+/* ---- attend_test.c ----------------------------------------------------------------------------------------------- */
+
+void attend_put_test(Attend *a); /* the body of the class function */
 
 /* ---- attend_block.c --------------------------------------------------------------------------------------------- */
 
