@@ -162,6 +162,13 @@ static const char *cache_pointer(Emitter *e, const Node *home) {
     return arena_print(arena_of(e), "call->%s + %s * %s", name, layer, stride_text(e->cx, s));
 }
 
+static int repeats_around(const Node *n) {
+    int count = 0;
+    for (const Graph *g = n->graph; g; g = g->parent)
+        count += g->owner && g->owner->op == OP_repeat;
+    return count;
+}
+
 const char *entry_pointer(Emitter *e, const Node *home) {
     uint64_t layer_stride, offset;
     switch (home->place.kind) {
@@ -174,6 +181,8 @@ const char *entry_pointer(Emitter *e, const Node *home) {
     case PLACE_CACHE: return cache_pointer(e, home);
     default: break;
     }
+    if (home->op == OP_index && repeats_around(home) <= e->entry->depth)
+        return arena_print(arena_of(e), "&(const int){(int)%s}", e->entry->layers[repeats_around(home) - 1]);
     if (home->op == OP_weight || home->op == OP_table) {
         offset = pack_plain(e, home, &layer_stride);
         return entry_weight(e, home, offset, layer_stride, 0, false);
@@ -338,7 +347,12 @@ static void emit_repeat(Emitter *e, const Node *n) {
     for (int i = 0; i < n->n_inputs; i++)
         copy_value(e, n->inputs[i], body->params[i + 1]);
     entry_meet(e);
-    s->layer = s->depth++ ? scope_name(&s->names, "inner_layer") : "layer";
+    if (s->depth == MAX_REPEATS) {
+        emit_fail(e, n, "more than %d repeats stand one inside the other", MAX_REPEATS);
+        return;
+    }
+    s->layer = s->layers[s->depth] = s->depth ? scope_name(&s->names, "inner_layer") : "layer";
+    s->depth++;
     put_calls(e, arena_print(arena_of(e), "for (ptrdiff_t %s = 0; %s < %lld; %s++) {", s->layer, s->layer, (long long)count, s->layer));
     s->indent++;
     s->times = (times ? times : 1) * count;

@@ -6,12 +6,15 @@
 
 typedef struct Pending { const Node *home; bool writes; } Pending;
 
+enum { MAX_REPEATS = 8 };               /* one inside the other */
+
 typedef struct EntryState {
     Scope names;
     Map pointers;                       /* value or weight -> variable */
     Text declarations, weights, calls;
     int indent, depth;
     const char *layer;                  /* the innermost repeat's variable; NULL outside */
+    const char *layers[MAX_REPEATS];    /* of each repeat around, the outermost first */
     int64_t times;                      /* rounds of the repeats around; 0 outside */
     const char **unit, **base;          /* variables for each region */
     const char **input, **output, **cache, **symbol;    /* members of the call */
