@@ -101,6 +101,26 @@ static bool is_positional(const Match *m, const Node *n)
     return only_positions(&seen, n);
 }
 
+/* A mask made of the keys' positions and of values that are the same for all keys, such as j < length[b]: it bounds the
+ * keys of a row, where as a tensor it would have to be read. */
+static bool only_bounds(const Match *m, NodeSet *seen, const Node *n)
+{
+    if (is_inline_leaf(n) || type_find(n->type, m->keys) < 0 || !nodeset_add(seen, n))
+        return true;
+    if (!is_map(n) || is_kept(n))
+        return false;
+    for (int i = 0; i < n->n_inputs; i++)
+        if (!only_bounds(m, seen, n->inputs[i]))
+            return false;
+    return true;
+}
+
+static bool is_bound(const Match *m, const Node *n)
+{
+    NodeSet seen = nodeset_new(m->px);
+    return n->type->dtype == DT_BOOL && only_bounds(m, &seen, n);
+}
+
 /* A table looked up by positions: bias[bucket(j - i), h] is read per score and never built. */
 static bool is_lookup(const Match *m, const Node *n)
 {
@@ -120,7 +140,7 @@ static bool belongs(void *state, const Node *n)
     bool over_keys = type_find(n->type, m->keys) >= 0, over_rows = false;
     for (int i = 0; i < n->type->rank; i++)
         over_rows |= type_find(m->k->type, n->type->axis[i].name) < 0;
-    return (over_keys && over_rows) || is_positional(m, n);
+    return (over_keys && (over_rows || is_bound(m, n))) || is_positional(m, n);
 }
 
 /* The queries in the order in which the result is wanted: that of `final` without the values' own axis. */
