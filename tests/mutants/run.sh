@@ -9,7 +9,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 list=tests/mutants/list.txt
-suites="test_passes test_pass_random test_pass_contract test_spellings test_pass_memory test_cost test_pass_models"
+suites="test_passes test_cost test_pass_random test_pass_contract test_pass_memory test_spellings test_pass_models"
 export CK_FORK=no CK_VERBOSITY=silent
 export ATTAR_RANDOM_SEED=1 ATTAR_RANDOM_COUNT="${ATTAR_MUTANTS_RANDOM_COUNT:-400}"
 
@@ -68,6 +68,8 @@ suite_passes() {
     command=$(sed "s|OBJECT|$2.o|; s|OUTPUT|$2-$1|" "$work/$1.link")
     (cd "$build" && eval "$command") || { echo "$1 does not link" >&2; exit 2; }
     status=0
+    unset CK_RUN_CASE
+    [ "$1" != test_passes ] || export CK_RUN_CASE="passes on text" # what running twice finds, the others find too
     timeout 100 "$2-$1" >"$2-$1.log" 2>&1 || status=$?
     rm -f "$2-$1"
     [ "$status" = 0 ]

@@ -273,7 +273,9 @@ END_TEST
 
 START_TEST(test_random)
 {
-    for (uint64_t seed = (uint64_t)_i + 1; seed <= 400; seed += 4) {
+    const char *count = getenv("ATTAR_RANDOM_COUNT");
+    uint64_t last = count ? strtoull(count, NULL, 10) : 400;
+    for (uint64_t seed = (uint64_t)_i + 1; seed <= last; seed += 4) {
         Fixture f;
         fixture_open(&f);
         Gen *g = gen_model(&f.cx, seed);
