@@ -31,9 +31,10 @@ static const struct {
     {"chunked 256", "causal & fn(i, j) => i / 256 == j / 256"},
     {"sink and window", "causal & (window(512) | prefix(4))"},
     {"permutation", "permutation(rank)"},
-    {"tree", "tree(enter, leave)"},
+    {"tree", "tree(enter, leave)"},         /* a trunk of 7/8 of the positions, then drafts, as in speculative decoding */
+    {"bushy tree", "tree(enter, spread)"},  /* branches from the start, at most 12 deep */
 };
-enum { MASKS = sizeof masks / sizeof *masks, INPUTS = 10, MAX_ROUNDS = 101 };
+enum { MASKS = sizeof masks / sizeof *masks, INPUTS = 11, MAX_ROUNDS = 101 };
 
 typedef struct Build {
     Compilation c;
@@ -65,7 +66,8 @@ static void build(Build *b, const char *mask, bool count)
     fprintf(f,
             "let H = 4\nlet K = 64\n"
             "model Mask(q: f32[B, S, H, K], k: f32[B, S, H, K], v: f32[B, S, H, K], keep: bool[B, S], ids: i32[B, S],\n"
-            "           short: i32[B, S], n: i32[B], rank: i32[S], enter: i32[B, S], leave: i32[B, S]) -> (out: f32[B, S, H, K]) {\n"
+            "           short: i32[B, S], n: i32[B], rank: i32[S], enter: i32[B, S], leave: i32[B, S],\n"
+            "           spread: i32[B, S]) -> (out: f32[B, S, H, K]) {\n"
             "  return attention(q, k, v, mask=%s)\n}\n",
             mask);
     fclose(f);
@@ -132,6 +134,23 @@ static HostTensor *tensor(int i, const char *name, DType dtype, int rank, const 
 
 /* Documents of 512 positions on the average, or of 64; ranks that turn the order of blocks of 64 about; a tree whose
  * nodes have about three children, in the order of a walk. */
+/* Where the descendants of each position end: a chain of `trunk` positions, then branches at most 12 deep. */
+static void grow_tree(HostTensor *leave, int64_t trunk)
+{
+    int64_t *open = malloc((size_t)(length + 1) * sizeof *open), depth = 0;
+    for (int64_t t = 0; t < length; t++) {
+        while (t > trunk && depth > trunk && chance(3) == 0)
+            host_set(leave, open[--depth], (double)t);
+        if (t < trunk || depth < trunk + 11)
+            open[depth++] = t;
+        else
+            host_set(leave, t, (double)(t + 1));
+    }
+    while (depth > 0)
+        host_set(leave, open[--depth], (double)length);
+    free(open);
+}
+
 static void fill(void)
 {
     static const char *const qkv[] = {"q", "k", "v"};
@@ -144,8 +163,8 @@ static void fill(void)
     HostTensor *keep = tensor(3, "keep", DT_BOOL, 2, dims), *ids = tensor(4, "ids", DT_I32, 2, dims);
     HostTensor *brief = tensor(5, "short", DT_I32, 2, dims), *n = tensor(6, "n", DT_I32, 1, dims);
     HostTensor *rank = tensor(7, "rank", DT_I32, 1, dims + 1), *enter = tensor(8, "enter", DT_I32, 2, dims);
-    HostTensor *leave = tensor(9, "leave", DT_I32, 2, dims);
-    int64_t *open = malloc((size_t)length * sizeof *open), depth = 0, document = 0, small = 0;
+    HostTensor *leave = tensor(9, "leave", DT_I32, 2, dims), *spread = tensor(10, "spread", DT_I32, 2, dims);
+    int64_t document = 0, small = 0;
     host_set(n, 0, (double)length / 4);
     for (int64_t t = 0; t < length; t++) {
         document += t && chance(512) == 0;
@@ -155,16 +174,9 @@ static void fill(void)
         host_set(brief, t, (double)small);
         host_set(rank, t, (double)(length - (t / 64 + 1) * 64 + t % 64));
         host_set(enter, t, (double)t);
-        while (depth > 1 && chance(3) == 0)
-            host_set(leave, open[--depth], (double)t);
-        if (depth < 12)
-            open[depth++] = t;
-        else
-            host_set(leave, t, (double)(t + 1));
     }
-    while (depth > 0)
-        host_set(leave, open[--depth], (double)length);
-    free(open);
+    grow_tree(leave, length - length / 8);
+    grow_tree(spread, 1);
 }
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
