@@ -138,6 +138,9 @@ static const Type *infer_rotate(Rule *r)
         if (t->rank == 0 || !extent_equal(t->axis[t->rank - 1].size, extent_const(width.base / 2)))
             return rule_refuse(r, "`%s` needs a last axis of %lld, half of `%s`", rule_word(r, i),
                                (long long)width.base / 2, x->axis[x->rank - 1].name);
+        if (type_find(x, t->axis[t->rank - 1].name) >= 0)
+            return rule_refuse(r, "the last axis of `%s` counts pairs, but `%s` has an axis `%s` too", rule_word(r, i),
+                               rule_word(r, 0), t->axis[t->rank - 1].name);
         for (int a = 0; a + 1 < t->rank; a++) {
             int at = type_find(x, t->axis[a].name);
             if (at < 0 || at == x->rank - 1 || !extent_equal(x->axis[at].size, t->axis[a].size))
