@@ -17,6 +17,8 @@ static Term unknown_name(Bind *b, Scope *s, const Expr *e)
     }
     Diag *d = bind_error(b, "E0120", e->at, "no value is named `%s` here", e->text);
     const char *near = scope_nearest(b, s, e->text);
+    if (!near)
+        near = scope_nearest(b, b->library_globals, e->text);
     if (map_has(&b->blocks, e->text) || map_has(&b->library_blocks, e->text) || builtin_find(e->text))
         diag_caret(d, "an operator is used by calling it: `%s(...)`", e->text);
     else if (near)
