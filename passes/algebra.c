@@ -1,15 +1,8 @@
-/* One spelling of arithmetic, comparisons and masks: constants on the right, no signs to push around, masks as
- * `where(mask, s, -inf)`.
+/* One spelling of arithmetic: constants on the right, no signs to push around.
  *
  * Exact in real arithmetic; a division becomes a product only where the reciprocal is exact (a power of two). */
 #include <math.h>
 #include "passes/inside.h"
-
-static Node *two(PassContext *px, Node *n, Op op, Node *a, Node *b)
-{
-    Node *inputs[] = {a, b};
-    return make_before(px, n, op, NULL, 2, inputs, n);
-}
 
 static Node *three(PassContext *px, Node *n, Node *condition, Node *a, Node *b)
 {
@@ -19,7 +12,7 @@ static Node *three(PassContext *px, Node *n, Node *condition, Node *a, Node *b)
 
 static Node *with_const(PassContext *px, Node *n, Op op, Node *a, double c)
 {
-    return two(px, n, op, a, make_const(px, n, c, a->type->dtype));
+    return make_two(px, n, op, a, make_const(px, n, c, a->type->dtype));
 }
 
 static bool is_value(const Node *n, double value)
@@ -28,18 +21,13 @@ static bool is_value(const Node *n, double value)
     return is_const(n, &c) && c == value;
 }
 
-static bool is_masked(const Node *n)
-{ /* -inf where the mask is false */
-    return is_value(n, -INFINITY);
-}
-
 /* c + x -> x + c */
 static Node *const_right(PassContext *px, Node *n)
 {
     double c;
     if (!(op_info[n->op].flags & OPF_COMMUTES) || !is_const(n->inputs[0], &c) || is_const(n->inputs[1], &c))
         return NULL;
-    return two(px, n, n->op, n->inputs[1], n->inputs[0]);
+    return make_two(px, n, n->op, n->inputs[1], n->inputs[0]);
 }
 
 /* b + x -> x + b where x has all the axes of b and more: the larger operand leads, and with it the order of axes. */
@@ -49,23 +37,8 @@ static Node *wider_left(PassContext *px, Node *n)
     if (!(op_info[n->op].flags & OPF_COMMUTES) || a->type->rank == 0 || a->type->rank >= b->type->rank ||
         !axes_within(a->type, b->type))
         return NULL;
-    Node *turned = two(px, n, n->op, b, a);
+    Node *turned = make_two(px, n, n->op, b, a);
     return turned ? make_transposed(px, n, turned, n->type) : NULL;
-}
-
-/* s + where(m, 0, -inf) -> where(m, s, -inf);   s + where(m, -inf, 0) -> where(m, -inf, s) */
-static Node *additive_mask(PassContext *px, Node *n)
-{
-    for (int i = 0; i < 2; i++) {
-        Node *m = n->inputs[i], *s = n->inputs[1 - i];
-        if (m->op != OP_where || is_kept(m))
-            continue;
-        if (is_value(m->inputs[1], 0) && is_masked(m->inputs[2]))
-            return three(px, n, m->inputs[0], s, m->inputs[2]);
-        if (is_value(m->inputs[2], 0) && is_masked(m->inputs[1]))
-            return three(px, n, m->inputs[0], m->inputs[1], s);
-    }
-    return NULL;
 }
 
 /* a * c + b * c -> (a + b) * c */
@@ -76,7 +49,7 @@ static Node *common_factor(PassContext *px, Node *n)
     if (a->op != OP_mul || b->op != OP_mul || is_kept(a) || is_kept(b) || !is_const(a->inputs[1], &c) ||
         !is_const(b->inputs[1], &d) || c != d || only_reader(a) != n)
         return NULL;
-    Node *sum = two(px, n, OP_add, a->inputs[0], b->inputs[0]);
+    Node *sum = make_two(px, n, OP_add, a->inputs[0], b->inputs[0]);
     return sum ? with_const(px, n, OP_mul, sum, c) : NULL;
 }
 
@@ -107,10 +80,10 @@ static Node *simplify_add(PassContext *px, Node *n)
     if (r)
         return r;
     if (b->op == OP_neg && !is_kept(b))
-        return two(px, n, OP_sub, a, b->inputs[0]);
+        return make_two(px, n, OP_sub, a, b->inputs[0]);
     if (a->op == OP_neg && !is_kept(a))
-        return two(px, n, OP_sub, b, a->inputs[0]);
-    return dtype_is_float(n->type->dtype) ? additive_mask(px, n) : NULL;
+        return make_two(px, n, OP_sub, b, a->inputs[0]);
+    return NULL;
 }
 
 static Node *simplify_sub(PassContext *px, Node *n)
@@ -119,7 +92,7 @@ static Node *simplify_sub(PassContext *px, Node *n)
     if (is_value(b, 0))
         return a;
     if (b->op == OP_neg && !is_kept(b))
-        return two(px, n, OP_add, a, b->inputs[0]);
+        return make_two(px, n, OP_add, a, b->inputs[0]);
     return NULL;
 }
 
@@ -162,22 +135,12 @@ static Node *simplify_pow(PassContext *px, Node *n)
     if (c == 1)
         return x;
     if (c == 2)
-        return two(px, n, OP_mul, x, x);
+        return make_two(px, n, OP_mul, x, x);
     if (c == 3)
-        return two(px, n, OP_mul, two(px, n, OP_mul, x, x), x);
+        return make_two(px, n, OP_mul, make_two(px, n, OP_mul, x, x), x);
     if (c == 0.5)
         return make_before(px, n, OP_sqrt, NULL, 1, &x, n);
     return c == -0.5 ? make_before(px, n, OP_rsqrt, NULL, 1, &x, n) : NULL;
-}
-
-/* where(m, where(k, s, -inf), -inf) -> where(m & k, s, -inf) */
-static Node *nested_mask(PassContext *px, Node *n)
-{
-    Node *inner = n->inputs[1];
-    if (inner->op != OP_where || is_kept(inner) || !is_masked(n->inputs[2]) || !is_masked(inner->inputs[2]))
-        return NULL;
-    Node *both = two(px, n, OP_and, n->inputs[0], inner->inputs[0]);
-    return both ? three(px, n, both, inner->inputs[1], n->inputs[2]) : NULL;
 }
 
 static Node *simplify_where(PassContext *px, Node *n)
@@ -187,7 +150,7 @@ static Node *simplify_where(PassContext *px, Node *n)
         return n->inputs[1];
     if (m->op == OP_not && !is_kept(m) && !is_masked(n->inputs[2])) /* the masked value stands second: masks.c */
         return three(px, n, m->inputs[0], n->inputs[2], n->inputs[1]);
-    return nested_mask(px, n);
+    return NULL;
 }
 
 static Node *simplify_pair(Node *n, Op same)

@@ -22,6 +22,7 @@ typedef struct Match {
     int n_chain;
 } Match;
 
+bool is_score(const Node *n); /* fuse_attention.c: a product of two computed values */
 bool match_in_chain(const Match *m, const Node *n); /* fuse_attention.c: between the score and the softmax */
 /* attend_build.c: the constant factors of queries or keys from n down go into the scale; nothing is changed yet. */
 void match_find_factors(Match *m, Node *n);

@@ -23,11 +23,6 @@ typedef struct Form {
     int n_operands;
 } Form;
 
-static bool is_score(const Node *n)
-{
-    return n->op == OP_dot && n->inputs[0]->op != OP_weight && n->inputs[1]->op != OP_weight;
-}
-
 /* ---- what lies between ------------------------------------------------------------------------------------------- */
 
 static bool add(Form *f, Node *n)
@@ -254,12 +249,11 @@ static bool sink_join(Form *f, Node *n)
 }
 
 /* split(f(s, b)) -> f(split(s), split(b)) */
-static bool hoist_split(Form *f, Node *view)
+static bool push_split(Form *f, Node *view)
 {
     Change c;
     Node *n = view->op == OP_view && !is_kept(view) ? read_alone(view->inputs[0], view) : NULL;
-    if (!n || !between(f, n) || !goes_by_name(n) || !change_of_view(f->px, view, &c) || !only_splits(&c) ||
-        only_joins(&c))
+    if (!n || (!goes_by_name(n) && n->op != OP_gather) || !change_of_view(f->px, view, &c) || !only_splits(&c))
         return false;
     Node *by = turned_node(&c, n, false);
     if (by && n == f->softmax)
@@ -267,15 +261,12 @@ static bool hoist_split(Form *f, Node *view)
     return by && replaced(view, make_transposed(f->px, view, by, view->type));
 }
 
-/* split(bias(i, j)) -> bias(i, j) with the axes cut: a view does not fit into the kernel. */
-static bool open_operand(Form *f, Node *view)
+/* The scores' own splits; new names alone move down (sink_join). */
+static bool hoist_split(Form *f, Node *view)
 {
     Change c;
-    Node *n = view->op == OP_view && !is_kept(view) ? read_alone(view->inputs[0], view) : NULL;
-    if (!n || (!is_map(n) && n->op != OP_gather) || !change_of_view(f->px, view, &c) || !only_splits(&c))
-        return false;
-    Node *by = turned_node(&c, n, false);
-    return by && replaced(view, make_transposed(f->px, view, by, view->type));
+    bool names_only = view->op == OP_view && change_of_view(f->px, view, &c) && only_joins(&c);
+    return !names_only && between(f, below_transposes(view->inputs[0])) && push_split(f, view);
 }
 
 /* ---- repeated heads ---------------------------------------------------------------------------------------------- */
@@ -322,7 +313,7 @@ static int side_of(const Node *dot, const char *axis)
     return type_find(dot->inputs[0]->type, axis) >= 0 ? 0 : 1;
 }
 
-/* One value for both lots: concat along `axis`, shaped as `like` with that axis as in `whole`. */
+/* One value for both lots: the parts one after the other along the axis `whole`, called cut[i] in part i. */
 static Node *joined_lots(Form *f, Node *where, Node *const *part, const char *const *cut, Axis whole)
 {
     Node *inputs[2];
@@ -427,7 +418,9 @@ static bool join_values(Form *f, Node *n)
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
-static bool (*const rules[])(Form *f, Node *n) = {join_views, share_heads, sink_join, hoist_split, join_scores, join_values};
+static bool (*const rules[])(Form *f, Node *n) = {
+    join_views, share_heads, sink_join, hoist_split, join_scores, join_values,
+};
 
 static bool step(Form *f)
 {
@@ -441,8 +434,8 @@ static bool step(Form *f)
                 remove_dead(model); /* of a rule that gave up: it would look like a reader */
         }
     for (int i = 0; i < f->n_operands; i++)
-        if (open_operand(f, f->operand[i]))
-            return true;
+        if (push_split(f, f->operand[i]))
+            return true; /* a bias seen through a view would not fit into the kernel */
     return false;
 }
 

@@ -7,8 +7,9 @@
 
 enum { MAX_ROUNDS = 64 };
 
-static Node *(*const rules[])(PassContext *px, Node *n) = {simplify_view, simplify_formula, simplify_softmax, simplify_lookup, simplify_mask,
-                                                              simplify_algebra};
+static Node *(*const rules[])(PassContext *px, Node *n) = {
+    simplify_view, simplify_formula, simplify_softmax, simplify_lookup, simplify_mask, simplify_algebra,
+};
 
 static bool rewrite_node(PassContext *px, Node *n)
 {

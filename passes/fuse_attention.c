@@ -24,7 +24,7 @@ static bool miss(Match *m, RemarkCode code, const Node *evidence, const char *wh
 
 /* ---- finding the score ------------------------------------------------------------------------------------------- */
 
-static bool is_score(const Node *n)
+bool is_score(const Node *n)
 {
     return n->op == OP_dot && n->inputs[0]->op != OP_weight && n->inputs[1]->op != OP_weight;
 }

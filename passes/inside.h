@@ -17,6 +17,7 @@ Node *make_before(PassContext *px, Node *where, Op op, const Type *declared, int
                   const Node *from);
 Node *make_over(PassContext *px, Node *where, Op op, const Type *declared, int n_inputs, Node *const *inputs,
                 const char *const *over, int n_over, const Node *from);
+Node *make_two(PassContext *px, Node *where, Op op, Node *a, Node *b); /* op a, b in the place of `where` */
 Node *make_const(PassContext *px, Node *where, double value, DType dtype);
 Node *make_get(PassContext *px, Node *where, Node *of, int index, const Node *from);
 /* The same value in the order of `order` (same axes); n itself if it is in that order. */
@@ -30,6 +31,7 @@ const char *joined_name(PassContext *px, Node *const *nodes, int n);
 /* ---- asking (util.c) --------------------------------------------------------------------------------------------- */
 
 bool is_const(const Node *n, double *value); /* a `const` node */
+bool is_masked(const Node *n);               /* -inf: what stands where a mask does not hold */
 bool is_inline_leaf(const Node *n);          /* const, iota, extent: cloned into kernels */
 bool is_kept(const Node *n);                 /* @keep */
 bool is_map(const Node *n);                  /* elementwise, rotate excluded */
@@ -144,6 +146,7 @@ bool layout_of(const Node *n, Layout *out); /* false: a view needs two steps for
 /* The axes first .. first + n lie as one axis would; and their elements are neighbours. */
 bool layout_collapses(const Layout *l, const Type *t, int first, int n);
 bool layout_is_unit(const Layout *l, const Type *t, int first, int n);
+Cache *cache_written(const Node *append);
 Node *storage_of(const Node *n);   /* below all views */
 bool is_whole_view(const Node *n); /* n is all of its storage in the same order, only cut into other axes */
 

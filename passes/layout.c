@@ -55,19 +55,18 @@ static bool packed_layout(const Type *t, Layout *out)
     return true;
 }
 
-static const Cache *cache_of(const Node *append)
+Cache *cache_written(const Node *append)
 {
-    const Graph *model = graph_model(append->graph);
-    const char *name = attr_name(append, ATTR_cache);
+    Graph *model = graph_model(append->graph);
     for (int i = 0; i < model->n_caches; i++)
-        if (!strcmp(model->caches[i].name, name))
+        if (!strcmp(model->caches[i].name, attr_name(append, ATTR_cache)))
             return &model->caches[i];
     return NULL;
 }
 
 static bool cache_layout(const Node *append, Layout *out)
 {
-    const Cache *cache = cache_of(append);
+    const Cache *cache = cache_written(append);
     const Type *t = cache->type;
     int order[MAX_RANK], n = 0, last = t->rank - 1;
     for (int i = 0; i < last; i++)

@@ -186,15 +186,6 @@ static bool read_as_keys_only(const Node *n, const char *keys, const char *head,
     return true;
 }
 
-static Cache *cache_of(const Node *append)
-{
-    Graph *model = graph_model(append->graph);
-    for (int i = 0; i < model->n_caches; i++)
-        if (!strcmp(model->caches[i].name, attr_name(append, ATTR_cache)))
-            return &model->caches[i];
-    return NULL;
-}
-
 /* Every append to the cache is read as keys only, along its growing axis and its last. */
 static bool is_key_cache(const Graph *g, const Cache *cache)
 {
@@ -222,7 +213,7 @@ static void mark_caches(PassContext *px, Graph *model, Graph *g)
     for (Node *n = g->first; n; n = n->next) {
         if (n->body && n->body->level != LEVEL_BODY)
             mark_caches(px, model, n->body);
-        Cache *cache = n->op == OP_append ? cache_of(n) : NULL;
+        Cache *cache = n->op == OP_append ? cache_written(n) : NULL;
         int readers = 0;
         if (!cache ||
             !read_as_keys_only(n, n->type->axis[cache->growing].name, n->type->axis[n->type->rank - 1].name,
@@ -243,7 +234,7 @@ static bool writes_panels(PassContext *px, Node *k, const char *keys, const char
     const char *below_keys = name_below(k, keys), *below_head = name_below(k, head);
     int readers = 0, last = maker->type->rank - 1;
     if (maker->op == OP_append)
-        return cache_of(maker)->panels;
+        return cache_written(maker)->panels;
     if (maker->op != OP_map || maker->body->n_results != 1 || is_kept(maker) || maker->type->dtype != DT_F32)
         return false;
     if (maker->type->axis[last].name != below_head || !read_as_keys_only(maker, below_keys, below_head, &readers))
@@ -258,7 +249,7 @@ static bool lies_in_rows(const Node *k, const char *head)
 {
     const Node *stored = storage_of(k);
     Layout l;
-    return stored->op == OP_append && !cache_of(stored)->panels && layout_of(k, &l) &&
+    return stored->op == OP_append && !cache_written(stored)->panels && layout_of(k, &l) &&
            layout_is_unit(&l, k->type, type_find(k->type, head), 1);
 }
 

@@ -240,9 +240,9 @@ bool prove_mask(PassContext *px, Node *softmax)
     }
     Remark *r = remark(px, REMARK_MISSED, REMARK_MASK_NOT_SEPARABLE, n,
                        "masked keys get %g, not -inf, and keep a weight, since %s: no tile is skipped", f.number,
-                       !sees              ? "a row may see no key at all"
+                       !sees                           ? "a row may see no key at all"
                        : isinf(b.low) || isinf(b.high) ? "the scores have no bound"
-                                          : "the scores may come near to it");
+                                                       : "the scores may come near to it");
     r->evidence = f.mask->at;
     r->help = "write -inf where the mask does not hold";
     return false;

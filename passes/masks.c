@@ -24,10 +24,10 @@ static bool is_choice(const Node *n, Choice *c)
     return n->op == OP_where && !is_kept(n) && is_const(n->inputs[1], &c->yes) && is_const(n->inputs[2], &c->no);
 }
 
-static Node *two(PassContext *px, Node *n, Op op, Node *a, Node *b)
+static Node *three(PassContext *px, Node *n, Node *condition, Node *a, Node *b)
 {
-    Node *inputs[] = {a, b};
-    return make_before(px, n, op, NULL, 2, inputs, n);
+    Node *inputs[] = {condition, a, b};
+    return make_before(px, n, OP_where, NULL, 3, inputs, n);
 }
 
 static Node *inverted(PassContext *px, Node *n, Node *mask)
@@ -126,19 +126,13 @@ static Node *with_choice(PassContext *px, Node *n)
     if (isnan(both) || isnan(first) || isnan(second) || isnan(none))
         return NULL;
     if (first == none && second == none)
-        return chosen(px, n, two(px, n, OP_and, a.mask, b.mask), both, none);
+        return chosen(px, n, make_two(px, n, OP_and, a.mask, b.mask), both, none);
     if (first == both && second == both)
-        return chosen(px, n, two(px, n, OP_or, a.mask, b.mask), both, none);
+        return chosen(px, n, make_two(px, n, OP_or, a.mask, b.mask), both, none);
     return NULL;
 }
 
 /* ---- masks on scores --------------------------------------------------------------------------------------------- */
-
-static bool is_masked(const Node *n)
-{
-    double c;
-    return is_const(n, &c) && c == -INFINITY;
-}
 
 /* where(m, s, -inf) of which nobody else reads */
 static bool is_masked_score(const Node *n, const Node *reader)
@@ -162,7 +156,7 @@ static Node *mask_last(PassContext *px, Node *n)
         bool mask_too = other->op == OP_where && (is_masked(other->inputs[1]) || is_masked(other->inputs[2]));
         if (!is_masked_score(m, n) || mask_too)
             continue;
-        Node *score = i ? two(px, n, n->op, other, m->inputs[1]) : two(px, n, n->op, m->inputs[1], other);
+        Node *score = i ? make_two(px, n, n->op, other, m->inputs[1]) : make_two(px, n, n->op, m->inputs[1], other);
         return score ? masked(px, n, m->inputs[0], score) : NULL;
     }
     return NULL;
@@ -176,6 +170,37 @@ static Node *mask_second(PassContext *px, Node *n)
     return masked(px, n, inverted(px, n, n->inputs[0]), n->inputs[2]);
 }
 
+static bool is_zero(const Node *n)
+{
+    double c;
+    return is_const(n, &c) && c == 0;
+}
+
+/* s + where(m, 0, -inf) -> where(m, s, -inf);   s + where(m, -inf, 0) -> where(m, -inf, s) */
+static Node *additive_mask(PassContext *px, Node *n)
+{
+    for (int i = 0; i < 2; i++) {
+        Node *m = n->inputs[i], *s = n->inputs[1 - i];
+        if (m->op != OP_where || is_kept(m))
+            continue;
+        if (is_zero(m->inputs[1]) && is_masked(m->inputs[2]))
+            return three(px, n, m->inputs[0], s, m->inputs[2]);
+        if (is_zero(m->inputs[2]) && is_masked(m->inputs[1]))
+            return three(px, n, m->inputs[0], m->inputs[1], s);
+    }
+    return NULL;
+}
+
+/* where(m, where(k, s, -inf), -inf) -> where(m & k, s, -inf) */
+static Node *nested_mask(PassContext *px, Node *n)
+{
+    Node *inner = n->inputs[1];
+    if (inner->op != OP_where || is_kept(inner) || !is_masked(n->inputs[2]) || !is_masked(inner->inputs[2]))
+        return NULL;
+    Node *both = make_two(px, n, OP_and, n->inputs[0], inner->inputs[0]);
+    return both ? three(px, n, both, inner->inputs[1], n->inputs[2]) : NULL;
+}
+
 /* ---- masks of masks ---------------------------------------------------------------------------------------------- */
 
 /* where(a, b, false) -> a & b;   where(a, true, b) -> a | b;   !(x < y) -> y <= x for whole numbers */
@@ -183,8 +208,8 @@ static Node *of_masks(PassContext *px, Node *n)
 {
     double c;
     if (n->op == OP_where && n->type->dtype == DT_BOOL) {
-        Node *r = is_const(n->inputs[2], &c) && c == 0   ? two(px, n, OP_and, n->inputs[0], n->inputs[1])
-                  : is_const(n->inputs[1], &c) && c != 0 ? two(px, n, OP_or, n->inputs[0], n->inputs[2])
+        Node *r = is_const(n->inputs[2], &c) && c == 0   ? make_two(px, n, OP_and, n->inputs[0], n->inputs[1])
+                  : is_const(n->inputs[1], &c) && c != 0 ? make_two(px, n, OP_or, n->inputs[0], n->inputs[2])
                                                          : NULL;
         return r && type_same_axes(r->type, n->type) ? make_transposed(px, n, r, n->type) : NULL;
     }
@@ -195,7 +220,7 @@ static Node *of_masks(PassContext *px, Node *n)
     Op turned = m->op == OP_lt ? OP_le : m->op == OP_le ? OP_lt : m->op == OP_eq ? OP_ne : OP_eq;
     if (!whole && m->op != OP_eq && m->op != OP_ne)
         return NULL;
-    Node *r = whole ? two(px, n, turned, m->inputs[1], m->inputs[0]) : two(px, n, turned, m->inputs[0], m->inputs[1]);
+    Node *r = whole ? make_two(px, n, turned, m->inputs[1], m->inputs[0]) : make_two(px, n, turned, m->inputs[0], m->inputs[1]);
     return r ? make_transposed(px, n, r, n->type) : NULL;
 }
 
@@ -210,5 +235,9 @@ Node *simplify_mask(PassContext *px, Node *n)
         r = with_choice(px, n);
     if (!r)
         r = mask_second(px, n);
+    if (!r && n->op == OP_where)
+        r = nested_mask(px, n);
+    if (!r && n->op == OP_add && dtype_is_float(n->type->dtype))
+        r = additive_mask(px, n);
     return r ? r : mask_last(px, n);
 }

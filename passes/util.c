@@ -1,4 +1,5 @@
 /* Making nodes and asking about them: what every pass needs. */
+#include <math.h>
 #include <string.h>
 #include "passes/inside.h"
 
@@ -43,6 +44,12 @@ Node *make_over(PassContext *px, Node *where, Op op, const Type *declared, int n
     inherit(n, from);
     attr_set_names(px->cx, n, ATTR_over, over, n_over);
     return settle(px, n, declared);
+}
+
+Node *make_two(PassContext *px, Node *where, Op op, Node *a, Node *b)
+{
+    Node *inputs[] = {a, b};
+    return make_before(px, where, op, NULL, 2, inputs, where);
 }
 
 Node *make_const(PassContext *px, Node *where, double value, DType dtype)
@@ -105,6 +112,12 @@ bool is_const(const Node *n, double *value)
         return false;
     *value = attr_float(n, ATTR_value, 0);
     return true;
+}
+
+bool is_masked(const Node *n)
+{
+    double c;
+    return is_const(n, &c) && c == -INFINITY;
 }
 
 bool is_inline_leaf(const Node *n)
