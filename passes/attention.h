@@ -26,7 +26,7 @@ bool is_score(const Node *n); /* fuse_attention.c: a product of two computed val
 bool match_in_chain(const Match *m, const Node *n); /* fuse_attention.c: between the score and the softmax */
 /* attend_build.c: the constant factors of queries or keys from n down go into the scale; nothing is changed yet. */
 void match_find_factors(Match *m, Node *n);
-void match_build(Match *m); /* attend_build.c: makes the attend and puts it in the place of the product with the values */
+void match_build(Match *m); /* attend_build.c: the attend in the place of the product with the values */
 
 /* attention_form.c: views between the scores and the values moved out of the way. The softmax, which may be a new
  * node. */

@@ -189,7 +189,8 @@ static bool find_values(Match *m)
     if (over->names.count != 1 || over->names.items[0] != m->keys)
         return miss(
             m, REMARK_AXIS_MISMATCH, reader,
-            SAY("the softmax goes over `%s`, the product `%s` that reads it over `%s`", m->keys, word_of(reader), over->names.items[0]),
+            SAY("the softmax goes over `%s`, the product `%s` that reads it over `%s`", m->keys, word_of(reader),
+                over->names.items[0]),
             NULL);
     m->out = reader;
     m->v = below_transposes(reader->inputs[reader->inputs[0] == p]);

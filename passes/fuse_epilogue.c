@@ -258,7 +258,8 @@ static bool may_absorb(Epilogue *e, Node *value, Node *n, int index)
         int other = result_of(e, o);
         if (o == value)
             continue;
-        if (other >= 0 && other != index && !is_rotated(e, other) && type_equal(o->type, acc) && only_reader(o) == n && !is_kept(o))
+        if (other >= 0 && other != index && !is_rotated(e, other) && type_equal(o->type, acc) &&
+            only_reader(o) == n && !is_kept(o))
             continue;
         if (other >= 0)
             return refuse(e, REMARK_MULTI_USE, value, o,

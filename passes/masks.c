@@ -220,7 +220,7 @@ static Node *of_masks(PassContext *px, Node *n)
     Op turned = m->op == OP_lt ? OP_le : m->op == OP_le ? OP_lt : m->op == OP_eq ? OP_ne : OP_eq;
     if (!whole && m->op != OP_eq && m->op != OP_ne)
         return NULL;
-    Node *r = whole ? make_two(px, n, turned, m->inputs[1], m->inputs[0]) : make_two(px, n, turned, m->inputs[0], m->inputs[1]);
+    Node *r = make_two(px, n, turned, m->inputs[whole], m->inputs[!whole]);
     return r ? make_transposed(px, n, r, n->type) : NULL;
 }
 
