@@ -158,7 +158,17 @@ void tensors_describe(const HostTensor *t, Text *out);          /* f32[2, 13, 97
 
 typedef struct Difference { double absolute, relative, largest; int64_t at; bool nan; } Difference;
 
-/* `relative` is to the largest magnitude of `want`; counts must be equal. Takes the worse of what *d holds and what it finds. */
+/* `relative` is to the largest finite magnitude of `want`; counts must be equal. Takes the worse of what *d holds and what it finds. */
 void tensors_compare(const HostTensor *got, const HostTensor *want, Difference *d);
+
+/* ---- how close an output has to be to a golden file (tolerance.c) ------------------------------------------------ */
+
+typedef struct Tolerance Tolerance;
+
+/* What the .json file beside the golden file says, or *atol for all outputs; NULL and E0656 if that file is no good. */
+Tolerance *tolerance_read(Context *cx, const char *golden, const double *atol);
+/* The largest absolute error that passes; 0 for whole numbers. */
+double tolerance_of(const Tolerance *t, const HostTensor *want, double largest);
+void tolerance_free(Tolerance *t);
 
 #endif

@@ -167,7 +167,7 @@ void tensors_compare(const HostTensor *got, const HostTensor *want, Difference *
     int64_t count = host_count(want);
     for (int64_t i = 0; i < count; i++) {
         double g = host_get(got, i), w = host_get(want, i), off = fabs(g - w);
-        d->largest = fmax(d->largest, fabs(w));
+        d->largest = isfinite(w) ? fmax(d->largest, fabs(w)) : d->largest;
         if (g == w || (isnan(g) && isnan(w)))
             continue;
         if (isnan(off))

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -18,8 +17,9 @@ static const char doc[] =
     "Compares a model's outputs with a golden file: input.NAME and output.NAME in one .safetensors file.\n\n"
     "  attar verify models/bert.attar --weights DIR --golden DIR/golden.safetensors\n"
     "  attar verify models/bert.attar --weights DIR --golden golden.safetensors --atol 1e-5\n\n"
-    "An output passes if no element is off by more than the tolerance: --atol, or `tolerance` in the .json file beside "
-    "the golden file. "
+    "An output passes if no element is off by more than the tolerance: --atol, or `outputs.NAME.atol`, or `tolerance` in "
+    "the .json file beside the golden file (`\"relative\": true`: times the largest magnitude, if that is above 1). Whole "
+    "numbers have to be equal. "
     "Models with caches are run on all positions at once and then token by token.";
 
 static const struct argp_option options[] = {
@@ -60,50 +60,9 @@ typedef struct Verify {
     Session *session;
     HostTensor *inputs, *wanted;
     int n_inputs, n_wanted;
-    double tolerance;
+    Tolerance *tolerance;
     int failed;
 } Verify;
-
-/* ---- tolerance --------------------------------------------------------------------------------------------------- */
-
-enum { JSON_LIMIT = 1 << 24, JSON_DEPTH = 16 };
-static const double otherwise = 1e-5;
-
-/* FILE.json for FILE.safetensors, or golden.json in the same folder, or NULL. */
-static const char *json_beside(Arena *a, const char *golden)
-{
-    const char *slash = strrchr(golden, '/'), *dot = strrchr(slash ? slash : golden, '.');
-    size_t stem = dot ? (size_t)(dot - golden) : strlen(golden);
-    const char *own = arena_print(a, "%.*s.json", (int)stem, golden);
-    if (access(own, F_OK) == 0)
-        return own;
-    const char *shared = arena_print(a, "%.*sgolden.json", slash ? (int)(slash - golden + 1) : 0, golden);
-    return access(shared, F_OK) == 0 ? shared : NULL;
-}
-
-static bool read_tolerance(Verify *y)
-{
-    Compilation *c = &y->t->c;
-    y->tolerance = y->v->has_atol ? y->v->atol : otherwise;
-    const char *path = y->v->has_atol ? NULL : json_beside(&c->arena, y->v->golden);
-    if (!path) {
-        if (!y->v->has_atol)
-            tool_note("no tolerance: neither --atol nor a .json file beside the golden file; taking %g", otherwise);
-        return true;
-    }
-    json_t *json = json_read_file(&c->diags, "E0656", path, JSON_LIMIT, JSON_DEPTH);
-    if (!json)
-        return false;
-    json_t *tolerance = json_at(json, "tolerance");
-    bool good = json_is_number(tolerance) && json_number_value(tolerance) >= 0;
-    if (good)
-        y->tolerance = json_number_value(tolerance);
-    else
-        diag_file_error(&c->diags, "E0656", path, "tolerance",
-                        "this should be a number, the largest absolute error that passes");
-    json_decref(json);
-    return good;
-}
 
 /* ---- comparing --------------------------------------------------------------------------------------------------- */
 
@@ -125,12 +84,13 @@ static bool same_shape(Verify *y, const HostTensor *got, const HostTensor *want)
 
 static void report(Verify *y, const char *how, const HostTensor *want, const Difference *d)
 {
-    bool pass = !d->nan && d->absolute <= y->tolerance;
+    double most = tolerance_of(y->tolerance, want, d->largest);
+    bool pass = !d->nan && d->absolute <= most;
     y->failed += !pass;
     Text shape = text_new(&y->t->c.arena);
     tensors_describe(want, &shape);
     printf("%-12s %-20s %-15s max abs error %-9.3g relative to largest %-9.3g tolerance %-8.3g %s%s%s\n", want->name,
-           shape.data, how, d->absolute, d->relative, y->tolerance, tool_paint(y->t, pass ? "\033[32m" : "\033[31;1m"),
+           shape.data, how, d->absolute, d->relative, most, tool_paint(y->t, pass ? "\033[32m" : "\033[31;1m"),
            pass ? "PASS" : "FAIL", tool_paint(y->t, "\033[0m"));
     if (d->nan)
         printf("%-12s not a number, first at element %lld\n", "", (long long)d->at);
@@ -251,7 +211,8 @@ static bool load_golden(Verify *y)
     if (!all)
         return false;
     tensors_split(cx, all, count, &y->inputs, &y->n_inputs, &y->wanted, &y->n_wanted);
-    return match_names(y) && read_tolerance(y);
+    y->tolerance = match_names(y) ? tolerance_read(cx, y->v->golden, y->v->has_atol ? &y->v->atol : NULL) : NULL;
+    return y->tolerance != NULL;
 }
 
 static bool verify(Tool *t, const VerifyOptions *v)
@@ -266,6 +227,7 @@ static bool verify(Tool *t, const VerifyOptions *v)
         return false;
     bool good = at_once(&y) && (!y.plan->n_caches || token_by_token(&y));
     session_free(y.session);
+    tolerance_free(y.tolerance);
     return good && !y.failed;
 }
 

@@ -183,7 +183,7 @@ static bool always(const End *e, int64_t value)
 /* Is there anything to ask? */
 static bool has_class(const Attend *a)
 {
-    return !always(a->test.some, 1) || !always(a->test.all, 0);
+    return a->mask.tests.count && (!always(a->test.some, 1) || !always(a->test.all, 0));
 }
 
 static const char *emit_class(Attend *a)

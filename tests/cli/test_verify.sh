@@ -30,4 +30,19 @@ says err "another model's golden" 'E0656'
 cp tests/golden/bert/golden.safetensors "$work/alone.safetensors"
 expect 0 "no tolerance beside the golden" "$attar" verify models/bert.attar --weights tests/golden/bert --golden "$work/alone.safetensors"
 says err "no tolerance beside the golden" 'no tolerance'
+
+# The file beside the golden: a bound for each output, or one for all, absolute or relative to the largest magnitude.
+beside() { echo "$2" >"$work/alone.json" && expect "$1" "golden.json $2" "$attar" verify models/bert.attar --weights tests/golden/bert --golden "$work/alone.safetensors"; }
+beside 1 '{"tolerance": 1e-9}'
+beside 0 '{"tolerance": 1e-9, "outputs": {"hidden": {"atol": 1e-4}, "pooled": {"atol": 1e-4}}}'
+beside 1 '{"tolerance": 1e-4, "outputs": {"hidden": {"atol": 1e-4}, "pooled": {"atol": 1e-9}}}'
+says out "one output is off" '^hidden .*PASS$'
+says out "one output is off" '^pooled .*FAIL$'
+beside 0 '{"tolerance": 1e-4, "relative": true}'
+largest=$("$attar" verify models/bert.attar --weights tests/golden/bert --golden "$work/alone.safetensors" | awk '/^hidden/ { print ($(NF - 1) > 1e-4) }')
+[ "$largest" = 1 ] && pass || fail "a relative tolerance grows with the output"
+beside 3 '{"tolerance": "small"}'
+beside 3 '{"tolerance": 1, "relative": 1}'
+beside 3 '{"tolerance": 1, "outputs": {"hidden": {"atol": -1}}}'
+says err "a negative bound" 'outputs.hidden.atol'
 finish
