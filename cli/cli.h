@@ -68,7 +68,7 @@ typedef struct Options {
 } Options;
 
 /* Groups of options for argp; their input is an Options. */
-extern const struct argp model_group;   /* MODEL --weights --config --allow-extra */
+extern const struct argp model_group;   /* MODEL --model --weights --config --allow-extra */
 extern const struct argp build_group;   /* --pass --remarks -R --target --clang --no-cache --cache-dir */
 extern const struct argp threads_group; /* --threads */
 extern const struct argp dims_group;    /* --dim */

@@ -104,6 +104,7 @@ static void choose_error_format(struct argp_state *state, Options *o, const char
 
 enum {
     KEY_CONFIG = 1000,
+    KEY_MODEL,
     KEY_EXTRA,
     KEY_PASS,
     KEY_REMARKS,
@@ -130,6 +131,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'w': o->compile.weights = arg; return 0;
     case KEY_CONFIG: o->compile.config = arg; return 0;
+    case KEY_MODEL: o->compile.model_name = arg; return 0;
     case KEY_EXTRA: o->compile.allow_extra = true; return 0;
     case ARGP_KEY_ARG: take_model(state, o, arg); return 0;
     case ARGP_KEY_END:
@@ -196,6 +198,7 @@ static error_t parse_output(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option model_options[] = {
+    {"model", KEY_MODEL, "NAME", 0, "which model of the file, if it has several", 0},
     {"weights", 'w', "PATH", 0,
      "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file", 0},
     {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},

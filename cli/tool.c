@@ -51,7 +51,12 @@ bool tool_load(Tool *t)
     if (!source_read(&c->cx, "E0100", t->o->compile.model, IR_LIMIT, &c->source))
         return false;
     c->model.graph = graph_read(&c->cx, &c->source);
-    return c->model.graph != NULL;
+    const char *name = t->o->compile.model_name;
+    if (!c->model.graph || !name || !strcmp(name, c->model.graph->name))
+        return c->model.graph != NULL;
+    diag_file_error(&c->diags, "E0126", c->source.path, NULL, "the text holds the model `%s`, not `%s`",
+                    c->model.graph->name, name);
+    return false;
 }
 
 void tool_flush(Tool *t)

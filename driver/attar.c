@@ -100,6 +100,7 @@ static CompileOptions compile_options(const attar_options *o, int threads)
 {
     return (CompileOptions){
         .model = o->model,
+        .model_name = o->model_name,
         .weights = o->weights,
         .config = o->config,
         .allow_extra = o->allow_extra,

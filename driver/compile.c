@@ -36,7 +36,7 @@ bool compile_load(Compilation *c, const CompileOptions *o)
 {
     if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source))
         return false;
-    ModelOptions options = {.n_checkpoint = -1, .allow_extra = o->allow_extra};
+    ModelOptions options = {.n_checkpoint = -1, .allow_extra = o->allow_extra, .model = o->model_name};
     options.config_path = o->config ? o->config : o->weights ? config_beside(c, o->weights) : NULL;
     if (options.config_path) {
         c->config = json_read_file(&c->diags, "E0590", options.config_path, CONFIG_LIMIT, CONFIG_DEPTH);

@@ -11,6 +11,7 @@
 
 typedef struct CompileOptions {
     const char *model, *weights, *config;       /* paths; weights and config may be NULL */
+    const char *model_name;                     /* of the file's models; NULL: its only one */
     bool allow_extra;
     PassOptions passes;
     bool taps, timing, tiles;                   /* as EmitOptions has them */

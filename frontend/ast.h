@@ -75,8 +75,9 @@ struct Stmt {
     Body *body, *otherwise;
 };
 
-typedef struct Param { Ident name; TypeExpr *type; Expr *value; } Param;        /* type or value may be NULL, not both */
-typedef struct ResultDecl { Ident name; TypeExpr *type; } ResultDecl;           /* name.text NULL if unnamed */
+/* type or value may be NULL, not both; quoted: what callers of the model say for the name, text NULL if that is the name itself */
+typedef struct Param { Ident name; TypeExpr *type; Expr *value; Ident quoted; } Param;
+typedef struct ResultDecl { Ident name; TypeExpr *type; bool quoted; } ResultDecl;      /* name.text NULL if unnamed; quoted: it is no identifier */
 typedef struct Binding { Ident name; Expr *value; } Binding;                    /* config, let */
 typedef struct Field { Ident name; TypeExpr *type; } Field;                     /* cache */
 typedef struct Rename { const char *from, *to; Span from_at, to_at; } Rename;   /* to NULL: `none`, the tensor is ignored */

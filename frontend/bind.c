@@ -2,6 +2,7 @@
  * check the checkpoint. */
 #include "bind.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -67,6 +68,53 @@ Symbol *bind_symbol(Bind *b, const char *name, Span at)
 
 /* ---- declarations ----------------------------------------------------------------------------------------------- */
 
+/* A name of the interface that is no identifier: what tensors of files are called. */
+static void check_quoted(Bind *b, const Decl *d, const Ident *name)
+{
+    const char *inside = name->text;
+    size_t length = strlen(inside);
+    while (isalnum((unsigned char)*inside) || (*inside && strchr("_.:/-", *inside)))
+        inside++;
+    bool whole = length && !*inside && (isalnum((unsigned char)name->text[0]) || name->text[0] == '_') &&
+                 (isalnum((unsigned char)name->text[length - 1]) || name->text[length - 1] == '_');
+    if (d->kind != DECL_MODEL) {
+        Diag *e = bind_error(b, "E0130", name->at, "only a model's inputs and results have names in quotes");
+        diag_note(e, "`%s` is a block, whose parameters are known by their own names", d->name.text);
+    } else if (!whole) {
+        Diag *e = bind_error(b, "E0130", name->at, "an input or a result cannot be called \"%s\"", name->text);
+        diag_note(e, "such names are made of letters, digits and _, with . : / - between them");
+    }
+}
+
+static const char *interface_name(const Param *p)
+{
+    return p->quoted.text ? p->quoted.text : p->name.text;
+}
+
+/* What callers call the inputs and results: fit to be said, and no two the same. */
+static void check_interface(Bind *b, const Decl *d)
+{
+    for (int i = 0; i < d->n_params; i++)
+        if (d->params[i].quoted.text)
+            check_quoted(b, d, &d->params[i].quoted);
+    for (int i = 0; i < d->n_results; i++)
+        if (d->results[i].quoted)
+            check_quoted(b, d, &d->results[i].name);
+    for (int i = 0; i < d->n_params && d->kind == DECL_MODEL; i++)
+        for (int k = 0; k < i; k++)
+            if (interface_name(&d->params[i]) == interface_name(&d->params[k]) &&
+                d->params[i].name.text != d->params[k].name.text)
+                diag_label(bind_error(b, "E0121", d->params[i].quoted.text ? d->params[i].quoted.at : d->params[i].name.at,
+                                      "two inputs of `%s` are called `%s`", d->name.text, interface_name(&d->params[i])),
+                           d->params[k].name.at, "the first one");
+    for (int i = 0; i < d->n_results && d->kind == DECL_MODEL; i++)
+        for (int k = 0; k < i; k++)
+            if (d->results[i].name.text && d->results[i].name.text == d->results[k].name.text)
+                diag_label(bind_error(b, "E0121", d->results[i].name.at, "two results of `%s` are called `%s`", d->name.text,
+                                      d->results[i].name.text),
+                           d->results[k].name.at, "the first one");
+}
+
 static void collect_blocks(Bind *b, const File *file, Map *blocks)
 {
     for (int i = 0; i < file->n_decls; i++) {
@@ -84,6 +132,7 @@ static void collect_blocks(Bind *b, const File *file, Map *blocks)
                 if (d->params[p].name.text == d->params[q].name.text)
                     bind_error(b, "E0121", d->params[p].name.at, "two parameters of `%s` are called `%s`", d->name.text,
                                d->params[p].name.text);
+        check_interface(b, d);
     }
 }
 
@@ -142,9 +191,8 @@ static void declare_cache(Bind *b, const Decl *d)
     scope_fix(b, b->globals, d->name, t);
 }
 
-static Decl *bind_declarations(Bind *b, const File *file)
+static void bind_declarations(Bind *b, const File *file)
 {
-    Decl *model = NULL;
     for (int i = 0; i < file->n_decls; i++) {
         Decl *d = &file->decls[i];
         switch (d->kind) {
@@ -152,17 +200,50 @@ static Decl *bind_declarations(Bind *b, const File *file)
         case DECL_LET: config_bind(b, d); break;
         case DECL_DEFAULT: bind_default(b, d); break;
         case DECL_CACHE: declare_cache(b, d); break;
-        case DECL_MODEL:
-            if (model)
-                diag_label(bind_error(b, "E0126", d->name.at, "a file has one model"), model->name.at,
-                           "the first one is `%s`", model->name.text);
-            else
-                model = d;
-            break;
         default: break;
         }
     }
-    return model;
+}
+
+/* The file's models; *list names them for messages: `a`, `b`. */
+static int list_models(Bind *b, Decl **models, const char **list)
+{
+    Text text = text_new(b->cx->arena);
+    int n = 0;
+    for (int i = 0; i < b->file->n_decls; i++) {
+        if (b->file->decls[i].kind != DECL_MODEL)
+            continue;
+        text_add(&text, "%s`%s`", n ? ", " : "", b->file->decls[i].name.text);
+        models[n++] = &b->file->decls[i];
+    }
+    *list = text.data;
+    return n;
+}
+
+/* The model that was asked for, or the only one. */
+static const Decl *choose_model(Bind *b)
+{
+    Decl **models = arena_array(b->cx->arena, (size_t)b->file->n_decls + 1, sizeof *models);
+    const char **names = arena_array(b->cx->arena, (size_t)b->file->n_decls + 1, sizeof *names);
+    const char *list, *asked = b->options->model;
+    int n = list_models(b, models, &list);
+    b->n_models = n;
+    if (n == 0) {
+        diag_error(b->cx->diags, "E0126", (Span){b->file->source, 0, 0}, "the file has no model");
+        return NULL;
+    }
+    for (int i = 0; i < n; i++) {
+        names[i] = models[i]->name.text;
+        if (asked ? !strcmp(names[i], asked) : n == 1)
+            return models[i];
+    }
+    Diag *d = asked ? bind_error(b, "E0126", models[0]->name.at, "the file has no model `%s`", asked)
+                    : bind_error(b, "E0126", models[1]->name.at, "the file has %d models, and none was chosen", n);
+    const char *near = asked ? name_nearest(asked, names, (size_t)n) : NULL;
+    if (near)
+        diag_note(d, "a similar one exists: `%s`", near);
+    diag_help(d, n == 1 ? "its model is %s" : "`--model NAME` chooses one: %s", list);
+    return NULL;
 }
 
 /* ---- the model -------------------------------------------------------------------------------------------------- */
@@ -214,7 +295,7 @@ static bool bind_input(Bind *b, Scope *s, const Param *p)
             return false;
     }
     b->at = p->name.at;
-    b->hint = p->name.text;
+    b->hint = p->quoted.text ? p->quoted.text : p->name.text;
     Node *n = emit(b, OP_input, type_new(b->cx, t.dtype, t.rank, t.axis), 0, NULL);
     graph_add_param(b->cx, b->model, n);
     scope_set(b, s, p->name.text, term_tensor(n), p->name.at);
@@ -344,11 +425,10 @@ bool model_load(Context *cx, const Source *source, const ModelOptions *options, 
         return false;
     collect_blocks(b, b->file, &b->blocks);
     keys_bind(b);
-    const Decl *model = bind_declarations(b, b->file);
-    if (!model) {
-        diag_error(cx->diags, "E0126", (Span){source, 0, 0}, "the file has no model");
+    const Decl *model = choose_model(b);
+    bind_declarations(b, b->file);
+    if (!model)
         return false;
-    }
     b->model->name = model->name.text;
     run_model(b, model);
     if (cx->diags->errors != before)

@@ -314,6 +314,8 @@ struct Bind {
     Context *cx;
     const ModelOptions *options;
     File *file, *library;
+    int n_models;                       /* in the file */
+    Scope *inputs;                      /* the model's; NULL before they are bound */
     Scope *globals, *library_globals;
     Map blocks, library_blocks;         /* of Decl */
     Map defaults;                       /* of Decl: default linear(...) */

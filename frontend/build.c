@@ -42,6 +42,13 @@ const char *build_text(Parser *p, Span at, size_t *length)
     return text;
 }
 
+Ident build_quoted(Parser *p, Span at)
+{
+    size_t length;
+    const char *text = build_text(p, at, &length);
+    return (Ident){name_of_n(p->cx->names, text, length), at};
+}
+
 /* ---- expressions -------------------------------------------------------------------------------------------------------------------- */
 
 Expr *build_leaf(Parser *p, ExprKind kind, Span at)

@@ -118,18 +118,25 @@ static bool bind_one(Bind *b, Scope *s, CacheDecl *c)
     return true;
 }
 
+static void bind_now(Bind *b, CacheDecl *c)
+{
+    c->bound = bind_one(b, b->inputs, c);
+    c->failed = !c->bound;
+}
+
+/* A file's only model has all its caches; of several each has those that it uses. */
 void cache_bind(Bind *b, Scope *s)
 {
-    for (size_t i = 0; i < b->caches.count; i++) {
-        CacheDecl *c = b->caches.entries[i].value;
-        c->bound = bind_one(b, s, c);
-        c->failed = !c->bound;
-    }
+    b->inputs = s;
+    for (size_t i = 0; i < b->caches.count && b->n_models == 1; i++)
+        bind_now(b, b->caches.entries[i].value);
 }
 
 /* A cache can be used once its axes are known. */
-static bool usable(Bind *b, const CacheDecl *c, Span at)
+static bool usable(Bind *b, CacheDecl *c, Span at)
 {
+    if (!c->bound && !c->failed && b->inputs)
+        bind_now(b, c);
     if (!c->bound && !c->failed)
         bind_error(b, "E0222", at, "the cache `%s` can be used only in the model and its blocks", c->decl->name.text);
     return c->bound;

@@ -341,7 +341,7 @@ static Term call_name(Bind *b, Call *c, const char *path)
     if (!library && (decl = map_get(&b->blocks, c->name))) {
         if (decl->kind == DECL_BLOCK)
             return call_block(b, c, decl, false, path);
-        bind_error(b, "E0212", c->name_at, "`%s` is the model, which cannot be called", c->name);
+        bind_error(b, "E0212", c->name_at, "`%s` is a model, which cannot be called", c->name);
         return term_poison();
     }
     if ((builtin = builtin_find(c->name)))

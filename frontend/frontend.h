@@ -24,6 +24,7 @@ typedef struct ModelOptions {
     int64_t n_checkpoint;
     const char *checkpoint_path;        /* for messages */
     bool allow_extra;                   /* extra tensors are listed in one warning instead of an error */
+    const char *model;                  /* which model of the file; NULL: its only one */
 } ModelOptions;
 
 typedef struct Model {

@@ -116,6 +116,8 @@ static Words words_for(const int *kinds, int n)
             continue;
         if (declaration || statement)
             continue;
+        if (kind == T_STRING && (type || (has(kinds, n, ':') && has(kinds, n, '=')))) /* a name in quotes: rarely meant */
+            continue;
         if (operators && kind == T_ELSE && !has(kinds, n, T_THEN) && has(kinds, n, ';'))
             continue;
         add(&w, single[i].text);

@@ -191,9 +191,10 @@ params
     | params ',' param                      { $$ = list_add(p, $1, &$3, sizeof $3); }
     ;
 param
-    : name ':' type                         { $$ = (Param){ $name, $type, NULL }; }
-    | name ':' type '=' expr                { $$ = (Param){ $name, $type, $expr }; }
-    | name '=' expr                         { $$ = (Param){ $name, NULL, $expr }; }
+    : name ':' type                         { $$ = (Param){ $name, $type, NULL, nameless() }; }
+    | name T_STRING[said] ':' type          { $$ = (Param){ $name, $type, NULL, build_quoted(p, @said) }; }
+    | name ':' type '=' expr                { $$ = (Param){ $name, $type, $expr, nameless() }; }
+    | name '=' expr                         { $$ = (Param){ $name, NULL, $expr, nameless() }; }
     ;
 
 results
@@ -205,8 +206,9 @@ result_list
     | result_list ',' result                { $$ = list_add(p, $1, &$3, sizeof $3); }
     ;
 result
-    : type                                  { $$ = (ResultDecl){ nameless(), $type }; }
-    | name ':' type                         { $$ = (ResultDecl){ $name, $type }; }
+    : type                                  { $$ = (ResultDecl){ nameless(), $type, false }; }
+    | name ':' type                         { $$ = (ResultDecl){ $name, $type, false }; }
+    | T_STRING[said] ':' type               { $$ = (ResultDecl){ build_quoted(p, @said), $type, true }; }
     ;
 
 type

@@ -59,6 +59,7 @@ List *list_new(Parser *p);
 List *list_add(Parser *p, List *l, const void *item, size_t each);
 Ident build_ident(Parser *p, Span at);
 const char *build_text(Parser *p, Span at, size_t *length); /* the decoded bytes of a string in quotes */
+Ident build_quoted(Parser *p, Span at);  /* a name in quotes */
 Expr *build_leaf(Parser *p, ExprKind kind, Span at);
 Expr *build_number(Parser *p, Span at);
 Expr *build_string(Parser *p, Span at);

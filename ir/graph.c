@@ -207,7 +207,7 @@ static void claim_names(Naming *w, Graph *g, bool bodies)
 {
     for (Node *n = g->first; n; n = n->next) {
         bool claims = bodies == (g->level == LEVEL_BODY) && n->name && n->name[0];
-        if (claims)
+        if (claims && n->op != OP_input)
             n->name = as_word(w->cx, n->name);
         if (claims && !map_has(&w->taken, n->name))
             map_set(&w->taken, n->name, n);

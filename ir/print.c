@@ -188,7 +188,8 @@ static void put_header(Printer *p)
     for (int i = 0; i < g->n_params; i++) {
         if (i)
             text_add(p->out, text_column(p->out) > WIDEST ? ",\n    " : ", ");
-        text_add(p->out, "%s: ", g->params[i]->name);
+        put_name(p->out, g->params[i]->name, false);
+        text_add(p->out, ": ");
         put_type(p, g->params[i]->type);
     }
     text_add(p->out, ")\n");
@@ -326,7 +327,7 @@ static void put_inputs(Printer *p, const Node *n)
 {
     for (int i = 0; i < n->n_inputs; i++) {
         put_comma(p, i, " ", strlen(n->inputs[i]->name));
-        text_add(p->out, "%s", n->inputs[i]->name);
+        put_name(p->out, n->inputs[i]->name, false);
     }
 }
 
@@ -356,7 +357,8 @@ static void put_call(Printer *p, const Node *n)
         for (int i = 0; i < n->n_inputs; i++) {
             text_add(p->out, "%s%s", i ? ", " : " carries ", n->body->params[i + 1]->name);
             put_place(p->out, &n->body->params[i + 1]->place);
-            text_add(p->out, " = %s", n->inputs[i]->name);
+            text_add(p->out, " = ");
+            put_name(p->out, n->inputs[i]->name, false);
         }
     } else {
         put_inputs(p, n);
@@ -401,9 +403,11 @@ static void put_results(Printer *p, const Graph *g)
     text_add(p->out, g->owner && g->owner->op == OP_repeat ? "yield" : "return");
     for (int i = 0; i < g->n_results; i++) {
         text_add(p->out, i ? ", " : " ");
-        if (g->results[i].name)
-            text_add(p->out, "%s = ", g->results[i].name);
-        text_add(p->out, "%s", g->results[i].value->name);
+        if (g->results[i].name) {
+            put_name(p->out, g->results[i].name, false);
+            text_add(p->out, " = ");
+        }
+        put_name(p->out, g->results[i].value->name, false);
     }
 }
 

@@ -281,7 +281,7 @@ static Node *define(Reader *r, Node *n, const char *word, Span at)
 static Node *value(Reader *r)
 {
     Span at = scan_here(r);
-    const char *word = scan_name(r);
+    const char *word = scan_text(r);
     Node *n = map_get(&r->values, word);
     if (!n)
         scan_fail_at(r, at, "`%s` is not defined before this line", word);
@@ -352,7 +352,7 @@ static void read_inputs(Reader *r, Op op, Node ***inputs, int *n, Carried **carr
     bool repeat = op == OP_repeat;
     if (repeat && !scan_take(r, "carries"))
         return;
-    while (!r->failed && (repeat || (r->length && !r->quoted && (isalpha((unsigned char)*r->word) || *r->word == '_') &&
+    while (!r->failed && (repeat || r->quoted || (r->length && (isalpha((unsigned char)*r->word) || *r->word == '_') &&
                                      !(r->at < r->end && *r->at == '=')))) {
         if (repeat) {
             *carried = arena_room(r->cx->arena, *carried, (size_t)*n, &capacity_carried, sizeof **carried);
@@ -444,13 +444,15 @@ static void read_results(Reader *r, Graph *g)
     do {
         const char *before = r->at, *word = r->word, *label = NULL;
         size_t length = r->length;
-        const char *first = scan_name(r);
+        bool quoted = r->quoted;
+        const char *first = scan_text(r);
         if (scan_take(r, "="))
             label = first;
         else {
             r->at = before;
             r->word = word;
             r->length = length;
+            r->quoted = quoted;
         }
         Node *v = value(r);
         if (v && !v->type)
@@ -496,7 +498,7 @@ static void read_model(Reader *r)
     r->at = signature;
     for (scan_next(r); !r->failed && !scan_is(r, ")");) {
         Span at = scan_here(r);
-        const char *word = scan_name(r);
+        const char *word = scan_text(r);
         scan_expect(r, ":");
         if (!r->failed)
             param(r, r->model, OP_input, at, word, scan_type(r), 0);

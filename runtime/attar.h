@@ -17,6 +17,7 @@ typedef struct attar_session attar_session;     /* caches, arena, thread pool; o
 
 typedef struct attar_options {
     const char *model;                  /* path of the .attar file */
+    const char *model_name;             /* which of its models; NULL: the only one */
     const char *weights;                /* directory, .safetensors file or index; NULL: no weights (models without any) */
     const char *config;                 /* path of config.json; NULL: beside the weights */
     int threads;                        /* 0: as many as the process may use */

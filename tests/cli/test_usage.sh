@@ -50,6 +50,20 @@ expect 3 "size out of bounds" "$attar" diff $bert --dim S=33
 expect 3 "not a text model" "$attar" generate models/llama.attar --weights tests/golden/llama --prompt x
 says err "not a text model" 'attar run'
 expect 3 "no weights" "$attar" run models/bert.attar --config tests/golden/bert/config.json
+printf 'let D = 2\nmodel up(x "a.x": f32[B, D]) -> "b/x": f32[B, D] { return x + 1 }\nmodel down(x: f32[B, D]) -> f32[B, D] { return x - 1 }\n' >"$work/two.attar"
+expect 1 "two models, none chosen" "$attar" check "$work/two.attar"
+says err "two models, none chosen" '`up`, `down`'
+expect 1 "a model that is not there" "$attar" check "$work/two.attar" --model upp
+says err "a model that is not there" '`up`'
+expect 0 "the model that is chosen" "$attar" check "$work/two.attar" --model down
+says out "the model that is chosen" 'down is sound'
+expect 0 "names in quotes, compiled" "$attar" diff "$work/two.attar" --model up --dim B=3
+expect 0 "names in quotes, as C" "$attar" emit "$work/two.attar" --model up
+expect 0 "the text of the chosen model" "$attar" ir "$work/two.attar" --model up
+cp "$work/out" "$work/up.ir"
+expect 0 "text with names in quotes" "$attar" ir "$work/up.ir" --model up
+same "text with names in quotes" "$work/out" "$work/up.ir"
+expect 1 "text of another model" "$attar" ir "$work/up.ir" --model down
 printf 'model M(x: f32[B, D]) -> f32[B, D] {\n  return y\n}\n' >"$work/wrong.attar"
 expect 1 "a wrong model" "$attar" check "$work/wrong.attar"
 says err "a wrong model" 'wrong.attar:2'

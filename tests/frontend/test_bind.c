@@ -481,6 +481,58 @@ START_TEST(mutants)
 }
 END_TEST
 
+/* Which of a file's models is meant; each has the caches it uses. */
+START_TEST(several_models)
+{
+    static const char text[] = "let L = 1; let P = 8; let K = 4\n"
+                               "cache kv[L] { k: [B, T <= P, K] }\n"
+                               "block twice(x: [*]) -> [*] { return x + x }\n"
+                               "model once(x: f32[S]) -> f32[S] { return twice(x) }\n"
+                               "model step(k: f32[B, S, K]) -> f32[B, K] {\n"
+                               "  c = kv[0].append(k) as [B, T, K]\n  return mean(c, over=T)\n}\n";
+    Loaded l;
+    load_text(&l, text);
+    ck_assert(!l.good);
+    ck_assert_str_eq(l.diags.first->code, "E0126");
+    release(&l);
+    for (int i = 0; i < 2; i++) {
+        begin(&l);
+        l.source = (Source){"m.attar", text, strlen(text)};
+        l.options.model = i ? "step" : "once";
+        finish(&l);
+        ck_assert(l.good);
+        ck_assert_str_eq(l.model.graph->name, l.options.model);
+        ck_assert_int_eq(l.model.graph->n_caches, i);
+        release(&l);
+    }
+}
+END_TEST
+
+/* Names of the interface that are no identifiers stay as they are, in the text of the IR too. */
+START_TEST(quoted_names)
+{
+    Loaded l;
+    load_text(&l, "let D = 8\n"
+                  "model M(x \"0.x-y\": f32[B, D], y \"large.y\": f32[B, D]) -> (\"a/b\": f32[B, D], y: f32[B, D]) {\n"
+                  "  return x + y, y\n}\n");
+    ck_assert(l.good);
+    const Graph *g = l.model.graph;
+    ck_assert_str_eq(g->params[0]->name, "0.x-y");
+    ck_assert_str_eq(g->params[1]->name, "large.y");
+    ck_assert_str_eq(g->results[0].name, "a/b");
+    Text first = text_new(&l.arena), second = text_new(&l.arena);
+    graph_print_with(g, LOCATIONS_NONE, &first);
+    Source text = {"m.ir", first.data, first.length};
+    Graph *again = graph_read(&l.cx, &text);
+    ck_assert(again != NULL);
+    graph_print_with(again, LOCATIONS_NONE, &second);
+    ck_assert_str_eq(first.data, second.data);
+    ck_assert_str_eq(again->params[0]->name, "0.x-y");
+    ck_assert_str_eq(again->results[0].name, "a/b");
+    release(&l);
+}
+END_TEST
+
 START_TEST(operators_listed)
 {
     Loaded l;
@@ -512,6 +564,8 @@ int main(void)
     tcase_add_test(t, other_spelling);
     tcase_add_test(t, long_chain);
     tcase_add_test(t, attention_by_hand);
+    tcase_add_test(t, several_models);
+    tcase_add_test(t, quoted_names);
     tcase_add_test(t, operators_listed);
     tcase_add_test(t, mutants);
     suite_add_tcase(s, t);

@@ -1,7 +1,7 @@
 /* Golden diagnostics: for every errors/NAME.attar the rendered text is NAME.expected, to the letter.
  *
  * parse_*.attar are only parsed. The others are loaded, with NAME.config.json (called config.json in messages) if it is there, and with
- * NAME.tensors as the checkpoint: a line for each tensor, `name dtype size size ...`. ATTAR_BLESS=1 rewrites the expected texts,
+ * NAME.tensors as the checkpoint: a line for each tensor, `name dtype size size ...`; NAME.model holds the name of the model to be loaded. ATTAR_BLESS=1 rewrites the expected texts,
  * ATTAR_BLESS=parse_ those of the cases whose names begin so. */
 #include <check.h>
 #include <dirent.h>
@@ -98,6 +98,9 @@ static void load(Context *cx, const char *name, const Source *source)
         ck_assert_ptr_nonnull(options.config);
     }
     read_tensors(cx->arena, name, &options);
+    char *chosen = read_beside(cx->arena, name, ".model", &size);
+    if (chosen)
+        options.model = strtok(chosen, "\n");
     Model model = {0};
     bool good = model_load(cx, source, &options, &model);
     ck_assert_msg(good == (cx->diags->errors == 0), "model_load says %d, but %d errors were reported", good,

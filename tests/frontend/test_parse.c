@@ -360,10 +360,11 @@ START_TEST(declarations)
                       "let q = 1 ; default linear(bias=true, 3)\n"
                       "cache kv[L] { k: [B, T <= P]; v: f32[B, 1] }\ncache one[1] {\n a: [B]\n}\n"
                       "names gguf {\n \"a.{i}\" => \"b.{i}\"\n \"c\" => none; }\nignore \"x\", \"y.z\"\n"
-                      "model M(ids: i32[B, S]) -> f32[B, S] { return ids }\n# end");
+                      "model M(ids: i32[B, S]) -> f32[B, S] { return ids }\n"
+                      "model N(w \"0.w\": f32[D], g: f32[D]) -> (\"next.w\": f32[D], m: f32[D]) { return w, g }\n# end");
     expect_clean(p);
     const Decl *d = p->file->decls;
-    ck_assert_int_eq(p->file->n_decls, 8);
+    ck_assert_int_eq(p->file->n_decls, 9);
     ck_assert_int_eq(d[0].kind, DECL_CONFIG);
     ck_assert_str_eq(d[0].path, "config.json");
     ck_assert_int_eq(d[0].n_bindings, 3);
@@ -383,6 +384,12 @@ START_TEST(declarations)
     ck_assert_int_eq(d[6].kind, DECL_IGNORE);
     ck_assert_str_eq(d[6].renames[1].from, "y.z");
     ck_assert_int_eq(d[7].kind, DECL_MODEL);
+    ck_assert_ptr_null(d[7].params[0].quoted.text);
+    ck_assert_str_eq(d[8].params[0].name.text, "w");
+    ck_assert_str_eq(d[8].params[0].quoted.text, "0.w");
+    ck_assert_ptr_null(d[8].params[1].quoted.text);
+    ck_assert_str_eq(d[8].results[0].name.text, "next.w");
+    ck_assert(d[8].results[0].quoted && !d[8].results[1].quoted);
     done(p);
 }
 END_TEST
