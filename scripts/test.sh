@@ -10,12 +10,12 @@ build=build options="-DCMAKE_BUILD_TYPE=Release"
 if [ "${1-}" = --sanitize ]; then
     shift
     build=build-sanitize options="-DCMAKE_BUILD_TYPE=RelWithDebInfo -DATTAR_SANITIZE=ON"
-    export CK_TIMEOUT_MULTIPLIER=10
+    export CK_TIMEOUT_MULTIPLIER=10 ATTAR_TEST_SANITIZE=1
 fi
 sh scripts/prepare.sh "$build" all $options
 
-# The tests' own directory for compiled objects: nothing of the user's is read or written.
-export ATTAR_CACHE_DIR="$PWD/$build/test-cache"
+# The tests' own directory for compiled objects, the same for both builds: nothing of the user's is read or written.
+export ATTAR_CACHE_DIR="$PWD/build/test-cache"
 mkdir -p -m 700 "$ATTAR_CACHE_DIR"
 status=0
 ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure "$@" || status=$?
