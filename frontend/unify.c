@@ -396,8 +396,31 @@ bool unify(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Term
     return true;
 }
 
+/* Does a type of the block name the parameter? */
+static bool in_types(const Decl *decl, const char *name)
+{
+    for (int i = 0; i < decl->n_params + decl->n_results; i++) {
+        const TypeExpr *t = i < decl->n_params ? decl->params[i].type : decl->results[i - decl->n_params].type;
+        for (int k = 0; t && k < t->n_axes; k++)
+            if (t->axes[k]->kind == EXPR_NAME && t->axes[k]->text == name)
+                return true;
+    }
+    return false;
+}
+
+/* The variable that an argument's axis has got before, or NULL. */
+static const Dim *dim_inside(const Frame *f, const char *outer)
+{
+    for (int i = 0; i < f->n_axes; i++)
+        if (f->axes[i].outer == outer)
+            return f->axes[i].dim;
+    return NULL;
+}
+
+/* An axes parameter that no type names, such as `over: axes`, picks axes of the tensors that came before it. */
 bool unify_axes(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g)
 {
+    bool picks = !in_types(f->decl, p->name.text);
     const Dim **dims;
     Term t = {.kind = TERM_AXES};
     if (map_has(&local->vars, p->name.text))
@@ -413,7 +436,9 @@ bool unify_axes(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g)
             return false;
         }
         Axis a = {dims[i]->axis, dims[i]->size};
-        t.dims[i] = bind_axis(b, f, dims[i]->name, dims[i]->axis, (const char *)p + i, &a, p, g);
+        t.dims[i] = picks ? dim_inside(f, a.name) : NULL;
+        if (!t.dims[i])
+            t.dims[i] = bind_axis(b, f, dims[i]->name, dims[i]->axis, (const char *)p + i, &a, p, g);
     }
     scope_set(b, local, p->name.text, t, g->at);
     return true;

@@ -221,6 +221,25 @@ START_TEST(variants)
 }
 END_TEST
 
+/* `over: axes` picks axes of the tensor, wherever they stand in it. */
+START_TEST(axes_parameters)
+{
+    Loaded l;
+    load_text(&l, "block unit(x: [*], over: axes) -> [*] { return x * rsqrt(mean(x * x, over=over)) }\n"
+                  "model M(x: f32[R, C]) -> (one: f32[R, C], both: f32[R, C]) { return unit(x, R), unit(x, (R, C)) }\n");
+    ck_assert(l.good);
+    int reduced = 0;
+    for (const Node *n = l.model.graph->first; n; n = n->next) {
+        if (n->op != OP_mean)
+            continue;
+        expect_type(&l, n->type, reduced ? "f32" : "f32[C]");
+        reduced++;
+    }
+    ck_assert_int_eq(reduced, 2);
+    release(&l);
+}
+END_TEST
+
 /* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
 typedef struct Golden {
@@ -559,6 +578,7 @@ int main(void)
     tcase_add_test(t, deepseek_structure);
     tcase_add_test(t, grown_axis_by_name);
     tcase_add_test(t, variants);
+    tcase_add_test(t, axes_parameters);
     tcase_add_loop_test(t, reference_outputs, 0, sizeof goldens / sizeof *goldens);
     tcase_add_loop_test(t, reference_step_by_step, 0, sizeof goldens / sizeof *goldens);
     tcase_add_test(t, other_spelling);
