@@ -29,6 +29,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(run, "run a model on inputs from files") \
     X(verify, "compare a model's outputs with a golden file") \
     X(generate, "continue a text, token by token") \
+    X(new, "the model file to start from, for a checkpoint") \
     X(check, "types, axes and every weight against the checkpoint; no code") \
     X(ir, "the model as IR, after any pass") \
     X(opt, "some passes on IR text") \

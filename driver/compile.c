@@ -32,25 +32,34 @@ static const char *config_beside(Compilation *c, const char *weights)
     return access(path, F_OK) == 0 ? path : NULL;
 }
 
-bool compile_load(Compilation *c, const CompileOptions *o)
+bool compile_checkpoint(Compilation *c, const char *weights, const char *config, ModelOptions *options)
 {
-    if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source))
-        return false;
-    ModelOptions options = {.n_checkpoint = -1, .allow_extra = o->allow_extra, .model = o->model_name};
-    options.config_path = o->config ? o->config : o->weights ? config_beside(c, o->weights) : NULL;
-    if (options.config_path) {
-        c->config = json_read_file(&c->diags, "E0590", options.config_path, CONFIG_LIMIT, CONFIG_DEPTH);
+    *options = (ModelOptions){.n_checkpoint = -1};
+    options->config_path = config ? config : weights ? config_beside(c, weights) : NULL;
+    if (options->config_path) {
+        c->config = json_read_file(&c->diags, "E0590", options->config_path, CONFIG_LIMIT, CONFIG_DEPTH);
         if (!c->config)
             return false;
-        options.config = c->config;
+        options->config = c->config;
     }
-    if (o->weights) {
-        c->checkpoint = checkpoint_open(&c->cx, o->weights);
+    if (weights) {
+        c->checkpoint = checkpoint_open(&c->cx, weights);
         if (!c->checkpoint)
             return false;
-        options.checkpoint = checkpoint_tensors(c->checkpoint, &options.n_checkpoint);
-        options.checkpoint_path = checkpoint_path(c->checkpoint);
+        options->checkpoint = checkpoint_tensors(c->checkpoint, &options->n_checkpoint);
+        options->checkpoint_path = checkpoint_path(c->checkpoint);
     }
+    return true;
+}
+
+bool compile_load(Compilation *c, const CompileOptions *o)
+{
+    ModelOptions options;
+    if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source) ||
+        !compile_checkpoint(c, o->weights, o->config, &options))
+        return false;
+    options.allow_extra = o->allow_extra;
+    options.model = o->model_name;
     return model_load(&c->cx, &c->source, &options, &c->model);
 }
 

@@ -41,6 +41,8 @@ typedef struct Compilation {
 
 /* Each stage needs the one before; false if errors were reported (in c->diags). compile_free releases everything in any state. */
 void compile_begin(Compilation *c);
+/* Config and checkpoint alone, into c and `options`: the first half of compile_load, for tools without a model file. Paths may be NULL. */
+bool compile_checkpoint(Compilation *c, const char *weights, const char *config, ModelOptions *options);
 bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, check against the checkpoint */
 bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
 bool compile_emit(Compilation *c, const CompileOptions *o);

@@ -1,0 +1,137 @@
+/* Families: which of the model files in the binary a checkpoint is written in. */
+#include <string.h>
+
+#include "driver/families.h"
+#include "support/text.h"
+
+static const struct {
+    const char *type, *file;
+} families[] = {
+#define FAMILY(type, file) {type, file},
+#include "driver/families.def"
+#undef FAMILY
+};
+
+/* Is the file named after this type? deberta-v2, deberta_v2 -> deberta_v2.attar */
+static bool named_after(const char *file, const char *type)
+{
+    size_t length = strlen(type);
+    for (size_t i = 0; i < length; i++)
+        if (file[i] != type[i] && !(strchr("-_", type[i]) && file[i] && strchr("-_", file[i])))
+            return false;
+    return !strcmp(file + length, ".attar");
+}
+
+static bool has_row(const char *file, const char *type)
+{
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (!strcmp(families[i].type, type) && !strcmp(families[i].file, file))
+            return true;
+    return false;
+}
+
+/* ---- one model of a file ----------------------------------------------------------------------------------------- */
+
+/* Begin of the comment lines that end just above a declaration. */
+static size_t with_comment(const char *text, size_t begin)
+{
+    while (begin > 0) {
+        size_t line = begin - 1;
+        while (line > 0 && text[line - 1] != '\n')
+            line--;
+        if (text[line] != '#' || text[begin - 1] != '\n')
+            break;
+        begin = line;
+    }
+    return begin;
+}
+
+/* The file's text without its other models; the one that stays gets the name, if one is given. */
+static const char *model_alone(Context *cx, const ModelFile *f, const File *file, const Decl *model, const char *name)
+{
+    Text out = text_new(cx->arena);
+    size_t at = 0;
+    for (int i = 0; i < file->n_decls; i++) {
+        const Decl *d = &file->decls[i];
+        if (d->kind != DECL_MODEL)
+            continue;
+        if (d == model) {
+            text_put(&out, f->text + at, d->name.at.begin - at);
+            text_add(&out, "%s", name ? name : d->name.text);
+            at = d->name.at.end;
+        } else {
+            text_put(&out, f->text + at, with_comment(f->text, d->at.begin) - at);
+            at = d->at.end + (f->text[d->at.end] == '\n');
+        }
+    }
+    text_put(&out, f->text + at, f->size - at);
+    return out.data;
+}
+
+bool family_fits(Context *cx, Diags *diags, const char *path, const char *text, const ModelOptions *options)
+{
+    Diags own = {.arena = cx->arena};
+    Context quiet = {.arena = cx->arena, .diags = diags ? diags : &own, .names = cx->names};
+    Source *source = arena_alloc(cx->arena, sizeof *source);    /* diagnostics point into it */
+    *source = (Source){path, text, strlen(text)};
+    Model model;
+    return model_load(&quiet, source, options, &model);
+}
+
+
+/* The first model of the file that reads every tensor. `why`: where errors go, or NULL. */
+static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *name, const ModelOptions *options, Family *out)
+{
+    Diags own = {.arena = cx->arena};
+    Context quiet = {.arena = cx->arena, .diags = &own, .names = cx->names};
+    Source *source = arena_alloc(cx->arena, sizeof *source);
+    *source = (Source){f->name, f->text, f->size};
+    const File *file = parse_file(&quiet, source);
+    for (int i = 0; i < file->n_decls; i++) {
+        const Decl *d = &file->decls[i];
+        if (d->kind != DECL_MODEL || !family_fits(cx, why, f->name, model_alone(cx, f, file, d, NULL), options))
+            continue;
+        *out = (Family){f, d->name.text, model_alone(cx, f, file, d, name)};
+        return true;
+    }
+    return false;
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
+
+static bool find_like(Context *cx, const char *name, const char *like, const ModelOptions *options, Family *out)
+{
+    const char **names = arena_array(cx->arena, (size_t)n_model_files + 1, sizeof *names);
+    size_t length = strlen(like) > 6 && !strcmp(like + strlen(like) - 6, ".attar") ? strlen(like) - 6 : strlen(like);
+    for (int i = 0; i < n_model_files; i++) {
+        const ModelFile *f = &model_files[i];
+        names[i] = arena_copy(cx->arena, f->name, strlen(f->name) - 6);
+        if (strlen(names[i]) == length && !strncmp(f->name, like, length))
+            return try_file(cx, cx->diags, f, name, options, out);
+    }
+    Diag *d = diag_file_error(cx->diags, "E0100", like, NULL, "no model file of that name comes with attar");
+    const char *near = name_nearest(like, names, (size_t)n_model_files);
+    Text all = text_new(cx->arena);
+    for (int i = 0; i < n_model_files; i++)
+        text_add(&all, "%s%s", i ? ", " : "", names[i]);
+    diag_note(d, "there are: %s", all.data);
+    if (near)
+        diag_help(d, "did you mean `%s`?", near);
+    return false;
+}
+
+bool family_find(Context *cx, const char *name, const char *like, const ModelOptions *options, Family *out)
+{
+    *out = (Family){0};
+    if (like)
+        return find_like(cx, name, like, options, out);
+    const char *type = json_string_value(json_object_get(options->config, "model_type"));
+    for (int rows = 1; type && rows >= 0; rows--)
+        for (int i = 0; i < n_model_files; i++) {
+            const ModelFile *f = &model_files[i];
+            bool meant = rows ? has_row(f->name, type) : named_after(f->name, type);
+            if (meant && try_file(cx, NULL, f, name, options, out))
+                return true;
+        }
+    return true;
+}
