@@ -260,6 +260,11 @@ bool arg_flag(Bind *b, Call *c, int param, bool otherwise, bool *out);
 #include "operators.def"
 #undef OPERATOR
 
+/* Lists of the text and arrays of config.json (builtin_table.c). */
+int64_t list_size(const Term *t);                           /* -1 if it is neither */
+Term list_item(Bind *b, const Term *t, int64_t i);
+Node *list_tensor(Bind *b, const Term *t, Span at);         /* its numbers; NULL and a diagnostic if there are others */
+
 /* ---- config.json (config.c), rotary tables (rope.c), caches (cache.c) ------------------------------------------- */
 
 void config_bind(Bind *b, const Decl *d);

@@ -101,9 +101,48 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e)
 
 /* ---- a[b, i]: positions ----------------------------------------------------------------------------------------- */
 
+/* The rounds i of a loop, i + 1, 2 * i: the numbers from *low to *high. */
+static bool round_bounds(const Node *n, int64_t *low, int64_t *high)
+{
+    if (n->op == OP_index) {
+        *low = 0;
+        *high = attr_int(n->graph->owner, ATTR_count, 1) - 1;
+        return true;
+    }
+    if (n->op == OP_const && n->type->dtype == DT_I32) {
+        *low = *high = (int64_t)attr_float(n, ATTR_value, 0);
+        return true;
+    }
+    int64_t a, c, d, e;
+    if ((n->op != OP_add && n->op != OP_sub && n->op != OP_mul) || n->type->dtype != DT_I32 || n->type->rank ||
+        !round_bounds(n->inputs[0], &a, &c) || !round_bounds(n->inputs[1], &d, &e))
+        return false;
+    if (n->op == OP_mul && (a < 0 || d < 0))
+        return false;
+    *low = n->op == OP_add ? a + d : n->op == OP_sub ? a - e : a * d;
+    *high = n->op == OP_add ? c + e : n->op == OP_sub ? c - d : c * e;
+    return c <= INT32_MAX && e <= INT32_MAX;
+}
+
+/* A round of a loop that looks up what is not there. */
+static bool rounds_fit(Bind *b, const Type *t, const Node *ids, int axis, Span at)
+{
+    int64_t low, high, size = t->axis[axis].size.base;
+    if (!extent_is_const(t->axis[axis].size) || ids->type->rank || !round_bounds(ids, &low, &high) ||
+        (low >= 0 && high < size))
+        return true;
+    bind_error(b, "E0310", at, "the rounds of the loop look up %lld..%lld, but there %s %lld", (long long)low,
+               (long long)high + 1, size == 1 ? "is" : "are", (long long)size);
+    return false;
+}
+
 /* Rows of one axis, which the axes of the row numbers replace where it stood. */
 static Node *look_up(Bind *b, Node *x, Node *ids, int axis)
 {
+    if (x->op == OP_cast && x->inputs[0]->op == OP_table) {
+        Node *row = look_up(b, x->inputs[0], ids, axis); /* the numbers of the row alone are cast */
+        return row ? make_cast(b, row, x->type->dtype) : NULL;
+    }
     Node *rows = make_gather(b, x, ids, axis);
     if (!rows || axis == 0)
         return rows;
@@ -178,7 +217,7 @@ Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
     if (term_is_int(t, &whole))
         return make_pick(b, x, axis, t->size);
     if (t->kind == TERM_TENSOR && !dtype_is_float(t->node->type->dtype) && t->node->type->dtype != DT_BOOL)
-        return look_up(b, x, t->node, axis);
+        return rounds_fit(b, x->type, t->node, axis, at) ? look_up(b, x, t->node, axis) : NULL;
     Diag *d = bind_error(b, "E0201", at, "a position is a whole number, a range or a parameter of a mask, not %s",
                          term_print(b, t));
     diag_origin(b, d, t);
@@ -202,6 +241,27 @@ static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x)
     return term_tensor(x);
 }
 
+/* list[2] is one of its items; list[i] looks up a number in the round i of a loop. */
+static Term index_list(Bind *b, Scope *s, const Expr *e, const Term *list)
+{
+    Term t = eval(b, s, e->items[0]);
+    Span at = e->items[0]->at;
+    int64_t i, n = list_size(list);
+    if (t.kind == TERM_POISON)
+        return t;
+    if (t.kind == TERM_TENSOR) {
+        Node *x = list_tensor(b, list, e->left->at);
+        return x ? term_tensor(index_axis(b, x, 0, &t, at)) : term_poison();
+    }
+    if (term_is_int(&t, &i) && i >= 0 && i < n)
+        return list_item(b, list, i);
+    Diag *d = term_is_int(&t, &i)
+                  ? bind_error(b, "E0310", at, "there is no item %lld in a list of %lld", (long long)i, (long long)n)
+                  : bind_error(b, "E0201", at, "the items of a list are counted by whole numbers, not %s", term_print(b, &t));
+    diag_origin(b, d, term_is_int(&t, &i) ? list : &t);
+    return term_poison();
+}
+
 static Term eval_index(Bind *b, Scope *s, const Expr *e)
 {
     Term t = eval(b, s, e->left);
@@ -215,12 +275,10 @@ static Term eval_index(Bind *b, Scope *s, const Expr *e)
     }
     if (t.kind == TERM_POISON)
         return t;
-    if (t.kind == TERM_LIST && e->n_items == 1) {
-        Term i = eval(b, s, e->items[0]);
-        int64_t at;
-        if (term_is_int(&i, &at) && at >= 0 && at < t.n_items)
-            return t.items[at];
-    }
+    if (list_size(&t) >= 0 && e->n_items == 1)
+        return index_list(b, s, e, &t);
+    if (t.kind == TERM_ABSENT)
+        return t;
     Diag *d = bind_error(b, "E0201", e->left->at, "%s cannot be indexed", term_print(b, &t));
     diag_origin(b, d, &t);
     return term_poison();

@@ -552,6 +552,39 @@ START_TEST(quoted_names)
 }
 END_TEST
 
+/* Lists and tables: indexed at compile time, and looked up by the round of a loop. */
+START_TEST(lists_and_tables)
+{
+    Loaded l;
+    begin(&l);
+    static const char text[] = "config \"config.json\" { kinds = layer_types; widths = widths; L = size(layer_types); N = 2; second = widths[1] }\n"
+                               "model M(x: f32[S]) -> (f32[S], f32[L, N]) {\n"
+                               "  spans = table(L, fn(i) => if kinds[i] == \"near\" then 2 * i else 100)\n"
+                               "  repeat i < L { x = x * widths[i] + spans[i] * second }\n"
+                               "  return x, table([L, N], fn(i, k) => 0.5 * i + k)\n}\n";
+    static const char config[] = "{\"layer_types\": [\"near\", \"far\", \"near\"], \"widths\": [0.5, 2, 3]}";
+    l.source = (Source){"m.attar", text, strlen(text)};
+    l.options.config_path = "config.json";
+    l.options.config = json_read_text(&l.diags, "E0590", "config.json", config, strlen(config), 32);
+    finish(&l);
+    ck_assert(l.good);
+    float x[2] = {1, -2};
+    HostTensor in = {.name = "x", .dtype = DT_F32, .rank = 1, .dims = {2}, .data = x};
+    Bindings bind = {.sizes = (int64_t[]){2}, .inputs = &in};
+    Value *out = interpret(&l.cx, l.model.graph, &bind, &l.arena);
+    ck_assert(out != NULL);
+    for (int i = 0; i < 2; i++) {
+        double want = x[i];
+        for (int k = 0; k < 3; k++)
+            want = want * (double[]){0.5, 2, 3}[k] + (double[]){0, 100, 4}[k] * 2;
+        ck_assert_double_eq(out[0].data[i], want);
+    }
+    for (int i = 0; i < 6; i++)
+        ck_assert_double_eq(out[1].data[i], 0.5 * (i / 2) + i % 2);
+    release(&l);
+}
+END_TEST
+
 START_TEST(operators_listed)
 {
     Loaded l;
@@ -586,6 +619,7 @@ int main(void)
     tcase_add_test(t, attention_by_hand);
     tcase_add_test(t, several_models);
     tcase_add_test(t, quoted_names);
+    tcase_add_test(t, lists_and_tables);
     tcase_add_test(t, operators_listed);
     tcase_add_test(t, mutants);
     suite_add_tcase(s, t);
