@@ -3,6 +3,7 @@
  *
  *     y = (x - mean x) * rsqrt(mean (x - mean x)^2 + eps) * w + b   ->   rowwise x, w, b
  *     append(rotate(k, cos, sin), layer)                            ->   append k, layer, cos, sin; the rotation inside
+ *     dot(x, gather(w, ids)) over w's last axis                     ->   rowwise w, ids, x: the rows are never copied
  *
  * Groups grow from the last value upwards; see region.c for what may come in. */
 #include "passes/inside.h"
@@ -70,6 +71,44 @@ static bool fuse_appends(PassContext *px, Graph *g)
     return changed;
 }
 
+/* ---- products with looked-up rows ------------------------------------------------------------------------------------ */
+
+/* Rows of a weight, as of the experts that a token chooses, that lie packed along what the product sums over. */
+static bool are_packed_rows(const Node *rows, const Node *reader)
+{
+    if (rows->op != OP_gather || is_kept(rows) || rows->inputs[0]->op != OP_weight || only_reader(rows) != reader)
+        return false;
+    const Attr *over = node_attr(reader, ATTR_over);
+    return over->names.count == 1 && over->names.items[0] == rows->type->axis[rows->type->rank - 1].name;
+}
+
+/* As a sum of products the lookup can be part of the kernel. */
+static bool sum_of_products(PassContext *px, Node *n)
+{
+    int side = are_packed_rows(n->inputs[0], n) ? 0 : 1;
+    if (!are_packed_rows(n->inputs[side], n))
+        return false;
+    const Attr *over = node_attr(n, ATTR_over);
+    Node *product = make_two(px, n, OP_mul, n->inputs[side], n->inputs[1 - side]),
+         *sum = make_over(px, n, OP_sum, NULL, 1, &product, over->names.items, 1, n);
+    if (is_kept(n))
+        attr_set_bool(px->cx, sum, ATTR_keep, true);
+    node_replace(n, make_transposed(px, n, sum, n->type));
+    return true;
+}
+
+static bool unfold_products(PassContext *px, Graph *g)
+{
+    bool changed = false;
+    for (Node *n = g->first; n; n = n->next) {
+        if (n->body && n->body->level != LEVEL_BODY)
+            changed |= unfold_products(px, n->body);
+        if (n->op == OP_dot)
+            changed |= sum_of_products(px, n);
+    }
+    return changed;
+}
+
 static bool fuse_groups(PassContext *px, Graph *g)
 {
     bool changed = false;
@@ -88,8 +127,9 @@ static bool fuse_groups(PassContext *px, Graph *g)
 
 bool pass_fuse_map(PassContext *px, Graph *model)
 {
-    bool appends = fuse_appends(px, model);
-    if (appends)
+    bool changed = unfold_products(px, model);
+    changed |= fuse_appends(px, model);
+    if (changed)
         remove_dead(model);
-    return fuse_groups(px, model) || appends;
+    return fuse_groups(px, model) || changed;
 }
