@@ -136,14 +136,6 @@ static void collect_blocks(Bind *b, const File *file, Map *blocks)
     }
 }
 
-static bool has_param(const Decl *d, const char *name)
-{
-    for (int i = 0; i < d->n_params; i++)
-        if (d->params[i].name.text == name)
-            return true;
-    return false;
-}
-
 static void refuse_default(Bind *b, const Decl *d, const Ident *name, const Decl *target)
 {
     const char **names = arena_array(b->cx->arena, (size_t)target->n_params + 1, sizeof *names);
@@ -168,7 +160,7 @@ static void bind_default(Bind *b, Decl *d)
         return;
     }
     for (int i = 0; i < d->n_args; i++) {
-        if (d->args[i].name.text && has_param(target, d->args[i].name.text))
+        if (d->args[i].name.text && decl_param(target, d->args[i].name.text))
             continue;
         if (d->args[i].name.text)
             refuse_default(b, d, &d->args[i].name, target);
@@ -310,6 +302,9 @@ static void add_results(Bind *b, Frame *f, Scope *s)
         return;
     }
     if (f->n_results != d->n_results) {
+        for (int i = 0; i < f->n_results; i++)
+            if (f->results[i].kind == TERM_POISON)
+                return;
         Diag *e =
             bind_error(b, "E0203", f->return_at, "`%s` returns %d value%s, but %d %s declared", d->name.text,
                        f->n_results, f->n_results == 1 ? "" : "s", d->n_results, d->n_results == 1 ? "is" : "are");
@@ -397,6 +392,7 @@ static bool begin(Bind *b, const Source *source)
     b->caches = map_new(a);
     b->marks = map_new(a);
     b->blamed = map_new(a);
+    b->path_marks = map_new(a);
     b->muted.arena = a;
     b->library_globals = scope_open(b, NULL);
     b->globals = scope_open(b, NULL);

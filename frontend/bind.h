@@ -153,7 +153,7 @@ typedef struct Given Given;
 typedef struct Frame {
     const Decl *decl;
     struct Frame *caller;
-    Span call;                          /* in the caller's text */
+    Span call, name_at;                 /* in the caller's text; the name of the block there */
     bool library;                       /* the block is of std.attar */
     const char *hint;                   /* what the caller calls the result */
     BoundAxis *axes; int n_axes; size_t axes_room;
@@ -185,6 +185,7 @@ Term call_eval(Bind *b, Scope *s, const Expr *e, const Term *piped, Span piped_a
 Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *path);
 Term call_function(Bind *b, Call *c, const Function *f);
 Term given_term(Bind *b, Call *c, Given *g);
+const Param *decl_param(const Decl *d, const char *name);   /* NULL if it has none of this name */
 /* From a `default` declaration, or NULL. */
 const Expr *default_argument(Bind *b, const Call *c, const char *param);
 /* Binds the axis variables of parameter p to the argument's axes; `value` becomes the tensor as the block sees it. */
@@ -291,6 +292,9 @@ typedef struct WeightUse {
     Node *node;
     const char *key;                    /* with {i} */
     Span at;                            /* in the model file */
+    const Decl *op;                     /* the block of std.attar that reads it, or NULL */
+    const Frame *block;                 /* the block of the model file around that, NULL in the model itself */
+    Span loop;                          /* the repeat around it */
     int64_t layers;                     /* 1 if the key has no {i} */
     int rank;                           /* in the checkpoint */
     int n_dims[MAX_RANK];               /* a stored dimension may be several axes */
@@ -307,7 +311,11 @@ const char *keys_apply(Context *cx, const KeyMap *map, const char *key);
 /* Whole components; {i} matches a number; a prefix matches. */
 bool keys_match(const char *pattern, const char *key);
 const char *keys_layer(Context *cx, const char *key, int64_t layer);           /* {i} replaced */
+const char *keys_pattern(Context *cx, const char *name);    /* a tensor's name with {i} for its first number */
+const char *keys_in_file(Bind *b, const KeyMap *map, const WeightUse *w, int64_t layer);
+int64_t keys_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors);      /* layers without it */
 bool check_weights(Bind *b, Model *out);                    /* E04xx; chooses the spelling */
+void check_missing(Bind *b, const KeyMap *map, const Map *tensors, Map *used);         /* E0401 */
 void check_shapes(Bind *b, const KeyMap *map, const Map *tensors);     /* E0403, E0404, E0405, E0412 */
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
@@ -344,6 +352,7 @@ struct Bind {
     Symbol *past;
     WeightUse *weights; int n_weights; size_t weights_room;
     Map marks, blamed;
+    Map path_marks;                     /* of Span: the string that gave a path its last component */
     KeyMaps keys;
     const char *config;                 /* how messages call config.json */
 };

@@ -30,6 +30,14 @@ static void collect_given(Bind *b, Call *c, const Expr *e, const Term *piped, Sp
     }
 }
 
+const Param *decl_param(const Decl *d, const char *name)
+{
+    for (int i = 0; i < d->n_params; i++)
+        if (!strcmp(d->params[i].name.text, name))
+            return &d->params[i];
+    return NULL;
+}
+
 const Expr *default_argument(Bind *b, const Call *c, const char *param)
 {
     const Decl *d = bind_in_library(b, c->at) ? NULL : map_get(&b->defaults, c->name);
@@ -277,7 +285,13 @@ Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *pa
         if (got[i])
             given_term(b, c, got[i]);
     Frame *f = bind_new(b, sizeof *f);
-    *f = (Frame){.decl = decl, .caller = b->frame, .call = c->at, .library = library, .hint = b->hint, .given = got};
+    *f = (Frame){.decl = decl,
+                 .caller = b->frame,
+                 .call = c->at,
+                 .name_at = c->name_at,
+                 .library = library,
+                 .hint = b->hint,
+                 .given = got};
     Scope *local = scope_open(b, library ? b->library_globals : b->globals);
     if (!bind_params(b, c, f, local, got))
         return term_poison();

@@ -7,16 +7,16 @@
 
 enum { LISTED = 8 };
 
-static const char *key_in_file(Bind *b, const KeyMap *map, const WeightUse *w, int64_t layer)
+const char *keys_in_file(Bind *b, const KeyMap *map, const WeightUse *w, int64_t layer)
 {
     return keys_layer(b->cx, keys_apply(b->cx, map, w->key), w->layers == 1 && !strstr(w->key, "{i}") ? -1 : layer);
 }
 
-static int64_t layers_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors)
+int64_t keys_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors)
 {
     int64_t missing = 0;
     for (int64_t i = 0; i < w->layers; i++)
-        missing += !map_has(tensors, key_in_file(b, map, w, i));
+        missing += !map_has(tensors, keys_in_file(b, map, w, i));
     return missing;
 }
 
@@ -29,7 +29,7 @@ static const KeyMap *choose_spelling(Bind *b, const Map *tensors)
         const KeyMap *map = m < 0 ? NULL : &b->keys.maps[m];
         int64_t missing = 0;
         for (int i = 0; i < b->n_weights; i++)
-            missing += layers_missing(b, map, &b->weights[i], tensors);
+            missing += keys_missing(b, map, &b->weights[i], tensors);
         if (missing >= fewest)
             continue;
         fewest = missing;
@@ -39,17 +39,6 @@ static const KeyMap *choose_spelling(Bind *b, const Map *tensors)
 }
 
 /* ---- missing ---------------------------------------------------------------------------------------------------- */
-
-/* A tensor of a similar name that nobody reads. */
-static const char *nearest_unused(Bind *b, const char *key, const Map *tensors, const Map *used)
-{
-    const char **names = arena_array(b->cx->arena, tensors->count + 1, sizeof *names);
-    size_t n = 0;
-    for (size_t i = 0; i < tensors->count; i++)
-        if (!map_has(used, tensors->entries[i].key))
-            names[n++] = tensors->entries[i].key;
-    return name_nearest(key, names, n);
-}
 
 /* The text before `key` in a tensor's name, if the checkpoint has the key under a prefix. */
 static const char *prefix_of(Bind *b, const char *key, const Map *tensors)
@@ -70,9 +59,11 @@ static bool report_prefix(Bind *b, const KeyMap *map, const Map *tensors)
     const char *prefix = NULL;
     int n = 0;
     for (int i = 0; i < b->n_weights; i++) {
-        const char *key = key_in_file(b, map, &b->weights[i], 0);
+        const char *key = keys_in_file(b, map, &b->weights[i], 0);
         if (map_has(tensors, key))
             continue;
+        if (b->weights[i].loop.source && !strstr(b->weights[i].key, "{i}"))
+            return false; /* a loop without names of rounds */
         if (!prefix && !(prefix = prefix_of(b, key, tensors)))
             return false;
         if (!map_has(tensors, bind_print(b, "%s%s", prefix, key)))
@@ -92,48 +83,6 @@ static bool report_prefix(Bind *b, const KeyMap *map, const Map *tensors)
     return true;
 }
 
-typedef struct Missing {
-    Diag *diag;
-    int others;
-    const char *names;
-} Missing;
-
-/* One error for a key with a similar tensor in the file; those without share one. */
-static void report_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors, Map *used, Missing *all)
-{
-    int64_t missing = layers_missing(b, map, w, tensors), first = 0;
-    if (!missing)
-        return;
-    while (map_has(tensors, key_in_file(b, map, w, first)))
-        first++;
-    const char *key = key_in_file(b, map, w, first),
-               *shown = w->layers == missing && missing > 1 ? keys_apply(b->cx, map, w->key) : key;
-    const char *near = nearest_unused(b, key, tensors, used);
-    if (!near && all->diag) {
-        if (all->others++ < LISTED)
-            all->names = bind_print(b, "%s%s`%s`", all->names ? all->names : "", all->names ? ", " : "", shown);
-        return;
-    }
-    Diag *d = bind_error(b, "E0401", w->at, "%s has no tensor `%s`", b->options->checkpoint_path, shown);
-    diag_caret(d, "needs %s = %s", w->axes, shape_print(b, w->rank, w->stored));
-    if (missing > 1)
-        diag_note(d, "missing in %lld of %lld layers; shown once", (long long)missing, (long long)w->layers);
-    if (!near) {
-        all->diag = d;
-        return;
-    }
-    diag_help(d, "the file has `%s`, which the model does not read", near);
-    map_set(used, near, b);
-}
-
-static bool seen_before(const Bind *b, int index)
-{
-    for (int i = 0; i < index; i++)
-        if (b->weights[i].key == b->weights[index].key)
-            return true;
-    return false;
-}
-
 /* ---- extra ------------------------------------------------------------------------------------------------------ */
 
 static bool ignored(Bind *b, const KeyMap *map, const char *name)
@@ -147,15 +96,75 @@ static bool ignored(Bind *b, const KeyMap *map, const char *name)
     return false;
 }
 
-/* "h.3.attn.bias" -> "h.{i}.attn.bias": the same tensor of every layer is listed once. */
-static const char *without_number(Bind *b, const char *name)
+/* A bias whose weight the model reads: the operator that reads it was told not to, or cannot. */
+static void report_biases(Bind *b, const KeyMap *map, const Map *tensors, Map *used)
 {
-    for (const char *p = name; (p = strchr(p, '.')); p++) {
-        size_t digits = strspn(p + 1, "0123456789");
-        if (digits && p[1 + digits] == '.')
-            return bind_print(b, "%.*s{i}%s", (int)(p + 1 - name), name, p + 1 + digits);
+    Diag *d = NULL;
+    const WeightUse *first = NULL;
+    const char *others = NULL;
+    int n = 0;
+    for (int i = 0; i < b->n_weights; i++) {
+        const WeightUse *w = &b->weights[i];
+        const char *key = keys_in_file(b, map, w, 0);
+        size_t length = strlen(key);
+        if (!w->op || length < 8 || strcmp(key + length - 7, ".weight") != 0)
+            continue;
+        const char *bias = bind_print(b, "%.*s.bias", (int)length - 7, key);
+        if (!map_has(tensors, bias) || map_has(used, bias) || ignored(b, map, bias))
+            continue;
+        const char *shown = keys_pattern(b->cx, bias);
+        for (int64_t k = 0; k < w->layers; k++) {
+            key = keys_in_file(b, map, w, k);
+            map_set(used, bind_print(b, "%.*s.bias", (int)strlen(key) - 7, key), b);
+        }
+        if (n++ > 0) {
+            if (n <= LISTED + 1)
+                others = bind_print(b, "%s%s`%s`", others ? others : "", others ? ", " : "", shown);
+            continue;
+        }
+        first = w;
+        d = bind_error(b, "E0402", w->at, "`%s` is in %s, but the model does not read it", shown,
+                       b->options->checkpoint_path);
+        diag_caret(d, "reads the weight alone");
     }
-    return name;
+    if (!d)
+        return;
+    if (others)
+        diag_note(d, "neither does it read %s%s", others,
+                  n > LISTED + 1 ? bind_print(b, " and %d more", n - LISTED - 1) : "");
+    const char *name = first->op->name.text;
+    if (!decl_param(first->op, "bias"))
+        diag_help(d, "`%s` has no bias; `layernorm` has", name);
+    else if (others)
+        diag_help(d, "`default %s(bias=true)` reads them all", name);
+    else
+        diag_help(d, "`bias=true` reads it");
+}
+
+/* What `ignore` would have to say: the path that all names begin with, or else the names themselves. */
+static const char *to_ignore(Bind *b, const KeyMap *map, const Map *groups)
+{
+    const char *first = groups->entries[0].key;
+    size_t common = strlen(first);
+    for (size_t i = 1; i < groups->count; i++) {
+        size_t k = 0;
+        while (k < common && groups->entries[i].key[k] == first[k])
+            k++;
+        common = k;
+    }
+    while (groups->count > 1 && common > 0 && first[common] != '.')
+        common--;
+    const char *path = bind_print(b, "%.*s", (int)common, first);
+    bool free = common > 0;
+    for (int i = 0; i < b->n_weights && free; i++)
+        free = !keys_match(path, keys_apply(b->cx, map, b->weights[i].key));
+    if (free)
+        return bind_print(b, "\"%s\"", path);
+    Text out = text_new(b->cx->arena);
+    for (size_t i = 0; i < groups->count && i < LISTED; i++)
+        text_add(&out, "%s\"%s\"", i ? ", " : "", groups->entries[i].key);
+    text_add(&out, "%s", groups->count > LISTED ? ", ..." : "");
+    return out.data;
 }
 
 static void report_extra(Bind *b, const KeyMap *map, const Map *tensors, const Map *used)
@@ -166,7 +175,7 @@ static void report_extra(Bind *b, const KeyMap *map, const Map *tensors, const M
         const char *name = tensors->entries[i].key;
         if (map_has(used, name) || ignored(b, map, name))
             continue;
-        const char *group = without_number(b, name);
+        const char *group = keys_pattern(b->cx, name);
         map_set(&groups, group, (void *)((uintptr_t)map_get(&groups, group) + 1));
         n++;
     }
@@ -189,8 +198,8 @@ static void report_extra(Bind *b, const KeyMap *map, const Map *tensors, const M
     if (groups.count > LISTED)
         diag_note(d, "and %zu more names", groups.count - LISTED);
     if (!b->options->allow_extra)
-        diag_help(d, "`--allow-extra` reads the rest anyway; `ignore \"%s\"` in the model file makes it permanent",
-                  groups.entries[0].key);
+        diag_help(d, "`--allow-extra` reads the rest anyway; `ignore %s` in the model file makes it permanent",
+                  to_ignore(b, map, &groups));
 }
 
 /* ---- all -------------------------------------------------------------------------------------------------------- */
@@ -211,16 +220,12 @@ bool check_weights(Bind *b, Model *out)
     for (int i = 0; i < b->n_weights; i++) {
         const WeightUse *w = &b->weights[i];
         for (int64_t k = 0; k < w->layers; k++)
-            map_set(&used, key_in_file(b, map, w, k), b);
+            map_set(&used, keys_in_file(b, map, w, k), b);
     }
-    Missing missing = {0};
-    for (int i = 0; i < b->n_weights; i++)
-        if (!seen_before(b, i))
-            report_missing(b, map, &b->weights[i], &tensors, &used, &missing);
-    if (missing.others)
-        diag_note(missing.diag, "also missing: %s%s", missing.names,
-                  missing.others > LISTED ? bind_print(b, " and %d more", missing.others - LISTED) : "");
+    check_missing(b, map, &tensors, &used);
     check_shapes(b, map, &tensors);
+    if (!o->allow_extra)
+        report_biases(b, map, &tensors, &used);
     report_extra(b, map, &tensors, &used);
     return b->cx->diags->errors == before;
 }

@@ -193,31 +193,46 @@ static bool assert_bound(const Term *x, const Term *y, int op)
     return true;
 }
 
+/* One part of the condition. False if it cannot be decided, which was reported. */
+static bool decide(Bind *b, Scope *s, const Expr *e, bool *good)
+{
+    if (e->kind != EXPR_BINARY || (e->op != '<' && e->op != '>' && e->op != OP2_LE && e->op != OP2_GE))
+        return eval_flag(b, s, e, "the condition of `assert`", good);
+    Term x = eval(b, s, e->left), y = eval(b, s, e->right);
+    *good = x.kind != TERM_POISON && y.kind != TERM_POISON && assert_bound(&x, &y, e->op);
+    if (*good || x.kind == TERM_POISON || y.kind == TERM_POISON)
+        return *good;
+    Term t = operator_binary(b, x, y, e->op, e);
+    *good = t.kind == TERM_BOOL && t.flag;
+    return t.kind != TERM_POISON;
+}
+
 bool statement_assert(Bind *b, Scope *s, const Stmt *st)
 {
     const Expr *e = st->values[0];
-    bool good = false;
-    if (e->kind == EXPR_BINARY && (e->op == '<' || e->op == '>' || e->op == OP2_LE || e->op == OP2_GE)) {
-        Term x = eval(b, s, e->left), y = eval(b, s, e->right);
-        if (x.kind == TERM_POISON || y.kind == TERM_POISON)
+    int n = 1;
+    for (const Expr *p = e; p->kind == EXPR_BINARY && p->op == '&'; p = p->left)
+        n++;
+    const Expr **parts = arena_array(b->cx->arena, (size_t)n, sizeof *parts);
+    for (int i = n; i > 1; e = e->left)
+        parts[--i] = e->right;
+    parts[0] = e;
+    e = st->values[0];
+    for (int i = 0; i < n; i++) {
+        const Expr *part = parts[i];
+        bool good;
+        if (!decide(b, s, part, &good))
             return false;
-        if (assert_bound(&x, &y, e->op))
-            return true;
-        Term t = operator_binary(b, x, y, e->op, e);
-        if (t.kind == TERM_POISON)
-            return false;
-        good = t.kind == TERM_BOOL && t.flag;
-    } else if (!eval_flag(b, s, e, "the condition of `assert`", &good) && !good) {
+        if (good)
+            continue;
+        Map seen = map_new(b->cx->arena);
+        Span at = st->message ? (b->at = e->at, bind_site(b)) : part->at;
+        Diag *d = bind_error(b, "E0209", at, "%s",
+                             st->message ? st->message : bind_print(b, "`%s` does not hold", source_text(b, part->at)));
+        note_names(b, d, s, part, &seen);
         return false;
     }
-    if (good)
-        return true;
-    Map seen = map_new(b->cx->arena);
-    Span at = st->message ? (b->at = e->at, bind_site(b)) : e->at;
-    Diag *d = bind_error(b, "E0209", at, "%s",
-                         st->message ? st->message : bind_print(b, "`%s` does not hold", source_text(b, e->at)));
-    note_names(b, d, s, e, &seen);
-    return false;
+    return true;
 }
 
 /* ---- scopes ----------------------------------------------------------------------------------------------------- */
@@ -268,7 +283,13 @@ const char *path_join(Bind *b, const char *path, Span at)
         return NULL;
     }
     path = plain_holes(b, path);
-    return name_of(b->cx->names, b->path[0] ? bind_print(b, "%s.%s", b->path, path) : path);
+    path = name_of(b->cx->names, b->path[0] ? bind_print(b, "%s.%s", b->path, path) : path);
+    if (!map_has(&b->path_marks, path)) {
+        Span *mark = bind_new(b, sizeof *mark);
+        *mark = at;
+        map_set(&b->path_marks, path, mark);
+    }
+    return path;
 }
 
 static void scoped_body(Bind *b, Scope *s, const Stmt *st)

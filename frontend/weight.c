@@ -119,6 +119,16 @@ static const char *short_name(Bind *b, const char *key)
     return strchr(p, '{') ? name_of(b->cx->names, "weight") : name_of(b->cx->names, p);
 }
 
+/* Who reads it: the operator that the model file calls, and the block of the model file that calls it. */
+static void set_readers(const Bind *b, WeightUse *w)
+{
+    const Frame *f = b->frame;
+    for (; f && f->library; f = f->caller)
+        w->op = f->decl;
+    w->block = f && f->caller ? f : NULL;
+    w->loop = b->loop;
+}
+
 Term builtin_weight(Bind *b, Call *c)
 {
     Term name = arg_term(b, c, 0);
@@ -143,6 +153,7 @@ Term builtin_weight(Bind *b, Call *c)
             return term_poison();
         }
     }
+    set_readers(b, &w);
     w.node = emit(b, OP_weight, type_new(b->cx, t.dtype, t.rank, t.axis), 0, NULL);
     w.node->name = short_name(b, w.key);
     attr_set_name(b->cx, w.node, ATTR_key, w.key);
