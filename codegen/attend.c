@@ -82,12 +82,15 @@ static bool read_operands(Attend *a)
         if (!kernel_read(k, n->inputs[i], &extra))
             return false;
     }
-    if (!kernel_result(k, n, &a->out))
+    const Node *out = kernel_get(n, 0), *lse = kernel_get(n, 1);
+    a->gives_out = out != NULL;
+    a->gives_lse = lse != NULL;
+    if ((out && !kernel_result(k, out, &a->out)) || (lse && !kernel_result(k, lse, &a->lse)))
         return false;
     a->key_rows = !a->keys.panels;
     int64_t step;
     const AccessAxis *values = access_axis(&a->v, a->value_axis), *heads = access_axis(&a->keys, a->head_axis);
-    bool floats = a->q.dtype == DT_F32 && a->keys.dtype == DT_F32 && a->v.dtype == DT_F32 && a->out.dtype == DT_F32;
+    bool floats = a->q.dtype == DT_F32 && a->keys.dtype == DT_F32 && a->v.dtype == DT_F32;
     if (!floats)
         emit_fail(k->e, n, "q, k and v must be f32");
     else if (a->keys.panels && (a->keys.axis[a->keys.keys].name != a->key_axis ||
@@ -113,7 +116,8 @@ static bool prepare(Attend *a)
     const Attr *over = node_attr(n, ATTR_over);
     a->key_axis = attr_name(n, ATTR_keys);
     a->head_axis = over->names.items[0];
-    a->value_axis = n->type->axis[n->type->rank - 1].name;
+    const Type *result = infer_result(k->e->cx, n, 0);
+    a->value_axis = result->axis[result->rank - 1].name;
     a->lanes = k->e->target->lanes;
     a->rows = attend_tile_rows(k->e->target);
     a->few = a->rows / 2;
@@ -234,15 +238,28 @@ static void emit_rows(Attend *a)
     put_close(k);
 }
 
+/* log(sum(exp(s))): `most` and `total` are to base 2; of no key both give -inf. */
+static void emit_log_sum(Attend *a, const char *address)
+{
+    Kernel *k = a->k;
+    put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))[0];", address, float_literal(k->e->cx, M_LN2),
+             math_use(k->e, MATH_LOG));
+}
+
 static void emit_store(Attend *a)
 {
     Kernel *k = a->k;
+    const char *to = a->gives_out ? address_of(a, &a->out) : "", *lse = a->gives_lse ? address_of(a, &a->lse) : "";
     put_open(k, "for (int row = 0; row < count; row++)");
-    attend_row_indices(a, address_of(a, &a->out));
-    put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
-    put_line(k, "float *to = %s;", address_of(a, &a->out));
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
-    put_inner(k, "to[i] = out[row * %lld + i] * part;", (long long)a->padded);
+    attend_row_indices(a, arena_print(k->e->cx->arena, "%s %s", to, lse));
+    if (a->gives_out) {
+        put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
+        put_line(k, "float *to = %s;", to);
+        put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
+        put_inner(k, "to[i] = out[row * %lld + i] * part;", (long long)a->padded);
+    }
+    if (a->gives_lse)
+        emit_log_sum(a, lse);
     put_close(k);
 }
 
@@ -299,13 +316,16 @@ static void emit_comment(Attend *a)
     Text *t = &a->k->comment;
     Text q = text_new(t->arena), k = text_new(t->arena), v = text_new(t->arena), out = text_new(t->arena),
          body = text_new(t->arena);
+    const char *result = a->gives_out ? a->out.name : "nothing";
     type_print(n->inputs[0]->type, &q);
     type_print(n->inputs[1]->type, &k);
     type_print(n->inputs[2]->type, &v);
-    type_print(n->type, &out);
+    type_print(infer_result(a->k->e->cx, n, 0), &out);
     expression_print(n->body, 0, &body);
     double scale = attr_float(n, ATTR_scale, 1);
-    text_add(t, "%s = softmax over %s of (%s) * %s\n", a->out.name, a->key_axis, body.data, a->v.name);
+    text_add(t, "%s = softmax over %s of (%s) * %s\n", result, a->key_axis, body.data, a->v.name);
+    if (a->gives_lse)
+        text_add(t, "%s = log(sum(exp(%s)))\n", a->lse.name, body.data);
     text_add(t, "s = ");
     if (scale != 1) {
         text_float(t, (float)scale);
@@ -314,7 +334,7 @@ static void emit_comment(Attend *a)
     text_add(t, "dot of %s and %s over %s\n", a->q.name, a->keys.name, a->head_axis);
     const char *panels = a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL);
     text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data, panels);
-    text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, a->out.name, out.data);
+    text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, result, out.data);
     text_add(t, "A task: %d rows. Keys in blocks of %d, the softmax rescaled in between; exponents to base 2.\n",
              a->rows, ATTEND_BLOCK);
 }

@@ -35,7 +35,8 @@ typedef struct AttendAxis {
 
 typedef struct Attend {
     Kernel *k;
-    Access q, keys, v, out;
+    Access q, keys, v, out, lse;
+    bool gives_out, gives_lse; /* which of the two results somebody reads */
     const char *key_axis, *head_axis, *value_axis;
     int64_t head, width; /* sizes of the head axis and of v's own axis */
     int64_t padded;      /* width rounded up to whole vectors */

@@ -278,7 +278,7 @@ static void put_taps(Emitter *e, const Kernel *k, int number) {
     s->n_pending = 1;
     entry_meet(e);
     bool any = false;
-    for (int r = 0; r < (k->node->body && !k->node->type ? k->node->body->n_results : 1); r++) {
+    for (int r = 0; r < node_results(k->node); r++) {
         const Node *result = kernel_get(k->node, r);
         for (size_t i = 0; result && i < k->n_params; i++)
             if (k->params[i].access >= 0 && k->params[i].writes && k->accesses[k->params[i].access].value == result) {

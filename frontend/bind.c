@@ -343,7 +343,14 @@ static void run_model(Bind *b, const Decl *d)
     b->frame = NULL;
 }
 
-/* Values that evaluation made on the way and nobody reads: views, numbers, positions, weights that a slice replaced. */
+static bool is_map_or_sum(Op op)
+{
+    OpClass class = op_info[op].class;
+    return class == CLASS_MAP || class == CLASS_REDUCE || class == CLASS_ROW || class == CLASS_CONTRACT;
+}
+
+/* Values that evaluation made on the way and nobody reads: views, numbers, positions, weights that a slice replaced,
+ * and what the library computes for a result that is not asked for. */
 static void tidy(Graph *g)
 {
     for (Node *n = g->last, *before; n; n = before) {
@@ -352,7 +359,9 @@ static void tidy(Graph *g)
             tidy(n->body);
         bool carries =
             n->op == OP_input || n->op == OP_carry || n->op == OP_index || n->op == OP_repeat || n->op == OP_get;
-        bool helper = op_info[n->op].class == CLASS_VIEW || (op_info[n->op].class == CLASS_LEAF && n->op != OP_weight);
+        bool helper = op_info[n->op].class == CLASS_VIEW ||
+                      (op_info[n->op].class == CLASS_LEAF && n->op != OP_weight) ||
+                      (is_map_or_sum(n->op) && n->via.source);
         if (n->uses || carries || !helper || attr_bool(n, ATTR_keep, false))
             continue;
         for (int i = 0; i < n->n_inputs; i++)

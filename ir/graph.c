@@ -165,6 +165,15 @@ bool node_is_outside(const Node *n, const Graph *g)
     return false;
 }
 
+int node_results(const Node *n)
+{
+    if (!n->body || n->op == OP_append)
+        return 1;
+    if (n->op == OP_attend)
+        return attr_bool(n, ATTR_lse, false) ? 2 : 1;
+    return n->op == OP_repeat && n->n_inputs < n->body->n_results ? n->n_inputs : n->body->n_results;
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
 typedef struct Naming {

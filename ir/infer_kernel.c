@@ -2,17 +2,31 @@
  * then the type is that of the body's result. */
 #include "ir/infer_inside.h"
 
+static const Type *infer_attend(Rule *r);
+
+static const Type *infer_get(Rule *r)
+{
+    const Node *of = r->n->inputs[0];
+    int64_t index = attr_int(r->n, ATTR_index, 0);
+    if (!of->body || index < 0 || index >= node_results(of))
+        return rule_refuse(r, "`%s` has no result %lld", rule_word(r, 0), (long long)index);
+    return of->op == OP_repeat ? of->inputs[index]->type : infer_result(r->cx, of, (int)index);
+}
+
+const Type *infer_result(Context *cx, const Node *kernel, int index)
+{
+    if (kernel->op != OP_attend || kernel->type)
+        return kernel->op == OP_attend ? kernel->type : kernel->body->results[index].value->type;
+    Rule r = {.cx = cx, .n = kernel};
+    const Type *t = infer_attend(&r);
+    return t && index == 1 ? type_new(cx, t->dtype, kernel->inputs[0]->type->rank - 1, t->axis) : t;
+}
+
 const Type *infer_region(Rule *r)
 {
     const Node *n = r->n;
-    if (n->op == OP_get) {
-        const Graph *body = n->inputs[0]->body;
-        int64_t index = attr_int(n, ATTR_index, 0);
-        if (!body || index < 0 || index >= body->n_results ||
-            (n->inputs[0]->op == OP_repeat && index >= n->inputs[0]->n_inputs))
-            return rule_refuse(r, "`%s` has no result %lld", rule_word(r, 0), (long long)index);
-        return n->inputs[0]->op == OP_repeat ? n->inputs[0]->inputs[index]->type : body->results[index].value->type;
-    }
+    if (n->op == OP_get)
+        return infer_get(r);
     if (!n->body)
         return n->n_inputs == 1 ? rule_in(r, 0) : rule_refuse(r, "repeat needs a body");
     for (int i = 0; i < n->n_inputs; i++) {
@@ -95,8 +109,10 @@ const Type *infer_kernel(Rule *r)
     const Graph *body = r->n->body;
     if (!body || body->n_results < 1)
         return rule_refuse(r, "%s needs a body with a result", rule_op(r));
-    if (r->n->op == OP_attend)
-        return rule_in_declared_order(r, infer_attend(r));
+    if (r->n->op == OP_attend) {
+        const Type *t = infer_attend(r);
+        return node_results(r->n) == 1 ? rule_in_declared_order(r, t) : NULL;
+    }
     if (r->n->op == OP_gemm)
         infer_gemm(r);
     else

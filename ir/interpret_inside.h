@@ -29,6 +29,8 @@ bool eval_body(Run *run, const Graph *body, Value *const *params, Value **result
 void eval_map(Run *run, const Node *n, Value *out);
 void eval_reduce(Run *run, const Node *n, Value *out);
 void eval_softmax(Run *run, const Value *in, const char *axis, Value *out);
+/* log(sum(exp(in))) along the axis, which `out` lacks; -inf where there is nothing but -inf */
+void eval_log_sum(Run *run, const Value *in, const char *axis, Value *out);
 /* sum over `over` of a * b. skip_zero: where a is exactly 0, b is not read (a masked NaN stays out). */
 void eval_dot(Run *run, const Value *a, const Value *b, const char *const *over, int n_over, bool skip_zero, Value *out);
 void copy_strided(Value *out, const double *from, const int64_t steps[MAX_RANK]);

@@ -52,10 +52,15 @@ static void eval_attend(Run *run, const Node *n)
         return;
     /* The body may leave axes out only if the score itself does not matter to them: it never does, the score has them
      * all. */
-    Value *p = value_new(run, final->type);
+    Value *p = value_new(run, final->type), *out = arena_array(run->work, 2, sizeof *out);
     eval_softmax(run, final, keys, p);
-    Value *out = value_new(run, n->type);
-    eval_dot(run, p, value_of(run, n->inputs[2]), &keys, 1, true, out);
+    bool two = node_results(n) == 2;
+    out[0] = *value_new(run, infer_result(run->cx, n, 0));
+    eval_dot(run, p, value_of(run, n->inputs[2]), &keys, 1, true, &out[0]);
+    if (two) {
+        out[1] = *value_new(run, infer_result(run->cx, n, 1));
+        eval_log_sum(run, final, keys, &out[1]);
+    }
     run->values[n->id] = out;
 }
 

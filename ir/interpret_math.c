@@ -176,6 +176,34 @@ void eval_softmax(Run *run, const Value *in, const char *axis, Value *out)
         }
 }
 
+void eval_log_sum(Run *run, const Value *in, const char *axis, Value *out)
+{
+    int64_t steps[MAX_RANK], length = in->dims[type_find(in->type, axis)];
+    double *total = arena_array(run->work, (size_t)out->count, sizeof *total);
+    value_steps(out, in->type, steps);
+    for (int64_t i = 0; i < out->count; i++)
+        out->data[i] = -INFINITY;
+    for (int pass = 0; pass < 2 && length > 0; pass++) { /* the largest, then the sum */
+        int64_t at[MAX_RANK] = {0}, to = 0;
+        for (int64_t from = 0; from < in->count; from++) {
+            double x = in->data[from];
+            if (!pass)
+                out->data[to] = f_maximum(out->data[to], x, 0);
+            else if (out->data[to] != -INFINITY)
+                total[to] += exp(x - out->data[to]);
+            for (int i = in->rank - 1; i >= 0; i--) {
+                to += steps[i];
+                if (++at[i] < in->dims[i])
+                    break;
+                to -= at[i] * steps[i];
+                at[i] = 0;
+            }
+        }
+    }
+    for (int64_t i = 0; i < out->count; i++)
+        out->data[i] = out->data[i] == -INFINITY ? -INFINITY : out->data[i] + log(total[i]);
+}
+
 /* ---- products: operands permuted to [batch, m, k] and [batch, k, n] ---------------------------------------------- */
 
 typedef struct AxisList {

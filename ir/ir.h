@@ -204,6 +204,7 @@ void graph_count_uses(Graph *model);
 void graph_name_all(Context *cx, Graph *model);                 /* gives every node a unique name: hint, hint.1, hint.2 ... */
 Graph *graph_copy(Context *cx, const Graph *model);             /* deep copy of a whole model */
 bool node_is_outside(const Node *n, const Graph *g);            /* n stands in a graph around g */
+int node_results(const Node *n);                                /* how many results a repeat or kernel has; 1 of any other node */
 
 const Attr *node_attr(const Node *n, AttrId id);                /* NULL if absent */
 int64_t attr_int(const Node *n, AttrId id, int64_t otherwise);
@@ -238,6 +239,9 @@ const Type *infer_type(Context *cx, const Node *n, const Type *declared, const c
 
 /* The type that parameter i of a kernel's body has if the text says none: that of its input, or of its product. */
 const Type *infer_param(Context *cx, const Node *kernel, int i);
+
+/* The type of result `index` of a sound kernel; attend's second is that of its rows. */
+const Type *infer_result(Context *cx, const Node *kernel, int index);
 
 /* ---- text (print.c, read.c) ---------------------------------------------------------------------------------------------------------- */
 

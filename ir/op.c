@@ -52,7 +52,8 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append;
     case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand || op == OP_weight;
     case ATTR_interleave: return op == OP_rotate;
-    case ATTR_scale: return op == OP_attend;
+    case ATTR_scale:
+    case ATTR_lse: return op == OP_attend;
     case ATTR_weights: return op == OP_gemm;
     case ATTR_cache: return op == OP_append;
     case ATTR_index: return op == OP_get || op == OP_param || op == OP_carry;

@@ -161,17 +161,17 @@ static Node *ordered_queries(Match *m, const Node *final)
     return make_transposed(m->px, m->out, m->q, type_new(m->px->cx, want.dtype, want.rank, want.axis));
 }
 
-static void remark_fused(Match *m, const Node *attend)
+static void remark_fused(Match *m, const Node *attend, const Type *out)
 {
     Graph *model = graph_model(m->graph);
     double score = type_bytes(m->px, model, m->score->type), ends = 0;
     for (int i = 0; i < 3; i++)
         ends += type_bytes(m->px, model, attend->inputs[i]->type);
-    Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s, softmax and values are one attend%s",
-                       m->scale != 1 ? ", scale" : "",
+    Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s, softmax%s and values are one attend%s",
+                       m->scale != 1 ? ", scale" : "", m->n_lse ? ", its logarithm" : "",
                        attend->body->results[0].value->op != OP_param ? "; mask and score function inside" : "");
-    r->bytes_before = ends + type_bytes(m->px, model, attend->type) + 2 * score * (double)(m->n_chain + 2);
-    r->bytes_after = ends + type_bytes(m->px, model, attend->type);
+    r->bytes_before = ends + type_bytes(m->px, model, out) + 2 * score * (double)(m->n_chain + 2);
+    r->bytes_after = ends + type_bytes(m->px, model, out);
     r->flops = product_flops(m->px, m->q, m->k) + product_flops(m->px, m->score, m->v);
 }
 
@@ -194,15 +194,15 @@ static void remark_matrices(Match *m, const Node *attend)
 }
 
 /* The values' axes that were joined, apart again. */
-static Node *split_values(Match *m, Node *attend, const Type *wanted)
+static Node *split_values(Match *m, Node *out, const Type *wanted)
 {
-    Type t = *attend->type;
-    if (type_same_axes(attend->type, wanted))
-        return attend;
+    Type t = *out->type;
+    if (type_same_axes(out->type, wanted))
+        return out;
     t.rank--;
     for (int i = 0; i < m->n_own; i++)
         t.axis[t.rank++] = m->own[i];
-    return make_before(m->px, m->out, OP_view, type_new(m->px->cx, t.dtype, t.rank, t.axis), 1, &attend, attend);
+    return make_before(m->px, m->out, OP_view, type_new(m->px->cx, t.dtype, t.rank, t.axis), 1, &out, out);
 }
 
 void match_build(Match *m)
@@ -224,10 +224,6 @@ void match_build(Match *m)
     attr_set_name(cx, attend, ATTR_keys, m->keys);
     if (m->scale != 1)
         attr_set_float(cx, attend, ATTR_scale, m->scale);
-    if (is_kept(m->out)) {
-        attr_set_bool(cx, attend, ATTR_keep, true);
-        attr_set_bool(cx, m->out, ATTR_keep, false); /* it may go */
-    }
     Type s = {.dtype = DT_F32};
     for (int i = 0; i < q->type->rank; i++)
         if (q->type->axis[i].name != m->head)
@@ -237,8 +233,19 @@ void match_build(Match *m)
     builder_map(&b, m->core, builder_param(&b, type_new(cx, s.dtype, s.rank, s.axis), m->score));
     Node *value = builder_value(&b, m->softmax->inputs[0]);
     graph_add_result(cx, attend->body, NULL, value, m->softmax->at);
+    if (m->n_lse)
+        attr_set_bool(cx, attend, ATTR_lse, true);
     kernel_finish(m->px, attend);
-    node_replace(final, make_transposed(m->px, m->out, split_values(m, attend, wanted), wanted));
-    remark_fused(m, attend);
+    Node *out = m->n_lse ? make_get(m->px, m->out, attend, 0, m->out) : attend;
+    if (is_kept(m->out)) {
+        attr_set_bool(cx, out, ATTR_keep, true);
+        attr_set_bool(cx, m->out, ATTR_keep, false); /* it may go */
+    }
+    if (m->n_lse) {
+        Node *lse = make_get(m->px, m->out, attend, 1, m->lse[0]);
+        node_replace(m->lse[0], make_transposed(m->px, m->out, lse, m->lse[0]->type));
+    }
+    node_replace(final, make_transposed(m->px, m->out, split_values(m, out, wanted), wanted));
+    remark_fused(m, attend, out->type);
     remark_matrices(m, attend);
 }

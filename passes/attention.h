@@ -4,7 +4,7 @@
 
 #include "passes/inside.h"
 
-enum { MAX_CHAIN = 64, MAX_FACTORS = 8 };
+enum { MAX_CHAIN = 64, MAX_FACTORS = 8, MAX_LSE = 16 };
 
 typedef struct Match {
     PassContext *px;
@@ -20,10 +20,16 @@ typedef struct Match {
     int n_factors;
     Node *chain[MAX_CHAIN]; /* from the score to the softmax: all that depend on the score */
     int n_chain;
+    Node *lse[MAX_LSE]; /* log(sum(exp(scores))) and what it is made of, the logarithm first; none: nobody asks for it */
+    int n_lse;
 } Match;
 
 bool is_score(const Node *n); /* fuse_attention.c: a product of two computed values */
 bool match_in_chain(const Match *m, const Node *n); /* fuse_attention.c: between the score and the softmax */
+void match_find_lse(Match *m); /* attend_lse.c: the second result, if it is asked for */
+bool match_in_lse(const Match *m, const Node *n);
+int match_lse_uses(const Match *m, const Node *n); /* by what the second result is made of */
+bool softmax_shifts(const Node *n, const char *axis); /* softmax_form.c: the same along the row, a maximum over it */
 /* attend_build.c: the constant factors of queries or keys from n down go into the scale; nothing is changed yet. */
 void match_find_factors(Match *m, Node *n);
 void match_build(Match *m); /* attend_build.c: the attend in the place of the product with the values */

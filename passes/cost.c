@@ -50,15 +50,21 @@ static double body_flops(const Node *kernel, const int64_t *sizes)
     return flops;
 }
 
+/* The size of the axis that only the values have. */
+static double own_size(const Node *attend, const int64_t *sizes)
+{
+    const Type *v = attend->inputs[2]->type;
+    double own = 1;
+    for (int i = 0; i < v->rank; i++)
+        if (type_find(attend->body->params[0]->type, v->axis[i].name) < 0)
+            own *= (double)extent_value(v->axis[i].size, graph_model(attend->graph), sizes);
+    return own;
+}
+
 static double attend_flops(const Node *n, const int64_t *sizes)
 {
-    const Graph *model = graph_model(n->graph);
-    const Type *score = n->body->params[0]->type;
-    double scores = count_of(model, score, sizes), own = 1;
-    for (int i = 0; i < n->inputs[2]->type->rank; i++)
-        if (type_find(score, n->inputs[2]->type->axis[i].name) < 0)
-            own *= (double)extent_value(n->inputs[2]->type->axis[i].size, model, sizes);
-    return scores * (2 * contracted(n, n->inputs[0], sizes) + 2 * own + 5) + body_flops(n, sizes);
+    double scores = count_of(graph_model(n->graph), n->body->params[0]->type, sizes);
+    return scores * (2 * contracted(n, n->inputs[0], sizes) + 2 * own_size(n, sizes) + 5) + body_flops(n, sizes);
 }
 
 static double flops_of(const Node *n, const int64_t *sizes)
@@ -126,6 +132,9 @@ static double written_bytes(const Node *n, const int64_t *sizes)
         return bytes_at(model, n->body ? n->body->results[0].value->type : n->inputs[0]->type, sizes);
     if (n->type)
         return bytes_at(model, n->type, sizes);
+    if (n->op == OP_attend) /* a row of values and one number for each query */
+        return bytes_at(model, n->inputs[0]->type, sizes) / contracted(n, n->inputs[0], sizes) *
+               (own_size(n, sizes) + 1);
     for (int i = 0; n->body && i < n->body->n_results; i++)
         bytes += bytes_at(model, n->body->results[i].value->type, sizes);
     return bytes;

@@ -3,6 +3,8 @@
  *     s = dot(q, k, over=K);  p = softmax(f(scale * s), over=T);  o = dot(p, v, over=T)
  *         ->  attend q, k, v with body f
  *
+ * and log(sum(exp(f(scale * s)))) of the same scores becomes its second result (attend_lse.c).
+ *
  * f is any elementwise function of one score: bias, soft cap, where(mask, s, -inf). What depends on positions alone
  * is copied into the body and never built; other operands become extras. Axes go by name, so transposes between do
  * not matter; views are moved out of the way first (attention_form.c). It refuses if an intermediate value is read
@@ -89,10 +91,10 @@ static bool collect(Match *m, NodeSet *seen, Node *n, bool *depends)
     return true;
 }
 
-/* Uses of n by the score's way to the softmax. */
+/* Uses of n by the score's way to the softmax and by the logarithm beside it. */
 static int uses_in_chain(const Match *m, const Node *n)
 {
-    int count = m->softmax->inputs[0] == n;
+    int count = (m->softmax->inputs[0] == n) + match_lse_uses(m, n);
     for (int i = 0; i < m->n_chain; i++)
         for (int k = 0; k < m->chain[i]->n_inputs; k++)
             count += m->chain[i]->inputs[k] == n;
@@ -103,7 +105,7 @@ static const Node *stranger(const Match *m, const Node *n)
 {
     for (const Node *r = n->next; r; r = r->next)
         for (int i = 0; i < r->n_inputs; i++)
-            if (r->inputs[i] == n && r != m->softmax && !match_in_chain(m, r))
+            if (r->inputs[i] == n && r != m->softmax && !match_in_chain(m, r) && !match_in_lse(m, r))
                 return r;
     return NULL;
 }
@@ -165,6 +167,7 @@ static bool find_scores(Match *m)
     bool depends = false;
     if (!collect(m, &seen, m->softmax->inputs[0], &depends))
         return miss(m, REMARK_COST_WORSE, NULL, "the score function is too long", NULL);
+    match_find_lse(m);
     return true;
 }
 
@@ -193,6 +196,11 @@ static bool find_values(Match *m)
                 over->names.items[0]),
             NULL);
     m->out = reader;
+    const Node *early = m->n_lse ? first_reader_in(m->lse[0], m->graph) : NULL;
+    if (early && stands_before(early, m->out))
+        return miss(m, REMARK_SCORES_ESCAPE, early,
+                    SAY("`%s` reads `%s` before the product with the values", word_of(early), word_of(m->lse[0])),
+                    "write the product with the values first");
     m->v = below_transposes(reader->inputs[reader->inputs[0] == p]);
     return true;
 }

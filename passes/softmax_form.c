@@ -7,6 +7,7 @@
  *
  * Equal in real arithmetic; a row of nothing but -inf gives zeros where the formula gives NaN. */
 #include <math.h>
+#include "passes/attention.h"
 #include "passes/views.h"
 
 static const char *only_axis(const Node *n)
@@ -16,15 +17,15 @@ static const char *only_axis(const Node *n)
 }
 
 /* A shift that is the same along the whole row and keeps the exponential in range: a maximum over the row. */
-static bool is_shift(const Node *n, const char *axis)
+bool softmax_shifts(const Node *n, const char *axis)
 {
     double c;
     if (type_find(n->type, axis) >= 0 || is_kept(n))
         return false;
     if (n->op == OP_maximum)
-        return is_const(n->inputs[1], &c) && is_shift(n->inputs[0], axis);
+        return is_const(n->inputs[1], &c) && softmax_shifts(n->inputs[0], axis);
     if (n->op == OP_transpose)
-        return is_shift(n->inputs[0], axis);
+        return softmax_shifts(n->inputs[0], axis);
     return n->op == OP_max && attr_has_name(n, ATTR_over, axis);
 }
 
@@ -36,7 +37,7 @@ static Node *exponent(PassContext *px, Node *e, const char *axis)
     if (e->op != OP_exp || is_kept(e))
         return NULL;
     Node *x = e->inputs[0];
-    bool shifted = x->op == OP_sub && !is_kept(x) && is_shift(x->inputs[1], axis);
+    bool shifted = x->op == OP_sub && !is_kept(x) && softmax_shifts(x->inputs[1], axis);
     return shifted ? x->inputs[0] : x;
 }
 
@@ -182,7 +183,7 @@ static Node *from_log_sum(PassContext *px, Node *n)
         return NULL;
     Node *inner = e->inputs[0];
     bool plain = !shift && inner == x;
-    bool shifted = shift && is_shift(shift, axis) && inner->op == OP_sub && inner->inputs[0] == x &&
+    bool shifted = shift && softmax_shifts(shift, axis) && inner->op == OP_sub && inner->inputs[0] == x &&
                    below_transposes(inner->inputs[1]) == below_transposes(shift);
     return plain || shifted ? said(px, n, softmax_before(px, n, x, NULL, axis, n)) : NULL;
 }

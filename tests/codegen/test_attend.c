@@ -86,7 +86,8 @@ typedef struct Bench {
     float *floats[8]; /* the inputs as the compiled code reads them */
 } Bench;
 
-/* `cross`: T is a size of its own instead of past + S. `rows`: keys as they come, not in panels. */
+/* `cross`: T is a size of its own instead of past + S. `rows`: keys as they come, not in panels. Otherwise the
+ * logarithm of each row's sum is asked for too. */
 static const char *text_of_model(const Shape *s, bool cross, bool rows, Arena *arena)
 {
     const char *t = cross ? "T" : "past+S";
@@ -99,10 +100,14 @@ static const char *text_of_model(const Shape *s, bool cross, bool rows, Arena *a
         text_add(&out,
              "  keys = map k layout=panels keys=T (key: f32[B, T, G, K]) { return key } : f32[B, T, G, K] @0+0\n");
     text_add(&out,
-             "  out = attend q, %s, v%s over=K keys=T scale=%.9g (s: f32[B, G, S, R, T]%s) {\n %s  } : f32[B, S, G, "
-             "R, W] @output.0\n",
-             rows ? "k" : "keys", s->names, 1 / sqrt(s->k), s->params, s->body);
-    text_add(&out, "  return out\n");
+             "  out = attend q, %s, v%s over=K keys=T scale=%.9g%s (s: f32[B, G, S, R, T]%s) {\n %s  }%s\n",
+             rows ? "k" : "keys", s->names, 1 / sqrt(s->k), rows ? "" : " lse=true", s->params, s->body,
+             rows ? " : f32[B, S, G, R, W] @output.0" : "");
+    if (rows)
+        text_add(&out, "  return out\n");
+    else
+        text_add(&out, "  sums = get out index=0 : f32[B, S, G, R, W] @output.0\n"
+                       "  lse = get out index=1 : f32[B, S, G, R] @output.1\n  return sums, lse\n");
     return out.data;
 }
 
@@ -167,7 +172,7 @@ static void *work(void *state)
     return NULL;
 }
 
-static void run_compiled(Bench *b, const int64_t *sizes, float *out, ptrdiff_t threads)
+static void run_compiled(Bench *b, const int64_t *sizes, float *const *out, ptrdiff_t threads)
 {
     static _Alignas(128) char meet[256];
     static int64_t fault[4];
@@ -185,7 +190,7 @@ static void run_compiled(Bench *b, const int64_t *sizes, float *out, ptrdiff_t t
         case SLOT_INPUT:
             call[i].pointer = b->in[s.index].dtype == DT_F32 ? (void *)b->floats[s.index] : b->in[s.index].data;
             break;
-        case SLOT_OUTPUT: call[i].pointer = out; break;
+        case SLOT_OUTPUT: call[i].pointer = out[s.index]; break;
         case SLOT_ARENA: call[i].pointer = arena; break;
         case SLOT_SIZE: call[i].size = sizes[s.index]; break;
         case SLOT_THREADS: call[i].size = threads; break;
@@ -238,6 +243,48 @@ static void free_inputs(Bench *b)
         free(b->in[i].data);
 }
 
+/* Results of the model, each in memory of its own, filled with a pattern. */
+typedef struct Results {
+    float *at[2];
+    size_t bytes[2];
+} Results;
+
+static Results results_new(const Bench *b, const int64_t *sizes, int pattern)
+{
+    Results r = {0};
+    for (int k = 0; k < b->model->n_results; k++) {
+        const Type *type = b->model->results[k].value->type;
+        r.bytes[k] = sizeof(float);
+        for (int d = 0; d < type->rank; d++)
+            r.bytes[k] *= (size_t)extent_value(type->axis[d].size, b->model, sizes);
+        r.at[k] = malloc(r.bytes[k]);
+        memset(r.at[k], pattern, r.bytes[k]);
+    }
+    return r;
+}
+
+static void results_free(Results *r)
+{
+    free(r->at[0]);
+    free(r->at[1]);
+}
+
+static void compare_result(const Bench *b, const Shape *s, const Target *target, const int64_t *sizes, int result,
+                           const float *out, const Value *want)
+{
+    double tolerance = s->tolerance > 0 ? s->tolerance : 2e-6;
+    for (int64_t i = 0; i < want->count; i++) {
+        double error = fabs(out[i] - want->data[i]), size = result ? fmax(1, fabs(want->data[i])) : 1;
+        bool good = isnan(want->data[i])   ? isnan(out[i])
+                    : isinf(want->data[i]) ? out[i] == want->data[i]
+                                           : error <= tolerance * size;
+        if (!good)
+            ck_abort_msg("%s, %s: B=%d S=%d past=%d, element %lld of %s is %.9g, not %.9g", s->name, target->name,
+                         (int)sizes[0], (int)sizes[1], (int)sizes[2], (long long)i,
+                         b->model->results[result].value->name, out[i], want->data[i]);
+    }
+}
+
 /* The interpreter's results on the inputs, compared with the compiled code's. */
 static void compare(Bench *b, const Shape *s, const Target *target, const int64_t *sizes)
 {
@@ -245,27 +292,19 @@ static void compare(Bench *b, const Shape *s, const Target *target, const int64_
     Bindings bindings = {.sizes = sizes, .inputs = b->in};
     Value *want = interpret(&b->cx, b->model, &bindings, &work_arena);
     ck_assert_ptr_nonnull(want);
-    size_t bytes = (size_t)want->count * sizeof(float);
-    float *out = malloc(bytes), *again = malloc(bytes);
-    memset(out, 0x5a, bytes);
-    run_compiled(b, sizes, out, 1);
-    for (int64_t i = 0; i < want->count; i++) {
-        double error = fabs(out[i] - want->data[i]);
-        bool good = isnan(want->data[i])   ? isnan(out[i])
-                    : isinf(want->data[i]) ? out[i] == want->data[i]
-                                           : error <= (s->tolerance > 0 ? s->tolerance : 2e-6);
-        if (!good)
-            ck_abort_msg("%s, %s: B=%d S=%d past=%d, element %lld is %.9g, not %.9g", s->name, target->name,
-                         (int)sizes[0], (int)sizes[1], (int)sizes[2], (long long)i, out[i], want->data[i]);
-    }
+    Results out = results_new(b, sizes, 0x5a);
+    run_compiled(b, sizes, out.at, 1);
+    for (int k = 0; k < b->model->n_results; k++)
+        compare_result(b, s, target, sizes, k, out.at[k], &want[k]);
     for (ptrdiff_t threads = 2; threads <= 3; threads++) {
-        memset(again, 0xa5, bytes);
-        run_compiled(b, sizes, again, threads);
-        if (memcmp(out, again, bytes))
-            ck_abort_msg("%s: other bits with %d threads", s->name, (int)threads);
+        Results again = results_new(b, sizes, 0xa5);
+        run_compiled(b, sizes, again.at, threads);
+        for (int k = 0; k < b->model->n_results; k++)
+            if (memcmp(out.at[k], again.at[k], out.bytes[k]))
+                ck_abort_msg("%s: other bits with %d threads", s->name, (int)threads);
+        results_free(&again);
     }
-    free(out);
-    free(again);
+    results_free(&out);
     arena_free(&work_arena);
 }
 
@@ -402,14 +441,18 @@ START_TEST(all_masks_of_3_by_3)
             }
         }
     compare(&b, s, target_native(), sizes);
-    /* masked rows are zeros, never -0 */
-    float *out = malloc(512 * 3 * 2 * 2 * 16 * sizeof *out), zeros[2 * 2 * 16] = {0};
-    run_compiled(&b, sizes, out, 1);
+    /* masked rows are zeros, never -0, and the logarithm of their sum is -inf */
+    float zeros[2 * 2 * 16] = {0};
+    Results out = results_new(&b, sizes, 0);
+    run_compiled(&b, sizes, out.at, 1);
     for (int n = 0; n < 512; n++)
-        for (int row = 0; row < 3; row++)
-            if (!(n >> (row * 3) & 7))
-                ck_assert(!memcmp(out + (n * 3 + row) * 64, zeros, sizeof zeros));
-    free(out);
+        for (int row = 0; row < 3; row++) {
+            bool empty = !(n >> (row * 3) & 7);
+            ck_assert(!empty || !memcmp(out.at[0] + (n * 3 + row) * 64, zeros, sizeof zeros));
+            for (int h = 0; h < 4; h++)
+                ck_assert(empty == (out.at[1][(n * 3 + row) * 4 + h] == -INFINITY));
+        }
+    results_free(&out);
     free_inputs(&b);
     bench_close(&b);
     arena_free(&arena);
@@ -434,11 +477,11 @@ START_TEST(extreme_scores)
         if (i < 2)
             compare(&b, &clean, target_native(), sizes);
         else { /* e^s is as inexact as s is large: only that results are averages of v */
-            float *out = malloc((size_t)(40 * 6 * 64) * sizeof *out);
-            run_compiled(&b, sizes, out, 1);
+            Results out = results_new(&b, sizes, 0);
+            run_compiled(&b, sizes, out.at, 1);
             for (int j = 0; j < 40 * 6 * 64; j++)
-                ck_assert(out[j] >= -2.00001f && out[j] <= 2.00001f);
-            free(out);
+                ck_assert(out.at[0][j] >= -2.00001f && out.at[0][j] <= 2.00001f);
+            results_free(&out);
         }
         free_inputs(&b);
     }
@@ -468,7 +511,9 @@ static void add_main(Bench *b, Text *t)
         Slot s = b->emitted.plan.slots[i];
         const PlanTensor *p = s.kind == SLOT_INPUT ? &b->emitted.plan.inputs[s.index]
                                                    : &b->emitted.plan.outputs[s.kind == SLOT_OUTPUT ? s.index : 0];
-        const Type *type = s.kind == SLOT_INPUT ? b->model->params[s.index]->type : b->model->results[0].value->type;
+        const Type *type = s.kind == SLOT_INPUT    ? b->model->params[s.index]->type
+                           : s.kind == SLOT_OUTPUT ? b->model->results[s.index].value->type
+                                                   : NULL;
         if (s.kind == SLOT_INPUT || s.kind == SLOT_OUTPUT) {
             text_add(t, "            size_t n%d = 1", i);
             for (int d = 0; d < type->rank; d++) {

@@ -190,6 +190,10 @@ static const Case graph_cases[] = {
     /* attend may stand at both levels */
     {"o = attend q, kk, vv over=K keys=T " SCORE, "f32[B, S, H=2, W=3]", NULL},
     {"o = attend q, kk, kk over=K keys=T " SCORE, "f32[B, S, H=2, K=4]", NULL},
+    {"at = attend q, kk, vv over=K keys=T lse=true " SCORE " o = get at index=0", "f32[B, S, H=2, W=3]", NULL},
+    {"at = attend q, kk, vv over=K keys=T lse=true " SCORE " o = get at index=1", "f32[B, S, H=2]", NULL},
+    {"at = attend q, kk, vv over=K keys=T lse=true " SCORE " o = get at index=2", NULL, "`at` has no result 2"},
+    {"at = attend q, kk, vv over=K keys=T " SCORE " o = get at index=1", NULL, "`at` has no result 1"},
     {"o = attend q, kk, vv over=K " SCORE, NULL, "attend needs"},
     {"o = attend q, kk, vv over=K keys=S " SCORE, NULL, "`S` must be an axis of the keys and the values, not of the queries"},
     {"o = attend q, kk, vv over=D keys=T " SCORE, NULL, "it has no axis `D`"},

@@ -445,10 +445,11 @@ START_TEST(attend_masks)
                 "kernels T(q: f32[B, S, G, R, K], k: f32[B, T=past+S, G, K], v: f32[B, T=past+S, G, W], keep: bool[B, "
                 "T=past+S])\n"
                 "  dims B = 1..  past = 0..  S = 1..  G = 2  R = 2  K = 4  W = 3\n"
-                "  o = attend q, k, v, keep over=K keys=T scale=0.5 (s: f32[B, G, S, R, T=past+S], m: bool[B, "
+                "  a = attend q, k, v, keep over=K keys=T scale=0.5 lse=true (s: f32[B, G, S, R, T=past+S], m: bool[B, "
                 "T=past+S]) {\n    i = iota start=past : i32[S]\n    j = iota : i32[T=past+S]\n"
-                "    c = le j, i\n    a = and m, c\n    none = const value=-inf : f32\n    f = where a, s, none\n    "
-                "return f\n  } : f32[B, S, G, R, W]\n  return o\n",
+                "    c = le j, i\n    b = and m, c\n    none = const value=-inf : f32\n    f = where b, s, none\n    "
+                "return f\n  }\n  o = get a index=0 : f32[B, S, G, R, W]\n  l = get a index=1 : f32[B, S, G, R]\n"
+                "  return o, l\n",
                 (int64_t[]){B, PAST, S});
     bool keep[B][T];
     for (int b = 0; b < B; b++)
@@ -482,6 +483,7 @@ START_TEST(attend_masks)
                             want[w] += weight[j] / total * bench_in(&t, 2, ((b * T + j) * G + g) * W + w);
                     for (int w = 0; w < W; w++)
                         ck_assert(same_number(o->data[(((b * S + i) * G + g) * R + r) * W + w], want[w]));
+                    ck_assert(same_number(o[1].data[((b * S + i) * G + g) * R + r], log(total)));
                 }
     bench_close(&t);
 }
