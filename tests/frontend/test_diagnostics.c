@@ -108,6 +108,34 @@ static void load(Context *cx, const char *name, const Source *source)
     json_decref(options.config);
 }
 
+/* A note names the line of std.attar: it has to be the right one, and is left out of what is compared, as it changes
+ * whenever the library grows. */
+static void check_library_lines(const char *name, Text *rendered)
+{
+    static const char quote[] = "which std.attar writes as `", tail[] = "` on line ";
+    for (char *note = rendered->data; (note = strstr(note, quote)) != NULL;) {
+        const char *text = note + strlen(quote);
+        char *end = strstr(note, tail);
+        ck_assert_msg(end != NULL, "%s: a note about std.attar has no line", name);
+        char *number = end + strlen(tail), *after;
+        long line = strtol(number, &after, 10);
+        const char *at = std_attar_text, *stop = std_attar_text + std_attar_size;
+        while (--line > 0 && at < stop)
+            at = (const char *)memchr(at, '\n', (size_t)(stop - at)) + 1;
+        size_t length = (size_t)(end - text);
+        if (length > 3 && !strncmp(end - 3, "...", 3))
+            length -= 3;
+        char *stands = strndup(at, strcspn(at, "\n")), *said = strndup(text, length);
+        ck_assert_msg(strstr(stands, said) != NULL, "%s: `%s` does not stand on that line of std.attar", name,
+                      said);
+        free(stands);
+        free(said);
+        memmove(number, after, strlen(after) + 1);
+        rendered->length -= (size_t)(after - number);
+        note = number;
+    }
+}
+
 START_TEST(diagnostics_are_as_expected)
 {
     const char *name = cases[_i];
@@ -125,6 +153,7 @@ START_TEST(diagnostics_are_as_expected)
         load(&cx, name, &source);
     Text rendered = text_new(&a);
     diag_render(&diags, &rendered, false);
+    check_library_lines(name, &rendered);
     const char *bless = getenv("ATTAR_BLESS");
     if (bless && (strcmp(bless, "1") == 0 || strncmp(name, bless, strlen(bless)) == 0))
         write_beside(&a, name, ".expected", &rendered);
