@@ -310,8 +310,8 @@ static void describe(Gemm *g) {
 
 /* ---- rotation ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* A result may be rotated if it comes from one accumulator that no other result reads, its halves are whole vectors, and the tables are
- * parameters. */
+/* A result may be rotated if it comes from one accumulator that no other result reads, all of it turns, its halves are whole vectors, and
+ * the tables are parameters. */
 static bool group_rotation(Gemm *g, Group *group, const Axis *columns, int n_columns) {
     group->rotation = gemm_rotation(g->cx, g->n, group->weight[0]);
     if (!group->rotation)
@@ -320,8 +320,10 @@ static bool group_rotation(Gemm *g, Group *group, const Axis *columns, int n_col
     group->pairs = size / 2;
     group->interleave = attr_bool(group->rotation, ATTR_interleave, false);
     group->tile = gemm_tile_rotated(g->k->e->target);
+    const Type *table = group->rotation->inputs[1]->type;
     bool tables = group->rotation->inputs[1]->op == OP_param && group->rotation->inputs[2]->op == OP_param;
-    if (group->n_weights == 1 && group->n_results == 1 && size % 2 == 0 && group->pairs % lanes == 0 && tables)
+    bool whole = size % 2 == 0 && table->axis[table->rank - 1].size.base == group->pairs && group->pairs % lanes == 0;
+    if (group->n_weights == 1 && group->n_results == 1 && whole && tables)
         return true;
     emit_fail(g->k->e, g->n, "it rotates a result in a way that a gemm cannot: a copy by a map can");
     return false;

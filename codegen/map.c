@@ -8,8 +8,9 @@ typedef struct Stores {                 /* results on the same axes, stored in o
     const Node *value[MAX_RANK];
     Access to[MAX_RANK];
     int n;
-    const Axis *last, *half;            /* rotate: the pairs' axis and the tables' axis */
-    Axis pair;
+    const Axis *last;
+    Axis pair;                          /* rotate: the axis that holds the pairs */
+    int64_t pairs;                      /* how many there are; behind them values stay as they are */
 } Stores;
 
 static void store_all(Nest *nest, void *state) {
@@ -46,7 +47,7 @@ static Operand pair_part(Nest *nest, const Node *x) {
     return o;
 }
 
-/* One vector of pairs. The loop runs along half the axis: the lane axis is the tables', and x's own axis is put at the two parts. */
+/* One vector of pairs. The loop runs along the pairs: the lane axis is the tables', and x's own axis is put at the two parts. */
 static void store_rotated(Nest *nest, void *state) {
     Stores *s = state;
     Arena *a = nest->k->e->cx->arena;
@@ -59,7 +60,7 @@ static void store_rotated(Nest *nest, void *state) {
         if (interleaved)
             text[i] = arena_print(a, i ? "2 * %s + 1" : "2 * %s", var);
         else
-            text[i] = i ? shifted(nest, var, s->pair.size.base / 2) : var;
+            text[i] = i ? shifted(nest, var, s->pairs) : var;
         pair->var = text[i];
         nest->lane = interleaved ? NULL : s->pair.name;
         part[i] = put_local(nest, i ? "y" : "x", pair_part(nest, n->inputs[0]));
@@ -73,14 +74,28 @@ static void store_rotated(Nest *nest, void *state) {
     nest->n_loops--;
 }
 
+/* What lies behind the pairs. */
+static void store_kept(Nest *nest, void *state) {
+    Stores *s = state;
+    Loop *rest = &nest->loop[nest->n_loops - 1];
+    const char *var = rest->var;
+    rest->var = shifted(nest, var, 2 * s->pairs);
+    nest_store(nest, &s->to[0], pair_part(nest, s->value[0]->inputs[0]));
+    rest->var = var;
+}
+
 static void put_rotation(Nest *nest, Stores *s) {
     const Type *table = s->value[0]->inputs[1]->type;
     s->pair = *s->last;
-    Axis half = table->axis[table->rank - 1];
+    Axis pairs = table->axis[table->rank - 1], rest = s->pair;
+    s->pairs = pairs.size.base;
     if (attr_bool(s->value[0], ATTR_interleave, false))
-        nest_plain_loop(nest, &half, store_rotated, s);
+        nest_plain_loop(nest, &pairs, store_rotated, s);
     else
-        nest_lanes(nest, &half, store_rotated, s);
+        nest_lanes(nest, &pairs, store_rotated, s);
+    rest.size.base -= 2 * s->pairs;
+    if (rest.size.base)
+        nest_lanes(nest, &rest, store_kept, s);
 }
 
 /* ---- stores ------------------------------------------------------------------------------------------------------------------------------ */

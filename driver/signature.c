@@ -7,6 +7,20 @@
 
 /* ---- symbols ----------------------------------------------------------------------------------------------------- */
 
+const Node *signature_measures(const Graph *model)
+{
+    for (const Node *n = model->first; n; n = n->next) {
+        const Node *inside = n->body ? signature_measures(n->body) : NULL;
+        if (inside)
+            return inside;
+        Extent size = n->op == OP_extent ? node_attr(n, ATTR_size)->extent : extent_const(0);
+        for (int i = 0; i < size.n; i++)
+            if (!strcmp(size.symbol[i]->name, "past"))
+                return n;
+    }
+    return NULL;
+}
+
 int signature_past(const Plan *plan)
 {
     for (int i = 0; i < plan->n_symbols; i++)

@@ -18,6 +18,10 @@ int64_t signature_size(const PlanDim *d, const int64_t *sizes);
 /* The batch that these inputs have, 1 if they do not say. */
 int64_t signature_batch_size(const Plan *plan, const HostTensor *inputs, int n_inputs);
 
+/* A node that makes a number of how long the text is, what the caches hold included; NULL if there is none. Where there is one, a model may give
+ * other outputs for the first positions of a long text than for these positions alone. */
+const Node *signature_measures(const Graph *model);
+
 /* The same sizes in the order of the graph's symbols. */
 void signature_for_graph(const Plan *plan, const Graph *graph, const int64_t *sizes, int64_t *out);
 

@@ -98,33 +98,74 @@ static Term split_into_axes(Bind *b, Call *c, Node *x, const Expr *list)
     return term_tensor(split_axis(b, x, axis, dims, list->n_items));
 }
 
-/* split(x, [N, E]): the last axis cut into parts */
+/* One part of split(x, [(H, K), (G, K)]): its axes, and the one axis that it is cut out as. */
+typedef struct Part {
+    const Dim **dims;
+    int n;
+    const Dim *whole;
+} Part;
+
+static bool read_part(Bind *b, const Term *t, const Expr *written, Part *part)
+{
+    Extent size = extent_const(1);
+    if (!dims_of(b, t, written, &part->dims, &part->n))
+        return false;
+    for (int i = 0; i < part->n; i++)
+        if (!extent_mul(size, part->dims[i]->size, &size)) {
+            bind_error(b, "E0310", b->at, "two axes whose sizes are known at run time cannot be cut out together");
+            return false;
+        }
+    part->whole = part->n == 1 ? part->dims[0] : dim_anonymous(b, size, NULL);
+    return true;
+}
+
+static Term part_of(Bind *b, Call *c, Node *x, Extent at, const Part *part)
+{
+    int axis = x->type->rank - 1;
+    for (int i = 0; i < part->n; i++) {
+        int own = type_find(x->type, part->dims[i]->axis);
+        if (own < 0 || own == axis)
+            continue;
+        bind_error(b, "E0307", arg_given(c, 1)->at, "the result would have the axis `%s` twice", part->dims[i]->name);
+        return term_poison();
+    }
+    Node *cut = make_slice(b, x, axis, part->whole->axis, at, part->whole->size);
+    return term_tensor(part->n == 1 ? cut : split_axis(b, cut, axis, part->dims, part->n));
+}
+
+/* split(x, [N, E]), split(x, [(H, K), (G, K)]): the last axis cut into parts */
 static Term split_into_parts(Bind *b, Call *c, Node *x)
 {
-    const Dim **dims;
-    int n, axis = x->type->rank - 1;
+    Given *g = arg_given(c, 1);
+    Term list = arg_term(b, c, 1);
+    int n = list.kind == TERM_LIST ? list.n_items : 1, axis = x->type->rank - 1;
+    bool listed = g->expr && g->expr->kind == EXPR_LIST && g->expr->n_items == n;
     Extent at = extent_const(0);
-    if (!arg_dims(b, c, 1, &dims, &n))
-        return term_poison();
-    Term *parts = arena_array(b->cx->arena, (size_t)n + 1, sizeof *parts);
+    if (list.kind == TERM_POISON)
+        return list;
+    Term *items = arena_array(b->cx->arena, (size_t)n + 1, sizeof *items);
+    Part *parts = arena_array(b->cx->arena, (size_t)n + 1, sizeof *parts);
     for (int i = 0; i < n && axis >= 0; i++) {
+        const Term *t = list.kind == TERM_LIST ? &list.items[i] : &list;
+        if (!read_part(b, t, listed ? g->expr->items[i] : g->expr, &parts[i]))
+            return term_poison();
         Extent end;
-        bool taken = type_find(x->type, dims[i]->axis) >= 0 && x->type->axis[axis].name != dims[i]->axis;
-        if (taken) {
-            bind_error(b, "E0307", arg_given(c, 1)->at, "the result would have the axis `%s` twice", dims[i]->name);
+        items[i] = part_of(b, c, x, at, &parts[i]);
+        if (items[i].kind == TERM_POISON || !extent_add(at, parts[i].whole->size, &end))
             return term_poison();
-        }
-        if (!extent_add(at, dims[i]->size, &end))
-            return term_poison();
-        parts[i] = term_tensor(make_slice(b, x, axis, dims[i]->axis, at, dims[i]->size));
         at = end;
     }
     if (axis >= 0 && extent_equal(at, x->type->axis[axis].size))
-        return (Term){.kind = TERM_LIST, .items = parts, .n_items = n};
-    Diag *d = bind_error(b, "E0306", b->at, "the parts %s do not add up to the last axis of %s", dims_print(b, dims, n),
+        return (Term){.kind = TERM_LIST, .items = items, .n_items = n};
+    Text words = text_new(b->cx->arena);
+    for (int i = 0; i < n && axis >= 0; i++)
+        text_add(&words, "%s%s", i ? ", " : "[", dims_print(b, parts[i].dims, parts[i].n));
+    text_char(&words, ']');
+    Diag *d = bind_error(b, "E0306", b->at, "the parts %s do not add up to the last axis of %s", words.data,
                          type_text(b, x->type));
-    for (int i = 0; i < n; i++)
-        diag_dim(b, d, dims[i]);
+    for (int i = 0; i < n && axis >= 0; i++)
+        for (int k = 0; k < parts[i].n; k++)
+            diag_dim(b, d, parts[i].dims[k]);
     return term_poison();
 }
 

@@ -2,6 +2,7 @@
  * matter; true nesting is bounded by the parser within one expression and by BUDGET_DEPTH over all calls. */
 #include "bind.h"
 
+#include <math.h>
 #include <string.h>
 
 static Term unknown_name(Bind *b, Scope *s, const Expr *e)
@@ -351,10 +352,24 @@ static Term as_view(Bind *b, Scope *s, const Expr *e, Node *x)
     return term_tensor(make_view(b, x, type_new(b->cx, t.dtype, t.rank, t.axis)));
 }
 
+/* A number known at compile time stays one: (K * 0.4) as i32 is a size. */
+static bool number_as(const Term *t, DType dtype, Term *out)
+{
+    double value;
+    if (!term_is_number(t, &value) || !(fabs(value) < 9e15) || (dtype != DT_F32 && dtype != DT_I32 && dtype != DT_I64))
+        return false;
+    *out = dtype == DT_F32 ? term_float(value) : term_int((int64_t)value);
+    out->origin = t->origin;
+    return dtype != DT_I32 || fabs(value) <= INT32_MAX;
+}
+
 static Term eval_as(Bind *b, Scope *s, const Expr *e)
 {
-    Term t = eval(b, s, e->left);
+    Term t = eval(b, s, e->left), number;
     DType dtype;
+    if (!e->type->has_axes && e->type->dtype.text && dtype_from_name(e->type->dtype.text, &dtype) &&
+        number_as(&t, dtype, &number))
+        return number;
     Node *x = tensor_of(b, &t, DT_F32, "the left side of `as`");
     if (!x)
         return term_poison();

@@ -129,15 +129,18 @@ static const Type *infer_rotate(Rule *r)
     for (int i = 0; i < 3; i++)
         if (!dtype_is_float(rule_in(r, i)->dtype))
             return rule_refuse(r, "rotate needs floats, `%s` is %s", rule_word(r, i), dtype_name(rule_in(r, i)->dtype));
-    Extent width = x->axis[x->rank - 1].size;
-    if (width.base % 2)
-        return rule_refuse(r, "rotate needs an even last axis, `%s` is %lld", x->axis[x->rank - 1].name,
-                           (long long)width.base);
+    Extent width = x->axis[x->rank - 1].size, pairs = extent_const(0);
     for (int i = 1; i < 3; i++) {
         const Type *t = rule_in(r, i);
-        if (t->rank == 0 || !extent_equal(t->axis[t->rank - 1].size, extent_const(width.base / 2)))
-            return rule_refuse(r, "`%s` needs a last axis of %lld, half of `%s`", rule_word(r, i),
-                               (long long)width.base / 2, x->axis[x->rank - 1].name);
+        if (t->rank == 0 || !extent_is_const(t->axis[t->rank - 1].size))
+            return rule_refuse(r, "`%s` needs a last axis of constant size, one for each pair", rule_word(r, i));
+        if (i == 2 && !extent_equal(t->axis[t->rank - 1].size, pairs))
+            return rule_refuse(r, "`%s` has %lld pairs, `%s` has %lld", rule_word(r, 1), (long long)pairs.base,
+                               rule_word(r, 2), (long long)t->axis[t->rank - 1].size.base);
+        pairs = t->axis[t->rank - 1].size;
+        if (pairs.base > width.base / 2)
+            return rule_refuse(r, "`%s` has %lld pairs, more than half of `%s` = %lld", rule_word(r, i),
+                               (long long)pairs.base, x->axis[x->rank - 1].name, (long long)width.base);
         if (type_find(x, t->axis[t->rank - 1].name) >= 0)
             return rule_refuse(r, "the last axis of `%s` counts pairs, but `%s` has an axis `%s` too", rule_word(r, i),
                                rule_word(r, 0), t->axis[t->rank - 1].name);

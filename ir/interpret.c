@@ -226,8 +226,8 @@ static void eval_rotate(Run *run, const Node *n, Value *out)
 {
     const Value *x = value_of(run, n->inputs[0]);
     const Value *tables[2] = {value_of(run, n->inputs[1]), value_of(run, n->inputs[2])};
-    int64_t width = out->dims[out->rank - 1], half = width / 2, rows = width ? out->count / width : 0,
-            at[MAX_RANK] = {0};
+    int64_t width = out->dims[out->rank - 1], pairs = tables[0]->dims[tables[0]->rank - 1],
+            rows = width ? out->count / width : 0, at[MAX_RANK] = {0};
     bool interleave = attr_bool(n, ATTR_interleave, false);
     int64_t steps[2][MAX_RANK];
     for (int k = 0; k < 2; k++)
@@ -239,12 +239,13 @@ static void eval_rotate(Run *run, const Node *n, Value *out)
                 offset[k] += at[i] * steps[k][i];
         const double *in = x->data + r * width;
         double *to = out->data + r * width;
-        for (int64_t i = 0; i < half; i++) {
+        for (int64_t i = 0; i < pairs; i++) {
             double c = tables[0]->data[offset[0] + i], s = tables[1]->data[offset[1] + i];
-            int64_t first = interleave ? 2 * i : i, second = interleave ? 2 * i + 1 : i + half;
+            int64_t first = interleave ? 2 * i : i, second = interleave ? 2 * i + 1 : i + pairs;
             to[first] = in[first] * c - in[second] * s;
             to[second] = in[second] * c + in[first] * s;
         }
+        memcpy(to + 2 * pairs, in + 2 * pairs, (size_t)(width - 2 * pairs) * sizeof *to);
         for (int i = out->rank - 2; i >= 0 && ++at[i] == out->dims[i]; i--)
             at[i] = 0;
     }

@@ -14,6 +14,16 @@ expect 0 "verify austen" "$attar" verify models/llama.attar --weights models/aus
 expect 0 "verify a file" "$attar" verify models/bert.attar --weights tests/golden/bert/model.safetensors --golden tests/golden/bert/golden.safetensors
 expect 0 "verify another config" "$attar" verify models/bert.attar --weights tests/golden/bert --config tests/golden/bert/config.json --golden tests/golden/bert/golden.safetensors
 
+# Dynamic scaling makes token by token another function; long and short frequencies do not, before the texts get long.
+expect 0 "rotation by the length of the text" "$attar" verify models/llama.attar --weights tests/golden/llama-rope-dynamic --golden tests/golden/llama-rope-dynamic/golden.safetensors
+says out "rotation by the length of the text" 'prefill.*PASS$'
+says out "rotation by the length of the text" 'token by token.*DIFFERS$'
+says out "rotation by the length of the text" 'no error: the model computes with the length of the text'
+expect 0 "rotation chosen by the length" "$attar" verify models/phi3.attar --weights tests/golden/phi3 --golden tests/golden/phi3/golden.safetensors
+says out "rotation chosen by the length" 'token by token.*PASS$'
+expect 1 "a failure all at once is one" "$attar" verify models/llama.attar --weights tests/golden/llama-rope-dynamic --golden tests/golden/llama-rope-dynamic/golden.safetensors --atol 0
+says out "a failure all at once is one" 'prefill.*FAIL$'
+
 for threads in 1 3; do
     expect 0 "latent expanded in every call" "$attar" verify models/deepseek.attar --weights tests/golden/deepseek-v3-dense --golden tests/golden/deepseek-v3-dense/golden.safetensors --pass reassociate=off --threads $threads
     says out "latent expanded in every call" 'token by token.*PASS$'

@@ -159,8 +159,8 @@ static const Case cases[] = {
     "    return r\n"
     "  } : f32[B, S, H, K]\n"
     "  return c = c, u = u, w = w, d = d\n", 1e-6},
-{"rotary", "kernels R(x: f32[B, S, H, K], c: f32[S, E], s: f32[S, E])\n"
-    "  dims    B = 1..4  S = 1..20  H = 3  K = 40  E = 20\n"
+{"rotary", "kernels R(x: f32[B, S, H, K], c: f32[S, E], s: f32[S, E], cf: f32[S, F], sf: f32[S, F])\n"
+    "  dims    B = 1..4  S = 1..20  H = 3  K = 40  E = 20  F = 9\n"
     "  half  = map x, c, s (a: f32[B, S, H, K], p: f32[S, E], q: f32[S, E]) {\n"
     "    r = rotate a, p, q : f32[B, S, H, K]\n"
     "    return r\n"
@@ -169,7 +169,15 @@ static const Case cases[] = {
     "    r2 = rotate a2, p2, q2 interleave=true : f32[B, S, H, K]\n"
     "    return r2\n"
     "  } : f32[B, S, H, K]\n"
-    "  return half = half, pairs = pairs\n", 1e-6},
+    "  first = map x, cf, sf (a3: f32[B, S, H, K], p3: f32[S, F], q3: f32[S, F]) {\n"
+    "    r3 = rotate a3, p3, q3 : f32[B, S, H, K]\n"
+    "    return r3\n"
+    "  } : f32[B, S, H, K]\n"
+    "  some  = map x, cf, sf (a4: f32[B, S, H, K], p4: f32[S, F], q4: f32[S, F]) {\n"
+    "    r4 = rotate a4, p4, q4 interleave=true : f32[B, S, H, K]\n"
+    "    return r4\n"
+    "  } : f32[B, S, H, K]\n"
+    "  return half = half, pairs = pairs, first = first, some = some\n", 1e-6},
 {"layer_numbers", "kernels N(x: f32[B, S, D])\n"
     "  dims    B = 1..4  S = 1..20  D = 5\n"
     "  last  = repeat i < 3 carries y = x {\n"
@@ -246,7 +254,7 @@ static const char choices[] =
 
 static const char caches[] =
     "kernels K(x: f32[B, S, H, K], c: f32[S, E], s: f32[S, E])\n"
-    "  dims    B = 1..2  S = 1..40  past = 0..70  H = 3  K = 8  E = 4  T = past+S\n"
+    "  dims    B = 1..2  S = 1..40  past = 0..70  H = 3  K = 8  E = 3  T = past+S\n"
     "  cache   kv.k f32[B, T=70, H, K] grows T x 2 panels\n"
     "  cache   kv.v f32[B, T=70, H, K] grows T x 2\n"
     "  one   = const value=1 : i32\n"

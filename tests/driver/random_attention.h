@@ -118,7 +118,7 @@ static inline Node *rotated(Gen *g, const Attention *a, Node *x, Node *cos, Node
 
 static inline void rotate_both(Gen *g, Attention *a)
 {
-    Axis half = gen_axis(g, "Half", a->k.size.base / 2);
+    Axis half = gen_axis(g, "Half", a->k.size.base / 2 - gen_one_in(g, 4)); /* or the first channels alone */
     Node *p = gen_cast(g, gen_iota(g, a->s, a->first), DT_F32);
     Node *e = gen_op2(g, OP_mul, gen_cast(g, gen_iota(g, half, extent_const(0)), DT_F32), gen_const(g, -0.5));
     Node *f = gen_op2(g, OP_pow, gen_const(g, 10000), e);

@@ -240,6 +240,138 @@ START_TEST(axes_parameters)
 }
 END_TEST
 
+/* One stored tensor of several parts: each is cut out and seen with its axes. */
+START_TEST(parts_with_axes)
+{
+    Loaded l;
+    load_text(&l, "let H = 2\nlet G = 1\nlet K = 3\n"
+                  "model M(x: f32[S, 5]) -> (q: f32[S, H, K], k: f32[S, G, K], v: f32[S, K]) {\n"
+                  "  q, k, v = linear(x, \"qkv\", (H + G + 1) * K) |> split([(H, K), (G, K), K])\n  return q, k, v\n}\n");
+    ck_assert(l.good);
+    expect_weight(&l, "qkv.weight", "f32[H_G_1_K=12, n5=5]");
+    ck_assert_int_eq(l.model.graph->n_results, 3);
+    int64_t starts[] = {0, 6, 9};
+    int found = 0;
+    for (const Node *n = l.model.graph->first; n; n = n->next) {
+        if (n->op != OP_slice)
+            continue;
+        ck_assert_int_eq(node_attr(n, ATTR_start)->extent.base, starts[found]);
+        found++;
+    }
+    ck_assert_int_eq(found, 3);
+    release(&l);
+}
+END_TEST
+
+/* Numbers known at compile time stay known: a part of a size is a size again. */
+START_TEST(numbers_as_types)
+{
+    Loaded l;
+    load_text(&l, "let K = 20\nlet R = (K * 0.49) as i32\nlet half = 1 as f32\n"
+                  "model M(x: f32[S, K]) -> f32[S, R] {\n  assert half / 2 == 0.5\n  a, b = split(x, [R, K - R])\n  return a\n}\n");
+    ck_assert(l.good);
+    expect_type(&l, l.model.graph->results[0].value->type, "f32[S, R=9]");
+    release(&l);
+}
+END_TEST
+
+/* ---- rotary positions -------------------------------------------------------------------------------------------- */
+
+static const Node *rope_of(Loaded *l, const char *scaling, const char *arguments)
+{
+    begin(l);
+    l->options.config_path = "config.json";
+    l->options.config = json_loads(arena_print(&l->arena, "{\"rope_scaling\": %s}", scaling), 0, NULL);
+    const char *text = arena_print(&l->arena,
+                                   "config \"config.json\" { scaling = rope_scaling ?? none }\n"
+                                   "model M(x: f32[B, S, 2, 12]) -> f32[B, S, 2, 12] { return rope(x, 0..S, scaling=scaling%s) }\n",
+                                   arguments);
+    l->source = (Source){"m.attar", text, strlen(text)};
+    finish(l);
+    ck_assert_msg(l->good, "%s", scaling);
+    return find_op(l->model.graph, OP_rotate);
+}
+
+/* Cosines and sines of as many pairs as turn, times the attention factor. */
+static void expect_rope(const char *scaling, const char *arguments, int pairs, double attention, const double *frequencies)
+{
+    Loaded l;
+    const Node *n = rope_of(&l, scaling, arguments), *factor = n->inputs[1]->inputs[0], *cosine = n->inputs[1]->inputs[1],
+               *table = cosine->inputs[0]->inputs[1];
+    ck_assert_int_eq(n->inputs[1]->type->axis[1].size.base, pairs);
+    ck_assert(fabs(node_attr(factor, ATTR_value)->real - attention) < 1e-12);
+    ck_assert_int_eq(table->op, OP_table);
+    for (int i = 0; frequencies && i < pairs; i++)
+        ck_assert(fabs(node_attr(table, ATTR_table)->floats.items[i] / frequencies[i] - 1) < 1e-12);
+    release(&l);
+}
+
+START_TEST(rotary_scaling)
+{
+    double plain[6], linear[6], ntk[6], part[2];
+    for (int i = 0; i < 6; i++) {
+        plain[i] = pow(10000, -i / 6.0);
+        linear[i] = plain[i] / 4;
+        ntk[i] = pow(10000 * pow(4, 12.0 / 10), -i / 6.0);
+    }
+    for (int i = 0; i < 2; i++)
+        part[i] = pow(10000, -i / 2.0);
+    expect_rope("null", "", 6, 1, plain);
+    expect_rope("{\"type\": \"default\", \"factor\": null}", "", 6, 1, plain);
+    expect_rope("{\"type\": \"linear\", \"factor\": 4}", "", 6, 1, linear);
+    expect_rope("{\"rope_type\": \"ntk\", \"factor\": 4}", "", 6, 1, ntk);
+    expect_rope("{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.4}", "", 2, 1, part);
+    expect_rope("null", ", size=4", 2, 1, part);
+    expect_rope("{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.4}", ", size=4", 2, 1, part);
+    /* The attention factor of yarn: from the factor, from the ratio of lengths, from two scales, given. */
+    expect_rope("{\"type\": \"yarn\", \"factor\": 4}", ", limit=32", 6, 0.1 * log(4) + 1, NULL);
+    expect_rope("{\"type\": \"yarn\", \"original_max_position_embeddings\": 32}", ", limit=256", 6, 0.1 * log(8) + 1, NULL);
+    expect_rope("{\"type\": \"yarn\", \"factor\": 4, \"mscale\": 0.7, \"mscale_all_dim\": 2}", ", original=32", 6,
+                (0.07 * log(4) + 1) / (0.2 * log(4) + 1), NULL);
+    expect_rope("{\"type\": \"yarn\", \"factor\": 4, \"attention_factor\": 1.5}", ", original=32", 6, 1.5, NULL);
+    expect_rope("{\"type\": \"yarn\", \"factor\": 0.5}", ", original=32", 6, 1, NULL);
+}
+END_TEST
+
+/* Every pair at its end of the ramp, and between: where it begins and ends, whole pairs or not. */
+START_TEST(rotary_yarn_ramp)
+{
+    for (int whole = 0; whole < 2; whole++) {
+        double want[6];
+        double first = 12 * log(64 / (4 * 2 * M_PI)) / (2 * log(10000)), last = 12 * log(64 / (2 * M_PI)) / (2 * log(10000));
+        if (whole) {
+            first = floor(first);
+            last = ceil(last);
+        }
+        for (int i = 0; i < 6; i++) {
+            double slow = i <= first ? 0 : i >= last ? 1 : (i - first) / (last - first);
+            want[i] = pow(10000, -i / 6.0) * (1 - slow + slow / 4);
+        }
+        expect_rope(whole ? "{\"type\": \"yarn\", \"factor\": 4, \"beta_fast\": 4, \"beta_slow\": 1}"
+                          : "{\"type\": \"yarn\", \"factor\": 4, \"beta_fast\": 4, \"beta_slow\": 1, \"truncate\": false}",
+                    ", original=64", 6, 0.1 * log(4) + 1, want);
+    }
+}
+END_TEST
+
+/* Two tables, and the length of the text chooses: 0..S has S positions. */
+START_TEST(rotary_long_and_short)
+{
+    Loaded l;
+    rope_of(&l,
+            "{\"type\": \"su\", \"short_factor\": [1, 1, 1, 1, 1, 1], \"long_factor\": [2, 2, 2, 2, 2, 2], "
+            "\"original_max_position_embeddings\": 32}",
+            ", limit=128");
+    const Node *choice = find_op(l.model.graph, OP_where), *longer = choice->inputs[0];
+    ck_assert_int_eq(longer->op, OP_lt);
+    ck_assert(node_attr(longer->inputs[0], ATTR_value)->real == 32);
+    ck_assert_int_eq(longer->inputs[1]->op, OP_extent);
+    ck_assert(node_attr(choice->inputs[1], ATTR_table)->floats.items[0] == 0.5);
+    ck_assert(node_attr(choice->inputs[2], ATTR_table)->floats.items[0] == 1);
+    release(&l);
+}
+END_TEST
+
 /* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
 typedef struct Golden {
@@ -256,6 +388,12 @@ static const Golden goldens[] = {
     {"llama", "llama-rope-old-spelling", true},
     {"llama", "mistral", true},
     {"llama", "qwen2", true},
+    {"llama", "qwen3", true},
+    {"llama", "llama-rope-yarn", true},
+    {"llama", "llama-rope-dynamic", false},
+    {"phi", "phi", true},
+    {"phi3", "phi3", true},
+    {"neox", "gpt-neox", true},
     {"deepseek", "deepseek-v3-dense", true},
 };
 
@@ -612,6 +750,11 @@ int main(void)
     tcase_add_test(t, grown_axis_by_name);
     tcase_add_test(t, variants);
     tcase_add_test(t, axes_parameters);
+    tcase_add_test(t, parts_with_axes);
+    tcase_add_test(t, numbers_as_types);
+    tcase_add_test(t, rotary_scaling);
+    tcase_add_test(t, rotary_yarn_ramp);
+    tcase_add_test(t, rotary_long_and_short);
     tcase_add_loop_test(t, reference_outputs, 0, sizeof goldens / sizeof *goldens);
     tcase_add_loop_test(t, reference_step_by_step, 0, sizeof goldens / sizeof *goldens);
     tcase_add_test(t, other_spelling);

@@ -4,7 +4,7 @@
 
 static const char header[] = "T(x: f32[B, S, D], y: f32[S, B, D], v: f32[D], v5: f32[D=5], k: f32[S, H, K], one: "
                              "f32[D=1], ids: i32[B, S], n: i32[S], n4: i32[S, K], keep: bool[B, S], on: bool[S],\n"
-                             "  w: f32[V, D], c: f32[S, R], c3: f32[S, R=3], ch: f32[S, H], q: f32[B, S, H, K], kk: f32[B, T=past+S, "
+                             "  w: f32[V, D], c: f32[S, R], c1: f32[S, R=1], c3: f32[S, R=3], ch: f32[S, H], q: f32[B, S, H, K], kk: f32[B, T=past+S, "
                              "H, K], vv: f32[B, T=past+S, H, W], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
                              "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  H = 2  K = 4  V = 9  R = 2  W = 3  A1 "
                              "= 1  A2 = 1  A3 = 1  A4 = 1  A5 = 1  A6 = 1  A7 = 1  A8 = 1\n"
@@ -166,8 +166,12 @@ static const Case graph_cases[] = {
     {"o = rotate k, c, c", "f32[S, H=2, K=4]", NULL},
     {"o = rotate q, c, c interleave=true", "f32[B, S, H=2, K=4]", NULL},
     {"o = rotate k, ch, c", NULL, "the last axis of `ch` counts pairs, but `k` has an axis `H` too"},
-    {"o = rotate k, c3, c", NULL, "`c3` needs a last axis of 2, half of `K`"},
-    {"o = rotate v5, c, c", NULL, "even last axis, `D` is 5"},
+    {"o = rotate k, c3, c3", NULL, "`c3` has 3 pairs, more than half of `K` = 4"},
+    {"o = rotate v5, c3, c3", NULL, "`c3` has 3 pairs, more than half of `D` = 5"},
+    {"o = rotate k, c, c3", NULL, "`c` has 2 pairs, `c3` has 3"},
+    {"o = rotate k, c, n", NULL, "rotate needs floats"},
+    {"o = rotate k, half, half", NULL, "`half` needs a last axis of constant size, one for each pair"},
+    {"o = rotate k, c1, c1", "f32[S, H=2, K=4]", NULL},
     {"o = rotate v, c, c", NULL, "the axis `S` of `c` is not one of `v`"},
     {"o = rotate n4, c, c", NULL, "rotate needs floats"},
     {"o = append q, layer cache=kv.k : f32[B, T=past+S, H, K]", "f32[B, T=past+S, H=2, K=4]", NULL},

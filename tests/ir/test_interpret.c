@@ -228,23 +228,28 @@ END_TEST
 
 START_TEST(rotate_halves_and_pairs)
 {
-    for (int pairs = 0; pairs < 2; pairs++) {
+    for (int kind = 0; kind < 6; kind++) { /* three, two and one pair of six numbers */
         Bench t;
         char text[240];
+        int pairs = 3 - kind / 2;
+        bool interleave = kind % 2;
         snprintf(text, sizeof text,
                  "graph T(x: f32[B, S, H, K], c: f32[S, R], s: f32[S, R])\n  dims B = 1..  S = 1..  H = 2  K = 6  R = "
-                 "3\n  y = rotate x, c, s%s\n  return y\n",
-                 pairs ? " interleave=true" : "");
+                 "%d\n  y = rotate x, c, s%s\n  return y\n",
+                 pairs, interleave ? " interleave=true" : "");
         bench_begin(&t, text, (int64_t[]){2, 3});
         Value *v = bench_run(&t);
-        for (int row = 0; row < 12; row++)
-            for (int i = 0; i < 3; i++) {
-                int first = pairs ? 2 * i : i, second = pairs ? 2 * i + 1 : i + 3, s = row / 2 % 3;
+        for (int row = 0; row < 12; row++) {
+            for (int i = 0; i < pairs; i++) {
+                int first = interleave ? 2 * i : i, second = interleave ? 2 * i + 1 : i + pairs, s = row / 2 % 3;
                 double x = bench_in(&t, 0, row * 6 + first), y = bench_in(&t, 0, row * 6 + second);
-                double c = bench_in(&t, 1, s * 3 + i), n = bench_in(&t, 2, s * 3 + i);
+                double c = bench_in(&t, 1, s * pairs + i), n = bench_in(&t, 2, s * pairs + i);
                 ck_assert(same_number(v->data[row * 6 + first], x * c - y * n));
                 ck_assert(same_number(v->data[row * 6 + second], y * c + x * n));
             }
+            for (int i = 2 * pairs; i < 6; i++)
+                ck_assert(same_number(v->data[row * 6 + i], bench_in(&t, 0, row * 6 + i)));
+        }
         bench_close(&t);
     }
 }
