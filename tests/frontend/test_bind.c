@@ -394,6 +394,7 @@ static const Golden goldens[] = {
     {"phi", "phi", true},
     {"phi3", "phi3", true},
     {"neox", "gpt-neox", true},
+    {"bloom", "bloom", true},
     {"deepseek", "deepseek-v3-dense", true},
 };
 
