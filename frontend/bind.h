@@ -101,12 +101,17 @@ typedef struct Var {
     Term term;
     Span at;                            /* where it got this value */
     bool fixed;                         /* a config, let or axis name: no statement may assign it */
+    const Binding *later;               /* a config or let name that nobody has asked for yet, and where to evaluate it */
+    Scope *home;
+    int order;                          /* of such names: those before this one in the file have smaller numbers */
 } Var;
 
 struct Scope {
     Map vars;                           /* of Var */
     Map ended;                          /* names that lived in a `repeat` which has ended: Span of the repeat */
     Scope *parent;
+    Bind *bind;
+    int order;                          /* not 0 while the value of a config or let name is found: only names before it are seen */
     bool repeat;                        /* the body of a repeat */
     bool config;                        /* unknown names are keys of config.json */
 };
@@ -269,6 +274,7 @@ Node *list_tensor(Bind *b, const Term *t, Span at);         /* its numbers; NULL
 /* ---- config.json (config.c), rotary tables (rope.c), caches (cache.c) ------------------------------------------- */
 
 void config_bind(Bind *b, const Decl *d);
+void config_find(Bind *b, Var *v);                          /* a config or let name is asked for the first time */
 Term config_key(Bind *b, const char *key);                  /* a top-level key: a value, JSON or absent */
 Term config_value(Bind *b, const char *path, json_t *value);
 bool config_agree(json_t *a, json_t *b);                    /* two spellings of one thing say the same */
@@ -327,6 +333,8 @@ struct Bind {
     Context *cx;
     const ModelOptions *options;
     File *file, *library;
+    bool config_refused;                /* its absence was reported */
+    int n_bindings;                     /* of config and let so far */
     int n_models;                       /* in the file */
     Scope *inputs;                      /* the model's; NULL before they are bound */
     Scope *globals, *library_globals;

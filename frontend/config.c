@@ -174,8 +174,8 @@ static Origin *origin_of(Bind *b, const Binding *bind, const Term *t)
     return o;
 }
 
-/* One `NAME = value` of config or let. */
-static void bind_name(Bind *b, Scope *s, const Binding *bind)
+/* What one `NAME = value` of config or let says. */
+static Term binding_value(Bind *b, Scope *s, const Binding *bind)
 {
     b->hint = bind->name.text;
     Term t = eval(b, s, bind->value);
@@ -187,33 +187,62 @@ static void bind_name(Bind *b, Scope *s, const Binding *bind)
                    bind->name.text);
         t = term_poison();
     }
-    bool capital =
-        is_size_name(bind->name.text) && t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES;
-    if (capital && !size_fits(b, s, bind, &t))
-        t = term_poison();
-    if (t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES)
+    bool plain = t.kind != TERM_POISON && t.kind != TERM_FUNCTION && t.kind != TERM_AXES;
+    if (plain && is_size_name(bind->name.text) && !size_fits(b, s, bind, &t))
+        return term_poison();
+    if (plain)
         t.origin = origin_of(b, bind, &t);
     if (t.kind == TERM_SIZE && extent_is_const(t.size)) {
         const char *axis = dim_fresh_axis(b, bind->name.text, bind, t.size);
         t.dim = dim_new(b, bind->name.text, axis, t.size, t.origin);
     }
-    Scope *home = s->config ? s->parent : s;
-    scope_fix(b, home, bind->name, t);
+    return t;
+}
+
+/* Said once, however many names ask. */
+static void need_config(Bind *b, Span at)
+{
+    if (b->options->config || b->config_refused)
+        return;
+    b->config_refused = true;
+    Diag *d = bind_error(b, "E0508", at, "the model needs %s, and none was given", b->config);
+    diag_help(d, "`--config FILE`, or `--weights DIR` with a config.json in it");
+}
+
+void config_find(Bind *b, Var *v)
+{
+    const Binding *bind = v->later;
+    const char *hint = b->hint;
+    if (v->home->config)
+        need_config(b, bind->name.at);
+    v->later = NULL;
+    v->home->order = v->order;
+    v->term = binding_value(b, v->home, bind);
+    v->home->order = 0; /* a function that was written here sees all names when it is called */
+    b->hint = hint;
+}
+
+/* A file with several models may bind what only some of them use: there a value is found when it is asked for. */
+static void bind_name(Bind *b, Scope *home, const Binding *bind, bool config)
+{
+    const Var *old = map_get(&home->vars, bind->name.text);
+    scope_fix(b, home, bind->name, term_poison());
+    Var *v = map_get(&home->vars, bind->name.text);
+    if (v == old)
+        return;
+    v->later = bind;
+    v->home = scope_open(b, home);
+    v->home->config = config;
+    v->order = ++b->n_bindings;
+    if (b->n_models <= 1 || home == b->library_globals)
+        config_find(b, v);
 }
 
 void config_bind(Bind *b, const Decl *d)
 {
-    bool library = bind_in_library(b, d->at);
-    Scope *home = library ? b->library_globals : b->globals, *s = home;
-    if (d->kind == DECL_CONFIG) {
-        s = scope_open(b, home);
-        s->config = true;
-        if (!b->options->config) {
-            Diag *e =
-                bind_error(b, "E0508", d->at, "the model needs %s, and none was given", d->path ? d->path : "a config");
-            diag_help(e, "`--config FILE`, or `--weights DIR` with a config.json in it");
-        }
-    }
+    Scope *home = bind_in_library(b, d->at) ? b->library_globals : b->globals;
+    if (d->kind == DECL_CONFIG && b->n_models <= 1)
+        need_config(b, d->at);
     for (int i = 0; i < d->n_bindings; i++)
-        bind_name(b, s, &d->bindings[i]);
+        bind_name(b, home, &d->bindings[i], d->kind == DECL_CONFIG);
 }

@@ -7,15 +7,21 @@ Scope *scope_open(Bind *b, Scope *parent)
     s->vars = map_new(b->cx->arena);
     s->ended = map_new(b->cx->arena);
     s->parent = parent;
+    s->bind = b;
     return s;
 }
 
 Var *scope_find(Scope *s, const char *name)
 {
+    int order = 0;
     for (; s; s = s->parent) {
         Var *v = map_get(&s->vars, name);
-        if (v)
-            return v;
+        order = s->order ? s->order : order;
+        if (!v || (order && v->order >= order))
+            continue;
+        if (v->later)
+            config_find(s->bind, v);
+        return v;
     }
     return NULL;
 }

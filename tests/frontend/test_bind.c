@@ -666,6 +666,32 @@ START_TEST(several_models)
 }
 END_TEST
 
+/* A config name that another model uses need not have a value for this one; order and functions are as with one model. */
+START_TEST(config_of_several_models)
+{
+    static const char text[] = "config \"config.json\" { width = width ?? 3; D = width; G = groups; R = D / G; high = hidden_size }\n"
+                               "let twice = fn(x) => sum_of(x, x)\n"
+                               "let sum_of = fn(x, y) => x + y\n"
+                               "model plain(x: f32[B, D]) -> f32[B, D] { return twice(x) }\n"
+                               "model grouped(x: f32[B, D]) -> f32[B, G, R] { return split(x, D, [G, R]) * high }\n";
+    for (int i = 0; i < 3; i++) {
+        Loaded l;
+        begin(&l);
+        l.source = (Source){"m.attar", text, strlen(text)};
+        l.options.config_path = "config.json";
+        l.options.config = json_loads(i == 1 ? "{\"width\": 8, \"groups\": 2, \"hidden_size\": 7}" : "{}", 0, NULL);
+        l.options.model = i ? "grouped" : "plain";
+        finish(&l);
+        ck_assert_int_eq(l.good, i < 2);
+        if (i < 2)
+            expect_type(&l, l.model.graph->results[0].value->type, i ? "f32[B, G=2, R=4]" : "f32[B, D=3]");
+        else
+            ck_assert_str_eq(l.diags.first->code, "E0501");
+        release(&l);
+    }
+}
+END_TEST
+
 /* Names of the interface that are no identifiers stay as they are, in the text of the IR too. */
 START_TEST(quoted_names)
 {
@@ -762,6 +788,7 @@ int main(void)
     tcase_add_test(t, long_chain);
     tcase_add_test(t, attention_by_hand);
     tcase_add_test(t, several_models);
+    tcase_add_test(t, config_of_several_models);
     tcase_add_test(t, quoted_names);
     tcase_add_test(t, lists_and_tables);
     tcase_add_test(t, operators_listed);
