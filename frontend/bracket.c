@@ -151,8 +151,11 @@ static bool begins_declaration(const Layout *l, const Token *t)
     }
 }
 
-static bool begins_statement(const Token *t)
+/* A path whose quote was forgotten begins no statement: model.layers.0.weight". */
+static bool begins_statement(const Layout *l, const Token *t)
 {
+    if (l->at < l->n_raw && l->raw[l->at].kind == '.')
+        return false;
     switch (t->kind) {
     case T_RETURN:
     case T_ASSERT:
@@ -181,7 +184,7 @@ static void check_unfinished(Layout *l, const Token *t)
     if (last->kind == ',' && token_needs_braces(l->first))
         return;
     bool assignment = t->kind == T_NAME && l->at < l->n_raw && l->raw[l->at].kind == '=';
-    if (!assignment && !begins_statement(t))
+    if (!assignment && !begins_statement(l, t))
         return;
     diag_error(l->p->cx->diags, "E0101", token_span(l->p, last), "expected an expression after %s",
                token_text(l->p, last));
@@ -195,8 +198,8 @@ static void check_unclosed(Layout *l, const Token *t)
     if (!layout_in_braces(l)) {
         const Token *last = layout_last(l);
         bool next_line =
-            t->after_newline && token_ends_statement(last) && t->kind == T_NAME && closes_ahead(l, true) <= 0;
-        if (t->kind == '{' || next_line || (t->after_newline && begins_statement(t)))
+            t->after_newline && last->kind != T_SLIP && token_ends_statement(last) && t->kind == T_NAME && closes_ahead(l, true) <= 0;
+        if (t->kind == '{' || next_line || (t->after_newline && begins_statement(l, t)))
             close_unclosed(l, depth_of_brace(l), t);
     }
     if (l->n_open && t->after_newline && begins_declaration(l, t))
@@ -206,7 +209,7 @@ static void check_unclosed(Layout *l, const Token *t)
 /* Can `t` only be meant as the first inside braces? On the same line, if no brace follows; on the next, if it is indented. */
 static bool brace_forgotten(const Layout *l, const Token *t)
 {
-    bool entry = t->kind == T_NAME || t->kind == T_STRING || t->kind == T_IF || begins_statement(t);
+    bool entry = t->kind == T_NAME || t->kind == T_STRING || t->kind == T_IF || begins_statement(l, t);
     if (!entry || !(token_ends_statement(layout_last(l)) || layout_last(l)->kind == T_ELSE) ||
         (t->kind == T_AT && l->first == T_REPEAT && !t->after_newline))
         return false;
