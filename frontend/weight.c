@@ -1,5 +1,6 @@
 /* weight("q_proj.weight", [(H, K), D]): a tensor of the checkpoint. Its key is the path of the scopes around plus
- * the name; each item of the list is one stored dimension, which the model may see as several axes. */
+ * the name; each item of the list is one stored dimension, which the model may see as several axes, or as none: a
+ * written 1 is a stored dimension of one element, such as the channel of a depthwise filter. */
 #include "bind.h"
 #include "support/checked.h"
 
@@ -22,6 +23,8 @@ static const char *axes_print(Bind *b, const WeightUse *w)
         text_add(&out, "%s", i ? ", " : "");
         for (int k = 0; k < w->n_dims[i]; k++)
             text_add(&out, "%s%s", k ? "*" : "", outer_name(b, w->dims[i][k]));
+        if (!w->n_dims[i])
+            text_char(&out, '1');
     }
     text_char(&out, ']');
     return out.data;
@@ -52,7 +55,9 @@ static bool read_dims(Bind *b, Call *c, WeightUse *w)
     w->rank = t.n_items;
     for (int i = 0; i < t.n_items; i++) {
         const Expr *e = g->expr && g->expr->kind == EXPR_LIST ? g->expr->items[i] : NULL;
-        if (!dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i]))
+        bool one = e && e->kind == EXPR_NUMBER && !e->is_float && e->integer == 1;
+        w->n_dims[i] = 0;
+        if (!one && !dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i]))
             return false;
     }
     w->axes = axes_print(b, w);

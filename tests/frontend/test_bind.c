@@ -221,6 +221,22 @@ START_TEST(variants)
 }
 END_TEST
 
+/* A written 1 is stored, but no axis; an axis of size 1 is one. */
+START_TEST(stored_ones)
+{
+    Loaded l;
+    load_text(&l, "let H = 2\nlet C = 3\nlet One = 1\nmodel M(x: f32[B, H]) -> f32[B, C, One] {\n"
+                  "  return dot(x, weight(\"conv\", [H, 1, C, 1]) * weight(\"gain\", [1, 1, One]), over=H)\n}\n");
+    ck_assert(l.good);
+    expect_weight(&l, "conv", "f32[H=2, C=3]");
+    expect_weight(&l, "gain", "f32[One=1]");
+    const Attr *stored = node_attr(find_key(l.model.graph, "conv"), ATTR_stored);
+    ck_assert_int_eq(stored->ints.count, 4);
+    ck_assert(stored->ints.items[0] == 2 && stored->ints.items[1] == 1 && stored->ints.items[2] == 3 && stored->ints.items[3] == 1);
+    release(&l);
+}
+END_TEST
+
 /* `over: axes` picks axes of the tensor, wherever they stand in it. */
 START_TEST(axes_parameters)
 {
@@ -782,6 +798,7 @@ int main(void)
     tcase_add_test(t, rotary_scaling);
     tcase_add_test(t, rotary_yarn_ramp);
     tcase_add_test(t, rotary_long_and_short);
+    tcase_add_test(t, stored_ones);
     tcase_add_loop_test(t, reference_outputs, 0, sizeof goldens / sizeof *goldens);
     tcase_add_loop_test(t, reference_step_by_step, 0, sizeof goldens / sizeof *goldens);
     tcase_add_test(t, other_spelling);
