@@ -282,7 +282,7 @@ static void put_taps(Emitter *e, const Kernel *k, int number) {
         const Node *result = kernel_get(k->node, r);
         for (size_t i = 0; result && i < k->n_params; i++)
             if (k->params[i].access >= 0 && k->params[i].writes && k->accesses[k->params[i].access].value == result) {
-                put_calls(e, arena_print(arena_of(e), "show(call, thread, %d, %s, %s);", number, s->layer ? s->layer : "-1", k->params[i].argument));
+                put_calls(e, arena_print(arena_of(e), "show(call, thread, %d, %s, %s);", number, s->round ? s->round : "-1", k->params[i].argument));
                 any = true;
             }
     }
@@ -342,7 +342,7 @@ static void copy_value(Emitter *e, const Node *from, const Node *to) {
 static void emit_repeat(Emitter *e, const Node *n) {
     EntryState *s = e->entry;
     const Graph *body = n->body;
-    const char *outer = s->layer;
+    const char *outer = s->layer, *outer_round = s->round;
     int64_t times = s->times, count = attr_int(n, ATTR_count, 1);
     for (int i = 0; i < n->n_inputs; i++)
         copy_value(e, n->inputs[i], body->params[i + 1]);
@@ -352,6 +352,7 @@ static void emit_repeat(Emitter *e, const Node *n) {
         return;
     }
     s->layer = s->layers[s->depth] = s->depth ? scope_name(&s->names, "inner_layer") : "layer";
+    s->round = outer_round ? arena_print(arena_of(e), "(%s) * %lld + %s", outer_round, (long long)count, s->layer) : s->layer;
     s->depth++;
     put_calls(e, arena_print(arena_of(e), "for (ptrdiff_t %s = 0; %s < %lld; %s++) {", s->layer, s->layer, (long long)count, s->layer));
     s->indent++;
@@ -364,6 +365,7 @@ static void emit_repeat(Emitter *e, const Node *n) {
     put_calls(e, "}");
     s->times = times;
     s->layer = outer;
+    s->round = outer_round;
     s->depth--;
     for (int i = 0; i < n->n_inputs; i++) {
         const Node *get = n->type ? n : kernel_get(n, i);

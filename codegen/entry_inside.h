@@ -14,6 +14,7 @@ typedef struct EntryState {
     Text declarations, weights, calls;
     int indent, depth;
     const char *layer;                  /* the innermost repeat's variable; NULL outside */
+    const char *round;                  /* the same, counted on through the rounds of the repeats around: what taps are told */
     const char *layers[MAX_REPEATS];    /* of each repeat around, the outermost first */
     int64_t times;                      /* rounds of the repeats around; 0 outside */
     const char **unit, **base;          /* variables for each region */

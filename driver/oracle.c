@@ -26,29 +26,28 @@ static bool read_weight(void *state, const char *key, double *out, int64_t count
            checkpoint_read_f64(&c->cx, c->checkpoint, stored, 0, count, out);
 }
 
-static void keep_value(void *state, const Node *n, int64_t layer, const Value *v)
+static void keep_value(void *state, const Node *n, int64_t round, const Value *v)
 {
     Oracle *o = state;
-    if (layer + 1 >= o->layers)
+    if (round + 1 >= o->rounds)
         return;
     Value *copy = arena_alloc(&o->kept, sizeof *copy);
     *copy = *v;
     copy->data = arena_array(&o->kept, (size_t)v->count + 1, sizeof *copy->data);
     memcpy(copy->data, v->data, (size_t)v->count * sizeof *copy->data);
     if (!o->values[n->id])
-        o->values[n->id] = arena_array(&o->kept, (size_t)o->layers, sizeof **o->values);
-    o->values[n->id][layer + 1] = copy;
+        o->values[n->id] = arena_array(&o->kept, (size_t)o->rounds, sizeof **o->values);
+    o->values[n->id][round + 1] = copy;
 }
 
-/* The longest repeat of the model. */
-static int64_t most_layers(const Graph *g)
+/* How often what stands deepest in repeats runs; a budget of operations bounds it when the model is read. */
+static int64_t most_rounds(const Graph *g)
 {
     int64_t most = 0;
     for (const Node *n = g->first; n; n = n->next)
         if (n->op == OP_repeat) {
-            int64_t here = attr_int(n, ATTR_count, 0), inside = most_layers(n->body);
+            int64_t inside = most_rounds(n->body), here = attr_int(n, ATTR_count, 0) * (inside > 1 ? inside : 1);
             most = here > most ? here : most;
-            most = inside > most ? inside : most;
         }
     return most;
 }
@@ -77,7 +76,7 @@ Value *oracle_run(Oracle *o, const int64_t *sizes, const HostTensor *inputs, int
     if (o->graph->n_caches && !o->caches)
         o->caches = interpret_caches(o->graph, mine, &o->kept);
     if (keep) {
-        o->layers = most_layers(o->graph) + 1;
+        o->rounds = most_rounds(o->graph) + 1;
         o->values = arena_array(&o->kept, (size_t)o->graph->next_id + 1, sizeof *o->values);
     }
     Bindings b = {.sizes = mine,
@@ -90,8 +89,8 @@ Value *oracle_run(Oracle *o, const int64_t *sizes, const HostTensor *inputs, int
     return interpret(&o->c->cx, o->graph, &b, &o->work);
 }
 
-const Value *oracle_value(const Oracle *o, const Node *n, int64_t layer)
+const Value *oracle_value(const Oracle *o, const Node *n, int64_t round)
 {
-    bool known = o->values && layer + 1 < o->layers && o->values[n->id];
-    return known ? o->values[n->id][layer + 1] : NULL;
+    bool known = o->values && round + 1 < o->rounds && o->values[n->id];
+    return known ? o->values[n->id][round + 1] : NULL;
 }

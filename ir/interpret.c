@@ -302,7 +302,7 @@ static void eval_all(Run *run, const Graph *g)
         eval_node(run, n);
         if (run->failed || !run->bind->tap || g->level == LEVEL_BODY || !n->type)
             continue;
-        run->bind->tap(run->bind->tap_state, n, run->layer, run->values[n->id]);
+        run->bind->tap(run->bind->tap_state, n, run->round, run->values[n->id]);
     }
 }
 
@@ -319,7 +319,7 @@ static void eval_repeat(Run *run, const Node *n)
 {
     const Graph *body = n->body;
     int carried = body->n_results;
-    int64_t count = attr_int(n, ATTR_count, 0), outer_layer = run->layer;
+    int64_t count = attr_int(n, ATTR_count, 0), outer_layer = run->layer, outer_round = run->round;
     Arena *outer = run->work, rounds[2] = {*outer, *outer};
     for (int i = 0; i < 2; i++) {
         rounds[i].blocks = NULL;
@@ -330,6 +330,7 @@ static void eval_repeat(Run *run, const Node *n)
         now[i] = *value_of(run, n->inputs[i]);
     for (int64_t layer = 0; layer < count && !run->failed; layer++) {
         run->layer = layer;
+        run->round = (outer_round < 0 ? 0 : outer_round) * count + layer;
         run->work = &rounds[layer & 1];
         arena_free(run->work);
         Value *start = arena_array(run->work, (size_t)carried, sizeof *start);
@@ -344,6 +345,7 @@ static void eval_repeat(Run *run, const Node *n)
             now[i] = copy_out(run->work, value_of(run, body->results[i].value));
     }
     run->layer = outer_layer;
+    run->round = outer_round;
     run->work = outer;
     for (int i = 0; i < carried && !run->failed; i++)
         now[i] = copy_out(outer, &now[i]);
@@ -437,7 +439,7 @@ static int largest_id(const Graph *g)
 
 Value *interpret(Context *cx, const Graph *model, const Bindings *b, Arena *work)
 {
-    Run run = {.cx = cx, .model = model, .bind = b, .work = work, .layer = -1};
+    Run run = {.cx = cx, .model = model, .bind = b, .work = work, .layer = -1, .round = -1};
     run.values = arena_array(work, (size_t)largest_id(model) + 1, sizeof *run.values);
     if (check_sizes(&run, model))
         eval_all(&run, model);

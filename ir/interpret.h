@@ -22,9 +22,10 @@ typedef struct Bindings {
     void *weight_state;
     /* The caches' contents [layers, cache type...], one Value each, kept by the caller between calls; NULL without caches. */
     Value *caches;
-    /* Called after each node of the model and of repeat bodies (not of kernel bodies); layer is -1 outside a repeat. The value
-     * lasts for the call only: the next round of a repeat reuses its memory. May be NULL. */
-    void (*tap)(void *state, const Node *n, int64_t layer, const Value *value);
+    /* Called after each node of the model and of repeat bodies (not of kernel bodies). `round` is -1 outside a repeat; inside another
+     * repeat it counts on through the rounds of both. The value lasts for the call only: the next round of a repeat reuses its
+     * memory. May be NULL. */
+    void (*tap)(void *state, const Node *n, int64_t round, const Value *value);
     void *tap_state;
 } Bindings;
 

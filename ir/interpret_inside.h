@@ -10,7 +10,8 @@ typedef struct Run {
     const Bindings *bind;
     Arena *work;                        /* where values of the current graph go */
     Value **values;                     /* by node id; several results: an array of values */
-    int64_t layer;                      /* -1 outside a repeat */
+    int64_t layer;                      /* of the innermost repeat; -1 outside */
+    int64_t round;                      /* the same, counted on through the rounds of the repeats around */
     bool failed;                        /* a diagnostic was reported: everything stops */
 } Run;
 

@@ -47,7 +47,7 @@ typedef enum SlotKind {
     SLOT_THREADS,                       /* ptrdiff_t */
     SLOT_MEET,                          /* pointer to struct { atomic counter, generation } on its own cache lines (128 bytes, zeroed once) */
     SLOT_FAULT,                         /* int64_t[4], zeroed before the run: code (1 = index out of range), input or value number, the index, its bound */
-    SLOT_TAP,                           /* only with taps: void (*)(void *state, int64_t value, int64_t layer, const void *data), called by thread 0 after each kernel; NULL: none */
+    SLOT_TAP,                           /* only with taps: void (*)(void *state, int64_t value, int64_t round, const void *data), called by thread 0 after each kernel; round as in ir/interpret.h; NULL: none */
     SLOT_TAP_STATE,
     SLOT_TIMES,                         /* only with timing: uint64_t[kernels] nanoseconds accumulated by thread 0, see codegen.h */
     SLOT_CLOCK                          /* only with timing: uint64_t (*)(void), monotonic nanoseconds */
