@@ -29,24 +29,49 @@ static int compare_units(Extent a, Extent b)
     return a.base < b.base ? -1 : a.base > b.base;
 }
 
-/* The product of the units becomes a multiple of WHOLE_UNITS, which keys' panels are already. */
-static void round_last(Region *unit, const Type *t)
+static bool grow_together(Extent a, Extent b)
+{
+    for (int i = 0; i < a.n; i++)
+        for (int k = 0; k < b.n; k++)
+            if (a.symbol[i] == b.symbol[k])
+                return true;
+    return false;
+}
+
+/* A factor that another one grows with, as both axes of a matrix of positions do; -1 if there is none. */
+static int squared(const Region *unit)
+{
+    for (int i = 0; i < unit->n; i++)
+        for (int k = 0; k < i; k++)
+            if (grow_together(unit->unit[i], unit->unit[k]))
+                return i;
+    return -1;
+}
+
+static int innermost(const Region *unit, const Type *t)
 {
     int last = t->rank - 1, at = 0;
-    for (int i = 0; i < unit->n; i++)
-        if (unit->round[i] % WHOLE_UNITS == 0)
-            return;
     while (extent_is_const(t->axis[last].size))
         last--;
     while (!extent_equal(unit->unit[at], t->axis[last].size))
         at++;
-    unit->round[at] = WHOLE_UNITS;
+    return at;
+}
+
+/* The product of the units becomes a multiple of WHOLE_UNITS, which keys' panels are already. */
+static void round_one(Region *unit, const Type *t)
+{
+    for (int i = 0; i < unit->n; i++)
+        if (unit->round[i] % WHOLE_UNITS == 0)
+            return;
+    int at = squared(unit);
+    unit->round[at < 0 ? innermost(unit, t) : at] = WHOLE_UNITS;
 }
 
 /* Constant bytes and symbolic factors of a value's buffer; keys in panels round their positions up.
  *
  * Every buffer starts at a multiple of 64 bytes. Bytes for each unit are rounded up to 64 where units are few, as in
- * B * S; where they are many (scores: B * S * T, with a few bytes each) the innermost axis is rounded up instead. */
+ * B * S; where they are many (scores: B * S * T, a matrix of positions: S * S) one factor is rounded up instead. */
 static bool size_of(const Node *n, Region *unit, int64_t *bytes)
 {
     const char *keys = attr_name(n, ATTR_layout) ? attr_name(n, ATTR_keys) : NULL;
@@ -70,9 +95,10 @@ static bool size_of(const Node *n, Region *unit, int64_t *bytes)
         unit->unit[at] = size;
         unit->round[at] = round;
     }
-    int64_t align = unit->n < SEVERAL ? ALIGNMENT : ALIGNMENT / WHOLE_UNITS;
-    if (unit->n >= SEVERAL)
-        round_last(unit, n->type);
+    bool many = unit->n >= SEVERAL || squared(unit) >= 0;
+    int64_t align = many ? ALIGNMENT / WHOLE_UNITS : ALIGNMENT;
+    if (many)
+        round_one(unit, n->type);
     if (!checked_iadd(*bytes, align - 1, bytes))
         return false;
     *bytes = *bytes / align * align;
