@@ -225,6 +225,7 @@ Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
     return NULL;
 }
 
+/* Ranges and whole numbers first: axes get the names they are looked up by, in a mask those of queries and keys. */
 static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x)
 {
     if (e->n_items != x->type->rank) {
@@ -233,12 +234,24 @@ static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x)
         diag_caret(d, "`%s` is %s", source_text(b, e->left->at), type_text(b, x->type));
         return term_poison();
     }
-    for (int i = e->n_items - 1; i >= 0 && x; i--) {
-        Term t = eval(b, s, e->items[i]);
-        if (t.kind == TERM_POISON)
-            return t;
-        x = index_axis(b, x, i, &t, e->items[i]->at);
+    Term *items = arena_array(b->cx->arena, (size_t)e->n_items + 1, sizeof *items);
+    for (int i = e->n_items - 1; i >= 0; i--) {
+        items[i] = eval(b, s, e->items[i]);
+        if (items[i].kind == TERM_POISON)
+            return items[i];
     }
+    int axis[MAX_RANK], n = 0; /* where an item's axis stands when its turn comes: whole numbers before it are gone */
+    for (int i = 0; i < e->n_items; i++) {
+        int64_t whole;
+        axis[i] = n;
+        n += !term_is_int(&items[i], &whole);
+    }
+    for (int i = e->n_items - 1; i >= 0 && x; i--)
+        if (items[i].kind != TERM_TENSOR)
+            x = index_axis(b, x, i, &items[i], e->items[i]->at);
+    for (int i = e->n_items - 1; i >= 0 && x; i--)
+        if (items[i].kind == TERM_TENSOR)
+            x = index_axis(b, x, axis[i], &items[i], e->items[i]->at);
     return term_tensor(x);
 }
 

@@ -123,9 +123,28 @@ static bool compile_time(TermKind k)
     return k == TERM_NONE || k == TERM_BOOL || k == TERM_SIZE || k == TERM_FLOAT || k == TERM_TEXT || k == TERM_JSON;
 }
 
+/* An array of config.json and a list written in the model file: item by item. */
+static bool lists_equal(Bind *b, const Term *array, const Term *list, bool *equal)
+{
+    *equal = json_is_array(array->json) && json_array_size(array->json) == (size_t)list->n_items;
+    for (int i = 0; *equal && i < list->n_items; i++) {
+        Term item = config_value(b, array->origin ? array->origin->key : "?", json_array_get(array->json, (size_t)i));
+        if (!term_equal(b, &item, &list->items[i], equal))
+            return false;
+    }
+    return true;
+}
+
 bool term_equal(Bind *b, const Term *x, const Term *y, bool *equal)
 {
-    (void)b;
+    if (x->kind == TERM_JSON && y->kind == TERM_LIST)
+        return lists_equal(b, x, y, equal);
+    if (y->kind == TERM_JSON && x->kind == TERM_LIST)
+        return lists_equal(b, y, x, equal);
+    if (x->kind == TERM_LIST || y->kind == TERM_LIST) { /* a text is no list */
+        *equal = false;
+        return compile_time(x->kind) || compile_time(y->kind);
+    }
     if (x->kind == TERM_NONE || y->kind == TERM_NONE) { /* anything can be compared with none */
         *equal = x->kind == y->kind;
         return true;
