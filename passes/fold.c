@@ -4,7 +4,8 @@
  * Scalars become `const`. A formula over constant positions becomes a `table` if it has an expensive function in it
  * (the frequencies of rotary positions) and at most MAX_TABLE numbers: cheap ones stay formulas, a mask is never built.
  * Positions that end or begin at a run-time size give no table: their cosines are computed once a call. Moving out of
- * a repeat takes everything pure whose inputs stand outside: rotary cosines and sines, masks, lookups. */
+ * a repeat takes everything pure whose inputs stand outside: rotary cosines and sines, masks, lookups. Angles of whole
+ * positions are computed so that they do not lose digits (angles.c). */
 #include <math.h>
 #include <string.h>
 #include "passes/inside.h"
@@ -184,16 +185,25 @@ static bool reads_table(const Node *n)
     return false;
 }
 
+static Node *make_table(PassContext *px, Node *n, const double *values, int count)
+{
+    Node *table = node_before(px->cx, n, OP_table, n->type, 0, NULL);
+    attr_set_floats(px->cx, table, ATTR_table, values, count);
+    return table;
+}
+
 static Node *fold_table(PassContext *px, Node *n)
 {
+    if (n->op == OP_view && n->inputs[0]->op == OP_table && n->type->dtype == DT_F32 && !is_kept(n->inputs[0])) {
+        const Attr *same = node_attr(n->inputs[0], ATTR_table);
+        return make_table(px, n, same->floats.items, same->floats.count);
+    }
     if (!is_map(n) || n->type->rank == 0 || n->type->dtype != DT_F32 || !(is_expensive(n->op) || reads_table(n)))
         return NULL;
     double *values = values_of(px, n);
     if (!values)
         return NULL;
-    Node *table = node_before(px->cx, n, OP_table, n->type, 0, NULL);
-    attr_set_floats(px->cx, table, ATTR_table, values, (int)const_count(n->type));
-    return table;
+    return make_table(px, n, values, (int)const_count(n->type));
 }
 
 static bool fold_graph(PassContext *px, Graph *g)
@@ -210,6 +220,8 @@ static bool fold_graph(PassContext *px, Graph *g)
             r = fold_logic(n);
         if (!r)
             r = fold_table(px, n);
+        if (!r)
+            r = fold_angle(px, n);
         if (!r || !type_equal(r->type, n->type))
             continue;
         inherit(r, n);

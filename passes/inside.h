@@ -156,6 +156,10 @@ Node *copy_before(PassContext *px, Node *where, Node *value); /* a packed copy: 
 /* lower_layout.c: copies where a kernel needs another layout; keys as panels. */
 void lower_layouts(PassContext *px, Graph *model);
 
+/* ---- parts of fold ----------------------------------------------------------------------------------------------- */
+
+Node *fold_angle(PassContext *px, Node *n); /* angles.c: angles of whole positions modulo a turn; NULL: n is none */
+
 /* ---- parts of canonicalize --------------------------------------------------------------------------------------- */
 
 Node *simplify_formula(PassContext *px, Node *n); /* formula.c: gelu, silu, sigmoid, rsqrt */
