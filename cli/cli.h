@@ -38,6 +38,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(diff, "machine code against the float64 interpreter, value by value") \
     X(bench, "time per kernel and its share of this machine's limit") \
     X(inspect, "what is in a safetensors file") \
+    X(expand, "a wider checkpoint that gives the same output") \
     X(doctor, "the compiler, the processor, the cache directory, versions") \
     X(cache, "list, verify or prune the compiled objects kept on disk") \
     X(ops, "the operators of the model language") \

@@ -21,8 +21,10 @@ static const char doc[] =
     "  attar new Bert --from DIR                  writes Bert.attar\n"
     "  attar new Bert --from DIR -o encoder.attar\n"
     "  attar new Sentences --from DIR --like minilm\n\n"
-    "For a family that attar knows, by the config's model_type and by every tensor, it is the family's file: it runs at once. "
-    "For others it is a skeleton with every tensor placed, which `attar check` accepts and which says what was guessed.";
+    "For a family that attar knows, by the config's model_type and by every tensor, it is the family's file: it runs "
+    "at once. "
+    "For others it is a skeleton with every tensor placed, which `attar check` accepts and which says what was "
+    "guessed.";
 
 static const struct argp_option options[] = {
     {"from", 'f', "DIR", 0, "directory with config.json and the weights, or one .safetensors file", 0},
@@ -108,11 +110,13 @@ static bool make(Tool *t, const NewOptions *p)
         return false;
     bool aside = !strcmp(path, "-");
     if (family.file)
-        fprintf(aside ? stderr : stdout, "%s: %s of models/%s; every tensor is read. Next: attar check %s --weights %s\n", path,
-                family.model, family.file->name, path, p->from);
+        fprintf(aside ? stderr : stdout,
+                "%s: %s of models/%s; every tensor is read. Next: attar check %s --weights %s\n", path, family.model,
+                family.file->name, path, p->from);
     else
         fprintf(aside ? stderr : stdout,
-                "%s: a skeleton, since no model file of attar reads this checkpoint; %lld tensors are placed. Next: fill in what it "
+                "%s: a skeleton, since no model file of attar reads this checkpoint; %lld tensors are placed. Next: "
+                "fill in what it "
                 "computes, then attar check %s --weights %s\n",
                 path, (long long)loaded.n_checkpoint, path, p->from);
     return true;

@@ -54,13 +54,12 @@ bool compile_checkpoint(Compilation *c, const char *weights, const char *config,
 
 bool compile_load(Compilation *c, const CompileOptions *o)
 {
-    ModelOptions options;
     if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source) ||
-        !compile_checkpoint(c, o->weights, o->config, &options))
+        !compile_checkpoint(c, o->weights, o->config, &c->options))
         return false;
-    options.allow_extra = o->allow_extra;
-    options.model = o->model_name;
-    return model_load(&c->cx, &c->source, &options, &c->model);
+    c->options.allow_extra = o->allow_extra;
+    c->options.model = o->model_name;
+    return model_load(&c->cx, &c->source, &c->options, &c->model);
 }
 
 bool compile_may_turn_off(PassId id)

@@ -28,6 +28,7 @@ typedef struct Compilation {
     Source source;
     Checkpoint *checkpoint;                     /* NULL without weights */
     json_t *config;
+    ModelOptions options;                       /* that the model was loaded with */
     Model model;                                /* model.graph: GRAPH level as loaded */
     Graph *kernels;                             /* after the passes */
     Remarks remarks;

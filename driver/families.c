@@ -72,15 +72,15 @@ bool family_fits(Context *cx, Diags *diags, const char *path, const char *text, 
 {
     Diags own = {.arena = cx->arena};
     Context quiet = {.arena = cx->arena, .diags = diags ? diags : &own, .names = cx->names};
-    Source *source = arena_alloc(cx->arena, sizeof *source);    /* diagnostics point into it */
+    Source *source = arena_alloc(cx->arena, sizeof *source); /* diagnostics point into it */
     *source = (Source){path, text, strlen(text)};
     Model model;
     return model_load(&quiet, source, options, &model);
 }
 
-
 /* The first model of the file that reads every tensor. `why`: where errors go, or NULL. */
-static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *name, const ModelOptions *options, Family *out)
+static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *name, const ModelOptions *options,
+                     Family *out)
 {
     Diags own = {.arena = cx->arena};
     Context quiet = {.arena = cx->arena, .diags = &own, .names = cx->names};

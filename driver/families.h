@@ -4,19 +4,22 @@
 
 #include "frontend/frontend.h"
 
-typedef struct ModelFile { const char *name, *text; size_t size; } ModelFile;
-extern const ModelFile model_files[];   /* sorted by name */
+typedef struct ModelFile {
+    const char *name, *text;
+    size_t size;
+} ModelFile;
+extern const ModelFile model_files[]; /* sorted by name */
 extern const int n_model_files;
 
 typedef struct Family {
-    const ModelFile *file;              /* NULL: none reads the checkpoint */
-    const char *model;                  /* of the file's models the one that does */
-    const char *text;                   /* the file with this model alone, under the name asked for */
+    const ModelFile *file; /* NULL: none reads the checkpoint */
+    const char *model;     /* of the file's models the one that does */
+    const char *text;      /* the file with this model alone, under the name asked for */
 } Family;
 
-/* The family of a checkpoint: its model_type has a row in families.def or is the name of a file, and the front end's checker finds every
- * tensor placed. `like`: this file ("bert" or "bert.attar") instead. `options` say config and checkpoint. False if `like` names no
- * file or does not fit; then errors say why. */
+/* The family of a checkpoint: its model_type has a row in families.def or is the name of a file, and the front end's
+ * checker finds every tensor placed. `like`: this file ("bert" or "bert.attar") instead. `options` say config and
+ * checkpoint. False if `like` names no file or does not fit; then errors say why. */
 bool family_find(Context *cx, const char *name, const char *like, const ModelOptions *options, Family *out);
 
 /* Does the text, as a model file, fit the checkpoint? Errors go to `diags`, which may be NULL. */

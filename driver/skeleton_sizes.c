@@ -20,12 +20,13 @@ static const struct {
     {"K", {"head_dim", "d_kv", "d_head"}},
 };
 static const char *const layer_keys[] = {"num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"};
-static const char *const eps_keys[] = {"layer_norm_eps", "rms_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"};
-static const char *const words[] = {"config", "let",    "default", "cache", "names", "ignore", "block", "model", "repeat",
-                                    "at",     "if",     "then",    "else",  "return", "assert", "as",   "fn",    "true",
-                                    "false",  "none",   "use",     "in",    "inf",   "index",  "ids",   "types", "x",
-                                    "axes",   "text",   "hidden",  "B",     "S",     "linear", "embed", "weight", "layernorm",
-                                    "rmsnorm"};
+static const char *const eps_keys[] = {"layer_norm_eps", "rms_norm_eps", "layer_norm_epsilon", "norm_eps",
+                                       "norm_epsilon"};
+static const char *const words[] = {"config", "let",   "default", "cache",     "names",  "ignore", "block",  "model",
+                                    "repeat", "at",    "if",      "then",      "else",   "return", "assert", "as",
+                                    "fn",     "true",  "false",   "none",      "use",    "in",     "inf",    "index",
+                                    "ids",    "types", "x",       "axes",      "text",   "hidden", "B",      "S",
+                                    "linear", "embed", "weight",  "layernorm", "rmsnorm"};
 
 static bool is_word(const char *name)
 {

@@ -5,18 +5,20 @@
 
 #include "driver/skeleton_inside.h"
 
-/* Checkpoints are sorted by name; models read embeddings first and heads last. The first row that the name contains decides. */
+/* Checkpoints are sorted by name; models read embeddings first and heads last. The first row that the name contains
+ * decides. */
 static const struct {
     const char *part;
     int rank;
 } order[] = {
-    {"word_emb", 0},   {"token_type", 2}, {"position", 3}, {"h_to_4h", 50}, {"4h_to_h", 60},
-    {"embed_out", 95}, {"lm_head", 95}, {"embed", 1},   {"wte", 0},        {"wpe", 3},     {"shared", 0},  {"pooler", 90},
-    {"head", 91},      {"cls", 92},     {"final", 80},  {"ln_f", 80},      {"query", 20},  {"q_", 20},     {"c_attn", 20},
-    {"key", 21},       {"k_", 21},      {"value", 22},  {"v_", 22},        {"ln_1", 10},   {"input_", 10}, {"pre_", 10},
-    {"ln_2", 40},      {"post_", 40},   {"attn", 15},   {"attention", 15}, {"c_fc", 50},   {"gate", 50},   {"up_", 51},
-    {"intermediate", 50}, {"down", 60}, {"c_proj", 60}, {"o_", 30},        {"out", 60},    {"norm", 70},   {"mlp", 50},
-    {"ffn", 50},       {"layer", 45},   {"block", 45},
+    {"word_emb", 0}, {"token_type", 2}, {"position", 3}, {"h_to_4h", 50},      {"4h_to_h", 60}, {"embed_out", 95},
+    {"lm_head", 95}, {"embed", 1},      {"wte", 0},      {"wpe", 3},           {"shared", 0},   {"pooler", 90},
+    {"head", 91},    {"cls", 92},       {"final", 80},   {"ln_f", 80},         {"query", 20},   {"q_", 20},
+    {"c_attn", 20},  {"key", 21},       {"k_", 21},      {"value", 22},        {"v_", 22},      {"ln_1", 10},
+    {"input_", 10},  {"pre_", 10},      {"ln_2", 40},    {"post_", 40},        {"attn", 15},    {"attention", 15},
+    {"c_fc", 50},    {"gate", 50},      {"up_", 51},     {"intermediate", 50}, {"down", 60},    {"c_proj", 60},
+    {"o_", 30},      {"out", 60},       {"norm", 70},    {"mlp", 50},          {"ffn", 50},     {"layer", 45},
+    {"block", 45},
 };
 
 static int rank_of(const char *name)
