@@ -133,15 +133,17 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
     return arena_print(arena_of(e), "%s + %s * %llu", name, s->layer, (unsigned long long)layer_stride / 4);
 }
 
-/* The layer that an append writes: the repeat's number or a constant. */
+/* The layer that an append writes: the repeat's number or a constant, and what is added to it. */
 static const char *append_layer(Emitter *e, const Node *append) {
     const Node *n = append->inputs[1];
     while (n->op == OP_get || op_info[n->op].class == CLASS_VIEW || n->op == OP_cast)
         n = n->inputs[0];
+    const Attr *start = node_attr(append, ATTR_start);
+    long long first = start ? (long long)start->extent.base : 0;
     if (n->op == OP_index && e->entry->layer)
-        return e->entry->layer;
+        return first ? arena_print(arena_of(e), "(%s + %lld)", e->entry->layer, first) : e->entry->layer;
     if (n->op == OP_const)
-        return arena_print(arena_of(e), "%lld", (long long)attr_float(n, ATTR_value, 0));
+        return arena_print(arena_of(e), "%lld", (long long)attr_float(n, ATTR_value, 0) + first);
     emit_fail(e, append, "the layer it writes is neither the repeat's number nor a constant");
     return "0";
 }

@@ -1,5 +1,6 @@
 /* The plan: how the weights are packed, and what the runtime has to know to call the entry. */
 #include "codegen/emit.h"
+#include "support/holes.h"
 
 #include <string.h>
 
@@ -20,12 +21,12 @@ static PackState *state_of(Emitter *e) {
 
 /* Rounds of the repeat that a weight with {i} in its key stands in. */
 static int64_t layers_of(Emitter *e, const Node *weight, const char *key) {
-    if (!strstr(key, "{i}"))
+    if (!hole_of_round(key))
         return 1;
     for (const Graph *g = weight->graph; g && g->owner; g = g->parent)
         if (g->owner->op == OP_repeat)
             return attr_int(g->owner, ATTR_count, 1);
-    emit_fail(e, weight, "its key has {i} but no repeat around it");
+    emit_fail(e, weight, "its key counts layers, but no repeat is around it");
     return 1;
 }
 
@@ -48,7 +49,8 @@ static void stored_shape(const Node *weight, PackItem *item) {
 
 static const char *describe_item(Emitter *e, const PackItem *item) {
     Text t = text_new(e->cx->arena);
-    text_add(&t, "%s %d %lld %lld:", item->key ? item->key : "", (int)item->layout, (long long)item->panel, (long long)item->start);
+    text_add(&t, "%s x%lld %d %lld %lld:", item->key ? item->key : "", (long long)item->layers, (int)item->layout, (long long)item->panel,
+             (long long)item->start);
     for (int i = 0; i < item->stored_rank; i++)
         text_add(&t, " %lld", (long long)item->stored[i]);
     for (int i = 0; i < item->n_rank; i++)
@@ -113,6 +115,7 @@ static PackItem new_item(Emitter *e, const Node *weight) {
     if (!key)
         return item;
     item.layers = layers_of(e, weight, key);
+    item.stack = attr_int(weight, ATTR_stack, 0);
     item.factor = attr_float(weight, ATTR_factor, 0);
     item.key = e->options->key ? e->options->key(e->options->key_state, key) : key;
     stored_shape(weight, &item);

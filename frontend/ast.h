@@ -70,6 +70,7 @@ struct Stmt {
     AssignTarget *targets; int n_targets;     /* ASSIGN */
     Expr **values; int n_values;        /* ASSIGN: 1; RETURN: 1 or more; REPEAT: the count; IF, ASSERT: the condition */
     Ident index;                        /* REPEAT */
+    bool range;                         /* REPEAT: values[0] is a..b, not the count */
     const char *path; Span path_at;     /* REPEAT and AT: decoded text; NULL if the repeat has no `at` */
     const char *message;                /* ASSERT; may be NULL */
     Body *body, *otherwise;

@@ -359,7 +359,8 @@ static void tidy(Graph *g)
             tidy(n->body);
         bool carries =
             n->op == OP_input || n->op == OP_carry || n->op == OP_index || n->op == OP_repeat || n->op == OP_get;
-        bool helper = op_info[n->op].class == CLASS_VIEW ||
+        bool index = n->op == OP_add && n->inputs[0]->op == OP_index && n->type->rank == 0; /* i of a loop in a..b */
+        bool helper = op_info[n->op].class == CLASS_VIEW || index ||
                       (op_info[n->op].class == CLASS_LEAF && n->op != OP_weight) ||
                       (is_map_or_sum(n->op) && n->via.source);
         if (n->uses || carries || !helper || attr_bool(n, ATTR_keep, false))

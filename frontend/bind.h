@@ -75,6 +75,7 @@ typedef struct Term {
 } Term;
 
 typedef struct Bind Bind;
+typedef struct WeightUse WeightUse;
 typedef struct Scope Scope;
 typedef struct Call Call;
 
@@ -210,7 +211,7 @@ struct Function {
 Term function_new(Bind *b, Scope *s, const Expr *lambda);
 Term function_combine(Bind *b, FunctionKind kind, const Function *left, const Function *right);
 
-/* ---- expressions and statements (eval.c, operator.c, statement.c) ----------------------------------------------- */
+/* ---- expressions and statements (eval.c, operator.c, statement.c, path.c) ----------------------------------------------- */
 
 Term eval(Bind *b, Scope *s, const Expr *e);
 Term operator_unary(Bind *b, Term x, int op);
@@ -220,7 +221,10 @@ bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out);
 void statement_body(Bind *b, Scope *s, const Body *body);
 bool statement_assert(Bind *b, Scope *s, const Stmt *st);
 void statement_repeat(Bind *b, Scope *s, const Stmt *st);
-const char *path_join(Bind *b, const char *path, Span at);  /* the scope path with `path` added; {i} checked */
+bool round_bounds(const Node *n, int64_t *low, int64_t *high);  /* the rounds i of a loop, i + 1, 2 * i: its least and largest */
+/* The scope path with `path` added. Its holes are checked and spelled as support/holes.h says; w (may be NULL) is the weight
+ * whose axes a hole may name: that axis is stacked, and the text of its hole is kept. */
+const char *path_join(Bind *b, const char *path, Span at, WeightUse *w);
 
 /* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------- */
 
@@ -294,32 +298,36 @@ Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache);
 
 /* ---- weights, keys, the checkpoint (weight.c, keys.c, check.c) -------------------------------------------------- */
 
-typedef struct WeightUse {
+struct WeightUse {
     Node *node;
-    const char *key;                    /* with {i} */
+    const char *key;                    /* with holes */
     Span at;                            /* in the model file */
     const Decl *op;                     /* the block of std.attar that reads it, or NULL */
     const Frame *block;                 /* the block of the model file around that, NULL in the model itself */
     Span loop;                          /* the repeat around it */
-    int64_t layers;                     /* 1 if the key has no {i} */
-    int rank;                           /* in the checkpoint */
+    int64_t layers;                     /* 1 if the key has no hole for the round */
+    int64_t stack;                      /* so many tensors along the first axis; 0: the weight is one tensor */
+    int rank;                           /* in the checkpoint; one more if tensors are stacked */
     int n_dims[MAX_RANK];               /* a stored dimension may be several axes */
     const Dim **dims[MAX_RANK];
     int64_t stored[MAX_RANK];
-    const char *axes;                   /* for messages, in the caller's words: "[G*K, D]" */
-} WeightUse;
+    const char *axes;                   /* for messages, in the caller's words, of one tensor: "[G*K, D]" */
+};
+
+/* The tensors that a weight stands for, rounds and stacked ones: how many, and their keys in the file. */
+int64_t weight_tensors(const WeightUse *w);
+const char *weight_key(Bind *b, const KeyMap *map, const WeightUse *w, int64_t number);
+WeightUse weight_single(const WeightUse *w);                /* as if it were the first of them: the same without the stacked axis */
 
 const char *shape_print(Bind *b, int rank, const int64_t *sizes);              /* "[1024, 4096]" */
 
 void keys_bind(Bind *b);                                    /* names and ignore declarations */
-/* Key with its prefix replaced; {i} stays. */
+/* Key with its prefix replaced: each {i} of the new one is what the {i} of the old one matched. */
 const char *keys_apply(Context *cx, const KeyMap *map, const char *key);
-/* Whole components; {i} matches a number; a prefix matches. */
+/* Whole components; {i} matches a number or a hole; a prefix matches. */
 bool keys_match(const char *pattern, const char *key);
-const char *keys_layer(Context *cx, const char *key, int64_t layer);           /* {i} replaced */
 const char *keys_pattern(Context *cx, const char *name);    /* a tensor's name with {i} for its first number */
-const char *keys_in_file(Bind *b, const KeyMap *map, const WeightUse *w, int64_t layer);
-int64_t keys_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors);      /* layers without it */
+int64_t keys_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors);      /* tensors that are not there */
 bool check_weights(Bind *b, Model *out);                    /* E04xx; chooses the spelling */
 void check_missing(Bind *b, const KeyMap *map, const Map *tensors, Map *used);         /* E0401 */
 void check_shapes(Bind *b, const KeyMap *map, const Map *tensors);     /* E0403, E0404, E0405, E0412 */
@@ -351,6 +359,7 @@ struct Bind {
     const char *index;                  /* the innermost repeat's index, NULL outside */
     Node *layer;                        /* its node */
     int64_t rounds, count;              /* how often the text at hand runs in all; in the innermost loop */
+    int64_t first;                      /* what the innermost index begins with */
     int nesting;                        /* loops around it */
     Span loop;                          /* the innermost repeat */
     int64_t operations;

@@ -279,6 +279,19 @@ void build_value(Parser *p, Stmt *s, Expr *value)
     build_values(s, list_add(p, list_new(p), &value, sizeof value));
 }
 
+void build_range(Parser *p, Stmt *s, Span word, Expr *range)
+{
+    bool in = word.end - word.begin == 2 && !memcmp(word.source->text + word.begin, "in", 2);
+    bool good = in && (range->kind == EXPR_ERROR || (range->kind == EXPR_BINARY && range->op == OP2_RANGE));
+    build_value(p, s, good ? range : build_leaf(p, EXPR_ERROR, range->at));
+    s->range = true;
+    if (good)
+        return;
+    Diag *d = diag_error(p->cx->diags, "E0101", in ? range->at : word, in ? "a loop runs over a range: a..b"
+                                                                          : "expected `<` or `in`");
+    diag_help(d, "a loop is written `repeat i < N { ... }` or `repeat i in a..b { ... }`");
+}
+
 void build_path(Parser *p, Stmt *s, Span path)
 {
     s->path = build_text(p, path, NULL);

@@ -194,6 +194,16 @@ static bool fits(Bind *b, const Cache *field, const Node *x, Span at)
     return false;
 }
 
+/* i of a loop that begins later: its node is the index plus what it begins with. */
+static Node *layer_number(Node *layer, int64_t *first)
+{
+    *first = 0;
+    if (layer->op != OP_add || layer->inputs[0]->op != OP_index || layer->inputs[1]->op != OP_const)
+        return layer;
+    *first = (int64_t)attr_float(layer->inputs[1], ATTR_value, 0);
+    return layer->inputs[0];
+}
+
 static Node *append(Bind *b, Scope *s, const CacheDecl *c, const Cache *field, const Expr *value, Node *layer)
 {
     Term t = eval(b, s, value);
@@ -208,8 +218,12 @@ static Node *append(Bind *b, Scope *s, const CacheDecl *c, const Cache *field, c
     }
     Type grown = *field->type;
     grown.axis[field->growing].size = all;
-    Node *n = emit(b, OP_append, type_new(b->cx, grown.dtype, grown.rank, grown.axis), 2, (Node *[]){x, layer});
+    int64_t first;
+    Node *number = layer_number(layer, &first);
+    Node *n = emit(b, OP_append, type_new(b->cx, grown.dtype, grown.rank, grown.axis), 2, (Node *[]){x, number});
     attr_set_name(b->cx, n, ATTR_cache, field->name);
+    if (first)
+        attr_set_extent(b->cx, n, ATTR_start, extent_const(first));
     return n;
 }
 
@@ -258,11 +272,15 @@ Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache)
         diag_help(d, "inside a loop: %s[i]", t.cache->decl->name.text);
         return term_poison();
     }
-    if (index && i.node->op == OP_index && attr_int(i.node->graph->owner, ATTR_count, 0) > t.cache->layers) {
+    int64_t low, high;
+    if (index && round_bounds(i.node, &low, &high) && (low < 0 || high >= t.cache->layers)) {
         Diag *d =
             bind_error(b, "E0222", e->at, "`%s` has %lld layers", t.cache->decl->name.text, (long long)t.cache->layers);
-        diag_label(d, i.node->graph->owner->at, "and this loop runs %lld times",
-                   (long long)attr_int(i.node->graph->owner, ATTR_count, 0));
+        if (i.node->op == OP_index)
+            diag_label(d, i.node->graph->owner->at, "and this loop runs %lld times", (long long)high + 1);
+        else
+            diag_label(d, b->loop, "and in this loop `%s` is %lld..%lld", source_text(b, e->items[0]->at), (long long)low,
+                       (long long)high + 1);
         return term_poison();
     }
     t.layer = index ? i.node : make_number(b, (double)number, DT_I32);

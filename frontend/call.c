@@ -390,7 +390,7 @@ static Term call_target(Bind *b, Scope *s, const Expr *e, Call *c)
     if (target->kind == EXPR_SCOPED) {
         c->name = target->text;
         c->name_at = target->op_at.source ? target->op_at : target->at;
-        const char *path = path_join(b, target->scope, target->at);
+        const char *path = path_join(b, target->scope, target->at, NULL);
         return path ? call_name(b, c, path) : term_poison();
     }
     Term t = eval(b, s, target);

@@ -1,22 +1,18 @@
 /* The checkpoint's keys against the model's, both ways: which spelling fits, what is missing, what nobody reads.
  * Shapes are in check_shape.c. Everything is said once for all layers. */
 #include "bind.h"
+#include "support/holes.h"
 
 #include <ctype.h>
 #include <string.h>
 
 enum { LISTED = 8 };
 
-const char *keys_in_file(Bind *b, const KeyMap *map, const WeightUse *w, int64_t layer)
-{
-    return keys_layer(b->cx, keys_apply(b->cx, map, w->key), w->layers == 1 && !strstr(w->key, "{i}") ? -1 : layer);
-}
-
 int64_t keys_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *tensors)
 {
     int64_t missing = 0;
-    for (int64_t i = 0; i < w->layers; i++)
-        missing += !map_has(tensors, keys_in_file(b, map, w, i));
+    for (int64_t i = 0; i < weight_tensors(w); i++)
+        missing += !map_has(tensors, weight_key(b, map, w, i));
     return missing;
 }
 
@@ -59,10 +55,10 @@ static bool report_prefix(Bind *b, const KeyMap *map, const Map *tensors)
     const char *prefix = NULL;
     int n = 0;
     for (int i = 0; i < b->n_weights; i++) {
-        const char *key = keys_in_file(b, map, &b->weights[i], 0);
+        const char *key = weight_key(b, map, &b->weights[i], 0);
         if (map_has(tensors, key))
             continue;
-        if (b->weights[i].loop.source && !strstr(b->weights[i].key, "{i}"))
+        if (b->weights[i].loop.source && !hole_of_round(b->weights[i].key))
             return false; /* a loop without names of rounds */
         if (!prefix && !(prefix = prefix_of(b, key, tensors)))
             return false;
@@ -105,7 +101,7 @@ static void report_biases(Bind *b, const KeyMap *map, const Map *tensors, Map *u
     int n = 0;
     for (int i = 0; i < b->n_weights; i++) {
         const WeightUse *w = &b->weights[i];
-        const char *key = keys_in_file(b, map, w, 0);
+        const char *key = weight_key(b, map, w, 0);
         size_t length = strlen(key);
         if (!w->op || length < 8 || strcmp(key + length - 7, ".weight") != 0)
             continue;
@@ -113,8 +109,8 @@ static void report_biases(Bind *b, const KeyMap *map, const Map *tensors, Map *u
         if (!map_has(tensors, bias) || map_has(used, bias) || ignored(b, map, bias))
             continue;
         const char *shown = keys_pattern(b->cx, bias);
-        for (int64_t k = 0; k < w->layers; k++) {
-            key = keys_in_file(b, map, w, k);
+        for (int64_t k = 0; k < weight_tensors(w); k++) {
+            key = weight_key(b, map, w, k);
             map_set(used, bind_print(b, "%.*s.bias", (int)strlen(key) - 7, key), b);
         }
         if (n++ > 0) {
@@ -167,6 +163,21 @@ static const char *to_ignore(Bind *b, const KeyMap *map, const Map *groups)
     return out.data;
 }
 
+/* "h.3.experts.17.bias" -> "h.{i}.experts.{i}.bias": the same tensor of every layer is listed once. */
+static const char *without_numbers(Bind *b, const char *name)
+{
+    Text out = text_new(b->cx->arena);
+    for (const char *p = name; *p;) {
+        size_t digits = p > name && p[-1] == '.' ? strspn(p, "0123456789") : 0;
+        if (digits && p[digits] == '.')
+            text_add(&out, "{i}");
+        else
+            text_put(&out, p, digits = digits ? digits : 1);
+        p += digits;
+    }
+    return out.data;
+}
+
 static void report_extra(Bind *b, const KeyMap *map, const Map *tensors, const Map *used)
 {
     Map groups = map_new(b->cx->arena);
@@ -175,7 +186,7 @@ static void report_extra(Bind *b, const KeyMap *map, const Map *tensors, const M
         const char *name = tensors->entries[i].key;
         if (map_has(used, name) || ignored(b, map, name))
             continue;
-        const char *group = keys_pattern(b->cx, name);
+        const char *group = without_numbers(b, name);
         map_set(&groups, group, (void *)((uintptr_t)map_get(&groups, group) + 1));
         n++;
     }
@@ -219,8 +230,8 @@ bool check_weights(Bind *b, Model *out)
         return false;
     for (int i = 0; i < b->n_weights; i++) {
         const WeightUse *w = &b->weights[i];
-        for (int64_t k = 0; k < w->layers; k++)
-            map_set(&used, keys_in_file(b, map, w, k), b);
+        for (int64_t k = 0; k < weight_tensors(w); k++)
+            map_set(&used, weight_key(b, map, w, k), b);
     }
     check_missing(b, map, &tensors, &used);
     check_shapes(b, map, &tensors);

@@ -1,6 +1,7 @@
 /* Weights that the checkpoint has not. One wrong name, such as a scope's, is missed by many weights: those that the
  * same change of names would mend share one error, at the text that gives the name. */
 #include "bind.h"
+#include "support/holes.h"
 
 #include <string.h>
 
@@ -80,7 +81,8 @@ static bool is_small(const Change *c)
 
 static bool has_shape(const WeightUse *w, const HostTensor *t)
 {
-    return t->rank == w->rank && !memcmp(t->dims, w->stored, sizeof *t->dims * (size_t)t->rank);
+    WeightUse one = weight_single(w);
+    return t->rank == one.rank && !memcmp(t->dims, one.stored, sizeof *t->dims * (size_t)t->rank);
 }
 
 /* A tensor that nobody reads, of the shape that is needed, whose name differs in one place only. */
@@ -136,18 +138,34 @@ static void use_all(Missing *m, const char *pattern)
     }
 }
 
+/* {i+1} and {2*i} as {i}, which the names of tensors have for their first number. */
+static const char *round_holes(Bind *b, const char *key)
+{
+    Text out = text_new(b->cx->arena);
+    Hole h;
+    for (; hole_next(key, &h); key = h.end) {
+        text_put(&out, key, (size_t)(h.begin - key));
+        if (h.round)
+            text_add(&out, "{i}");
+        else
+            text_put(&out, h.begin, (size_t)(h.end - h.begin));
+    }
+    text_add(&out, "%s", key);
+    return out.data;
+}
+
 static void add_missing(Missing *m, const WeightUse *w)
 {
     Bind *b = m->b;
     int64_t missing = keys_missing(b, m->map, w, m->tensors), first = 0;
     if (!missing)
         return;
-    while (map_has(m->tensors, keys_in_file(b, m->map, w, first)))
+    while (map_has(m->tensors, weight_key(b, m->map, w, first)))
         first++;
-    const char *key = keys_in_file(b, m->map, w, first), *pattern = keys_apply(b->cx, m->map, w->key);
-    bool all = missing == w->layers;
+    const char *key = weight_key(b, m->map, w, first), *pattern = round_holes(b, keys_apply(b->cx, m->map, w->key));
+    bool all = missing == weight_tensors(w);
     Change change = {0};
-    const char *place = all ? nearest_by_place(m, w, pattern, &change) : NULL,
+    const char *place = all && !w->stack ? nearest_by_place(m, w, pattern, &change) : NULL,
                *near = place ? ((const HostTensor *)map_get(&m->unused, place))->name : nearest_by_letters(m, key);
     size_t length = strlen(key);
     bool bias = length > 5 && !strcmp(key + length - 5, ".bias") &&
@@ -156,7 +174,7 @@ static void add_missing(Missing *m, const WeightUse *w)
                          : near ? bind_print(b, "=%s", key)
                          : bias ? "bias"
                                 : "");
-    const char *shown = all && missing > 1 ? pattern : key;
+    const char *shown = all && missing > 1 ? keys_apply(b->cx, m->map, w->key) : key;
     if (place)
         use_all(m, place);
     else if (near)
@@ -236,6 +254,12 @@ static bool place_scope(Bind *b, const Gap *g, Diag *d)
     return true;
 }
 
+static void caret_shape(Bind *b, Diag *d, const WeightUse *w)
+{
+    WeightUse one = weight_single(w);
+    diag_caret(d, "needs %s = %s", w->axes, shape_print(b, one.rank, one.stored));
+}
+
 static bool place_name(Bind *b, const Gap *g, Diag *d)
 {
     Span at;
@@ -245,7 +269,7 @@ static bool place_name(Bind *b, const Gap *g, Diag *d)
     if (written_at(b, g->first, components(g->first->key) - c->after, &at))
         d->at = at;
     else
-        diag_caret(d, "needs %s = %s", g->first->axes, shape_print(b, g->first->rank, g->first->stored));
+        caret_shape(b, d, g->first);
     if (*c->to)
         help_near(d, g, bind_print(b, "write `%s` in place of `%s`: ", c->to, c->from));
     else
@@ -285,11 +309,12 @@ static void report_gap(Missing *m, const Gap *g)
     else if (g->changed && g->n > 1)
         diag_note(d, "%d weights of the model are missing", g->n);
     else if (g->missing > 1)
-        diag_note(d, "missing in %lld of %lld layers; shown once", (long long)g->missing, (long long)w->layers);
+        diag_note(d, "missing in %lld of %lld %s; shown once", (long long)g->missing, (long long)weight_tensors(w),
+                  w->stack ? "tensors" : "layers");
     if (!g->changed && g->others)
         diag_note(d, "also missing: %s%s", g->others, more);
     if (!g->changed || (!place_hole(b, g, d) && !place_scope(b, g, d) && !place_name(b, g, d))) {
-        diag_caret(d, "needs %s = %s", w->axes, shape_print(b, w->rank, w->stored));
+        caret_shape(b, d, w);
         if (g->near)
             help_near(d, g, "");
     }
@@ -302,7 +327,7 @@ static void report_gap(Missing *m, const Gap *g)
 static bool seen_before(const Bind *b, int index)
 {
     for (int i = 0; i < index; i++)
-        if (b->weights[i].key == b->weights[index].key)
+        if (b->weights[i].key == b->weights[index].key && b->weights[i].layers >= b->weights[index].layers)
             return true;
     return false;
 }

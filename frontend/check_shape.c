@@ -2,6 +2,7 @@
  * and shows in many tensors: the message does the arithmetic that finds the axis, says where its size came from,
  * and names the other tensors once. */
 #include "bind.h"
+#include "support/holes.h"
 
 #include <string.h>
 
@@ -28,9 +29,9 @@ typedef struct Shapes {
     size_t room;
 } Shapes;
 
-static const char *file_key(Shapes *s, const WeightUse *w, int64_t layer)
+static const char *file_key(Shapes *s, const WeightUse *w, int64_t number)
 {
-    return keys_layer(s->b->cx, keys_apply(s->b->cx, s->map, w->key), strstr(w->key, "{i}") ? layer : -1);
+    return weight_key(s->b, s->map, w, number);
 }
 
 /* The last two components: k_proj.weight. */
@@ -109,18 +110,18 @@ static void help_config(Shapes *s, Diag *d, const Guess *g)
 
 /* ---- one tensor ------------------------------------------------------------------------------------------------- */
 
-static void note_layers(Shapes *s, Diag *d, const WeightUse *w, int64_t first, int64_t same)
+/* In how many of the tensors that the weight stands for it is the same. */
+static void note_tensors(Shapes *s, Diag *d, const WeightUse *w, int64_t first, int64_t same)
 {
-    if (!strstr(w->key, "{i}") || w->layers < 2)
+    int64_t all = weight_tensors(w);
+    const char *key = keys_apply(s->b->cx, s->map, w->key), *what = w->stack ? "tensors" : "layers";
+    if (all < 2)
         return;
-    const char *key = keys_apply(s->b->cx, s->map, w->key), *hole = strstr(key, "{i}");
-    if (!hole)
-        return;
-    if (same == w->layers)
-        diag_note(d, "same mismatch in %lld layers (%.*s{0..%lld}%s); shown once", (long long)same, (int)(hole - key),
-                  key, (long long)w->layers - 1, hole + 3);
+    if (same == all)
+        diag_note(d, "same mismatch in %lld %s (%s); shown once", (long long)same, what,
+                  hole_ranges(s->b->cx->arena, key, w->layers, w->stack));
     else if (same > 1)
-        diag_note(d, "same mismatch in %lld of %lld layers, first in `%s`", (long long)same, (long long)w->layers,
+        diag_note(d, "same mismatch in %lld of %lld %s, first in `%s`", (long long)same, (long long)all, what,
                   file_key(s, w, first));
     else
         diag_note(d, "only in `%s`", file_key(s, w, first));
@@ -210,11 +211,12 @@ static bool fits(const WeightUse *w, const HostTensor *t)
 
 static void check_weight(Shapes *s, const WeightUse *w)
 {
+    WeightUse one = weight_single(w);
     const HostTensor *bad = NULL;
     int64_t first = 0, same = 0;
-    for (int64_t i = 0; i < w->layers; i++) {
+    for (int64_t i = 0; i < weight_tensors(w); i++) {
         const HostTensor *t = map_get(s->tensors, file_key(s, w, i));
-        if (!t || fits(w, t))
+        if (!t || fits(&one, t))
             continue;
         if (!bad)
             first = i;
@@ -224,12 +226,12 @@ static void check_weight(Shapes *s, const WeightUse *w)
     }
     if (!bad)
         return;
-    Diag *d = same_shape(bad, w->rank, w->stored) ? report_dtype(s, w, bad)
-              : is_transposed(w, bad)             ? report_transposed(s, w, bad)
-              : bad->rank != w->rank              ? report_rank(s, w, bad)
-                                                  : report_sizes(s, w, bad);
+    Diag *d = same_shape(bad, one.rank, one.stored) ? report_dtype(s, &one, bad)
+              : is_transposed(&one, bad)              ? report_transposed(s, &one, bad)
+              : bad->rank != one.rank                 ? report_rank(s, &one, bad)
+                                                  : report_sizes(s, &one, bad);
     if (d)
-        note_layers(s, d, w, first, same);
+        note_tensors(s, d, w, first, same);
 }
 
 void check_shapes(Bind *b, const KeyMap *map, const Map *tensors)
@@ -237,9 +239,10 @@ void check_shapes(Bind *b, const KeyMap *map, const Map *tensors)
     Shapes s = {.b = b, .map = map, .tensors = tensors};
     Map seen = map_new(b->cx->arena);
     for (int i = 0; i < b->n_weights; i++) {
-        if (map_has(&seen, b->weights[i].key))
+        const WeightUse *before = map_get(&seen, b->weights[i].key);
+        if (before && before->layers >= b->weights[i].layers)
             continue;
-        map_set(&seen, b->weights[i].key, b);
+        map_set(&seen, b->weights[i].key, &b->weights[i]);
         check_weight(&s, &b->weights[i]);
     }
     for (int i = 0; i < s.n_causes; i++) {

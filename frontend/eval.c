@@ -102,29 +102,6 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e)
 
 /* ---- a[b, i]: positions ----------------------------------------------------------------------------------------- */
 
-/* The rounds i of a loop, i + 1, 2 * i: the numbers from *low to *high. */
-static bool round_bounds(const Node *n, int64_t *low, int64_t *high)
-{
-    if (n->op == OP_index) {
-        *low = 0;
-        *high = attr_int(n->graph->owner, ATTR_count, 1) - 1;
-        return true;
-    }
-    if (n->op == OP_const && n->type->dtype == DT_I32) {
-        *low = *high = (int64_t)attr_float(n, ATTR_value, 0);
-        return true;
-    }
-    int64_t a, c, d, e;
-    if ((n->op != OP_add && n->op != OP_sub && n->op != OP_mul) || n->type->dtype != DT_I32 || n->type->rank ||
-        !round_bounds(n->inputs[0], &a, &c) || !round_bounds(n->inputs[1], &d, &e))
-        return false;
-    if (n->op == OP_mul && (a < 0 || d < 0))
-        return false;
-    *low = n->op == OP_add ? a + d : n->op == OP_sub ? a - e : a * d;
-    *high = n->op == OP_add ? c + e : n->op == OP_sub ? c - d : c * e;
-    return c <= INT32_MAX && e <= INT32_MAX;
-}
-
 /* A round of a loop that looks up what is not there. */
 static bool rounds_fit(Bind *b, const Type *t, const Node *ids, int axis, Span at)
 {

@@ -3,22 +3,37 @@
  * A rule replaces a prefix of whole components: "model.layers.{i}" => "blk.{i}". {i} in a pattern matches a
  * number or {i}. */
 #include "bind.h"
+#include "support/holes.h"
 
 #include <ctype.h>
 #include <string.h>
 
+enum { MOST_HOLES = 8 };
+
+typedef struct Matched { /* what the pattern's {i} stand for in the key */
+    const char *begin[MOST_HOLES];
+    int length[MOST_HOLES];
+    int n;
+} Matched;
+
 /* How much of the key the pattern covers, or 0. */
-static size_t covered(const char *pattern, const char *key)
+static size_t covered(const char *pattern, const char *key, Matched *m)
 {
     const char *p = pattern, *k = key;
+    m->n = 0;
     while (*p) {
         if (!strncmp(p, "{i}", 3)) {
-            if (!strncmp(k, "{i}", 3))
-                k += 3;
+            const char *begin = k;
+            if (*k == '{')
+                k += strcspn(k, "}") + 1;
             else if (!isdigit((unsigned char)*k))
                 return 0;
             while (isdigit((unsigned char)*k))
                 k++;
+            if (m->n < MOST_HOLES) {
+                m->begin[m->n] = begin;
+                m->length[m->n++] = (int)(k - begin);
+            }
             p += 3;
         } else if (*p++ != *k++) {
             return 0;
@@ -29,28 +44,29 @@ static size_t covered(const char *pattern, const char *key)
 
 bool keys_match(const char *pattern, const char *key)
 {
-    return covered(pattern, key) > 0;
+    Matched m;
+    return covered(pattern, key, &m) > 0;
 }
 
 const char *keys_apply(Context *cx, const KeyMap *map, const char *key)
 {
     for (int i = 0; map && i < map->n; i++) {
         const KeyRule *r = &map->rules[i];
-        size_t length = r->to ? covered(r->from, key) : 0;
+        Matched m;
+        size_t length = r->to ? covered(r->from, key, &m) : 0;
         if (!length)
             continue;
-        const char *rest = key + length;
-        if (!*r->to && *rest == '.')
-            rest++;
-        return name_of(cx->names, arena_print(cx->arena, "%s%s", r->to, rest));
+        Text out = text_new(cx->arena);
+        const char *to = r->to, *rest = key + length;
+        for (int k = 0; k < m.n && strstr(to, "{i}"); k++) {
+            const char *hole = strstr(to, "{i}");
+            text_add(&out, "%.*s%.*s", (int)(hole - to), to, m.length[k], m.begin[k]);
+            to = hole + 3;
+        }
+        text_add(&out, "%s%s", to, !*r->to && *rest == '.' ? rest + 1 : rest);
+        return name_of(cx->names, out.data);
     }
     return key;
-}
-
-const char *keys_layer(Context *cx, const char *key, int64_t layer)
-{
-    const char *hole = layer < 0 ? NULL : strstr(key, "{i}");
-    return hole ? arena_print(cx->arena, "%.*s%lld%s", (int)(hole - key), key, (long long)layer, hole + 3) : key;
 }
 
 const char *model_key(Context *cx, const Model *m, const char *key, int64_t layer)
@@ -59,7 +75,7 @@ const char *model_key(Context *cx, const Model *m, const char *key, int64_t laye
     for (int i = 0; m->spelling && i < m->keys.n; i++)
         if (!strcmp(m->keys.maps[i].name, m->spelling))
             map = &m->keys.maps[i];
-    return keys_layer(cx, keys_apply(cx, map, key), layer);
+    return hole_fill(cx->arena, keys_apply(cx, map, key), layer, -1);
 }
 
 /* ---- declarations ----------------------------------------------------------------------------------------------- */

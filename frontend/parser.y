@@ -264,6 +264,19 @@ core
         build_path(p, $$, @path);
         $$->body = $body;
     }
+    | T_REPEAT name[index] T_NAME[word] expr body   {
+        $$ = build_stmt(p, STMT_REPEAT, @$);
+        $$->index = $index;
+        build_range(p, $$, @word, $expr);
+        $$->body = $body;
+    }
+    | T_REPEAT name[index] T_NAME[word] expr T_AT T_STRING[path] body {
+        $$ = build_stmt(p, STMT_REPEAT, @$);
+        $$->index = $index;
+        build_range(p, $$, @word, $expr);
+        build_path(p, $$, @path);
+        $$->body = $body;
+    }
     | T_AT T_STRING[path] body              { $$ = build_stmt(p, STMT_AT, @$); build_path(p, $$, @path); $$->body = $body; }
     | if_stmt
     | T_ASSERT expr                         { $$ = build_stmt(p, STMT_ASSERT, @$); build_value(p, $$, $expr); }

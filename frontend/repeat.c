@@ -1,4 +1,5 @@
-/* repeat i < L at "layers.{i}" { ... }: one node with a body that runs L times.
+/* repeat i < L at "layers.{i}" { ... }: one node with a body that runs L times. repeat i in a..b runs b - a times; the
+ * node counts from 0, and i is its index plus a.
  *
  * A tensor from outside that the body assigns is carried: each round starts with what the last one left, and its
  * type stays the same. Names first assigned inside live inside only. */
@@ -60,29 +61,51 @@ static bool first_values(Bind *b, Scope *s, const Stmt *st, CarriedList *list)
     return true;
 }
 
-static bool read_count(Bind *b, Scope *s, const Stmt *st, int64_t *count)
+static bool read_number(Bind *b, Scope *s, const Expr *e, bool count, int64_t *out)
 {
-    Term t = eval(b, s, st->values[0]);
-    if (t.kind == TERM_POISON)
+    Term t = eval(b, s, e);
+    if (t.kind == TERM_ABSENT)
+        config_refuse_absent(b, &t, e->at);
+    if (t.kind == TERM_POISON || t.kind == TERM_ABSENT)
         return false;
-    if (term_is_int(&t, count) && *count >= 0)
+    if (term_is_int(&t, out) && *out >= 0)
         return true;
-    Diag *d =
-        bind_error(b, "E0207", st->values[0]->at,
-                   "a loop runs a number of times that is known at compile time, not %s times", term_print(b, &t));
+    Diag *d = bind_error(b, "E0207", e->at,
+                         count ? "a loop runs a number of times that is known at compile time, not %s times"
+                               : "a loop begins and ends at whole numbers known at compile time, not at %s",
+                         term_print(b, &t));
     diag_origin(b, d, &t);
     return false;
 }
 
-static Graph *open_body(Bind *b, Node *loop, const Stmt *st, CarriedList *list, Scope *inside)
+/* i < count, or i in first..first + count. */
+static bool read_rounds(Bind *b, Scope *s, const Stmt *st, int64_t *first, int64_t *count)
+{
+    const Expr *e = st->values[0];
+    int64_t end;
+    *first = 0;
+    if (e->kind == EXPR_ERROR)
+        return false;
+    if (!st->range)
+        return read_number(b, s, e, true, count);
+    if (!read_number(b, s, e->left, false, first) || !read_number(b, s, e->right, false, &end))
+        return false;
+    *count = end - *first;
+    if (*count >= 0 && end <= INT32_MAX)
+        return true;
+    bind_error(b, "E0207", e->at, *count < 0 ? "the loop ends at %lld before it begins at %lld"
+                                             : "the loop ends at %lld: its rounds cannot be counted",
+               (long long)end, (long long)*first);
+    return false;
+}
+
+static Graph *open_body(Bind *b, Node *loop, const Stmt *st, int64_t first, CarriedList *list, Scope *inside)
 {
     Graph *body = graph_body(b->cx, loop, LEVEL_GRAPH);
     b->graph = body;
     b->hint = st->index.text;
     b->layer = emit(b, OP_index, type_new(b->cx, DT_I32, 0, NULL), 0, NULL);
     graph_add_param(b->cx, body, b->layer);
-    scope_set(b, inside, st->index.text, term_tensor(b->layer), st->index.at);
-    ((Var *)map_get(&inside->vars, st->index.text))->fixed = true;
     for (int i = 0; i < list->n; i++) {
         Carried *c = &list->items[i];
         b->hint = c->name;
@@ -91,6 +114,12 @@ static Graph *open_body(Bind *b, Node *loop, const Stmt *st, CarriedList *list, 
         graph_add_param(b->cx, body, c->inside);
         scope_set(b, inside, c->name, term_tensor(c->inside), c->at);
     }
+    b->hint = st->index.text;
+    Node *index = b->layer;
+    if (first)
+        index = make_map(b, OP_add, 2, (Node *[]){index, make_number(b, (double)first, DT_I32)});
+    scope_set(b, inside, st->index.text, term_tensor(index), st->index.at);
+    ((Var *)map_get(&inside->vars, st->index.text))->fixed = true;
     return body;
 }
 
@@ -143,19 +172,20 @@ typedef struct Outside {
     Graph *graph;
     const char *path, *hint, *index;
     Node *layer;
-    int64_t rounds, count;
+    int64_t rounds, first, count;
     Span loop;
 } Outside;
 
-static Outside enter(Bind *b, const Stmt *st, int64_t count)
+static Outside enter(Bind *b, const Stmt *st, int64_t first, int64_t count)
 {
-    Outside o = {b->graph, b->path, b->hint, b->index, b->layer, b->rounds, b->count, b->loop};
+    Outside o = {b->graph, b->path, b->hint, b->index, b->layer, b->rounds, b->first, b->count, b->loop};
     b->index = st->index.text;
     b->loop = (Span){st->at.source, st->at.begin, st->body->at.begin};
     if (__builtin_mul_overflow(b->rounds, count, &b->rounds))
         b->rounds = INT32_MAX;
     if (b->rounds > INT32_MAX)
         b->rounds = INT32_MAX;
+    b->first = first;
     b->count = count;
     b->nesting++;
     return o;
@@ -169,21 +199,54 @@ static void restore(Bind *b, const Outside *o)
     b->index = o->index;
     b->layer = o->layer;
     b->rounds = o->rounds;
+    b->first = o->first;
     b->count = o->count;
     b->nesting--;
     b->loop = o->loop;
 }
 
+bool round_bounds(const Node *n, int64_t *low, int64_t *high)
+{
+    if (n->op == OP_index) {
+        *low = 0;
+        *high = attr_int(n->graph->owner, ATTR_count, 1) - 1;
+        return true;
+    }
+    if (n->op == OP_const && n->type->dtype == DT_I32) {
+        *low = *high = (int64_t)attr_float(n, ATTR_value, 0);
+        return true;
+    }
+    int64_t a, c, d, e;
+    if ((n->op != OP_add && n->op != OP_sub && n->op != OP_mul) || n->type->dtype != DT_I32 || n->type->rank ||
+        !round_bounds(n->inputs[0], &a, &c) || !round_bounds(n->inputs[1], &d, &e))
+        return false;
+    if (n->op == OP_mul && (a < 0 || d < 0))
+        return false;
+    *low = n->op == OP_add ? a + d : n->op == OP_sub ? a - e : a * d;
+    *high = n->op == OP_add ? c + e : n->op == OP_sub ? c - d : c * e;
+    return c <= INT32_MAX && e <= INT32_MAX;
+}
+
+static void poison_carried(Bind *b, Scope *s, const CarriedList *list)
+{
+    for (int i = 0; i < list->n; i++)
+        scope_set(b, s, list->items[i].name, term_poison(), list->items[i].at);
+}
+
 void statement_repeat(Bind *b, Scope *s, const Stmt *st)
 {
     CarriedList list = {0};
-    int64_t count;
-    if (!read_count(b, s, st, &count) || count == 0)
+    int64_t first, count;
+    if (!read_rounds(b, s, st, &first, &count)) {
+        find_carried(b, s, st->body, &list);
+        poison_carried(b, s, &list);
+        return;
+    }
+    if (count == 0)
         return;
     find_carried(b, s, st->body, &list);
     if (!first_values(b, s, st, &list)) {
-        for (int i = 0; i < list.n; i++)
-            scope_set(b, s, list.items[i].name, term_poison(), list.items[i].at);
+        poison_carried(b, s, &list);
         return;
     }
     Node **inputs = arena_array(b->cx->arena, (size_t)list.n + 1, sizeof(Node *));
@@ -193,11 +256,11 @@ void statement_repeat(Bind *b, Scope *s, const Stmt *st)
         b->hint = list.items[0].name;
     Node *loop = emit(b, OP_repeat, list.n == 1 ? inputs[0]->type : NULL, list.n, inputs);
     attr_set_int(b->cx, loop, ATTR_count, count);
-    Outside outside = enter(b, st, count);
+    Outside outside = enter(b, st, first, count);
     Scope *inside = scope_open(b, s);
     inside->repeat = true;
-    Graph *body = open_body(b, loop, st, &list, inside);
-    const char *path = st->path ? path_join(b, st->path, st->path_at) : b->path;
+    Graph *body = open_body(b, loop, st, first, &list, inside);
+    const char *path = st->path ? path_join(b, st->path, st->path_at, NULL) : b->path;
     if (path) {
         b->path = path;
         loop->scope = path;

@@ -237,64 +237,9 @@ bool statement_assert(Bind *b, Scope *s, const Stmt *st)
 
 /* ---- scopes ----------------------------------------------------------------------------------------------------- */
 
-/* {i} may stand in a path if i counts the rounds of the loop around it. Weights are stacked by one loop only. */
-static bool check_holes(Bind *b, const char *path, Span at)
-{
-    for (const char *p = strchr(path, '{'); p; p = strchr(p + 1, '{')) {
-        const char *end = strchr(p, '}');
-        size_t length = end ? (size_t)(end - p) - 1 : 0;
-        if (end && b->index && strlen(b->index) == length && !strncmp(p + 1, b->index, length))
-            continue;
-        Diag *d =
-            bind_error(b, "E0129", at, end ? "no loop around this path counts `%.*s`" : "`{` without `}` in a path",
-                       (int)length, p + 1);
-        if (b->index)
-            diag_help(d, "the index of this loop is `{%s}`", b->index);
-        return false;
-    }
-    return true;
-}
-
-/* The same path with every hole spelled {i}. */
-static const char *plain_holes(Bind *b, const char *path)
-{
-    Text out = text_new(b->cx->arena);
-    for (const char *p = path; *p; p++) {
-        text_char(&out, *p);
-        if (*p != '{')
-            continue;
-        text_add(&out, "i}");
-        p = strchr(p, '}');
-    }
-    return out.data;
-}
-
-const char *path_join(Bind *b, const char *path, Span at)
-{
-    size_t length = strlen(path);
-    if (!length || path[0] == '.' || path[length - 1] == '.' || strstr(path, "..")) {
-        bind_error(b, "E0129", at, "a path is made of names joined by dots");
-        return NULL;
-    }
-    if (!check_holes(b, path, at))
-        return NULL;
-    if (strchr(path, '{') && strstr(b->path, "{i}")) {
-        bind_error(b, "E0129", at, "the path \"%s\" around this one has a loop index already", b->path);
-        return NULL;
-    }
-    path = plain_holes(b, path);
-    path = name_of(b->cx->names, b->path[0] ? bind_print(b, "%s.%s", b->path, path) : path);
-    if (!map_has(&b->path_marks, path)) {
-        Span *mark = bind_new(b, sizeof *mark);
-        *mark = at;
-        map_set(&b->path_marks, path, mark);
-    }
-    return path;
-}
-
 static void scoped_body(Bind *b, Scope *s, const Stmt *st)
 {
-    const char *outer = b->path, *path = path_join(b, st->path, st->path_at);
+    const char *outer = b->path, *path = path_join(b, st->path, st->path_at, NULL);
     if (path)
         b->path = path;
     statement_body(b, s, st->body);

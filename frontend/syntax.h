@@ -81,6 +81,7 @@ Stmt *build_stmt(Parser *p, StmtKind kind, Span at);
 void build_targets(Stmt *s, List *targets);
 void build_values(Stmt *s, List *values);
 void build_value(Parser *p, Stmt *s, Expr *value);
+void build_range(Parser *p, Stmt *s, Span word, Expr *range);    /* repeat i in a..b; `word` should be `in` */
 void build_path(Parser *p, Stmt *s, Span path);
 Stmt *build_annotated(Stmt *s, List *annotations, Span at);
 Body *build_body(Parser *p, List *stmts, Span at);

@@ -3,6 +3,7 @@
  * written 1 is a stored dimension of one element, such as the channel of a depthwise filter. */
 #include "bind.h"
 #include "support/checked.h"
+#include "support/holes.h"
 
 #include <string.h>
 
@@ -19,8 +20,8 @@ static const char *axes_print(Bind *b, const WeightUse *w)
 {
     Text out = text_new(b->cx->arena);
     text_char(&out, '[');
-    for (int i = 0; i < w->rank; i++) {
-        text_add(&out, "%s", i ? ", " : "");
+    for (int i = w->stack ? 1 : 0; i < w->rank; i++) {
+        text_add(&out, "%s", i > (w->stack ? 1 : 0) ? ", " : "");
         for (int k = 0; k < w->n_dims[i]; k++)
             text_add(&out, "%s%s", k ? "*" : "", outer_name(b, w->dims[i][k]));
         if (!w->n_dims[i])
@@ -60,8 +61,39 @@ static bool read_dims(Bind *b, Call *c, WeightUse *w)
         if (!one && !dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i]))
             return false;
     }
-    w->axes = axes_print(b, w);
     return true;
+}
+
+int64_t weight_tensors(const WeightUse *w)
+{
+    return w->layers * (w->stack ? w->stack : 1);
+}
+
+const char *weight_key(Bind *b, const KeyMap *map, const WeightUse *w, int64_t number)
+{
+    int64_t stack = w->stack ? w->stack : 1;
+    return hole_fill(b->cx->arena, keys_apply(b->cx, map, w->key), number / stack, number % stack);
+}
+
+WeightUse weight_single(const WeightUse *w)
+{
+    WeightUse one = *w;
+    if (!w->stack)
+        return one;
+    one.rank--;
+    one.stack = 0;
+    for (int i = 0; i < one.rank; i++) {
+        one.n_dims[i] = w->n_dims[i + 1];
+        one.dims[i] = w->dims[i + 1];
+        one.stored[i] = w->stored[i + 1];
+    }
+    return one;
+}
+
+static const char *shape_of(Bind *b, const WeightUse *w)
+{
+    WeightUse one = weight_single(w);
+    return shape_print(b, one.rank, one.stored);
 }
 
 static bool read_sizes(Bind *b, WeightUse *w, Type *t)
@@ -96,11 +128,11 @@ static bool same_as_before(Bind *b, const WeightUse *w)
         const WeightUse *old = &b->weights[i];
         if (old->key != w->key)
             continue;
-        if (old->rank == w->rank && !memcmp(old->stored, w->stored, sizeof(int64_t) * (size_t)w->rank))
+        if (old->rank == w->rank && old->stack == w->stack && !memcmp(old->stored, w->stored, sizeof(int64_t) * (size_t)w->rank))
             return true;
         Diag *d = bind_error(b, "E0406", w->at, "`%s` is read with two shapes", w->key);
-        diag_caret(d, "here as %s = %s", w->axes, shape_print(b, w->rank, w->stored));
-        diag_label(d, old->at, "here as %s = %s", old->axes, shape_print(b, old->rank, old->stored));
+        diag_caret(d, "here as %s = %s", w->axes, shape_of(b, w));
+        diag_label(d, old->at, "here as %s = %s", old->axes, shape_of(b, old));
         return false;
     }
     return true;
@@ -114,14 +146,17 @@ static bool merged(const WeightUse *w)
     return false;
 }
 
-/* The last two components, as a name for the value: query.weight. */
+/* The last two components without a hole, as a name for the value: query.weight. */
 static const char *short_name(Bind *b, const char *key)
 {
     int dots = 0;
     const char *p = key + strlen(key);
     while (p > key && (p[-1] != '.' || ++dots < 2))
         p--;
-    return strchr(p, '{') ? name_of(b->cx->names, "weight") : name_of(b->cx->names, p);
+    const char *hole = strrchr(p, '}');
+    if (hole)
+        p = hole + (hole[1] == '.' ? 2 : 1);
+    return name_of(b->cx->names, *p ? p : "weight");
 }
 
 /* Who reads it: the operator that the model file calls, and the block of the model file that calls it. */
@@ -147,10 +182,12 @@ Term builtin_weight(Bind *b, Call *c)
                         &name);
         return term_poison();
     }
-    if (!(w.key = path_join(b, name.text, arg_given(c, 0)->at)) || !read_dims(b, c, &w) || !read_sizes(b, &w, &t) ||
-        !same_as_before(b, &w))
+    if (!read_dims(b, c, &w) || !(w.key = path_join(b, name.text, arg_given(c, 0)->at, &w)))
         return term_poison();
-    if (strstr(w.key, "{i}")) {
+    w.axes = axes_print(b, &w);
+    if (!read_sizes(b, &w, &t) || !same_as_before(b, &w))
+        return term_poison();
+    if (hole_of_round(w.key)) {
         w.layers = b->count;
         if (b->nesting > 1) {
             bind_error(b, "E0129", w.at, "`%s` stands in a loop inside a loop: weights are stacked by one loop only",
@@ -162,6 +199,8 @@ Term builtin_weight(Bind *b, Call *c)
     w.node = emit(b, OP_weight, type_new(b->cx, t.dtype, t.rank, t.axis), 0, NULL);
     w.node->name = short_name(b, w.key);
     attr_set_name(b->cx, w.node, ATTR_key, w.key);
+    if (w.stack)
+        attr_set_int(b->cx, w.node, ATTR_stack, w.stack);
     if (merged(&w))
         attr_set_ints(b->cx, w.node, ATTR_stored, w.stored, w.rank);
     b->weights = arena_room(b->cx->arena, b->weights, (size_t)b->n_weights, &b->weights_room, sizeof *b->weights);

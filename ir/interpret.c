@@ -1,6 +1,7 @@
 /* The float64 interpreter: leaves, views, moves and repeats; arithmetic is in interpret_math.c, kernels in
  * interpret_kernel.c. */
 #include "ir/interpret_inside.h"
+#include "support/holes.h"
 
 #include <string.h>
 #include "support/checked.h"
@@ -72,23 +73,19 @@ void value_steps(const Value *v, const Type *type, int64_t steps[MAX_RANK])
 
 /* ---- leaves ------------------------------------------------------------------------------------------------------ */
 
-/* The checkpoint key of a weight in this layer: {i} replaced by the number. */
-static const char *layer_key(Run *run, const char *key)
-{
-    const char *hole = strstr(key, "{i}");
-    if (!hole)
-        return key;
-    return arena_print(run->work, "%.*s%lld%s", (int)(hole - key), key, (long long)run->layer, hole + 3);
-}
-
-static double *read_weight(Run *run, const char *key, int64_t count)
+/* The tensor of this round, or those that are stacked, one after the other. */
+static double *read_weight(Run *run, const char *key, int64_t stack, int64_t count)
 {
     double *all = arena_array(run->work, (size_t)count, sizeof *all);
-    if (run->bind->weight && run->bind->weight(run->bind->weight_state, key, all, count))
-        return all;
-    diag_file_error(run->cx->diags, "E0490", NULL, key, "the interpreter cannot read the weight `%s`", key);
-    run->failed = true;
-    return NULL;
+    for (int64_t i = 0, each = count / stack; i < stack; i++) {
+        const char *name = hole_fill(run->work, key, run->layer, i);
+        if (run->bind->weight && run->bind->weight(run->bind->weight_state, name, all + i * each, each))
+            continue;
+        diag_file_error(run->cx->diags, "E0490", NULL, name, "the interpreter cannot read the weight `%s`", name);
+        run->failed = true;
+        return NULL;
+    }
+    return all;
 }
 
 /* Every element times its gain. */
@@ -96,7 +93,7 @@ static void multiply_gain(Run *run, const Node *n, Value *out)
 {
     int axis = type_find(n->type, attr_name(n, ATTR_axis));
     int64_t size = out->dims[axis], inner = 1;
-    const double *gain = read_weight(run, layer_key(run, attr_name(n, ATTR_gain)), size);
+    const double *gain = read_weight(run, attr_name(n, ATTR_gain), 1, size);
     double plus = attr_float(n, ATTR_plus, 0);
     for (int i = axis + 1; i < out->rank; i++)
         inner *= out->dims[i];
@@ -108,11 +105,10 @@ static void eval_weight(Run *run, const Node *n, Value *out)
 {
     const Attr *stored = node_attr(n, ATTR_stored), *strides = node_attr(n, ATTR_strides);
     const Attr *start = node_attr(n, ATTR_start);
-    const char *key = layer_key(run, attr_name(n, ATTR_key));
     int64_t count = stored ? 1 : out->count;
     for (int i = 0; stored && i < stored->ints.count; i++)
         count *= stored->ints.items[i];
-    const double *all = read_weight(run, key, count);
+    const double *all = read_weight(run, attr_name(n, ATTR_key), attr_int(n, ATTR_stack, 1), count);
     if (!all)
         return;
     int64_t steps[MAX_RANK] = {0}, step = 1;
@@ -272,7 +268,8 @@ static void eval_append(Run *run, const Node *n)
     const Cache *cache = cache_of(run, n);
     const Value *all = &run->bind->caches[cache - run->model->caches];
     Value *value = value_of(run, n->inputs[0]);
-    double number = value_of(run, n->inputs[1])->data[0];
+    const Attr *start = node_attr(n, ATTR_start);
+    double number = value_of(run, n->inputs[1])->data[0] + (start ? (double)start->extent.base : 0);
     if (!(number >= 0 && number < (double)cache->layers)) {
         diag_error(run->cx->diags, "E0610", n->at, "layer %.0f of the cache `%s`, which has %lld", number, cache->name,
                    (long long)cache->layers);

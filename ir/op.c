@@ -36,12 +36,13 @@ bool op_takes(Op op, AttrId attr)
 {
     switch (attr) {
     case ATTR_key:
+    case ATTR_stack:
     case ATTR_stored:
     case ATTR_strides:
     case ATTR_gain:
     case ATTR_plus:
     case ATTR_factor: return op == OP_weight;
-    case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice || op == OP_choose;
+    case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice || op == OP_choose || op == OP_append;
     case ATTR_value: return op == OP_const || op == OP_choose;
     case ATTR_table: return op == OP_table;
     case ATTR_size: return op == OP_extent || op == OP_choose;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include "ir/ir.h"
+#include "support/holes.h"
 
 typedef struct Check {
     Context *cx;
@@ -91,9 +92,29 @@ static bool check_gain(Check *c, const Node *n)
                                                : true;
     if (!axis || type_find(n->type, axis) < 0)
         return broken(c, n, "its gain names no axis of its type");
-    if (strstr(gain, "{i}") && !strstr(attr_name(n, ATTR_key), "{i}"))
+    if (hole_of_stack(gain))
+        return broken(c, n, "its gain is one vector, and has the hole of a stacked axis");
+    if (hole_of_round(gain) && !hole_of_round(attr_name(n, ATTR_key)))
         return broken(c, n, "its gain differs from layer to layer, its key does not");
     return true;
+}
+
+/* As many tensors as the first stored size says, counted by one hole of the key. */
+static bool check_stack(Check *c, const Node *n, const Attr *stored)
+{
+    const char *key = attr_name(n, ATTR_key);
+    int64_t stack = attr_int(n, ATTR_stack, 0);
+    int holes = 0;
+    Hole h;
+    for (const char *p = key; hole_next(p, &h); p = h.end)
+        holes += !h.round;
+    if (!node_attr(n, ATTR_stack))
+        return !holes || broken(c, n, "its key has the hole of a stacked axis, but nothing is stacked");
+    if (holes != 1)
+        return broken(c, n, "its key has %d holes for the tensors that are stacked", holes);
+    bool fits = stored ? stored->ints.count > 0 && stored->ints.items[0] == stack
+                       : n->type->rank > 0 && extent_equal(n->type->axis[0].size, extent_const(stack));
+    return (stack > 0 && fits) || broken(c, n, "it does not begin with the %lld tensors that are stacked", (long long)stack);
 }
 
 static bool check_weight(Check *c, const Node *n)
@@ -107,6 +128,8 @@ static bool check_weight(Check *c, const Node *n)
     for (int i = 0; stored && i < stored->ints.count; i++)
         if (stored->ints.items[i] < 0)
             return broken(c, n, "its stored shape has a negative size");
+    if (!check_stack(c, n, stored))
+        return false;
     if (strides && strides->ints.count != n->type->rank)
         return broken(c, n, "%d strides for %d axes", strides->ints.count, n->type->rank);
     if (start && (!extent_is_const(start->extent) || start->extent.base < 0))
@@ -136,6 +159,9 @@ static bool check_attrs(Check *c, const Node *n)
             !check_extent(c, n, arena_print(c->cx->arena, "`%s`", word), a->extent))
             return false;
     }
+    const Attr *start = n->op == OP_append ? node_attr(n, ATTR_start) : NULL;
+    if (start && (!extent_is_const(start->extent) || start->extent.base < 0))
+        return broken(c, n, "what is added to its layer number is no number of layers");
     if (n->op == OP_weight && n->type)
         return check_weight(c, n);
     if (n->op == OP_extent && !node_attr(n, ATTR_size))

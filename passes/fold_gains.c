@@ -8,6 +8,7 @@
  * dot(b, W) beside it. */
 #include <string.h>
 #include "passes/inside.h"
+#include "support/holes.h"
 
 typedef struct Gain {
     Node *scaled, *rest, *vector; /* scaled = rest * (vector + plus) */
@@ -73,7 +74,7 @@ static bool weights_allow(PassContext *px, const Gain *g)
 {
     for (int i = 0; i < g->n; i++) {
         const Product *p = &g->products[i];
-        bool layers = strstr(attr_name(g->vector, ATTR_key), "{i}") != NULL;
+        bool layers = hole_of_round(attr_name(g->vector, ATTR_key));
         double bytes = type_bytes(px, graph_model(p->w->graph), p->w->type);
         if (!attr_has_name(p->dot, ATTR_over, g->axis))
             return refuse(px, g, REMARK_AXIS_MISMATCH, p->dot,

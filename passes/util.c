@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "passes/inside.h"
+#include "support/holes.h"
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
@@ -250,7 +251,7 @@ Node *below_transposes(Node *n)
 bool depends_on_layer(const Node *n)
 {
     const char *key = n->op == OP_weight ? attr_name(n, ATTR_key) : NULL;
-    if (key && strstr(key, "{i}"))
+    if (key && hole_of_round(key))
         return true;
     return n->op == OP_index || n->op == OP_carry || op_info[n->op].flags & OPF_STATE;
 }

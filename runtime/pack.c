@@ -13,8 +13,9 @@
 #include "runtime/pool.h"
 #include "runtime/safetensors.h"
 #include "support/checked.h"
+#include "support/holes.h"
 
-enum { CHUNK = 128 << 10, TILE = 16, MAX_LAYERS = 1 << 20 };
+enum { CHUNK = 128 << 10, TILE = 16, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
 
 typedef struct Block {
     int64_t i0, i1, j0, j1, low, span;
@@ -24,7 +25,8 @@ typedef struct Job { /* one item */
     const PackItem *item;
     int64_t n, k;         /* columns, contracted elements */
     int64_t *noff, *koff; /* koff lies behind noff */
-    int64_t *tensors;     /* number of the tensor of each layer; NULL for constants */
+    int64_t *tensors;     /* numbers of the tensors of each layer; NULL for constants */
+    int64_t each;         /* elements of one of them */
     double *gains;        /* [layers][gain_size], or one layer for all if the key has no {i}; NULL: none */
     int64_t gain_size, gain_step; /* its dimension; columns or contracted elements before it moves on by one */
     DType dtype;
@@ -39,7 +41,7 @@ typedef struct Work {
     unsigned char *out;
     atomic_size_t next; /* blocks taken, counted over jobs, layers, blocks */
     atomic_int error;
-    int64_t failed;       /* tensor; written by the thread that sets error */
+    int64_t failed;       /* number of a tensor; written by the thread that sets error */
     unsigned char *rooms; /* for each worker: CHUNK stored elements, CHUNK floats */
 } Work;
 
@@ -54,14 +56,6 @@ static bool fail(Context *cx, const PackItem *item, const char *code, const char
     return false;
 }
 
-static const char *key_of(Context *cx, const char *key, int64_t layer)
-{
-    const char *mark = strstr(key, "{i}");
-    if (!mark)
-        return key;
-    return arena_print(cx->arena, "%.*s%lld%s", (int)(mark - key), key, (long long)layer, mark + 3);
-}
-
 static bool count_of(const PackDim *dims, int rank, int64_t *out)
 {
     *out = 1;
@@ -72,25 +66,32 @@ static bool count_of(const PackDim *dims, int rank, int64_t *out)
     return true;
 }
 
-/* The layer's tensors, all with the shape and the dtype that the plan was made for. */
+static int64_t stacked(const PackItem *item)
+{
+    return item->stack ? item->stack : 1;
+}
+
+/* The layers' tensors, all with the shape and the dtype that the plan was made for. */
 static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
 {
     const PackItem *item = job->item;
-    job->tensors = arena_array(cx->arena, (size_t)item->layers, sizeof *job->tensors);
-    int64_t all;
+    int64_t all, stack = stacked(item);
+    int first = item->stack != 0, rank = item->stored_rank - first;
     const HostTensor *table = checkpoint_tensors(c, &all);
-    for (int64_t layer = 0; layer < item->layers; layer++) {
-        int64_t number = checkpoint_number(c, key_of(cx, item->key, layer));
+    job->tensors = arena_array(cx->arena, (size_t)(item->layers * stack), sizeof *job->tensors);
+    for (int64_t i = 0; i < item->layers * stack; i++) {
+        int64_t number = checkpoint_number(c, hole_fill(cx->arena, item->key, i / stack, i % stack));
         if (number < 0)
             return fail(cx, item, "E0420", "the checkpoint has no such tensor");
         const HostTensor *t = &table[number];
-        bool same = t->rank == item->stored_rank && !memcmp(t->dims, item->stored, (size_t)t->rank * sizeof *t->dims);
-        if (!same)
+        if (t->rank != rank || memcmp(t->dims, item->stored + first, (size_t)rank * sizeof *t->dims))
             return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
-        if (layer > 0 && t->dtype != job->dtype)
-            return fail(cx, item, "E0426", "its dtype differs between layers");
-        job->tensors[layer] = number;
+        if (i > 0 && t->dtype != job->dtype)
+            return fail(cx, item, "E0426",
+                        item->stack ? "its dtype differs between the tensors that are stacked" : "its dtype differs between layers");
+        job->tensors[i] = number;
         job->dtype = t->dtype;
+        job->each = host_count(t);
     }
     return true;
 }
@@ -105,7 +106,7 @@ static bool fail_gain(Context *cx, const PackItem *item, const char *code, const
 static bool read_gain(Context *cx, const Checkpoint *c, const Job *job, int64_t layer, double *out)
 {
     const PackItem *item = job->item;
-    const char *key = key_of(cx, item->gain, layer);
+    const char *key = hole_fill(cx->arena, item->gain, layer, -1);
     const HostTensor *t = checkpoint_find(c, key);
     if (!t)
         return fail_gain(cx, item, "E0420", "the checkpoint has no such tensor");
@@ -122,7 +123,7 @@ static bool find_gains(Context *cx, const Checkpoint *c, Job *job)
 {
     const PackItem *item = job->item;
     int dims = item->n_rank + item->k_rank, at = item->gain_dim;
-    int64_t layers = strstr(item->gain, "{i}") ? item->layers : 1;
+    int64_t layers = hole_of_round(item->gain) ? item->layers : 1;
     uint64_t count, bytes;
     if (item->data || at < 0 || at >= dims)
         return fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
@@ -192,12 +193,20 @@ static bool check_places(Context *cx, Job *job, uint64_t weight_bytes)
     return inside || fail(cx, item, "E9901", "the plan's places for this weight do not fit");
 }
 
+static bool sound_stack(const PackItem *item)
+{
+    if (!item->stack)
+        return true;
+    return item->stack > 0 && item->stack <= MAX_LAYERS && item->layers * item->stack <= MAX_TENSORS && !item->data &&
+           item->stored_rank > 0 && item->stored[0] == item->stack;
+}
+
 static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job)
 {
     const PackItem *item = job->item;
     uint64_t entries, bytes;
     bool sound = count_of(item->n, item->n_rank, &job->n) && count_of(item->k, item->k_rank, &job->k) &&
-                 item->layers > 0 && item->layers <= MAX_LAYERS && (item->layout == PACK_PLAIN || item->panel > 0) &&
+                 item->layers > 0 && item->layers <= MAX_LAYERS && sound_stack(item) && (item->layout == PACK_PLAIN || item->panel > 0) &&
                  (item->data || c) && checked_add((uint64_t)job->n, (uint64_t)job->k, &entries) &&
                  checked_mul(entries, sizeof(int64_t), &bytes) && bytes <= PTRDIFF_MAX;
     if (!sound)
@@ -325,7 +334,7 @@ static void scatter(const Job *job, const Block *b, const float *from, float *ou
 static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
 {
     const PackItem *item = job->item;
-    const double *gains = job->gains ? job->gains + (strstr(item->gain, "{i}") ? layer * job->gain_size : 0) : NULL;
+    const double *gains = job->gains ? job->gains + (hole_of_round(item->gain) ? layer * job->gain_size : 0) : NULL;
     bool column = item->gain_dim < item->n_rank;
     int64_t width = item->layout == PACK_PANELS ? item->panel : 1, end;
     for (int64_t i = b->i0; i < b->i1; i = end) {
@@ -342,7 +351,24 @@ static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
     }
 }
 
-static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room)
+/* Elements [first, first + count) of a layer, which may lie in several tensors that are stacked: 0, or an error and the
+ * tensor that it is about. */
+static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t first, int64_t count, void *out,
+                         int64_t *tensor)
+{
+    uint64_t size = dtype_size(job->dtype);
+    int error = 0;
+    for (int64_t done = 0, now; done < count && !error; done += now) {
+        int64_t at = first + done, inside = at % job->each;
+        now = count - done < job->each - inside ? count - done : job->each - inside;
+        *tensor = job->tensors[layer * stacked(job->item) + at / job->each];
+        error = checkpoint_read_raw(w->checkpoint, *tensor, (uint64_t)inside * size, (uint64_t)now * size,
+                                    (unsigned char *)out + (uint64_t)done * size);
+    }
+    return error;
+}
+
+static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room, int64_t *tensor)
 {
     const PackItem *item = job->item;
     float *out = (float *)(void *)(w->out + item->offset + (uint64_t)layer * item->layer_stride);
@@ -350,11 +376,9 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
         scatter(job, b, item->data + item->start + b->low, out);
         return 0;
     }
-    uint64_t size = dtype_size(job->dtype);
     float *floats = (float *)(void *)(room + CHUNK * sizeof(double));
     void *stored = job->dtype == DT_F32 ? (void *)floats : room;
-    int error = checkpoint_read_raw(w->checkpoint, job->tensors[layer], (uint64_t)(item->start + b->low) * size,
-                                    (uint64_t)b->span * size, stored);
+    int error = read_elements(w, job, layer, item->start + b->low, b->span, stored, tensor);
     if (error)
         return error;
     if (job->dtype != DT_F32)
@@ -381,10 +405,11 @@ static void work(void *state, ptrdiff_t thread)
             return;
         const Job *job = &w->jobs[at];
         int64_t layer = (int64_t)((taken - before) / job->n_blocks);
-        int error = pack_block(w, job, layer, &job->blocks[(taken - before) % job->n_blocks], room);
+        int64_t tensor = 0;
+        int error = pack_block(w, job, layer, &job->blocks[(taken - before) % job->n_blocks], room, &tensor);
         int none = 0;
         if (error && atomic_compare_exchange_strong(&w->error, &none, error))
-            w->failed = job->tensors[layer];
+            w->failed = tensor;
     }
 }
 

@@ -14,8 +14,9 @@ typedef enum PackLayout {
 typedef struct PackDim { int64_t size, stride; } PackDim;       /* stride: elements in the stored tensor */
 
 typedef struct PackItem {               /* one weight, or one per layer */
-    const char *key;                    /* in the checkpoint's spelling, {i} for the layer */
-    int64_t layers;                     /* 1 if the key has no {i} */
+    const char *key;                    /* in the checkpoint's spelling, with holes (support/holes.h) */
+    int64_t layers;                     /* 1 if the key has no hole for the layer */
+    int64_t stack;                      /* so many tensors of the checkpoint one after the other, `stored` begins with this number; 0: it is one tensor */
     int stored_rank;
     int64_t stored[MAX_RANK];           /* shape in the checkpoint, already checked */
     int64_t start;                      /* first element in the stored tensor */

@@ -733,6 +733,53 @@ START_TEST(quoted_names)
 }
 END_TEST
 
+/* The keys of loops that begin later, of holes with numbers, and of stacked tensors, in another spelling too. */
+START_TEST(holes_and_stacks)
+{
+    static const char text[] = "let L = 3; let E = 2; let F = 3; let D = 4\n"
+                               "cache kv[L] { k: [B, T <= 8, D] }\n"
+                               "names other { \"layers.{i}\" => \"blk.{i}\"; \"odd.{i}\" => \"blk.{i}.odd\" }\n"
+                               "model M(x: f32[B, S, D]) -> f32[B, S, D] {\n"
+                               "  repeat i < 1 at \"layers.{i}\" { x = rmsnorm(x, \"norm\") }\n"
+                               "  repeat l in 1..L at \"layers.{l}\" {\n"
+                               "    up = weight(\"experts.{E}.up\", [E, F, D]); down = weight(\"experts.{E}.down\", [E, D, F])\n"
+                               "    x = x + dot(dot(x, up, over=D), down, over=(E, F)) + mean(kv[l].append(x) as [B, T, D], over=T)\n"
+                               "  }\n"
+                               "  repeat i in 1..3 { x = x * weight(\"odd.{2*i + 1}.w\", [D]) }\n"
+                               "  return x\n}\n";
+    for (int other = 0; other < 2; other++) {
+        Loaded l;
+        HostTensor t[16];
+        int n = 0;
+        begin(&l);
+        for (int i = 0; i < 3; i++)
+            for (int e = 0; e < 2; e++)
+                for (int down = 0; down < 2 && i > 0; down++)
+                    t[n++] = (HostTensor){.name = arena_print(&l.arena, "%s.%d.experts.%d.%s", other ? "blk" : "layers", i, e,
+                                                              down ? "down" : "up"),
+                                          .dtype = DT_F32,
+                                          .rank = 2,
+                                          .dims = {down ? 4 : 3, down ? 3 : 4}};
+        t[n++] = (HostTensor){.name = other ? "blk.0.norm.weight" : "layers.0.norm.weight", .dtype = DT_F32, .rank = 1, .dims = {4}};
+        for (int i = 3; i < 6; i += 2)
+            t[n++] = (HostTensor){.name = arena_print(&l.arena, other ? "blk.%d.odd.w" : "odd.%d.w", i), .dtype = DT_F32, .rank = 1, .dims = {4}};
+        l.source = (Source){"m.attar", text, strlen(text)};
+        l.options.checkpoint = t;
+        l.options.n_checkpoint = n;
+        l.options.checkpoint_path = "model.safetensors";
+        finish(&l);
+        ck_assert(l.good);
+        const Node *up = find_key(l.model.graph, "layers.{i+1}.experts.{E}.up");
+        ck_assert(up && attr_int(up, ATTR_stack, 0) == 2);
+        expect_type(&l, up->type, "f32[E=2, F=3, D=4]");
+        ck_assert(find_key(l.model.graph, "layers.{i}.norm.weight") && find_key(l.model.graph, "odd.{2*i+3}.w"));
+        ck_assert_str_eq(model_key(&l.cx, &l.model, "odd.{2*i+3}.w", 1), other ? "blk.5.odd.w" : "odd.5.w");
+        ck_assert_str_eq(model_key(&l.cx, &l.model, "layers.2.experts.1.up", -1), other ? "blk.2.experts.1.up" : "layers.2.experts.1.up");
+        release(&l);
+    }
+}
+END_TEST
+
 /* Lists and tables: indexed at compile time, and looked up by the round of a loop. */
 START_TEST(lists_and_tables)
 {
@@ -807,6 +854,7 @@ int main(void)
     tcase_add_test(t, several_models);
     tcase_add_test(t, config_of_several_models);
     tcase_add_test(t, quoted_names);
+    tcase_add_test(t, holes_and_stacks);
     tcase_add_test(t, lists_and_tables);
     tcase_add_test(t, operators_listed);
     tcase_add_test(t, mutants);

@@ -268,6 +268,50 @@ START_TEST(all_together)
 }
 END_TEST
 
+/* Tensors that are stacked lie in the file each under its own name, and are packed as the one that they make. */
+START_TEST(stacked)
+{
+    static const Case stacks[] = {
+        {"columns of experts", DT_F32, 2, 3, {5, 30, 20}, 0, 2, 1, {{5, 600}, {30, 20}}, {{20, 1}}, 32, 0, 0, 0, 0},
+        {"contracted over experts", DT_BF16, 2, 3, {5, 30, 20}, 0, 1, 2, {{30, 20}}, {{5, 600}, {20, 1}}, 16, 0, 0, 0, 0},
+        {"plain, larger than a chunk", DT_F16, 1, 3, {7, 300, 100}, 0, 2, 1, {{7, 30000}, {300, 100}}, {{100, 1}}, 0, 0, 0, 0, 0},
+        {"turned, from the second on", DT_F32, 3, 3, {4, 10, 12}, 120, 1, 2, {{12, 1}}, {{3, 120}, {10, 12}}, 16, 0, 0, 0, 0.5},
+    };
+    const Case *c = &stacks[_i / 2];
+    Fixture f;
+    fixture_begin(&f);
+    HostTensor *whole = make_tensors(&f, c), parts[16];
+    PackItem item = item_of(c);
+    int n = 0;
+    for (int64_t layer = 0; layer < c->layers; layer++)
+        for (int64_t e = 0; e < c->stored[0]; e++) {
+            int64_t each = c->stored[1] * c->stored[2];
+            parts[n] = (HostTensor){.name = arena_print(&f.arena, "l.%d.e.%d.w", (int)(2 * layer + 1), (int)e),
+                                    .dtype = c->dtype,
+                                    .rank = 2,
+                                    .dims = {c->stored[1], c->stored[2]}};
+            parts[n++].data = (char *)whole[layer].data + (size_t)(e * each) * dtype_size(c->dtype);
+        }
+    item.key = "l.{2*i+1}.e.{E}.w";
+    item.stack = c->stored[0];
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), parts, n));
+    Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.offset + (uint64_t)c->layers * item.layer_stride};
+    Packed p;
+    ck_assert_msg(pack_weights(&f.cx, checkpoint, &plan, _i % 2 ? 3 : 1, &p), "%s:\n%s", c->what, rendered(&f));
+    check_item(c, &item, whole, NULL, &p);
+    pack_free(&p);
+    item.stack++; /* one that is not there, then a shape that says something else */
+    ck_assert(!pack_weights(&f.cx, checkpoint, &plan, 1, &p));
+    ck_assert_str_eq(f.cx.diags->last->code, "E9901");
+    item.stored[0]++;
+    ck_assert(!pack_weights(&f.cx, checkpoint, &plan, 1, &p));
+    ck_assert_str_eq(f.cx.diags->last->code, "E0420");
+    checkpoint_close(checkpoint);
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(constants)
 { /* a table that the compiler made needs no checkpoint */
     Fixture f;
@@ -368,6 +412,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, pack_case, 0, 2 * CASES);
     tcase_add_test(t, all_together);
+    tcase_add_loop_test(t, stacked, 0, 8);
     tcase_add_test(t, constants);
     tcase_add_test(t, refusals);
     suite_add_tcase(s, t);
