@@ -52,6 +52,12 @@ bool compile_checkpoint(Compilation *c, const char *weights, const char *config,
     return true;
 }
 
+static bool read_used(Context *cx, void *state, const char *path, Source *out)
+{
+    (void)state;
+    return source_read(cx, "E0100", path, MODEL_LIMIT, out);
+}
+
 bool compile_load(Compilation *c, const CompileOptions *o)
 {
     if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source) ||
@@ -59,6 +65,7 @@ bool compile_load(Compilation *c, const CompileOptions *o)
         return false;
     c->options.allow_extra = o->allow_extra;
     c->options.model = o->model_name;
+    c->options.read = read_used;
     return model_load(&c->cx, &c->source, &c->options, &c->model);
 }
 

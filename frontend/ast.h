@@ -83,12 +83,12 @@ typedef struct Binding { Ident name; Expr *value; } Binding;                    
 typedef struct Field { Ident name; TypeExpr *type; } Field;                     /* cache */
 typedef struct Rename { const char *from, *to; Span from_at, to_at; } Rename;   /* to NULL: `none`, the tensor is ignored */
 
-typedef enum DeclKind { DECL_CONFIG, DECL_LET, DECL_DEFAULT, DECL_CACHE, DECL_NAMES, DECL_IGNORE, DECL_BLOCK, DECL_MODEL, DECL_ERROR } DeclKind;
+typedef enum DeclKind { DECL_USE, DECL_CONFIG, DECL_LET, DECL_DEFAULT, DECL_CACHE, DECL_NAMES, DECL_IGNORE, DECL_BLOCK, DECL_MODEL, DECL_ERROR } DeclKind;
 typedef struct Decl {
     DeclKind kind;
     Span at;
     Ident name;                         /* default's operator; cache, names, block, model */
-    const char *path;                   /* config "config.json" */
+    const char *path;                   /* use "file.attar", config "config.json" */
     Binding *bindings; int n_bindings;  /* config; let (one) */
     Arg *args; int n_args;              /* default */
     Expr *count;                        /* cache[count] */

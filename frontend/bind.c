@@ -410,6 +410,7 @@ static bool begin(Bind *b, const Source *source)
     b->rounds = b->count = 1;
     b->config = b->options->config_path ? b->options->config_path : "config.json";
     b->file = parse_file(b->cx, source);
+    use_files(b);
     if (b->cx->diags->errors)
         return false;
     b->library = parse_file(b->cx, library);

@@ -275,6 +275,8 @@ int64_t list_size(const Term *t);                           /* -1 if it is neith
 Term list_item(Bind *b, const Term *t, int64_t i);
 Node *list_tensor(Bind *b, const Term *t, Span at);         /* its numbers; NULL and a diagnostic if there are others */
 
+void use_files(Bind *b);                                    /* b->file with the declarations of the files it uses (use.c) */
+
 /* ---- config.json (config.c), rotary tables (rope.c), caches (cache.c) ------------------------------------------- */
 
 void config_bind(Bind *b, const Decl *d);

@@ -143,6 +143,7 @@ static bool begins_declaration(const Layout *l, const Token *t)
     case T_MODEL:
     case T_CACHE:
     case T_NAMES: return next == T_NAME;
+    case T_USE:
     case T_CONFIG: return next == T_STRING;
     case T_LET:
     case T_DEFAULT:
@@ -165,6 +166,7 @@ static bool begins_statement(const Layout *l, const Token *t)
     case T_BLOCK:
     case T_MODEL:
     case T_CONFIG:
+    case T_USE:
     case T_CACHE:
     case T_NAMES:
     case T_LET:

@@ -124,12 +124,15 @@ static void bind_now(Bind *b, CacheDecl *c)
     c->failed = !c->bound;
 }
 
-/* A file's only model has all its caches; of several each has those that it uses. */
+/* A file's only model has all its caches; of several each has those that it uses, and so it is with those of other files. */
 void cache_bind(Bind *b, Scope *s)
 {
     b->inputs = s;
-    for (size_t i = 0; i < b->caches.count && b->n_models == 1; i++)
-        bind_now(b, b->caches.entries[i].value);
+    for (size_t i = 0; i < b->caches.count && b->n_models == 1; i++) {
+        CacheDecl *c = b->caches.entries[i].value;
+        if (c->decl->at.source == b->file->source)
+            bind_now(b, c);
+    }
 }
 
 /* A cache can be used once its axes are known. */

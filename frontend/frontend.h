@@ -25,6 +25,8 @@ typedef struct ModelOptions {
     const char *checkpoint_path;        /* for messages */
     bool allow_extra;                   /* extra tensors are listed in one warning instead of an error */
     const char *model;                  /* which model of the file; NULL: its only one */
+    bool (*read)(Context *cx, void *state, const char *path, Source *out);      /* a file that `use` names, or false and an error; NULL: there are none */
+    void *read_state;
 } ModelOptions;
 
 typedef struct Model {

@@ -45,7 +45,7 @@ static Ident nameless(void);
     Annotation annotation;
 }
 
-%token T_CONFIG "config" T_LET "let" T_DEFAULT "default" T_CACHE "cache" T_NAMES "names" T_IGNORE "ignore" T_BLOCK "block" T_MODEL "model"
+%token T_CONFIG "config" T_USE "use" T_LET "let" T_DEFAULT "default" T_CACHE "cache" T_NAMES "names" T_IGNORE "ignore" T_BLOCK "block" T_MODEL "model"
 %token T_REPEAT "repeat" T_AT "at" T_IF "if" T_THEN "then" T_ELSE "else" T_RETURN "return" T_ASSERT "assert"
 %token T_AS "as" T_FN "fn" T_TRUE "true" T_FALSE "false" T_NONE "none"
 %token T_ARROW "->" T_GIVES "=>" T_OTHERWISE "??" T_SCOPE "::" T_RANGE ".." T_LE "<=" T_GE ">=" T_EQ "==" T_NE "!=" T_PIPE "|>"
@@ -91,7 +91,11 @@ file
     ;
 
 decl
-    : T_CONFIG T_STRING[path] '{' bindings '}'  {
+    : T_USE T_STRING[path]                  {
+        $$ = build_decl(DECL_USE, nameless(), @$);
+        $$.path = build_text(p, @path, NULL);
+    }
+    | T_CONFIG T_STRING[path] '{' bindings '}'  {
         $$ = build_decl(DECL_CONFIG, nameless(), @$);
         $$.path = build_text(p, @path, NULL);
         $$.bindings = $bindings->items;

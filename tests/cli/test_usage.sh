@@ -64,6 +64,18 @@ cp "$work/out" "$work/up.ir"
 expect 0 "text with names in quotes" "$attar" ir "$work/up.ir" --model up
 same "text with names in quotes" "$work/out" "$work/up.ir"
 expect 1 "text of another model" "$attar" ir "$work/up.ir" --model down
+mkdir -p "$work/blocks"
+printf 'let D = 2\ncache kv[1] { k: [B, T <= 8, D] }\nblock up(x: [*, D]) -> [*, D] { return x + 1 }\nmodel other(x: f32[B, D]) -> f32[B, D] { return x }\n' >"$work/blocks/up.attar"
+printf 'use "up.attar"\nblock twice(x: [*, D]) -> [*, D] { return up(up(x)) }\n' >"$work/blocks/twice.attar"
+printf 'use "blocks/twice.attar"\nuse "blocks/up.attar"\nmodel M(x: f32[B, D]) -> f32[B, D] { return twice(up(x)) }\n' >"$work/uses.attar"
+expect 0 "a file that uses others" "$attar" diff "$work/uses.attar" --dim B=3
+expect 0 "its text" "$attar" ir "$work/uses.attar"
+cp "$work/out" "$work/uses.ir"
+expect 0 "its text again" "$attar" ir "$work/uses.ir"
+same "text of a file that uses others" "$work/out" "$work/uses.ir"
+rm "$work/blocks/up.attar"
+expect 1 "a file that uses one that is not there" "$attar" check "$work/uses.attar"
+says err "a file that uses one that is not there" 'twice.attar:1'
 printf 'model M(x: f32[B, D]) -> f32[B, D] {\n  return y\n}\n' >"$work/wrong.attar"
 expect 1 "a wrong model" "$attar" check "$work/wrong.attar"
 says err "a wrong model" 'wrong.attar:2'

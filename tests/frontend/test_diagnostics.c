@@ -87,9 +87,22 @@ static void read_tensors(Arena *a, const char *name, ModelOptions *options)
     }
 }
 
+/* What `use` names: files of the same folder or of its folder `use`. */
+static bool read_used(Context *cx, void *state, const char *path, Source *out)
+{
+    size_t size;
+    (void)state;
+    char *text = read_beside(cx->arena, path, "", &size);
+    if (text)
+        *out = (Source){path, text, size};
+    else
+        diag_file_error(cx->diags, "E0100", path, NULL, "cannot read this file: No such file or directory");
+    return text != NULL;
+}
+
 static void load(Context *cx, const char *name, const Source *source)
 {
-    ModelOptions options = {0};
+    ModelOptions options = {.read = read_used};
     size_t size;
     char *config = read_beside(cx->arena, name, ".config.json", &size);
     if (config) {

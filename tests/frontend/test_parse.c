@@ -359,7 +359,7 @@ END_TEST
 
 START_TEST(declarations)
 {
-    Parsed *p = parse("config \"config.json\" {\n D = hidden_size; L = n.layers ?? 3\n\n K = D / H }\n"
+    Parsed *p = parse("use \"blocks/norms.attar\"\nconfig \"config.json\" {\n D = hidden_size; L = n.layers ?? 3\n\n K = D / H }\n"
                       "let q = 1 ; default linear(bias=true, 3)\n"
                       "cache kv[L] { k: [B, T <= P]; v: f32[B, 1] }\ncache one[1] {\n a: [B]\n}\n"
                       "names gguf {\n \"a.{i}\" => \"b.{i}\"\n \"c\" => none; }\nignore \"x\", \"y.z\"\n"
@@ -367,7 +367,10 @@ START_TEST(declarations)
                       "model N(w \"0.w\": f32[D], g: f32[D]) -> (\"next.w\": f32[D], m: f32[D]) { return w, g }\n# end");
     expect_clean(p);
     const Decl *d = p->file->decls;
-    ck_assert_int_eq(p->file->n_decls, 9);
+    ck_assert_int_eq(p->file->n_decls, 10);
+    ck_assert_int_eq(d->kind, DECL_USE);
+    ck_assert_str_eq(d->path, "blocks/norms.attar");
+    d++;
     ck_assert_int_eq(d[0].kind, DECL_CONFIG);
     ck_assert_str_eq(d[0].path, "config.json");
     ck_assert_int_eq(d[0].n_bindings, 3);
