@@ -61,6 +61,7 @@ typedef struct Options {
     int threads;                        /* 0: as many as the process may use */
     NamedSize dims[MAX_NAMED]; int n_dims;
     NamedFile inputs[MAX_NAMED]; int n_inputs;
+    const char *weights[MAX_NAMED + 1]; int n_weights;  /* behind the first; NULL-terminated */
     uint64_t seed;
     bool json_errors, json;
     const char *remarks;                /* --remarks FILE: every decision as JSON Lines; NULL: none */

@@ -93,7 +93,7 @@ static bool make(Tool *t, const NewOptions *p)
 {
     Compilation *c = &t->c;
     ModelOptions loaded;
-    if (!compile_checkpoint(c, p->from, NULL, &loaded))
+    if (!compile_checkpoint(c, &(CompileOptions){.weights = p->from}, &loaded))
         return false;
     if (!loaded.config) {
         diag_file_error(&c->diags, "E0444", p->from, NULL, "there is no config.json in this folder");

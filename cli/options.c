@@ -125,11 +125,23 @@ static void take_model(struct argp_state *state, Options *o, char *arg)
     o->compile.model = arg;
 }
 
+static void add_weights(struct argp_state *state, Options *o, const char *arg)
+{
+    if (!o->compile.weights) {
+        o->compile.weights = arg;
+        return;
+    }
+    if (o->n_weights == MAX_NAMED)
+        argp_error(state, "--weights may be given at most %d times", MAX_NAMED + 1);
+    o->weights[o->n_weights++] = arg;
+    o->compile.more_weights = o->weights;
+}
+
 static error_t parse_model(int key, char *arg, struct argp_state *state)
 {
     Options *o = state->input;
     switch (key) {
-    case 'w': o->compile.weights = arg; return 0;
+    case 'w': add_weights(state, o, arg); return 0;
     case KEY_CONFIG: o->compile.config = arg; return 0;
     case KEY_MODEL: o->compile.model_name = arg; return 0;
     case KEY_EXTRA: o->compile.allow_extra = true; return 0;
@@ -200,7 +212,7 @@ static error_t parse_output(int key, char *arg, struct argp_state *state)
 static const struct argp_option model_options[] = {
     {"model", KEY_MODEL, "NAME", 0, "which model of the file, if it has several", 0},
     {"weights", 'w', "PATH", 0,
-     "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file", 0},
+     "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file; given several times: the tensors of all", 0},
     {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},
     {"allow-extra", KEY_EXTRA, 0, 0, "tensors that the model does not use are a warning, not an error", 0},
     {0},

@@ -102,6 +102,7 @@ static CompileOptions compile_options(const attar_options *o, int threads)
         .model = o->model,
         .model_name = o->model_name,
         .weights = o->weights,
+        .more_weights = o->more_weights,
         .config = o->config,
         .allow_extra = o->allow_extra,
         .taps = o->taps,

@@ -21,29 +21,68 @@ void compile_begin(Compilation *c)
     c->remarks.arena = &c->arena;
 }
 
-/* config.json in the directory of the weights, or NULL if there is none. */
-static const char *config_beside(Compilation *c, const char *weights)
+/* The folders of the weights, in the order in which they were given. */
+static const char *const *collect_weights(Compilation *c, const CompileOptions *o)
 {
-    struct stat info;
-    bool directory = stat(weights, &info) == 0 && S_ISDIR(info.st_mode);
-    const char *slash = strrchr(weights, '/');
-    const char *folder = directory ? weights : slash ? arena_copy(&c->arena, weights, (size_t)(slash - weights)) : ".";
-    const char *path = arena_print(&c->arena, "%s/config.json", *folder ? folder : "/");
-    return access(path, F_OK) == 0 ? path : NULL;
+    int n = o->weights != NULL;
+    for (const char *const *more = o->more_weights; more && *more; more++)
+        n++;
+    const char **paths = arena_array(&c->arena, (size_t)n + 1, sizeof *paths);
+    c->folders = arena_array(&c->arena, (size_t)n + 1, sizeof *c->folders);
+    for (int i = 0, more = 0; i < n; i++) {
+        const char *path = paths[i] = i == 0 && o->weights ? o->weights : o->more_weights[more++];
+        struct stat info;
+        const char *slash = strrchr(path, '/');
+        bool directory = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+        const char *folder = directory ? path : slash ? arena_copy(&c->arena, path, (size_t)(slash - path)) : ".";
+        c->folders[i] = *folder ? folder : "/";
+    }
+    c->n_folders = n;
+    return paths;
 }
 
-bool compile_checkpoint(Compilation *c, const char *weights, const char *config, ModelOptions *options)
+/* The file in the first folder that has one, or NULL. */
+static const char *file_beside(Compilation *c, const char *name)
 {
-    *options = (ModelOptions){.n_checkpoint = -1};
-    options->config_path = config ? config : weights ? config_beside(c, weights) : NULL;
+    for (int i = 0; i < c->n_folders; i++) {
+        const char *path = arena_print(&c->arena, "%s/%s", c->folders[i], name);
+        if (access(path, F_OK) == 0)
+            return path;
+    }
+    return NULL;
+}
+
+/* Another file than config.json that a `config` declaration names. */
+static json_t *other_config(Context *cx, void *state, const char *name, const char **path)
+{
+    Compilation *c = state;
+    enum { MOST = sizeof c->other_configs / sizeof *c->other_configs };
+    *path = strchr(name, '/') ? NULL : file_beside(c, name);
+    if (!*path)
+        return NULL;
+    if (c->n_other_configs == MOST) {
+        diag_file_error(cx->diags, "E0590", *path, NULL, "a model reads at most %d files beside config.json", (int)MOST);
+        return NULL;
+    }
+    json_t *json = json_read_file(cx->diags, "E0590", *path, CONFIG_LIMIT, CONFIG_DEPTH);
+    if (json)
+        c->other_configs[c->n_other_configs++] = json;
+    return json;
+}
+
+bool compile_checkpoint(Compilation *c, const CompileOptions *o, ModelOptions *options)
+{
+    const char *const *weights = collect_weights(c, o);
+    *options = (ModelOptions){.n_checkpoint = -1, .other_config = other_config, .state = c};
+    options->config_path = o->config ? o->config : file_beside(c, "config.json");
     if (options->config_path) {
         c->config = json_read_file(&c->diags, "E0590", options->config_path, CONFIG_LIMIT, CONFIG_DEPTH);
         if (!c->config)
             return false;
         options->config = c->config;
     }
-    if (weights) {
-        c->checkpoint = checkpoint_open(&c->cx, weights);
+    if (c->n_folders) {
+        c->checkpoint = checkpoint_open_all(&c->cx, weights, c->n_folders);
         if (!c->checkpoint)
             return false;
         options->checkpoint = checkpoint_tensors(c->checkpoint, &options->n_checkpoint);
@@ -61,7 +100,7 @@ static bool read_used(Context *cx, void *state, const char *path, Source *out)
 bool compile_load(Compilation *c, const CompileOptions *o)
 {
     if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source) ||
-        !compile_checkpoint(c, o->weights, o->config, &c->options))
+        !compile_checkpoint(c, o, &c->options))
         return false;
     c->options.allow_extra = o->allow_extra;
     c->options.model = o->model_name;
@@ -165,6 +204,8 @@ void compile_free(Compilation *c)
         checkpoint_close(c->checkpoint);
     if (c->config)
         json_decref(c->config);
+    for (int i = 0; i < c->n_other_configs; i++)
+        json_decref(c->other_configs[i]);
     arena_free(&c->arena);
     memset(c, 0, sizeof *c);
 }

@@ -11,6 +11,7 @@
 
 typedef struct CompileOptions {
     const char *model, *weights, *config;       /* paths; weights and config may be NULL */
+    const char *const *more_weights;            /* more of them, NULL-terminated; may be NULL */
     const char *model_name;                     /* of the file's models; NULL: its only one */
     bool allow_extra;
     PassOptions passes;
@@ -28,6 +29,8 @@ typedef struct Compilation {
     Source source;
     Checkpoint *checkpoint;                     /* NULL without weights */
     json_t *config;
+    json_t *other_configs[8]; int n_other_configs;      /* files beside the weights that `config` declarations name */
+    const char **folders; int n_folders;        /* where the weights lie */
     ModelOptions options;                       /* that the model was loaded with */
     Model model;                                /* model.graph: GRAPH level as loaded */
     Graph *kernels;                             /* after the passes */
@@ -42,8 +45,8 @@ typedef struct Compilation {
 
 /* Each stage needs the one before; false if errors were reported (in c->diags). compile_free releases everything in any state. */
 void compile_begin(Compilation *c);
-/* Config and checkpoint alone, into c and `options`: the first half of compile_load, for tools without a model file. Paths may be NULL. */
-bool compile_checkpoint(Compilation *c, const char *weights, const char *config, ModelOptions *options);
+/* Config and checkpoint alone, into c and `options`: the first half of compile_load, for tools without a model file. */
+bool compile_checkpoint(Compilation *c, const CompileOptions *o, ModelOptions *options);
 bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, check against the checkpoint */
 bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
 bool compile_emit(Compilation *c, const CompileOptions *o);

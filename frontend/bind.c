@@ -409,6 +409,8 @@ static bool begin(Bind *b, const Source *source)
     b->path = "";
     b->rounds = b->count = 1;
     b->config = b->options->config_path ? b->options->config_path : "config.json";
+    b->main = (ConfigFile){.name = "config.json", .path = b->config, .json = b->options->config};
+    b->other_files = map_new(a);
     b->file = parse_file(b->cx, source);
     use_files(b);
     if (b->cx->diags->errors)

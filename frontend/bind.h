@@ -22,10 +22,18 @@ typedef enum OriginKind {
     ORIGIN_PARAM                        /* an axis variable or a parameter of a block, bound by a call */
 } OriginKind;
 
+typedef struct ConfigFile {             /* config.json, or another file beside the weights */
+    const char *name, *path;            /* as the model file calls it; as messages do */
+    json_t *json;                       /* NULL: not given, or not asked for yet */
+    bool asked;
+} ConfigFile;
+
 typedef struct Origin {
     OriginKind kind;
     const char *name;                   /* the bound name: G */
     const char *key;                    /* CONFIG, DEFAULT: path in config.json */
+    const ConfigFile *file;             /* CONFIG, DEFAULT */
+    json_t *value;                      /* CONFIG */
     bool null;                          /* DEFAULT: the key is there, but null */
     Span at;                            /* the binding; PARAM: the argument */
     Span otherwise;                     /* DEFAULT: the right side of `??` */
@@ -64,7 +72,7 @@ typedef struct Term {
         struct { Extent size; const Dim *dim; };
         const char *text;
         json_t *json;
-        struct { const char *key; bool null; };
+        struct { const char *key; bool null; const ConfigFile *file; };
         struct { const Dim **dims; int n_dims; };
         struct { struct Term *items; int n_items; };
         struct { Extent start, length; const Dim *along; } range;       /* along NULL: no axis has been named yet */
@@ -114,7 +122,7 @@ struct Scope {
     Bind *bind;
     int order;                          /* not 0 while the value of a config or let name is found: only names before it are seen */
     bool repeat;                        /* the body of a repeat */
-    bool config;                        /* unknown names are keys of config.json */
+    ConfigFile *config;                 /* unknown names are keys of this file; NULL: of none */
 };
 
 Scope *scope_open(Bind *b, Scope *parent);
@@ -281,8 +289,9 @@ void use_files(Bind *b);                                    /* b->file with the 
 
 void config_bind(Bind *b, const Decl *d);
 void config_find(Bind *b, Var *v);                          /* a config or let name is asked for the first time */
-Term config_key(Bind *b, const char *key);                  /* a top-level key: a value, JSON or absent */
-Term config_value(Bind *b, const char *path, json_t *value);
+Term config_key(Bind *b, const ConfigFile *file, const char *key);      /* a top-level key: a value, JSON or absent */
+Term config_value(Bind *b, const ConfigFile *file, const char *path, json_t *value);
+const char *config_name(const Bind *b, const Origin *o);    /* how messages call the file that a value came from */
 bool config_agree(json_t *a, json_t *b);                    /* two spellings of one thing say the same */
 const char *config_print(Bind *b, json_t *value);        /* for messages */
 void config_refuse_absent(Bind *b, const Term *t, Span at); /* E0501, E0502 */
@@ -343,7 +352,6 @@ struct Bind {
     Context *cx;
     const ModelOptions *options;
     File *file, *library;
-    bool config_refused;                /* its absence was reported */
     int n_bindings;                     /* of config and let so far */
     int n_models;                       /* in the file */
     Scope *inputs;                      /* the model's; NULL before they are bound */
@@ -374,6 +382,8 @@ struct Bind {
     Map path_marks;                     /* of Span: the string that gave a path its last component */
     KeyMaps keys;
     const char *config;                 /* how messages call config.json */
+    ConfigFile main;                    /* it */
+    Map other_files;                    /* of ConfigFile, by name */
 };
 
 enum { BUDGET_OPERATIONS = 1 << 20, BUDGET_DEPTH = 1000 };

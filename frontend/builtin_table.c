@@ -147,7 +147,7 @@ Term list_item(Bind *b, const Term *t, int64_t i)
     if (t->kind == TERM_LIST)
         return t->items[i];
     const char *path = bind_print(b, "%s[%lld]", t->origin ? t->origin->key : "?", (long long)i);
-    return config_value(b, path, json_array_get(t->json, (size_t)i));
+    return config_value(b, t->origin ? t->origin->file : NULL, path, json_array_get(t->json, (size_t)i));
 }
 
 Node *list_tensor(Bind *b, const Term *t, Span at)

@@ -103,9 +103,9 @@ static void help_config(Shapes *s, Diag *d, const Guess *g)
     if (!key)
         return;
     if (o->kind == ORIGIN_DEFAULT && !o->null)
-        diag_help(d, "add `\"%s\": %lld` to %s", o->key, (long long)g->value, s->b->config);
+        diag_help(d, "add `\"%s\": %lld` to %s", o->key, (long long)g->value, config_name(s->b, o));
     else
-        diag_help(d, "`\"%s\": %lld` in %s would fit", o->key, (long long)g->value, s->b->config);
+        diag_help(d, "`\"%s\": %lld` in %s would fit", o->key, (long long)g->value, config_name(s->b, o));
 }
 
 /* ---- one tensor ------------------------------------------------------------------------------------------------- */

@@ -33,24 +33,30 @@ static Term term_of_json(Bind *b, json_t *value)
     }
 }
 
-Term config_value(Bind *b, const char *path, json_t *value)
+const char *config_name(const Bind *b, const Origin *o)
+{
+    return o && o->file ? o->file->path : b->config;
+}
+
+Term config_value(Bind *b, const ConfigFile *file, const char *path, json_t *value)
 {
     Term t = value ? term_of_json(b, value) : (Term){.kind = TERM_ABSENT};
     if (t.kind == TERM_ABSENT) {
         t.key = path;
+        t.file = file;
         return t;
     }
     Origin *o = bind_new(b, sizeof *o);
-    *o = (Origin){.kind = ORIGIN_CONFIG, .name = path, .key = path, .at = b->at};
+    *o = (Origin){.kind = ORIGIN_CONFIG, .name = path, .key = path, .file = file, .value = value, .at = b->at};
     t.origin = o;
     return t;
 }
 
-Term config_key(Bind *b, const char *key)
+Term config_key(Bind *b, const ConfigFile *file, const char *key)
 {
-    if (!b->options->config)
-        return term_poison(); /* reported once by config_bind */
-    return config_value(b, key, json_object_get(b->options->config, key));
+    if (!file->json)
+        return term_poison(); /* reported by config_bind */
+    return config_value(b, file, key, json_object_get(file->json, key));
 }
 
 static bool same_key(json_t *a, json_t *b, const char *key, const char *alias)
@@ -86,28 +92,29 @@ bool config_agree(json_t *a, json_t *b)
     return json_equal(a, b) == 1;
 }
 
-static const char *nearest_key(Bind *b, const char *key)
+static const char *nearest_key(Bind *b, const ConfigFile *file, const char *key)
 {
-    const char **keys = arena_array(b->cx->arena, json_object_size(b->options->config) + 1, sizeof *keys);
+    const char **keys = arena_array(b->cx->arena, json_object_size(file->json) + 1, sizeof *keys);
     size_t n = 0;
     const char *k;
     json_t *value;
-    json_object_foreach(b->options->config, k, value) keys[n++] = k;
+    json_object_foreach(file->json, k, value) keys[n++] = k;
     return name_nearest(key, keys, n);
 }
 
 void config_refuse_absent(Bind *b, const Term *t, Span at)
 {
     Diag *d;
+    const ConfigFile *file = t->file ? t->file : &b->main;
     if (t->null)
-        d = bind_error(b, "E0502", at, "`%s` is null in %s", t->key, b->config);
+        d = bind_error(b, "E0502", at, "`%s` is null in %s", t->key, file->path);
     else
-        d = bind_error(b, "E0501", at, "%s has no `%s`", b->config, t->key);
-    const char *near = t->null || strchr(t->key, '.') ? NULL : nearest_key(b, t->key);
+        d = bind_error(b, "E0501", at, "%s has no `%s`", file->path, t->key);
+    const char *near = t->null || strchr(t->key, '.') ? NULL : nearest_key(b, file, t->key);
     if (near)
         diag_caret(d, "a similar key exists: `%s`", near);
     diag_help(d, "%s %s, or say in the model file what its absence means: `%s ?? ...`",
-              t->null ? "give it a value in" : "add it to", b->config, source_text(b, at));
+              t->null ? "give it a value in" : "add it to", file->path, source_text(b, at));
 }
 
 /* ---- binding ---------------------------------------------------------------------------------------------------- */
@@ -121,7 +128,7 @@ static Diag *refuse_size(Bind *b, const char *code, const Binding *bind, const T
 {
     const char *from = t->origin && t->origin->kind == ORIGIN_CONFIG ? t->origin->key : NULL;
     Diag *d =
-        from ? bind_error(b, code, bind->value->at, "`%s` of %s is %s, but `%s` %s", from, b->config, term_print(b, t),
+        from ? bind_error(b, code, bind->value->at, "`%s` of %s is %s, but `%s` %s", from, config_name(b, t->origin), term_print(b, t),
                           bind->name.text, why)
              : bind_error(b, code, bind->value->at, "`%s` is %s, but it %s", bind->name.text, term_print(b, t), why);
     return d;
@@ -199,14 +206,26 @@ static Term binding_value(Bind *b, Scope *s, const Binding *bind)
     return t;
 }
 
-/* Said once, however many names ask. */
-static void need_config(Bind *b, Span at)
+/* The file is there, or that it is not is said once, however many names ask. */
+static void need_config(Bind *b, ConfigFile *file, Span at)
 {
-    if (b->options->config || b->config_refused)
+    const ModelOptions *o = b->options;
+    int before = b->cx->diags->errors;
+    if (file->asked)
         return;
-    b->config_refused = true;
-    Diag *d = bind_error(b, "E0508", at, "the model needs %s, and none was given", b->config);
-    diag_help(d, "`--config FILE`, or `--weights DIR` with a config.json in it");
+    file->asked = true;
+    if (file != &b->main && o->other_config) {
+        const char *path = NULL;
+        file->json = o->other_config(b->cx, o->state, file->name, &path);
+        file->path = path ? path : file->name;
+    }
+    if (file->json || b->cx->diags->errors > before)
+        return;
+    Diag *d = bind_error(b, "E0508", at, "the model needs %s, and none was given", file->path);
+    if (file == &b->main)
+        diag_help(d, "`--config FILE`, or `--weights DIR` with a config.json in it");
+    else
+        diag_help(d, "`--weights DIR` with %s in it; --weights may be given several times", file->name);
 }
 
 void config_find(Bind *b, Var *v)
@@ -214,7 +233,7 @@ void config_find(Bind *b, Var *v)
     const Binding *bind = v->later;
     const char *hint = b->hint;
     if (v->home->config)
-        need_config(b, bind->name.at);
+        need_config(b, v->home->config, bind->name.at);
     v->later = NULL;
     v->home->order = v->order;
     v->term = binding_value(b, v->home, bind);
@@ -223,7 +242,7 @@ void config_find(Bind *b, Var *v)
 }
 
 /* A file with several models may bind what only some of them use: there a value is found when it is asked for. */
-static void bind_name(Bind *b, Scope *home, const Binding *bind, bool config)
+static void bind_name(Bind *b, Scope *home, const Binding *bind, ConfigFile *config)
 {
     const Var *old = map_get(&home->vars, bind->name.text);
     scope_fix(b, home, bind->name, term_poison());
@@ -238,11 +257,23 @@ static void bind_name(Bind *b, Scope *home, const Binding *bind, bool config)
         config_find(b, v);
 }
 
+static ConfigFile *file_of(Bind *b, const Decl *d)
+{
+    ConfigFile *file = !strcmp(d->path, "config.json") ? &b->main : map_get(&b->other_files, d->path);
+    if (file)
+        return file;
+    file = bind_new(b, sizeof *file);
+    *file = (ConfigFile){.name = d->path, .path = d->path};
+    map_set(&b->other_files, d->path, file);
+    return file;
+}
+
 void config_bind(Bind *b, const Decl *d)
 {
     Scope *home = bind_in_library(b, d->at) ? b->library_globals : b->globals;
-    if (d->kind == DECL_CONFIG && b->n_models <= 1)
-        need_config(b, d->at);
+    ConfigFile *file = d->kind == DECL_CONFIG ? file_of(b, d) : NULL;
+    if (file && b->n_models <= 1)
+        need_config(b, file, d->at);
     for (int i = 0; i < d->n_bindings; i++)
-        bind_name(b, home, &d->bindings[i], d->kind == DECL_CONFIG);
+        bind_name(b, home, &d->bindings[i], file);
 }

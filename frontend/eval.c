@@ -34,7 +34,7 @@ static Term eval_name(Bind *b, Scope *s, const Expr *e)
         return v->term;
     for (Scope *around = s; around; around = around->parent)
         if (around->config)
-            return config_key(b, e->text);
+            return config_key(b, around->config, e->text);
     if ((v = scope_find(b->library_globals, e->text)))
         return v->term;
     return unknown_name(b, s, e);
@@ -90,7 +90,7 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e)
     }
     if (t.kind == TERM_JSON && json_is_object(t.json)) {
         const char *path = bind_print(b, "%s.%s", t.origin ? t.origin->key : "?", e->text);
-        return config_value(b, path, json_object_get(t.json, e->text));
+        return config_value(b, t.origin ? t.origin->file : NULL, path, json_object_get(t.json, e->text));
     }
     Diag *d = bind_error(b, "E0201", e->left->at, "%s has no field `%s`", term_print(b, &t), e->text);
     if (t.kind == TERM_CACHE)
@@ -391,11 +391,11 @@ static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left)
         Term right = eval(b, s, e->right);
         if (right.kind == TERM_ABSENT || right.kind == TERM_POISON || !right.origin)
             return left;
-        json_t *x = json_at(b->options->config, left.origin->key), *y = json_at(b->options->config, right.origin->key);
+        json_t *x = left.origin->value, *y = right.origin->value;
         if (!x || !y || config_agree(x, y))
             return left;
         Diag *d = bind_error(b, "E0506", e->at, "%s contradicts itself: `%s` and `%s` are two spellings of one thing",
-                             b->config, left.origin->key, right.origin->key);
+                             config_name(b, left.origin), left.origin->key, right.origin->key);
         diag_note(d, "`%s` is %s", left.origin->key, config_print(b, x));
         diag_note(d, "`%s` is %s", right.origin->key, config_print(b, y));
         diag_help(d, "remove the one that is wrong");
@@ -409,7 +409,7 @@ static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left)
         return t;
     }
     Origin *o = bind_new(b, sizeof *o);
-    *o = (Origin){.kind = ORIGIN_DEFAULT, .key = left.key, .null = left.null, .at = e->at, .otherwise = e->right->at};
+    *o = (Origin){.kind = ORIGIN_DEFAULT, .key = left.key, .file = left.file, .null = left.null, .at = e->at, .otherwise = e->right->at};
     t.origin = o;
     if (t.kind == TERM_SIZE)
         t.dim = NULL; /* a value with a name of its own from here on */
@@ -514,7 +514,7 @@ bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out)
         return false;
     Diag *d = t.origin && t.origin->kind == ORIGIN_CONFIG
                   ? bind_error(b, "E0503", e->at, "%s must be true or false, but `%s` of %s is %s", what, t.origin->key,
-                               b->config, term_print(b, &t))
+                               config_name(b, t.origin), term_print(b, &t))
                   : bind_error(b, "E0205", e->at, "%s must be known at compile time and true or false, not %s", what,
                                term_print(b, &t));
     if (t.kind == TERM_TENSOR)

@@ -26,7 +26,8 @@ typedef struct ModelOptions {
     bool allow_extra;                   /* extra tensors are listed in one warning instead of an error */
     const char *model;                  /* which model of the file; NULL: its only one */
     bool (*read)(Context *cx, void *state, const char *path, Source *out);      /* a file that `use` names, or false and an error; NULL: there are none */
-    void *read_state;
+    json_t *(*other_config)(Context *cx, void *state, const char *name, const char **path);     /* the file of this name beside the weights; *path NULL: there is none */
+    void *state;
 } ModelOptions;
 
 typedef struct Model {

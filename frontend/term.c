@@ -92,7 +92,7 @@ const char *term_print(Bind *b, const Term *t)
             text_add(&out, ".0");
         break;
     case TERM_TEXT: text_add(&out, "\"%s\"", t->text); break;
-    case TERM_JSON: text_add(&out, "%s of %s", json_is_array(t->json) ? "an array" : "an object", b->config); break;
+    case TERM_JSON: text_add(&out, "%s of %s", json_is_array(t->json) ? "an array" : "an object", config_name(b, t->origin)); break;
     case TERM_ABSENT: text_add(&out, "%s", t->null ? "null" : "nothing"); break;
     case TERM_AXES: return dims_print(b, t->dims, t->n_dims);
     case TERM_LIST: print_list(b, &out, t); break;
@@ -128,7 +128,7 @@ static bool lists_equal(Bind *b, const Term *array, const Term *list, bool *equa
 {
     *equal = json_is_array(array->json) && json_array_size(array->json) == (size_t)list->n_items;
     for (int i = 0; *equal && i < list->n_items; i++) {
-        Term item = config_value(b, array->origin ? array->origin->key : "?", json_array_get(array->json, (size_t)i));
+        Term item = list_item(b, array, i);
         if (!term_equal(b, &item, &list->items[i], equal))
             return false;
     }
@@ -179,9 +179,9 @@ const char *origin_note(Bind *b, const char *name, const char *value, const Orig
     const char *text = source_text(b, o->at);
     switch (o->kind) {
     case ORIGIN_CONFIG:
-        return bind_print(b, "`%s` = %s: `%s` of %s (%s)", name, value, o->key, b->config, place(b, o->at));
+        return bind_print(b, "`%s` = %s: `%s` of %s (%s)", name, value, o->key, config_name(b, o), place(b, o->at));
     case ORIGIN_DEFAULT:
-        return bind_print(b, "`%s` = %s: %s %s `%s`, so `?? %s` applied (%s)", name, value, b->config,
+        return bind_print(b, "`%s` = %s: %s %s `%s`, so `?? %s` applied (%s)", name, value, config_name(b, o),
                           o->null ? "has null for" : "has no", o->key, source_text(b, o->otherwise),
                           place(b, o->otherwise));
     case ORIGIN_LET:

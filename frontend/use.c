@@ -80,7 +80,7 @@ static File *read_used(Merge *m, const Decl *d, const char *path)
         bind_error(b, "E0132", d->at, "other files cannot be read here");
         return NULL;
     }
-    if (!b->options->read(b->cx, b->options->read_state, path, source)) {
+    if (!b->options->read(b->cx, b->options->state, path, source)) {
         if (b->cx->diags->last)
             diag_note(b->cx->diags->last, "`use` names it in %s:%d", d->at.source->path, span_start(d->at).line);
         return NULL;

@@ -58,7 +58,7 @@ static void note_others(Context *cx, const char *path, Diag *d)
 /* The file in a folder that is the checkpoint, or NULL and a diagnostic that says what was looked for. */
 static const char *in_folder(Context *cx, const char *path)
 {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *file = join(cx, path, names[i]);
         struct stat st;
@@ -98,6 +98,81 @@ Checkpoint *checkpoint_open(Context *cx, const char *path)
     c->path = arena_copy(cx->arena, file, strlen(file));
     bool good = ends_with(file, ".json") ? index_open(cx, c->path, &c->shards) : open_single(cx, c->path, &c->shards);
     return good ? c : NULL;
+}
+
+/* ---- several ----------------------------------------------------------------------------------------------------- */
+
+typedef struct Entry {
+    const HostTensor *tensor;
+    Place place;
+} Entry;
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const Entry *)a)->tensor->name, ((const Entry *)b)->tensor->name);
+}
+
+/* All tensors of the parts, whose files lie one part after the other in `out`. */
+static Entry *collect(Context *cx, Checkpoint *const *parts, int count, Shards *out)
+{
+    int64_t n = 0;
+    int files = 0;
+    for (int i = 0; i < count; i++) {
+        n += parts[i]->shards.count;
+        files += parts[i]->shards.n_files;
+    }
+    *out = (Shards){.files = arena_array(cx->arena, (size_t)files, sizeof *out->files), .count = n};
+    Entry *all = arena_array(cx->arena, (size_t)n + 1, sizeof *all);
+    n = 0;
+    for (int i = 0; i < count; i++) {
+        const Shards *s = &parts[i]->shards;
+        for (int64_t t = 0; t < s->count; t++) {
+            Place place = s->places ? s->places[t] : (Place){0, t};
+            place.file += out->n_files;
+            all[n++] = (Entry){&s->tensors[t], place};
+        }
+        memcpy(out->files + out->n_files, s->files, (size_t)s->n_files * sizeof *s->files);
+        out->n_files += s->n_files;
+    }
+    return all;
+}
+
+static bool join_parts(Context *cx, Checkpoint *const *parts, int count, Shards *out)
+{
+    Entry *all = collect(cx, parts, count, out);
+    if (out->count > 1)
+        qsort(all, (size_t)out->count, sizeof *all, by_name);
+    out->tensors = arena_array(cx->arena, (size_t)out->count + 1, sizeof *out->tensors);
+    out->places = arena_array(cx->arena, (size_t)out->count + 1, sizeof *out->places);
+    for (int64_t i = 0; i < out->count; i++) {
+        const TensorFile *f = &out->files[all[i].place.file];
+        if (i > 0 && !strcmp(all[i - 1].tensor->name, all[i].tensor->name)) {
+            const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, all[i].tensor->name));
+            Diag *d = diag_file_error(cx->diags, "E0436", f->path, where, "another of the weights has this tensor too");
+            diag_note(d, "it is in %s", out->files[all[i - 1].place.file].path);
+            return false;
+        }
+        out->tensors[i] = *all[i].tensor;
+        out->places[i] = all[i].place;
+    }
+    return true;
+}
+
+Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, int count)
+{
+    if (count == 1)
+        return checkpoint_open(cx, paths[0]);
+    Checkpoint **parts = arena_array(cx->arena, (size_t)count + 1, sizeof *parts), *c = arena_alloc(cx->arena, sizeof *c);
+    Text path = text_new(cx->arena);
+    int n = 0;
+    for (; n < count && (parts[n] = checkpoint_open(cx, paths[n])) != NULL; n++)
+        text_add(&path, "%s%s", n ? " and " : "", parts[n]->path);
+    c->path = path.data;
+    if (n == count && join_parts(cx, parts, count, &c->shards))
+        return c;
+    for (int i = 0; i < n; i++)
+        checkpoint_close(parts[i]);
+    return NULL;
 }
 
 void checkpoint_close(Checkpoint *c)

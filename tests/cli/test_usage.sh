@@ -64,6 +64,19 @@ cp "$work/out" "$work/up.ir"
 expect 0 "text with names in quotes" "$attar" ir "$work/up.ir" --model up
 same "text with names in quotes" "$work/out" "$work/up.ir"
 expect 1 "text of another model" "$attar" ir "$work/up.ir" --model down
+mkdir -p "$work/adapter"
+printf '{"r": 2}\n' >"$work/adapter/adapter_config.json"
+header='{"lora.A":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+{ printf "\\$(printf %03o ${#header})\0\0\0\0\0\0\0"; printf '%s' "$header"; printf '\0\0\200\77\0\0\0\100'; } >"$work/adapter/adapter_model.safetensors"
+cat models/bert.attar >"$work/adapted.attar"
+printf '\nconfig "adapter_config.json" { R = r }\nmodel A(x: f32[B, R]) -> f32[B, R] { return x * weight("lora.A", [R]) }\n' >>"$work/adapted.attar"
+expect 0 "weights from two folders" "$attar" check "$work/adapted.attar" --model A --weights tests/golden/bert --weights "$work/adapter" --allow-extra
+says out "weights from two folders" 'model.safetensors and .*adapter_model.safetensors'
+expect 0 "weights from two folders, compiled" "$attar" diff "$work/adapted.attar" --model A -w "$work/adapter" -w tests/golden/bert --allow-extra --dim B=2
+expect 3 "weights twice" "$attar" check models/bert.attar --weights tests/golden/bert --weights tests/golden/bert
+says err "weights twice" 'E0436'
+expect 3 "no second config" "$attar" check "$work/adapted.attar" --model A --weights tests/golden/bert
+says err "no second config" 'adapter_config.json'
 mkdir -p "$work/blocks"
 printf 'let D = 2\ncache kv[1] { k: [B, T <= 8, D] }\nblock up(x: [*, D]) -> [*, D] { return x + 1 }\nmodel other(x: f32[B, D]) -> f32[B, D] { return x }\n' >"$work/blocks/up.attar"
 printf 'use "up.attar"\nblock twice(x: [*, D]) -> [*, D] { return up(up(x)) }\n' >"$work/blocks/twice.attar"

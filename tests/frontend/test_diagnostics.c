@@ -1,7 +1,7 @@
 /* Golden diagnostics: for every errors/NAME.attar the rendered text is NAME.expected, to the letter.
  *
  * parse_*.attar are only parsed. The others are loaded, with NAME.config.json (called config.json in messages) if it is there, and with
- * NAME.tensors as the checkpoint: a line for each tensor, `name dtype size size ...`; NAME.model holds the name of the model to be loaded. ATTAR_BLESS=1 rewrites the expected texts,
+ * NAME.FILE for other files that `config` names, with NAME.tensors as the checkpoint: a line for each tensor, `name dtype size size ...`; NAME.model holds the name of the model to be loaded. ATTAR_BLESS=1 rewrites the expected texts,
  * ATTAR_BLESS=parse_ those of the cases whose names begin so. */
 #include <check.h>
 #include <dirent.h>
@@ -100,9 +100,18 @@ static bool read_used(Context *cx, void *state, const char *path, Source *out)
     return text != NULL;
 }
 
+/* NAME.FILE is the file beside the weights that a `config` declaration calls FILE. */
+static json_t *other_config(Context *cx, void *state, const char *name, const char **path)
+{
+    size_t size;
+    char *text = read_beside(cx->arena, state, arena_print(cx->arena, ".%s", name), &size);
+    *path = text ? name : NULL;
+    return text ? json_read_text(cx->diags, "E0590", name, text, size, 32) : NULL;
+}
+
 static void load(Context *cx, const char *name, const Source *source)
 {
-    ModelOptions options = {.read = read_used};
+    ModelOptions options = {.read = read_used, .other_config = other_config, .state = (void *)(uintptr_t)name};
     size_t size;
     char *config = read_beside(cx->arena, name, ".config.json", &size);
     if (config) {
