@@ -177,7 +177,7 @@ static bool prepare(Bench *b)
     const Options *o = &b->options->o;
     HostTensor *given;
     int n_given;
-    if (!compile_all(c, &o->compile) || !tensors_load(&c->cx, o, &given, &n_given))
+    if (!compile_all(c, &o->compile) || !tensors_load(&c->cx, o, &c->emitted.plan, &given, &n_given))
         return false;
     const Plan *plan = &c->emitted.plan;
     b->sizes = arena_array(&c->arena, (size_t)plan->n_symbols + 1, sizeof *b->sizes);

@@ -144,12 +144,14 @@ void remarks_summary(Tool *t);          /* as -R asks: at most 12 lines on stder
 /* ---- tensors (tensors.c) ----------------------------------------------------------------------------------------- */
 
 /* All inputs named on the command line; .safetensors files give all their names, with or without `input.` before them. */
-bool tensors_load(Context *cx, const Options *o, HostTensor **out, int *count);
+bool tensors_load(Context *cx, const Options *o, const Plan *plan, HostTensor **out, int *count);
+void tensors_left_out(const char *name); /* says so of an input that only the golden file has */
 
 /* Splits the tensors of a golden file: `input.X` and `output.X`, renamed to X. */
 void tensors_split(Context *cx, const HostTensor *all, int count, HostTensor **inputs, int *n_inputs, HostTensor **outputs, int *n_outputs);
 
 const HostTensor *tensors_find(const HostTensor *tensors, int count, const char *name);
+const PlanTensor *plan_tensor(const PlanTensor *tensors, int count, const char *name); /* NULL: none of this name */
 
 /* Writes outputs as the command line asks: NAME=FILE.npy, FILE.npy (a single output) or FILE.safetensors (all). */
 bool tensors_save(Context *cx, const NamedFile *files, int n_files, const HostTensor *outputs, int count);

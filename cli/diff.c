@@ -310,7 +310,7 @@ static bool diff(Tool *t, DiffOptions *o)
     Compilation *c = &t->c;
     HostTensor *given;
     int n_given;
-    if (!compile_all(c, &o->o.compile) || !tensors_load(&c->cx, &o->o, &given, &n_given))
+    if (!compile_all(c, &o->o.compile) || !tensors_load(&c->cx, &o->o, &c->emitted.plan, &given, &n_given))
         return false;
     const Plan *plan = &c->emitted.plan;
     int64_t *sizes = arena_array(&c->arena, (size_t)plan->n_symbols + 1, sizeof *sizes);

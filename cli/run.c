@@ -68,7 +68,7 @@ static bool run(Tool *t, const RunOptions *r)
 {
     HostTensor *inputs;
     int n_inputs;
-    if (!compile_all(&t->c, &r->o.compile) || !tensors_load(&t->c.cx, &r->o, &inputs, &n_inputs))
+    if (!compile_all(&t->c, &r->o.compile) || !tensors_load(&t->c.cx, &r->o, &t->c.emitted.plan, &inputs, &n_inputs))
         return false;
     Session *s = tool_session(t, inputs, n_inputs, NULL);
     if (!s)

@@ -18,6 +18,14 @@ const HostTensor *tensors_find(const HostTensor *tensors, int count, const char 
     return NULL;
 }
 
+const PlanTensor *plan_tensor(const PlanTensor *tensors, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (!strcmp(tensors[i].name, name))
+            return &tensors[i];
+    return NULL;
+}
+
 typedef struct List {
     HostTensor *items;
     size_t count, capacity;
@@ -39,8 +47,9 @@ static bool add_npy(Context *cx, const NamedFile *f, List *list)
     return true;
 }
 
-/* Golden files hold outputs and other values too: once a file names inputs, only these are taken. */
-static bool add_safetensors(Context *cx, const NamedFile *f, List *list)
+/* Golden files hold outputs and other values too: once a file names inputs, only these are taken, and of these only
+ * what the model has. */
+static bool add_safetensors(Context *cx, const NamedFile *f, const Plan *plan, List *list)
 {
     int count;
     HostTensor *all = safetensors_load(cx, f->path, &count);
@@ -54,12 +63,16 @@ static bool add_safetensors(Context *cx, const NamedFile *f, List *list)
         if (golden && !input)
             continue;
         all[i].name += input ? 6 : 0;
+        if (golden && !plan_tensor(plan->inputs, plan->n_inputs, all[i].name)) {
+            tensors_left_out(all[i].name);
+            continue;
+        }
         add(cx->arena, list, all[i]);
     }
     return true;
 }
 
-static bool add_file(Context *cx, const NamedFile *f, List *list)
+static bool add_file(Context *cx, const NamedFile *f, const Plan *plan, List *list)
 {
     if (!f->name && ends_with(f->path, ".npy")) {
         diag_file_error(cx->diags, "E0654", f->path, NULL,
@@ -71,14 +84,19 @@ static bool add_file(Context *cx, const NamedFile *f, List *list)
                         f->path);
         return false;
     }
-    return f->name ? add_npy(cx, f, list) : add_safetensors(cx, f, list);
+    return f->name ? add_npy(cx, f, list) : add_safetensors(cx, f, plan, list);
 }
 
-bool tensors_load(Context *cx, const Options *o, HostTensor **out, int *count)
+void tensors_left_out(const char *name)
+{
+    tool_note("the golden file's input `%s` is not the model's: left out", name);
+}
+
+bool tensors_load(Context *cx, const Options *o, const Plan *plan, HostTensor **out, int *count)
 {
     List list = {0};
     for (int i = 0; i < o->n_inputs; i++)
-        if (!add_file(cx, &o->inputs[i], &list))
+        if (!add_file(cx, &o->inputs[i], plan, &list))
             return false;
     *out = list.items;
     *count = (int)list.count;

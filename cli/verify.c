@@ -121,14 +121,6 @@ static bool at_once(Verify *y)
     return true;
 }
 
-static const PlanTensor *plan_tensor(const PlanTensor *tensors, int count, const char *name)
-{
-    for (int i = 0; i < count; i++)
-        if (!strcmp(tensors[i].name, name))
-            return &tensors[i];
-    return NULL;
-}
-
 static int64_t steps_of(const Verify *y)
 {
     int step = signature_step(y->plan);
@@ -192,7 +184,7 @@ static bool match_names(Verify *y)
         if (plan_tensor(y->plan->inputs, y->plan->n_inputs, y->inputs[i].name))
             y->inputs[kept++] = y->inputs[i];
         else
-            tool_note("the golden file's input `%s` is not the model's: left out", y->inputs[i].name);
+            tensors_left_out(y->inputs[i].name);
     }
     y->n_inputs = kept;
     for (int i = 0; i < y->n_wanted; i++)

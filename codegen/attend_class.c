@@ -47,10 +47,16 @@ static const char *word_of(Attend *a, const Node *n)
     return "t";
 }
 
+static bool always(const End *e, int64_t value)
+{
+    return e->op == END_CONST && e->value == value;
+}
+
 void attend_prepare_class(Attend *a)
 {
     Arena *arena = a->k->e->cx->arena;
     a->test = tile_test(a->k->e->cx, a->k->node, &a->mask.tests);
+    a->skips = a->mask.tests.count && !always(a->test.some, 1);
     a->leaves = arena_array(arena, a->test.n_leaves, sizeof *a->leaves);
     Scope members = scope_new(a->k->e->cx);
     for (size_t i = 0; i < a->test.n_leaves; i++) {
@@ -175,11 +181,6 @@ static const char *emit_find_ends(Attend *a)
                            arena_print(arena, "static void %s", a->find_ends), own, 2, body);
 }
 
-static bool always(const End *e, int64_t value)
-{
-    return e->op == END_CONST && e->value == value;
-}
-
 /* Is there anything to ask? */
 static bool has_class(const Attend *a)
 {
@@ -250,8 +251,9 @@ void attend_emit_ends_before(Attend *a)
     if (!a->key_leaves)
         return;
     bool any = false;
-    put_line(a->k, "const struct %s *wide = ends + (keys + %d) / %d; /* of %d panels together */", a->ends_struct,
-             KEY_PANEL - 1, KEY_PANEL, ATTEND_PANELS);
+    if (a->skips)
+        put_line(a->k, "const struct %s *wide = ends + (keys + %d) / %d; /* of %d panels together */", a->ends_struct,
+                 KEY_PANEL - 1, KEY_PANEL, ATTEND_PANELS);
     for (int i = 0; i < a->n_batch; i++)
         if (reads_batch(a, i)) {
             put_line(a->k, "ptrdiff_t ends_%s = -1; /* whose `ends` those are */", a->batch[i].var);

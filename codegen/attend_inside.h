@@ -55,6 +55,7 @@ typedef struct Attend {
     TileTest test;
     AttendLeaf *leaves;
     bool row_leaves, key_leaves;          /* there is a struct `rows`, a struct `ends` */
+    bool skips;                           /* some panels may be known to be empty */
     bool class_reads_t;                   /* the class function takes the keys' positions */
     const char *rows_struct, *ends_struct; /* C names */
     const char *find_ends, *class;         /* C functions */

@@ -379,6 +379,21 @@ static void eval_view(Run *run, const Node *n, Value *out)
     copy_strided(out, in->data, steps);
 }
 
+/* Weights of a softmax that are 0 are those of masked keys: what they would be multiplied by is not read. */
+static bool is_weights(const Node *n, const Attr *over)
+{
+    while (n->op == OP_transpose)
+        n = n->inputs[0];
+    return n->op == OP_softmax && attr_has_name(n, ATTR_over, over->names.items[0]);
+}
+
+static void eval_product(Run *run, const Node *n, const Attr *over, Value *out)
+{
+    bool second = is_weights(n->inputs[1], over), skip = second || is_weights(n->inputs[0], over);
+    eval_dot(run, value_of(run, n->inputs[second]), value_of(run, n->inputs[!second]), over->names.items,
+             over->names.count, skip, out);
+}
+
 static void eval_value(Run *run, const Node *n, Value *out)
 {
     switch (n->op) {
@@ -398,9 +413,7 @@ static void eval_value(Run *run, const Node *n, Value *out)
     case CLASS_MAP: eval_map(run, n, out); return;
     case CLASS_REDUCE: eval_reduce(run, n, out); return;
     case CLASS_VIEW: eval_view(run, n, out); return;
-    default:
-        eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count,
-                 false, out);
+    default: eval_product(run, n, over, out);
     }
 }
 

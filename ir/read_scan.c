@@ -174,7 +174,12 @@ static Extent term(Reader *r)
 
 Extent scan_extent(Reader *r)
 {
+    bool negative = scan_is(r, "-") && r->at < r->end && (isalpha((unsigned char)*r->at) || *r->at == '_'); /* -S+T */
+    if (negative)
+        scan_next(r);
     Extent sum = term(r);
+    if (negative && !extent_scale(sum, -1, &sum))
+        scan_fail(r, "the size cannot be negative");
     while (!r->failed && (scan_is(r, "+") || scan_is(r, "-"))) {
         bool minus = scan_is(r, "-");
         scan_next(r);

@@ -28,6 +28,7 @@ static const char *const texts[] = {
     "  c       = mul b, n : f32[B, S, D]\n"
     "  d       = div c, n : f32[B, S, D]\n"
     "  m       = mod pos, two : i32[S]\n"
+    "  before  = iota start=-B+S : i32[S]\n"
     "  p       = pow d, n : f32[B, S, D]\n"
     "  mx      = maximum d, ninf : f32[B, S, D]\n"
     "  mn      = minimum mx, pinf : f32[B, S, D]\n"
