@@ -233,6 +233,8 @@ void emit_rowwise(Kernel *k);           /* rows.c */
 void emit_reduce(Kernel *k);
 void emit_concat(Kernel *k);            /* loops.c */
 void emit_dot(Kernel *k);
+void emit_scan(Kernel *k);              /* order.c */
+void emit_topk(Kernel *k);
 void emit_copy(Kernel *k, const Node *from, const Node *to);            /* the same axes in the same order, other storage */
 
 /* ---- file and plan --------------------------------------------------------------------------------------------------------------------------- */

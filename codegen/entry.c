@@ -387,6 +387,9 @@ static void emit_kernel(Emitter *e, const Node *n) {
     case OP_reduce: emit_reduce(&k); break;
     case OP_concat: emit_concat(&k); break;
     case OP_dot: emit_dot(&k); break;
+    case OP_cumsum:
+    case OP_cummax: emit_scan(&k); break;
+    case OP_topk: emit_topk(&k); break;
     default: emit_fail(e, n, "there is no kernel for it; it should have been lowered"); break;
     }
     kernel_end(&k);

@@ -18,6 +18,9 @@ static const char *only_looked_up(const Graph *body, const Node *param) {
             if (n->op != OP_gather || i != 0)
                 return NULL;
             axis = node_attr(n, ATTR_over)->names.items[0];
+            for (int a = 0; a < param->type->rank; a++)         /* single elements, not rows */
+                if (param->type->axis[a].name != axis && type_find(n->inputs[1]->type, param->type->axis[a].name) >= 0)
+                    return NULL;
         }
     for (int r = 0; r < body->n_results; r++)
         if (body->results[r].value == param)
@@ -170,30 +173,50 @@ static const char *row_of(Nest *nest, const Node *n) {
     return row;
 }
 
+/* The table without its looked-up axis, whose stride goes to `rows`: the indices may have another axis of that name. */
+static Access as_table(const Nest *nest, int param, const Node *gather, AccessAxis *rows) {
+    Access a = nest->params[param];
+    for (int i = 0; i < a.rank; i++)
+        if (a.axis[i].name == node_attr(gather, ATTR_over)->names.items[0]) {
+            *rows = a.axis[i];
+            a.axis[i].name = NULL;
+        }
+    return a;
+}
+
+/* Another row in each lane; lanes that do not exist look nothing up. */
+static Operand look_up_lanes(Nest *nest, const Node *n, int table, const Access *a, const AccessAxis *rows) {
+    const char *apart = "0";
+    const char *kind = a->dtype == DT_F32 ? "look_up_part" : a->dtype == DT_I32 ? "look_up_ints" : "look_up_mask";
+    if (nest->panel[table] || (a->dtype != DT_F32 && a->dtype != DT_I32 && a->dtype != DT_BOOL))
+        emit_fail(nest->k->e, nest->k->node, "it looks up single elements of a table that is not plain f32, i32 or bool");
+    if (lane_step(nest, a, &apart) == 1)
+        apart = "1";
+    Operand ids = operand_vector(nest->k, nest_value(nest, n->inputs[1]));
+    const char *text = arena_print(arena_of(nest), "%s(%s, %s, %s, %s, %s, %s, %d, %s)", kind, nest_address(nest, a),
+                                   kernel_stride(nest->k, rows->stride), apart, ids.text, nest->count ? nest->count : "LANES",
+                                   bound_of(nest, n), fault_number(nest, n->inputs[1]), kernel_fault(nest->k));
+    return operand_of(text, BINDS_ALL, true, a->dtype);
+}
+
 static Operand gather_value(Nest *nest, const Node *n) {
     int table = param_index(nest, n->inputs[0]);
     if (table < 0)
         return (Operand){0};
-    const Access *a = &nest->params[table];
-    const AccessAxis *looked_up = access_axis(a, node_attr(n, ATTR_over)->names.items[0]);
-    if (nest->lane && type_find(n->inputs[1]->type, nest->lane) >= 0) {         /* another row in each lane */
-        const char *text = arena_print(arena_of(nest), "look_up(%s, %s, %s, %s, %d, %s)", nest_address(nest, a), kernel_stride(nest->k, looked_up->stride),
-                                       nest_value(nest, n->inputs[1]).text, bound_of(nest, n), fault_number(nest, n->inputs[1]), kernel_fault(nest->k));
-        if (nest->panel[table] || a->dtype != DT_F32)
-            emit_fail(nest->k->e, nest->k->node, "it looks up single elements of a table that is not plain f32");
-        return operand_of(text, BINDS_ALL, true, DT_F32);
-    }
+    AccessAxis rows = {0};
+    Access a = as_table(nest, table, n, &rows);
+    if (nest->lane && type_find(n->inputs[1]->type, nest->lane) >= 0)
+        return look_up_lanes(nest, n, table, &a, &rows);
     const char *row = row_of(nest, n);
-    Access moved = *a;
     Text base = text_new(arena_of(nest));
-    text_add(&base, "%s", a->name);
+    text_add(&base, "%s", a.name);
     if (nest->panel[table])
         text_add(&base, " + %s / %lld * %lld + %s %% %lld", row, (long long)nest->panel[table],
-                 (long long)(nest->panel[table] * (a->axis[0].size.base * a->axis[1].size.base / looked_up->size.base)), row, (long long)nest->panel[table]);
+                 (long long)(nest->panel[table] * (a.axis[0].size.base * a.axis[1].size.base / rows.size.base)), row, (long long)nest->panel[table]);
     else
-        address_term(nest->k, &base, row, looked_up->stride);
-    moved.name = base.data;
-    return load_at(nest, &moved, nest_address(nest, &moved));
+        address_term(nest->k, &base, row, rows.stride);
+    a.name = base.data;
+    return load_at(nest, &a, nest_address(nest, &a));
 }
 
 static Operand nest_leaf(void *state, const Node *leaf) {
@@ -255,6 +278,14 @@ static bool has_iota(const Graph *body, const char *axis) {
     return false;
 }
 
+/* A table of the body steps along the axis by its indices, not with the loop. */
+static bool is_looked_up(const Graph *body, const char *axis) {
+    for (const Node *n = body ? body->first : NULL; n; n = n->next)
+        if (n->op == OP_gather && attr_has_name(n, ATTR_over, axis))
+            return true;
+    return false;
+}
+
 static bool can_merge(const Nest *nest, const Loop *l, const Axis *next, const Access *const *extra, int n_extra) {
     Axis axes[MAX_RANK];
     Stride s;
@@ -262,6 +293,9 @@ static bool can_merge(const Nest *nest, const Loop *l, const Axis *next, const A
         return false;
     memcpy(axes, l->axis, sizeof axes);
     axes[l->n] = *next;
+    for (int i = 0; i <= l->n; i++)
+        if (is_looked_up(nest->body, axes[i].name))
+            return false;
     for (int i = 0; i < nest->n_params; i++)
         if (!access_step(&nest->params[i], axes, l->n + 1, &s))
             return false;

@@ -32,6 +32,7 @@ static const Helper helpers[] = {
     {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
     {"floor_div_wide", "static inline ptrdiff_t floor_div_wide(ptrdiff_t a, ptrdiff_t b) { return a / b - (a % b < 0); }\n"},
     {"floor_mod_wide", "static inline ptrdiff_t floor_mod_wide(ptrdiff_t a, ptrdiff_t b) { return a - floor_div_wide(a, b) * b; }\n"},
+    {"greater", "static inline float greater(float a, float b) { return a > b || a != a ? a : b; }\n"},
     {"greater_int", "static inline int greater_int(int a, int b) { return a > b ? a : b; }\n"},
     {"lesser_int", "static inline int lesser_int(int a, int b) { return a < b ? a : b; }\n"},
     {"lesser", "static inline ptrdiff_t lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }\n"},
@@ -89,6 +90,50 @@ static const Helper helpers[] = {
                "    if (__atomic_compare_exchange_n(fault, &none, 1, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {\n"
                "        fault[1] = value;\n        fault[2] = index;\n        fault[3] = bound;\n    }\n"
                "    return 0;\n}\n"},
+    {"look_up_part", "/* table[ids[i] * step + i * apart] in lane i of the first `count`. */\n"
+                     "static inline lanes look_up_part(const float *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count, ptrdiff_t bound,\n"
+                     "                                 int value, int64_t *fault)\n{\n"
+                     "    lanes v = {0};\n"
+                     "    for (int i = 0; i < LANES && i < count; i++)\n"
+                     "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart];\n"
+                     "    return v;\n}\n"},
+    {"look_up_ints", "static inline ints look_up_ints(const int *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count, ptrdiff_t bound,\n"
+                     "                                int value, int64_t *fault)\n{\n"
+                     "    ints v = {0};\n"
+                     "    for (int i = 0; i < LANES && i < count; i++)\n"
+                     "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart];\n"
+                     "    return v;\n}\n"},
+    {"look_up_mask", "static inline ints look_up_mask(const unsigned char *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count,\n"
+                     "                                ptrdiff_t bound, int value, int64_t *fault)\n{\n"
+                     "    ints v = {0};\n"
+                     "    for (int i = 0; i < LANES && i < count; i++)\n"
+                     "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart] ? -1 : 0;\n"
+                     "    return v;\n}\n"},
+    {"comes_before", "/* The larger first, NaN before all numbers, of equal ones the one at the lower position. */\n"
+                     "static inline int comes_before(const float *x, ptrdiff_t step, ptrdiff_t a, ptrdiff_t b)\n{\n"
+                     "    float p = x[a * step], q = x[b * step];\n"
+                     "    if (p != p || q != q)\n        return p != p && q != q ? a < b : p != p;\n"
+                     "    return p != q ? p > q : a < b;\n}\n"},
+    {"sink", "/* The heap's last comes to the root, where `at` is put. */\n"
+             "static inline void sink(const float *x, ptrdiff_t step, int *to, ptrdiff_t apart, ptrdiff_t size, int at)\n{\n"
+             "    ptrdiff_t i = 0;\n"
+             "    for (ptrdiff_t child = 1; child < size; child = 2 * i + 1) {\n"
+             "        if (child + 1 < size && comes_before(x, step, to[child * apart], to[(child + 1) * apart]))\n            child++;\n"
+             "        if (comes_before(x, step, to[child * apart], at))\n            break;\n"
+             "        to[i * apart] = to[child * apart];\n        i = child;\n    }\n"
+             "    to[i * apart] = at;\n}\n"},
+    {"top_positions", "/* The positions of the k that come first among n elements, in order; a heap whose root is the last of them. */\n"
+                      "static inline void top_positions(const float *x, ptrdiff_t step, ptrdiff_t n, int *to, ptrdiff_t apart, ptrdiff_t k)\n{\n"
+                      "    for (ptrdiff_t at = 0; at < k; at++) {\n"
+                      "        ptrdiff_t i = at;\n"
+                      "        for (; i && comes_before(x, step, to[(i - 1) / 2 * apart], at); i = (i - 1) / 2)\n"
+                      "            to[i * apart] = to[(i - 1) / 2 * apart];\n"
+                      "        to[i * apart] = (int)at;\n    }\n"
+                      "    for (ptrdiff_t at = k; k && at < n; at++)\n"
+                      "        if (comes_before(x, step, at, to[0]))\n            sink(x, step, to, apart, k, (int)at);\n"
+                      "    for (ptrdiff_t last = k - 1; last > 0; last--) {\n"
+                      "        int at = to[last * apart];\n        to[last * apart] = to[0];\n"
+                      "        sink(x, step, to, apart, last, at);\n    }\n}\n"},
     {"look_up", "/* table[ids[i] * step] in lane i. */\n"
                 "static inline lanes look_up(const float *table, ptrdiff_t step, ints ids, ptrdiff_t bound, int value, int64_t *fault)\n{\n"
                 "    lanes v = {0};\n"

@@ -114,7 +114,21 @@ static bool rounds_fit(Bind *b, const Type *t, const Node *ids, int axis, Span a
     return false;
 }
 
-/* Rows of one axis, which the axes of the row numbers replace where it stood. */
+/* Adds the positions in `rows` of those axes of t, from number `from` to `to`, that are not in the order yet. */
+static int put_order(int *order, int n, const Type *rows, const Type *t, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        int at = type_find(rows, t->axis[i].name), k = 0;
+        while (k < n && order[k] != at)
+            k++;
+        if (k == n)
+            order[n++] = at;
+    }
+    return n;
+}
+
+/* Rows of one axis, which the axes of the row numbers replace where it stood. An axis of both, such as a batch, stays
+ * where the tensor has it before, and where the row numbers have it behind. */
 static Node *look_up(Bind *b, Node *x, Node *ids, int axis)
 {
     if (x->op == OP_cast && x->inputs[0]->op == OP_table) {
@@ -124,13 +138,9 @@ static Node *look_up(Bind *b, Node *x, Node *ids, int axis)
     Node *rows = make_gather(b, x, ids, axis);
     if (!rows || axis == 0)
         return rows;
-    int order[MAX_RANK], n = 0, own = ids->type->rank;
-    for (int i = 0; i < axis; i++)
-        order[n++] = own + i;
-    for (int i = 0; i < own; i++)
-        order[n++] = i;
-    for (int i = own + axis; i < rows->type->rank; i++)
-        order[n++] = i;
+    int order[MAX_RANK], n = put_order(order, 0, rows->type, x->type, 0, axis);
+    n = put_order(order, n, rows->type, ids->type, 0, ids->type->rank);
+    put_order(order, n, rows->type, x->type, axis + 1, x->type->rank);
     return make_transpose(b, rows, order);
 }
 

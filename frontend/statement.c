@@ -173,23 +173,30 @@ static void note_names(Bind *b, Diag *d, Scope *s, const Expr *e, Map *seen)
         note_names(b, d, s, e->left, seen);
 }
 
-/* assert S <= P: a size known at run time gets a bound, which sessions check. */
+/* The symbol that the size is, or NULL. */
+static Symbol *bare_symbol(const Term *t)
+{
+    bool bare = t->kind == TERM_SIZE && t->size.n == 1 && t->size.factor[0] == 1 && t->size.base == 0;
+    return bare ? (Symbol *)(uintptr_t)t->size.symbol[0] : NULL; /* ours: bind_symbol made it */
+}
+
+/* assert S <= P, assert S >= 2: a size known at run time gets a bound, which sessions check. */
 static bool assert_bound(const Term *x, const Term *y, int op)
 {
     int64_t limit;
-    if (op == '>' || op == OP2_GE)
-        return assert_bound(y, x, op == '>' ? '<' : OP2_LE);
-    if ((op != '<' && op != OP2_LE) || x->kind != TERM_SIZE || !term_is_int(y, &limit))
+    bool strict = op == '<' || op == '>', below = op == '<' || op == OP2_LE;
+    Symbol *symbol = bare_symbol(x);
+    if (!symbol && bare_symbol(y))
+        return assert_bound(y, x, below ? (strict ? '>' : OP2_GE) : strict ? '<' : OP2_LE);
+    if (!symbol || !term_is_int(y, &limit))
         return false;
-    if (x->size.n != 1 || x->size.factor[0] != 1 || x->size.base != 0)
+    limit += strict ? (below ? -1 : 1) : 0;
+    if (below ? limit < symbol->low : limit > symbol->high)
         return false;
-    Symbol *symbol = (Symbol *)(uintptr_t)x->size.symbol[0]; /* ours: bind_symbol made it */
-    if (op == '<')
-        limit--;
-    if (limit < symbol->low)
-        return false;
-    if (limit < symbol->high)
+    if (below && limit < symbol->high)
         symbol->high = limit;
+    if (!below && limit > symbol->low)
+        symbol->low = limit;
     return true;
 }
 

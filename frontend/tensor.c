@@ -91,12 +91,25 @@ Node *make_pick(Bind *b, Node *x, int axis, Extent at)
     return node;
 }
 
+/* Adds y's axis to t unless it is there: then `other`, which has brought it, must agree about its size. */
+static bool take_aligned(Bind *b, Type *t, const Type *y, const Type *other, const Axis *axis)
+{
+    int at = type_find(t, axis->name);
+    if (at < 0)
+        return type_take(b, b->at, t, axis->name, axis->size);
+    if (extent_equal(t->axis[at].size, axis->size))
+        return true;
+    Diag *d = bind_error(b, "E0304", b->at, "the axis `%s` has two sizes here", axis->name);
+    diag_caret(d, "one operand is %s, another %s", type_text(b, other), type_text(b, y));
+    return false;
+}
+
 Node *make_gather(Bind *b, Node *table, Node *ids, int axis)
 {
     Type t = *ids->type;
     t.dtype = table->type->dtype;
     for (int i = 0; i < table->type->rank; i++)
-        if (i != axis && !type_take(b, b->at, &t, table->type->axis[i].name, table->type->axis[i].size))
+        if (i != axis && !take_aligned(b, &t, table->type, ids->type, &table->type->axis[i]))
             return NULL;
     Node *n =
         emit(b, OP_gather, type_new(b->cx, t.dtype, t.rank, t.axis), 2, (Node *[]){table, make_cast(b, ids, DT_I32)});
@@ -123,17 +136,9 @@ Node *make_reduce(Bind *b, Op op, Node *x, const bool *over)
 /* Adds y's axes to t: the same name must have the same size. */
 static bool align(Bind *b, Type *t, const Type *y)
 {
-    for (int i = 0; i < y->rank; i++) {
-        int at = type_find(t, y->axis[i].name);
-        if (at < 0) {
-            if (!type_take(b, b->at, t, y->axis[i].name, y->axis[i].size))
-                return false;
-        } else if (!extent_equal(t->axis[at].size, y->axis[i].size)) {
-            Diag *d = bind_error(b, "E0304", b->at, "the axis `%s` has two sizes here", y->axis[i].name);
-            diag_caret(d, "one operand is %s, another %s", type_text(b, t), type_text(b, y));
+    for (int i = 0; i < y->rank; i++)
+        if (!take_aligned(b, t, y, t, &y->axis[i]))
             return false;
-        }
-    }
     return true;
 }
 

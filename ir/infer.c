@@ -209,10 +209,11 @@ static const Type *infer_reduce(Rule *r)
     const Attr *over = rule_over(r);
     if (!over || !rule_has_axes(r, over, 0))
         return NULL;
-    if (!dtype_is_float(x->dtype))
+    bool scan = r->n->op == OP_cumsum || r->n->op == OP_cummax;
+    if (!dtype_is_float(x->dtype) && !(scan && x->dtype == DT_I32))
         return rule_refuse(r, "%s needs floats, `%s` is %s", rule_op(r), rule_word(r, 0), dtype_name(x->dtype));
-    if (r->n->op == OP_softmax)
-        return over->names.count == 1 ? x : rule_refuse(r, "softmax goes over one axis");
+    if (op_info[r->n->op].class == CLASS_ROW)
+        return over->names.count == 1 ? x : rule_refuse(r, "%s goes over one axis", rule_op(r));
     Axis axes[MAX_RANK];
     int rank = 0;
     for (int a = 0; a < x->rank; a++)
@@ -310,6 +311,7 @@ const Type *infer_type(Context *cx, const Node *n, const Type *declared, const c
         type = n->op == OP_concat   ? infer_concat(&r)
                : n->op == OP_choose ? infer_choose(&r)
                : n->op == OP_gather ? infer_gather(&r)
+               : n->op == OP_topk   ? infer_topk(&r)
                                     : infer_append(&r);
         break;
     case CLASS_REGION: type = infer_region(&r); break;

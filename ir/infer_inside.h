@@ -29,7 +29,7 @@ const Type *rule_in_declared_order(Rule *r, const Type *own);   /* the declared 
 /* infer_move.c */
 const Type *infer_view(Rule *r);
 const Type *infer_choose(Rule *r), *infer_concat(Rule *r);
-const Type *infer_gather(Rule *r);
+const Type *infer_gather(Rule *r), *infer_topk(Rule *r);
 const Type *infer_append(Rule *r);
 
 /* infer_kernel.c */

@@ -162,13 +162,46 @@ const Type *infer_gather(Rule *r)
     for (int i = 0; i < table->rank; i++) {
         if (table->axis[i].name == over->names.items[0])
             continue;
-        if (type_find(&all, table->axis[i].name) >= 0)
-            return rule_refuse(r, "both the table and the indices have an axis `%s`", table->axis[i].name);
+        int at = type_find(ids, table->axis[i].name);
+        if (at >= 0 && !extent_equal(ids->axis[at].size, table->axis[i].size))
+            return rule_refuse(r, "the axis `%s` is %s in `%s` but %s in `%s`", table->axis[i].name,
+                               rule_size(r, table->axis[i].size), rule_word(r, 0), rule_size(r, ids->axis[at].size),
+                               rule_word(r, 1));
+        if (at >= 0)
+            continue;
         if (all.rank == MAX_RANK)
             return rule_refuse(r, "more than %d axes come together", MAX_RANK);
         all.axis[all.rank++] = table->axis[i];
     }
     return type_new(r->cx, table->dtype, all.rank, all.axis);
+}
+
+const Type *infer_topk(Rule *r)
+{
+    const Type *x = rule_in(r, 0), *to = r->declared;
+    const Attr *over = rule_over(r);
+    const char *name = attr_name(r->n, ATTR_axis);
+    Extent spare;
+    if (!over || !rule_has_axes(r, over, 0))
+        return NULL;
+    if (x->dtype != DT_F32)
+        return rule_refuse(r, "topk needs f32, `%s` is %s", rule_word(r, 0), dtype_name(x->dtype));
+    int axis = type_find(x, over->names.items[0]);
+    if (over->names.count != 1)
+        return rule_refuse(r, "topk goes over one axis");
+    if (!to || !name || to->rank != x->rank || to->axis[axis].name != name || to->dtype != DT_I32)
+        return rule_refuse(r, "topk needs a declared type of i32 with the axis `%s` in the place of `%s`",
+                           name ? name : "", over->names.items[0]);
+    for (int i = 0; i < x->rank; i++)
+        if (i != axis && (to->axis[i].name != x->axis[i].name || !extent_equal(to->axis[i].size, x->axis[i].size)))
+            return rule_refuse(r, "topk changes only `%s`, but %s becomes %s", over->names.items[0], rule_type(r, x),
+                               rule_type(r, to));
+    if (type_find(to, name) != axis)
+        return rule_refuse(r, "the axis `%s` stands twice", name);
+    if (!extent_sub(x->axis[axis].size, to->axis[axis].size, &spare) || extent_low(spare) < 0)
+        return rule_refuse(r, "the axis `%s` is %s: it need not have %s elements", over->names.items[0],
+                           rule_size(r, x->axis[axis].size), rule_size(r, to->axis[axis].size));
+    return to;
 }
 
 /* The parameters of an append's body are the value and the inputs after the layer number. */

@@ -1,5 +1,5 @@
-/* The float64 interpreter: leaves, views, moves and repeats; arithmetic is in interpret_math.c, kernels in
- * interpret_kernel.c. */
+/* The float64 interpreter: leaves, views, moves and repeats; arithmetic is in interpret_math.c, what goes along an axis
+ * in order in interpret_order.c, kernels in interpret_kernel.c. */
 #include "ir/interpret_inside.h"
 #include "support/holes.h"
 
@@ -193,28 +193,47 @@ static void eval_choose(Run *run, const Node *n, Value *out)
     memcpy(out->data, in->data, (size_t)out->count * sizeof *out->data);
 }
 
+/* The row that an index names, or -1 and a diagnostic. */
+static int64_t row_inside(Run *run, const Node *gather, double id, const char *axis, int64_t bound)
+{
+    if (id >= 0 && id < (double)bound)
+        return (int64_t)id;
+    diag_error(run->cx->diags, "E0610", gather->at, "index %.0f is outside the axis `%s`, which has %lld entries", id,
+               axis, (long long)bound);
+    run->failed = true;
+    return -1;
+}
+
 static void eval_gather(Run *run, const Node *n, Value *out)
 {
     const Value *table = value_of(run, n->inputs[0]), *ids = value_of(run, n->inputs[1]);
     const char *axis = node_attr(n, ATTR_over)->names.items[0];
-    int at = type_find(table->type, axis);
-    int64_t inner = 1, outer = 1, bound = table->dims[at];
-    for (int i = at + 1; i < table->rank; i++)
-        inner *= table->dims[i];
-    for (int i = 0; i < at; i++)
-        outer *= table->dims[i];
-    for (int64_t i = 0; i < ids->count; i++) {
-        double id = ids->data[i];
-        if (!(id >= 0 && id < (double)bound)) {
-            diag_error(run->cx->diags, "E0610", n->at, "index %.0f is outside the axis `%s`, which has %lld entries",
-                       id, axis, (long long)bound);
-            run->failed = true;
-            return;
+    int64_t steps[2][MAX_RANK], at[MAX_RANK] = {0}, offset[2] = {0}, step = 1, row_step = 0, bound = 0;
+    value_steps(ids, out->type, steps[1]);
+    memset(steps[0], 0, sizeof steps[0]);
+    for (int i = table->rank - 1; i >= 0; i--) {
+        if (table->type->axis[i].name == axis) { /* the indices may have an axis of this name: it is another one */
+            row_step = step;
+            bound = table->dims[i];
+        } else {
+            steps[0][type_find(out->type, table->type->axis[i].name)] = step;
         }
-        int64_t row = (int64_t)id;
-        for (int64_t o = 0; o < outer; o++)
-            memcpy(out->data + (i * outer + o) * inner, table->data + (o * bound + row) * inner,
-                   (size_t)inner * sizeof *out->data);
+        step *= table->dims[i];
+    }
+    for (int64_t done = 0; done < out->count; done++) {
+        int64_t row = row_inside(run, n, ids->data[offset[1]], axis, bound);
+        if (row < 0)
+            return;
+        out->data[done] = table->data[offset[0] + row * row_step];
+        for (int i = out->rank - 1; i >= 0; i--) {
+            for (int k = 0; k < 2; k++)
+                offset[k] += steps[k][i];
+            if (++at[i] < out->dims[i])
+                break;
+            for (int k = 0; k < 2; k++)
+                offset[k] -= steps[k][i] * out->dims[i];
+            at[i] = 0;
+        }
     }
 }
 
@@ -401,6 +420,9 @@ static void eval_value(Run *run, const Node *n, Value *out)
     case OP_concat: eval_concat(run, n, out); return;
     case OP_choose: eval_choose(run, n, out); return;
     case OP_gather: eval_gather(run, n, out); return;
+    case OP_topk: eval_topk(run, n, out); return;
+    case OP_cumsum:
+    case OP_cummax: eval_scan(run, n, out); return;
     case OP_rotate: eval_rotate(run, n, out); return;
     case OP_softmax:
         eval_softmax(run, value_of(run, n->inputs[0]), node_attr(n, ATTR_over)->names.items[0], out);

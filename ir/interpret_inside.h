@@ -36,6 +36,10 @@ void eval_log_sum(Run *run, const Value *in, const char *axis, Value *out);
 void eval_dot(Run *run, const Value *a, const Value *b, const char *const *over, int n_over, bool skip_zero, Value *out);
 void copy_strided(Value *out, const double *from, const int64_t steps[MAX_RANK]);
 
+/* interpret_order.c */
+void eval_scan(Run *run, const Node *n, Value *out);
+void eval_topk(Run *run, const Node *n, Value *out);
+
 /* interpret_check.c: false and a diagnostic if the run-time sizes do not fit this graph and the bodies in it */
 bool check_sizes(Run *run, const Graph *g);
 

@@ -48,11 +48,13 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_size: return op == OP_extent || op == OP_choose;
     case ATTR_over:
         return op_info[op].class == CLASS_REDUCE || op_info[op].class == CLASS_ROW ||
-               op_info[op].class == CLASS_CONTRACT || op == OP_gather ||
+               op_info[op].class == CLASS_CONTRACT || op == OP_gather || op == OP_topk ||
                (op_info[op].class == CLASS_KERNEL && op != OP_map);
     case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append;
-    case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand || op == OP_weight;
+    case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand || op == OP_topk || op == OP_weight;
     case ATTR_interleave: return op == OP_rotate;
+    case ATTR_reverse:
+    case ATTR_exclusive: return op == OP_cumsum || op == OP_cummax;
     case ATTR_scale:
     case ATTR_lse: return op == OP_attend;
     case ATTR_weights: return op == OP_gemm;

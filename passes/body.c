@@ -58,6 +58,15 @@ static void wider_first(const Node *outer, Node **inputs)
     inputs[1] = narrow;
 }
 
+/* What is looked up lies in memory, be it a leaf. */
+static Node *table_of(Builder *b, Node *table)
+{
+    if (!is_inline_leaf(table))
+        return builder_value(b, table);
+    add_input(b->px, b->kernel, table);
+    return builder_param(b, table->type, table);
+}
+
 Node *builder_value(Builder *b, Node *outer)
 {
     for (size_t i = 0; i < b->n; i++)
@@ -73,7 +82,7 @@ Node *builder_value(Builder *b, Node *outer)
         return builder_input(b, outer);
     Node **inputs = arena_array(b->px->cx->arena, (size_t)outer->n_inputs + 1, sizeof *inputs);
     for (int i = 0; i < outer->n_inputs; i++)
-        inputs[i] = builder_value(b, outer->inputs[i]);
+        inputs[i] = outer->op == OP_gather && i == 0 ? table_of(b, outer->inputs[0]) : builder_value(b, outer->inputs[i]);
     wider_first(outer, inputs);
     Node *inner = copy_into(b, outer, inputs, outer->type);
     builder_map(b, outer, inner);

@@ -86,8 +86,10 @@ static double flops_of(const Node *n, const int64_t *sizes)
     }
     if (op_info[n->op].class == CLASS_MAP)
         return count_of(model, n->type, sizes);
-    if (op_info[n->op].class == CLASS_REDUCE)
+    if (op_info[n->op].class == CLASS_REDUCE || n->op == OP_topk)
         return count_of(model, n->inputs[0]->type, sizes);
+    if (n->op == OP_cumsum || n->op == OP_cummax)
+        return count_of(model, n->type, sizes);
     return op_info[n->op].class == CLASS_ROW ? 4 * count_of(model, n->type, sizes) : 0;
 }
 

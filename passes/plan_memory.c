@@ -18,7 +18,8 @@ enum { FOREVER = INT32_MAX };
 
 static bool writes_memory(const Node *n)
 {
-    return op_info[n->op].class == CLASS_KERNEL || n->op == OP_dot || n->op == OP_concat;
+    return op_info[n->op].class == CLASS_KERNEL || n->op == OP_dot || n->op == OP_concat || n->op == OP_topk ||
+           n->op == OP_cumsum || n->op == OP_cummax;
 }
 
 /* The kernel that writes n, if n is a value of its own and no view. */

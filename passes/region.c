@@ -142,9 +142,20 @@ static bool fits_map(const Group *g, const Node *n)
     return n->type->rank == g->domain.rank || !is_costly(n);
 }
 
+/* n is read as a table by a member: then it stays a value in memory. */
+static bool is_table(const Group *g, const Node *n)
+{
+    for (int i = 0; i < g->n_members; i++)
+        if (g->members[i]->op == OP_gather && g->members[i]->inputs[0] == n)
+            return true;
+    return false;
+}
+
 static bool fits_gather(const Group *g, const Node *n)
 {
     const char *last = last_axis(n->type);
+    if (is_member(g, n->inputs[0]))
+        return false;
     return last && last == last_axis(n->inputs[0]->type) && last == last_axis(&g->domain) &&
            axes_within(n->type, &g->domain);
 }
@@ -279,7 +290,8 @@ static bool take_siblings(Group *g, const Node *n)
 
 static bool take_in(Group *g, Node *n)
 {
-    if (n->graph != g->root->graph || is_member(g, n) || is_kept(n) || !group_absorbs(n) || g->n_members == MAX_REGION)
+    if (n->graph != g->root->graph || is_member(g, n) || is_kept(n) || !group_absorbs(n) || is_table(g, n) ||
+        g->n_members == MAX_REGION)
         return false;
     int outside = outside_readers(g, n);
     if (outside == 1 && is_map(n) && fits(g, n) && take_siblings(g, n))

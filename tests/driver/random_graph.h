@@ -22,7 +22,8 @@ static inline void gen_step(Gen *g)
         step_bool,      step_known,     step_formula,        step_formula,      step_linear,    step_linear,
         step_norm,      step_softmax,   step_reduce,         step_slice,        step_view,      step_transpose,
         step_expand,    step_gather,    step_shared_product, step_wide_product, step_attention, step_attention,
-        step_attention, step_repeat,    step_scaled_products, step_low_rank};
+        step_attention, step_repeat,    step_scaled_products, step_low_rank, step_order,
+        step_scan};
     if (gen_fits(g))
         steps[gen_below(g, (int)(sizeof steps / sizeof *steps))](g);
 }

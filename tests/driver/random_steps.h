@@ -427,6 +427,52 @@ static inline void step_expand(Gen *g)
     gen_push(g, gen_typed(g, n, type), a.size);
 }
 
+/* The positions of the largest of some whole numbers, which kernels order as the mathematics does, and what another
+ * value has there. */
+static inline void step_order(Gen *g)
+{
+    GenValue a = g->ints[gen_below(g, g->n_ints)], v = gen_pick(g);
+    Type t = *a.node->type;
+    if (!t.rank)
+        return;
+    int axis = gen_below(g, t.rank);
+    Axis from = t.axis[axis], to = gen_new_axis(g, &t);
+    to.size = extent_is_const(from.size) && from.size.base > 1 ? extent_const(1 + gen_below(g, (int)from.size.base)) : extent_const(1);
+    to.name = gen_name(g, arena_print(g->cx->arena, "J%d", (int)to.size.base));
+    t.dtype = DT_I32;
+    t.axis[axis] = to;
+    if (type_find(a.node->type, to.name) >= 0)
+        return;
+    Node *x = gen_cast(g, a.node, DT_F32), *n = node_new(g->cx, g->here, OP_topk, NULL, 1, &x);
+    attr_set_names(g->cx, n, ATTR_over, &from.name, 1);
+    attr_set_name(g->cx, n, ATTR_axis, to.name);
+    gen_push_int(g, gen_typed(g, n, gen_type(g, DT_I32, t.rank, t.axis)), 60);
+    int rank = t.rank;
+    for (int i = 0; i < v.node->type->rank; i++)
+        rank += type_find(&t, v.node->type->axis[i].name) < 0;
+    if (type_find(v.node->type, from.name) < 0 || rank > 5)
+        return;
+    Node *there = node_new(g->cx, g->here, OP_gather, NULL, 2, (Node *[]){v.node, n});
+    attr_set_names(g->cx, there, ATTR_over, &from.name, 1);
+    gen_push(g, gen_typed(g, there, NULL), v.size);
+}
+
+/* Running sums and maxima. */
+static inline void step_scan(Gen *g)
+{
+    GenValue a = gen_pick(g);
+    if (!a.node->type->rank)
+        return;
+    Op op = gen_one_in(g, 2) ? OP_cumsum : OP_cummax;
+    const char *axis = a.node->type->axis[gen_below(g, a.node->type->rank)].name;
+    Node *n = gen_reduce(g, op, a.node, axis);
+    if (gen_one_in(g, 3))
+        attr_set_bool(g->cx, n, ATTR_reverse, true);
+    if (op == OP_cumsum && gen_one_in(g, 3))
+        attr_set_bool(g->cx, n, ATTR_exclusive, true);
+    gen_push(g, gen_op2(g, OP_mul, n, gen_const(g, 0.125)), a.size * (op == OP_cumsum ? 8 : 1));
+}
+
 static inline void step_gather(Gen *g)
 {
     Axis d = gen_new_axis(g, g->ids->type);

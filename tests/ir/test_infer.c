@@ -5,7 +5,7 @@
 static const char header[] = "T(x: f32[B, S, D], y: f32[S, B, D], v: f32[D], v5: f32[D=5], k: f32[S, H, K], one: "
                              "f32[D=1], ids: i32[B, S], n: i32[S], n4: i32[S, K], keep: bool[B, S], on: bool[S],\n"
                              "  w: f32[V, D], c: f32[S, R], c1: f32[S, R=1], c3: f32[S, R=3], ch: f32[S, H], q: f32[B, S, H, K], kk: f32[B, T=past+S, "
-                             "H, K], vv: f32[B, T=past+S, H, W], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
+                             "H, K], vv: f32[B, T=past+S, H, W], three: f32[S=3, D], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
                              "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  H = 2  K = 4  V = 9  R = 2  W = 3  A1 "
                              "= 1  A2 = 1  A3 = 1  A4 = 1  A5 = 1  A6 = 1  A7 = 1  A8 = 1\n"
                              "  cache   kv.k f32[B, T=8, H, K] grows T x 2\n"
@@ -112,6 +112,12 @@ static const Case graph_cases[] = {
     {"o = softmax x over=S", "f32[B, S, D=4]", NULL},
     {"o = softmax x over=[S, D]", NULL, "softmax goes over one axis"},
     {"o = softmax n over=S", NULL, "softmax needs floats"},
+    {"o = cumsum x over=S", "f32[B, S, D=4]", NULL},
+    {"o = cumsum n over=S reverse=true exclusive=true", "i32[S]", NULL},
+    {"o = cummax x over=D", "f32[B, S, D=4]", NULL},
+    {"o = cumsum x over=[S, D]", NULL, "cumsum goes over one axis"},
+    {"o = cummax on over=S", NULL, "cummax needs floats, `on` is bool"},
+    {"o = cumsum x over=K", NULL, "it has no axis `K`"},
     {"o = dot x, wg over=D", "f32[B, S, F=6]", NULL},
     {"o = dot x, wh over=D : f32[B, H, S, K]", "f32[B, H=2, S, K=4]", NULL},
     {"o = dot q, kk over=K", "f32[B, S, H=2, T=past+S]", NULL},
@@ -162,7 +168,21 @@ static const Case graph_cases[] = {
     {"o = gather w, x over=V", NULL, "the indices `x` are f32, not i32"},
     {"o = gather w, ids over=K", NULL, "it has no axis `K`"},
     {"o = gather w, ids over=[V, D]", NULL, "one axis"},
-    {"o = gather x, n over=D", NULL, "both the table and the indices have an axis `S`"},
+    {"o = gather x, n over=D", "f32[S, B]", NULL},
+    {"o = gather kk, ids over=T", "f32[B, S, H=2, K=4]", NULL},
+    {"o = gather kk, n over=S", NULL, "it has no axis `S`"},
+    {"o = gather three, ids over=D", NULL, "the axis `S` is 3 in `three` but S in `ids`"},
+    {"o = topk x over=D axis=J : i32[B, S, J=2]", "i32[B, S, J=2]", NULL},
+    {"o = topk x over=D axis=D : i32[B, S, D]", "i32[B, S, D=4]", NULL},
+    {"o = topk x over=S axis=J : i32[B, J=1, D]", "i32[B, J=1, D=4]", NULL},
+    {"o = topk x over=S axis=J : i32[B, J=2, D]", NULL, "the axis `S` is S: it need not have 2 elements"},
+    {"o = topk x over=D axis=J : i32[B, S, J=5]", NULL, "the axis `D` is 4: it need not have 5 elements"},
+    {"o = topk x over=D axis=S : i32[B, S, S=2]", NULL, "`S` stands twice"},
+    {"o = topk x over=D axis=J : i32[S, B, J=2]", NULL, "topk changes only `D`"},
+    {"o = topk x over=D axis=J : f32[B, S, J=2]", NULL, "a declared type of i32 with the axis `J` in the place of `D`"},
+    {"o = topk x over=[S, D] axis=J : i32[B, S, J=2]", NULL, "topk goes over one axis"},
+    {"o = topk x over=K axis=J : i32[B, S, J=2]", NULL, "it has no axis `K`"},
+    {"o = topk n over=S axis=J : i32[J=1]", NULL, "topk needs f32, `n` is i32"},
     {"o = rotate k, c, c", "f32[S, H=2, K=4]", NULL},
     {"o = rotate q, c, c interleave=true", "f32[B, S, H=2, K=4]", NULL},
     {"o = rotate k, ch, c", NULL, "the last axis of `ch` counts pairs, but `k` has an axis `H` too"},

@@ -226,6 +226,90 @@ START_TEST(gather_refuses_what_is_outside)
 }
 END_TEST
 
+/* Axes of both are the same axis: element [b, s, d] is the table's [b, ids[b, s], d]. The indices may have an axis that
+ * is called like the looked-up one. */
+START_TEST(gather_aligns_axes)
+{
+    Bench t;
+    bench_begin(&t,
+                "graph T(w: f32[B, V, D], ids: i32[S, B], own: i32[B, V])\n  dims B = 1..  S = 1..  V = 4  D = 3\n"
+                "  y = gather w, ids over=V\n  z = gather w, own over=V\n  return y, z\n",
+                (int64_t[]){2, 3});
+    static const int ids[] = {3, 0, 1, 2, 0, 3}, own[] = {3, 2, 1, 0, 0, 0, 2, 1};
+    for (int i = 0; i < 6; i++)
+        host_set(&t.in[1], i, ids[i]);
+    for (int i = 0; i < 8; i++)
+        host_set(&t.in[2], i, own[i]);
+    Value *v = bench_run(&t);
+    for (int b = 0; b < 2; b++)
+        for (int d = 0; d < 3; d++) {
+            for (int s = 0; s < 3; s++)
+                ck_assert(v[0].data[(s * 2 + b) * 3 + d] == bench_in(&t, 0, (b * 4 + ids[s * 2 + b]) * 3 + d));
+            for (int i = 0; i < 4; i++)
+                ck_assert(v[1].data[(b * 4 + i) * 3 + d] == bench_in(&t, 0, (b * 4 + own[b * 4 + i]) * 3 + d));
+        }
+    bench_close(&t);
+}
+END_TEST
+
+START_TEST(topk_orders_ties_and_nans)
+{
+    Bench t;
+    bench_begin(&t,
+                "graph T(x: f32[S, D])\n  dims S = 1..  D = 6  J = 3\n  p = topk x over=D axis=J : i32[S, J]\n"
+                "  q = topk x over=D axis=D : i32[S, D]\n  r = topk x over=S axis=O : i32[O=1, D]\n  return p, q, r\n",
+                (int64_t[]){3});
+    bench_set(&t, 0,
+              (double[]){1, 5, 5, -1, 5, 0, 2, 2, 2, 2, 2, 2, -INFINITY, NAN, 7, NAN, INFINITY, -0.0}, 18);
+    Value *v = bench_run(&t);
+    check_numbers(&v[0], (double[]){1, 2, 4, 0, 1, 2, 1, 3, 4}, 9);
+    check_numbers(&v[1], (double[]){1, 2, 4, 0, 5, 3, 0, 1, 2, 3, 4, 5, 1, 3, 4, 2, 5, 0}, 18);
+    check_numbers(&v[2], (double[]){1, 2, 2, 2, 2, 1}, 6);
+    bench_close(&t);
+}
+END_TEST
+
+START_TEST(running_sums_and_maxima)
+{
+    static const struct {
+        const char *line;
+        double want[6];
+    } cases[] = {
+        {"cumsum x over=D", {1, -1, 3, 2, 7, 6}},           {"cumsum x over=D reverse=true", {3, 2, 4, 6, 4, -1}},
+        {"cumsum x over=D exclusive=true", {0, 1, -1, 0, 2, 7}}, {"cumsum x over=S", {1, -2, 4, 3, 3, 3}},
+        {"cumsum x over=D reverse=true exclusive=true", {2, 4, 0, 4, -1, 0}},
+        {"cummax x over=D", {1, 1, 4, 2, 5, 5}},            {"cummax x over=S reverse=true", {2, 5, 4, 2, 5, -1}},
+        {"cummax x over=D exclusive=true", {-INFINITY, 1, 1, -INFINITY, 2, 5}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Bench t;
+        char text[200];
+        snprintf(text, sizeof text, "graph T(x: f32[S, D])\n  dims S = 1..  D = 3\n  y = %s\n  return y\n", cases[i].line);
+        bench_begin(&t, text, (int64_t[]){2});
+        bench_set(&t, 0, (double[]){1, -2, 4, 2, 5, -1}, 6);
+        check_numbers(bench_run(&t), cases[i].want, 6);
+        bench_close(&t);
+    }
+}
+END_TEST
+
+START_TEST(running_maxima_of_whole_numbers_and_nans)
+{
+    Bench t;
+    bench_begin(&t,
+                "graph T(n: i32[S], x: f32[S])\n  dims S = 1..\n  a = cummax n over=S exclusive=true\n  b = cumsum n over=S\n"
+                "  c = cummax x over=S\n  return a, b, c\n",
+                (int64_t[]){3});
+    bench_set(&t, 0, (double[]){-5, 7, 2}, 3);
+    bench_set(&t, 1, (double[]){1, NAN, 2}, 3);
+    Value *v = bench_run(&t);
+    check_numbers(&v[0], (double[]){INT32_MIN, -5, 7}, 3);
+    check_numbers(&v[1], (double[]){-5, 2, 4}, 3);
+    ck_assert(v[2].data[0] == 1 && isnan(v[2].data[1]) && isnan(v[2].data[2]));
+    bench_close(&t);
+}
+END_TEST
+
 START_TEST(rotate_halves_and_pairs)
 {
     for (int kind = 0; kind < 6; kind++) { /* three, two and one pair of six numbers */
@@ -551,7 +635,8 @@ END_TEST
 
 RUN_CASES("interpret", leaves, weights_plain_and_strided, weights_with_gains, missing_weight, views, slice_by_a_symbol_stays_inside,
           concat_first_middle_last, choose_by_sizes, gather_rows_and_inner_axis,
-          gather_refuses_what_is_outside, rotate_halves_and_pairs,
+          gather_refuses_what_is_outside, gather_aligns_axes, topk_orders_ties_and_nans, running_sums_and_maxima,
+          running_maxima_of_whole_numbers_and_nans, rotate_halves_and_pairs,
           append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
           repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up,
           attend_masks, map_with_gather_and_two_results, rowwise_norm_and_reduce_where)
