@@ -91,14 +91,14 @@ static const Helper helpers[] = {
                "        fault[1] = value;\n        fault[2] = index;\n        fault[3] = bound;\n    }\n"
                "    return 0;\n}\n"},
     {"look_up_part", "/* table[ids[i] * step + i * apart] in lane i of the first `count`. */\n"
-                     "static inline lanes look_up_part(const float *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count, ptrdiff_t bound,\n"
-                     "                                 int value, int64_t *fault)\n{\n"
+                     "static inline lanes look_up_part(const float *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count,\n"
+                     "                                 ptrdiff_t bound, int value, int64_t *fault)\n{\n"
                      "    lanes v = {0};\n"
                      "    for (int i = 0; i < LANES && i < count; i++)\n"
                      "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart];\n"
                      "    return v;\n}\n"},
-    {"look_up_ints", "static inline ints look_up_ints(const int *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count, ptrdiff_t bound,\n"
-                     "                                int value, int64_t *fault)\n{\n"
+    {"look_up_ints", "static inline ints look_up_ints(const int *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count,\n"
+                     "                                ptrdiff_t bound, int value, int64_t *fault)\n{\n"
                      "    ints v = {0};\n"
                      "    for (int i = 0; i < LANES && i < count; i++)\n"
                      "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart];\n"

@@ -235,6 +235,14 @@ static const char *joined_word(Match *m, const char *const *names, int count)
     return name_of(m->px->cx->names, word.data);
 }
 
+/* attend is made for one width of heads and of values. */
+static bool has_known_width(Match *m, const Node *n, const char *axis, const char *whose)
+{
+    return extent_is_const(n->type->axis[type_find(n->type, axis)].size) ||
+           miss(m, REMARK_NEEDS_CONST, n, SAY("the axis `%s` of the %s has a size known only at run time", axis, whose),
+                "take its size from config.json, or write it as a number");
+}
+
 static bool find_heads(Match *m)
 {
     const Attr *over = node_attr(m->score, ATTR_over);
@@ -249,12 +257,14 @@ static bool find_heads(Match *m)
     match_find_factors(m, m->score->inputs[0]);
     match_find_factors(m, m->score->inputs[1]);
     if (over->names.count == 1)
-        return true;
+        return has_known_width(m, m->k, m->head, "queries and keys");
     m->head = joined_word(m, over->names.items, over->names.count);
     m->q = joined_axes(m, m->score, m->q, over->names.items, over->names.count, m->head);
     m->k = joined_axes(m, m->score, m->k, over->names.items, over->names.count, m->head);
-    return (m->q && m->k) || miss(m, REMARK_AXIS_MISMATCH, m->score, "queries and keys meet in several symbolic axes",
-                                  "give the axes in which they meet constant sizes");
+    if (!m->q || !m->k)
+        return miss(m, REMARK_AXIS_MISMATCH, m->score, "queries and keys meet in several symbolic axes",
+                    "give the axes in which they meet constant sizes");
+    return has_known_width(m, m->k, m->head, "queries and keys");
 }
 
 /* n repeated along an axis that it lacks; the last axis stays the last. */
@@ -285,12 +295,14 @@ static bool join_value_axes(Match *m)
         }
     m->n_own = n;
     if (n == 1)
-        return true;
+        return has_known_width(m, m->v, own[0], "values");
     if (n == 0)
         return miss(m, REMARK_AXIS_MISMATCH, m->v, "the values have no axis of their own",
                     "give the values an axis that the keys lack");
     m->v = joined_axes(m, m->out, m->v, own, n, joined_word(m, own, n));
-    return m->v || miss(m, REMARK_AXIS_MISMATCH, m->out, "the values have several symbolic axes of their own", NULL);
+    if (!m->v)
+        return miss(m, REMARK_AXIS_MISMATCH, m->out, "the values have several symbolic axes of their own", NULL);
+    return has_known_width(m, m->v, m->v->type->axis[m->v->type->rank - 1].name, "values");
 }
 
 /* Heads that only one of the three has are heads of the others too, all alike. */
