@@ -409,7 +409,7 @@ static const Golden goldens[] = {
     {"llama", "llama-rope-dynamic", false},
     {"phi", "phi", true},
     {"phi3", "phi3", true},
-    {"neox", "gpt-neox", true},
+    {"gpt_neox", "gpt-neox", true},
     {"bloom", "bloom", true},
     {"deepseek", "deepseek-v3-dense", true},
 };

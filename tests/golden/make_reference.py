@@ -53,13 +53,17 @@ def turn(x, frequencies, interleaved=False, factor=1.0):
     return y
 
 
-def causal(q, k, v):
-    """q [batch, query, head, width], k and v with as many heads or a whole part of them; heads side by side in the result."""
+def causal(q, k, v, bias=None, window=None):
+    """q [batch, query, head, width], k and v with as many heads or a whole part of them; bias [head, query, key]; a window counts the query's
+    own position; heads side by side in the result."""
+    n = q.shape[1]
+    seen = np.tri(n, dtype=bool) & ~np.tri(n, k=-(window or n), dtype=bool)
     out = np.empty(q.shape[:3] + v.shape[3:], q.dtype)
     for h in range(q.shape[2]):
         g = h // (q.shape[2] // k.shape[2])
         s = q[:, :, h] @ k[:, :, g].swapaxes(1, 2) / q.dtype.type(math.sqrt(q.shape[3]))
-        s = np.where(np.tri(s.shape[1], dtype=bool), s, -np.inf)
+        s = s if bias is None else s + bias[h]
+        s = np.where(seen, s, -np.inf)
         p = np.exp(s - s.max(-1, keepdims=True))
         out[:, :, h] = p / p.sum(-1, keepdims=True) @ v[:, :, g]
     return out.reshape(*q.shape[:2], -1)
