@@ -426,8 +426,8 @@ static Node *text_length(Bind *b, Call *c)
         return tensor_of(b, &size, DT_F32, "a length");
     }
     if (t.kind == TERM_NONE) {
-        bind_error(b, "E0509", bind_site(b), "these rotary frequencies depend on the length of the text: `%s` needs `pos`",
-                   c->name);
+        bind_error(b, "E0509", bind_site(b),
+                   "these rotary frequencies depend on the length of the text: `%s` needs `pos`", c->name);
         return NULL;
     }
     bool over[MAX_RANK];

@@ -14,11 +14,11 @@
  *     softmax     5 for each score: scaled, maximum, difference, exponential, sum
  *     mask        1 for each pair of positions (S T), 1 for each score
  *     norm        x * rsqrt(mean(x * x) + eps): 3 B S D + 2 B S     2 L + 1 times; the gain is in the weights
- *     rotation    3 for each number of q and k; the angles (7 to take one modulo a turn), their cosines and sines: S + 9 S K / 2, once
+ *     rotation    3 for each number of q and k; the angles (12 to take one modulo a turn), their cosines and sines: S + 14 S K / 2, once
  *     mlp         silu and the product of gate and up: 2 B S F; residuals: 2 B S D a layer
  *
  *     weights     every weight of a layer and the lm head once, of the embedding the B S rows looked up; the gains are
- *                 packed into the products' weights; the K / 2 frequencies in two parts
+ *                 packed into the products' weights; the K / 2 frequencies in three parts
  *     caches      read: 2 B T G K a layer; written: 2 B S G K a layer
  *     the rest    every kernel reads its inputs and writes its result once */
 #include "tests/passes/passes_test.h"
@@ -54,14 +54,14 @@ static double total_flops(Sizes n)
 {
     double rows = n.B * n.S;
     double elementwise = n.L * (3 * rows * (n.H + n.G) * n.K + 2 * rows * n.F + 2 * rows * n.D);
-    double angles = n.S + 9 * n.S * n.K / 2;
+    double angles = n.S + 14 * n.S * n.K / 2;
     return gemm_flops(n) + n.L * attention_flops(n) + (2 * n.L + 1) * norm_flops(n) + elementwise + angles;
 }
 
 static double weight_numbers(Sizes n)
 {
     double layer = n.D * (n.H + 2 * n.G) * n.K + n.H * n.K * n.D + 3 * n.D * n.F;
-    return n.L * layer + n.D * n.V + n.B * n.S * n.D + n.K;
+    return n.L * layer + n.D * n.V + n.B * n.S * n.D + 3 * n.K / 2;
 }
 
 /* Numbers that are neither weights nor in a cache, by the kernel that reads or writes them. */
