@@ -38,6 +38,8 @@ Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...)
     va_start(args, format);
     const char *message = arena_vprint(b->cx->arena, format, args);
     va_end(args);
+    if (b->cx->diags->errors == b->errors_before)
+        b->weights_before = b->n_weights;
     bool library = bind_in_library(b, at) && b->site.source;
     const Diag *last = b->cx->diags->last;
     if ((library || bind_in_library(b, b->at)) && last && last->at.source == b->site.source &&
@@ -340,6 +342,8 @@ static void run_model(Bind *b, const Decl *d)
     statement_body(b, s, d->body);
     if (!b->exhausted)
         add_results(b, &f, s);
+    if (b->cx->diags->errors == b->errors_before)
+        cache_check(b);
     b->frame = NULL;
 }
 
@@ -428,7 +432,8 @@ static bool begin(Bind *b, const Source *source)
 bool model_load(Context *cx, const Source *source, const ModelOptions *options, Model *out)
 {
     Bind bind = {.cx = cx, .options = options}, *b = &bind;
-    int before = cx->diags->errors;
+    int before = b->errors_before = cx->diags->errors;
+    Diag *last = cx->diags->last;
     *out = (Model){0};
     if (!begin(b, source))
         return false;
@@ -440,7 +445,9 @@ bool model_load(Context *cx, const Source *source, const ModelOptions *options, 
         return false;
     b->model->name = model->name.text;
     run_model(b, model);
-    if (cx->diags->errors != before)
+    if (cx->diags->errors != before) {
+        check_cause(b, last);
         return false;
+    }
     return finish(b, out);
 }

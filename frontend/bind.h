@@ -113,6 +113,7 @@ typedef struct Var {
     const Binding *later;               /* a config or let name that nobody has asked for yet, and where to evaluate it */
     Scope *home;
     int order;                          /* of such names: those before this one in the file have smaller numbers */
+    bool used;                          /* by an expression */
 } Var;
 
 struct Scope {
@@ -141,6 +142,8 @@ const Dim *dim_anonymous(Bind *b, Extent size, const Expr *written);    /* 3 -> 
 bool dims_of(Bind *b, const Term *t, const Expr *written, const Dim ***dims, int *n);
 const char *dims_print(Bind *b, const Dim *const *dims, int n);         /* "(H, K)" or "D" */
 const char *type_text(Bind *b, const Type *t);                          /* f32[B, S, D=64] */
+const char *axis_written(Bind *b, const char *axis);                    /* "R + E" for the axis of a sum, R_E */
+bool axis_is_number(const Axis *a);                                     /* of a size without a name */
 const char *type_expr_text(Bind *b, const TypeExpr *t);                 /* as written */
 const char *source_text(Bind *b, Span at);                              /* as written */
 /* Of the config or let name behind an IR axis, or NULL. */
@@ -207,6 +210,25 @@ bool unify(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Term
 bool unify_axes(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g);       /* out: axes */
 Term unify_result(Bind *b, Frame *f, Scope *local, const TypeExpr *declared, Term value, Span at);
 
+/* ---- what would mend an error about axes (advice.c) ------------------------------------------------------------- */
+
+/* Shows the text that gave x this axis, if it is in the model file; who: "`q`" or "it". */
+void advise_mark(Bind *b, Diag *d, const Node *x, const Axis *a, const char *who);
+/* "did you mean `K` on line 19?"; false if nobody knows where x got the axis. */
+bool advise_axis(Bind *b, Diag *d, const Node *x, const char *has, const char *needs);
+void advise_result(Bind *b, Diag *d, const Node *x, const Type *wanted);
+/* The axis should be the one that is `from_end` axes from the end of x. */
+void advise_rank(Bind *b, Diag *d, const Node *x, Span at, const char *axis, int from_end);
+/* x has to have the axes of `first`, but for the one at `free`. */
+void advise_beside(Bind *b, Diag *d, const Type *x, const Type *first, int free, Span at);
+void advise_dtype(Bind *b, Diag *d, const Node *x, DType wanted);
+void advise_number(Diag *d, const Term *t);                 /* t stands where a number has to */
+void advise_mask(Bind *b, Diag *d, const Term *t, Span at);             /* t stands where a mask has to */
+/* The parts in the order of the axis's name, "[N, E]" for N_E; NULL if it is this one or the name has others. */
+const char *advise_order(Bind *b, const char *axis, const Dim *const *dims, int n);
+void advise_parts(Bind *b, Diag *d, const Node *x, const Dim *const *dims, int n);
+const Cache *advise_cache(const Node *x);                   /* the cache that has checked its axes already, or NULL */
+
 /* ---- functions (function.c) ------------------------------------------------------------------------------------- */
 
 typedef enum FunctionKind { FUNCTION_LAMBDA, FUNCTION_AND, FUNCTION_OR, FUNCTION_NOT } FunctionKind;
@@ -269,6 +291,8 @@ Term arg_term(Bind *b, Call *c, int param);                 /* none if the call 
 Node *arg_tensor(Bind *b, Call *c, int param);              /* NULL after an error */
 Node *arg_float(Bind *b, Call *c, int param);               /* integers are cast to f32 */
 bool arg_dims(Bind *b, Call *c, int param, const Dim ***dims, int *n);
+/* The same for axes of t, which may have names that only t knows. */
+bool arg_dims_in(Bind *b, Call *c, int param, const Type *t, const Dim ***dims, int *n);
 bool arg_axis(Bind *b, Call *c, int param, const Type *t, int *axis);      /* an axis of t; the last one if absent */
 /* Axes of t; the last one if absent. */
 bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK]);
@@ -302,8 +326,11 @@ struct CacheDecl {
     int64_t layers;
     bool bound;                         /* false until the model's inputs are known, and after an error */
     bool failed;                        /* an error was reported */
+    Span counted;                       /* the first kv.next(S) */
+    bool written;                       /* by append */
 };
 void cache_bind(Bind *b, Scope *s);                         /* after the model's inputs, whose axes s holds */
+void cache_check(Bind *b);                                  /* E0222: used and never written */
 Term cache_method(Bind *b, Scope *s, const Expr *call);     /* kv.next(S), kv[i].append(k, v) */
 Term cache_index(Bind *b, Scope *s, const Expr *e, const Term *cache);
 
@@ -314,6 +341,7 @@ struct WeightUse {
     const char *key;                    /* with holes */
     Span at;                            /* in the model file */
     const Decl *op;                     /* the block of std.attar that reads it, or NULL */
+    const Frame *frame;                 /* its call */
     const Frame *block;                 /* the block of the model file around that, NULL in the model itself */
     Span loop;                          /* the repeat around it */
     int64_t layers;                     /* 1 if the key has no hole for the round */
@@ -342,6 +370,11 @@ int64_t keys_missing(Bind *b, const KeyMap *map, const WeightUse *w, const Map *
 bool check_weights(Bind *b, Model *out);                    /* E04xx; chooses the spelling */
 void check_missing(Bind *b, const KeyMap *map, const Map *tensors, Map *used);         /* E0401 */
 void check_shapes(Bind *b, const KeyMap *map, const Map *tensors);     /* E0403, E0404, E0405, E0412 */
+/* Puts the first weight that does not fit the checkpoint in the place of an error about axes further down, which
+ * follows from it. */
+void check_cause(Bind *b, Diag *last);      /* last: the one before this model's */
+const char *frame_outer(const Frame *f, const Dim *d);      /* what the caller of the block calls this axis */
+const char *frame_other_order(const Frame *f);              /* of stored axes: the one not asked for; NULL if none is */
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
@@ -378,6 +411,7 @@ struct Bind {
     int depth;                          /* of evaluation */
     Symbol *past;
     WeightUse *weights; int n_weights; size_t weights_room;
+    int errors_before, weights_before;  /* errors before this model; how many weights were read before its first error */
     Map marks, blamed;
     Map path_marks;                     /* of Span: the string that gave a path its last component */
     KeyMaps keys;

@@ -62,6 +62,27 @@ Expr *build_leaf(Parser *p, ExprKind kind, Span at)
     return e;
 }
 
+/* A name, or one of the words that other languages write for true, false and none. */
+Expr *build_name(Parser *p, Span at)
+{
+    static const struct {
+        const char *word, *ours;
+        ExprKind kind;
+    } foreign[] = {{"True", "true", EXPR_TRUE},
+                   {"False", "false", EXPR_FALSE},
+                   {"None", "none", EXPR_NONE},
+                   {"null", "none", EXPR_NONE}};
+    Expr *e = build_leaf(p, EXPR_NAME, at);
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (strcmp(e->text, foreign[i].word) != 0)
+            continue;
+        Diag *d = diag_error(p->cx->diags, "E0113", at, "`%s` is not a word of this language", foreign[i].word);
+        diag_help(d, "write `%s`", foreign[i].ours);
+        e->kind = foreign[i].kind;
+    }
+    return e;
+}
+
 /* Makes `e` higher than its part; beyond MAX_DEPTH it is an error and has no parts. */
 static void hold(Parser *p, Expr *e, const Expr *part)
 {

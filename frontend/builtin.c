@@ -52,13 +52,31 @@ static Signature read_signature(Bind *b, const char *text)
     return s;
 }
 
-static void refuse_name(Bind *b, const Call *c, const Given *g, const Signature *s, const Builtin *f)
+/* The axis that other libraries would count: dim=1. */
+static const char *axis_numbered(Bind *b, const Call *c, const Given *g)
+{
+    const Term *x = &c->given[0].term;
+    Term t = g->expr ? eval(b, c->scope, g->expr) : term_none();
+    int64_t at;
+    if (!c->given[0].evaluated || x->kind != TERM_TENSOR || !term_is_int(&t, &at))
+        return "S";
+    at += at < 0 ? x->node->type->rank : 0;
+    return at >= 0 && at < x->node->type->rank ? x->node->type->axis[at].name : "S";
+}
+
+static void refuse_name(Bind *b, Call *c, const Given *g, const Signature *s, const Builtin *f)
 {
     Diag *d = bind_error(b, "E0124", g->name_at, "`%s` has no parameter `%s`", c->name, g->name);
     const char *near = name_nearest(g->name, s->params, (size_t)s->n);
     if (near)
         diag_caret(d, "a similar one exists: `%s`", near);
     diag_note(d, "it is %s", f->signature);
+    if (c->n_given && !c->given[0].name)
+        given_term(b, c, &c->given[0]);
+    bool axis = !strcmp(g->name, "dim") || !strcmp(g->name, "axis");
+    for (int i = 0; i < s->n && axis; i++)
+        if (!strcmp(s->params[i], "over"))
+            diag_help(d, "axes have names: write `over=%s`", axis_numbered(b, c, g));
 }
 
 static bool give(Bind *b, Call *c, const Signature *s, const Builtin *f)
@@ -147,6 +165,26 @@ bool arg_dims(Bind *b, Call *c, int param, const Dim ***dims, int *n)
     return dims_of(b, &t, g ? g->expr : NULL, dims, n);
 }
 
+/* A name that nothing binds, but an axis of the tensor has, means that axis: over=T, where a cache made T. */
+static void bind_own_axis(Bind *b, Scope *s, const Expr *e, const Type *t)
+{
+    int axis = e->kind == EXPR_NAME ? type_find(t, e->text) : -1;
+    if (axis >= 0 && !scope_find(s, e->text) && !scope_find(b->library_globals, e->text))
+        scope_set(b, s, e->text, term_dim(dim_new(b, e->text, e->text, t->axis[axis].size, NULL)), e->at);
+}
+
+bool arg_dims_in(Bind *b, Call *c, int param, const Type *t, const Dim ***dims, int *n)
+{
+    const Given *g = arg_given(c, param);
+    const Expr *e = g && !g->evaluated ? g->expr : NULL;
+    if (e && (e->kind == EXPR_TUPLE || e->kind == EXPR_LIST))
+        for (int i = 0; i < e->n_items; i++)
+            bind_own_axis(b, c->scope, e->items[i], t);
+    else if (e)
+        bind_own_axis(b, c->scope, e, t);
+    return arg_dims(b, c, param, dims, n);
+}
+
 bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK])
 {
     Given *g = arg_given(c, param);
@@ -156,7 +194,7 @@ bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK])
         over[i] = !g && i == t->rank - 1;
     if (!g)
         return true;
-    if (!arg_dims(b, c, param, &dims, &n))
+    if (!arg_dims_in(b, c, param, t, &dims, &n))
         return false;
     for (int i = 0; i < n; i++) {
         int axis = axis_of(b, t, dims[i], g->at, bind_print(b, "the tensor given to `%s`", c->name));

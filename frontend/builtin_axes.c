@@ -133,6 +133,17 @@ static Term part_of(Bind *b, Call *c, Node *x, Extent at, const Part *part)
     return term_tensor(part->n == 1 ? cut : split_axis(b, cut, axis, part->dims, part->n));
 }
 
+/* The parts of an axis that was written as a sum stand in the sum's order. */
+static bool good_order(Bind *b, Call *c, const Axis *a, const Dim *const *dims, int n)
+{
+    const char *order = n < MAX_RANK ? advise_order(b, a->name, dims, n) : NULL;
+    if (!order)
+        return true;
+    Diag *d = bind_error(b, "E0306", arg_given(c, 1)->at, "the axis `%s` has its parts in another order", a->name);
+    diag_help(d, "write `%s`", order);
+    return false;
+}
+
 /* split(x, [N, E]), split(x, [(H, K), (G, K)]): the last axis cut into parts */
 static Term split_into_parts(Bind *b, Call *c, Node *x)
 {
@@ -145,16 +156,20 @@ static Term split_into_parts(Bind *b, Call *c, Node *x)
         return list;
     Term *items = arena_array(b->cx->arena, (size_t)n + 1, sizeof *items);
     Part *parts = arena_array(b->cx->arena, (size_t)n + 1, sizeof *parts);
+    const Dim **wholes = arena_array(b->cx->arena, (size_t)n + 1, sizeof *wholes);
     for (int i = 0; i < n && axis >= 0; i++) {
         const Term *t = list.kind == TERM_LIST ? &list.items[i] : &list;
         if (!read_part(b, t, listed ? g->expr->items[i] : g->expr, &parts[i]))
             return term_poison();
+        wholes[i] = parts[i].whole;
         Extent end;
         items[i] = part_of(b, c, x, at, &parts[i]);
         if (items[i].kind == TERM_POISON || !extent_add(at, parts[i].whole->size, &end))
             return term_poison();
         at = end;
     }
+    if (axis >= 0 && !good_order(b, c, &x->type->axis[axis], wholes, n))
+        return term_poison();
     if (axis >= 0 && extent_equal(at, x->type->axis[axis].size))
         return (Term){.kind = TERM_LIST, .items = items, .n_items = n};
     Text words = text_new(b->cx->arena);
@@ -166,6 +181,7 @@ static Term split_into_parts(Bind *b, Call *c, Node *x)
     for (int i = 0; i < n && axis >= 0; i++)
         for (int k = 0; k < parts[i].n; k++)
             diag_dim(b, d, parts[i].dims[k]);
+    advise_parts(b, d, x, wholes, axis < 0 ? 0 : n);
     return term_poison();
 }
 
@@ -377,6 +393,7 @@ static bool fits_beside(Bind *b, const Type *first, const Type *t, int axis, Spa
         return true;
     Diag *d = bind_error(b, "E0304", at, "only the joined axis may differ in `concat`");
     diag_caret(d, "%s after %s", type_text(b, t), type_text(b, first));
+    advise_beside(b, d, t, first, axis, at);
     return false;
 }
 

@@ -228,7 +228,7 @@ Term builtin_dot(Bind *b, Call *c)
     const Dim **dims;
     int n;
     Node *x = arg_float(b, c, 0), *y = arg_float(b, c, 1);
-    if (!x || !y || !arg_dims(b, c, 2, &dims, &n))
+    if (!x || !y || !arg_dims_in(b, c, 2, x->type, &dims, &n))
         return term_poison();
     for (int i = 0; i < n; i++) {
         Span at = arg_given(c, 2)->at;
@@ -251,8 +251,7 @@ Term builtin_gather(Bind *b, Call *c)
         return term_tensor(make_gather(b, table, ids, axis));
     Diag *d = bind_error(b, "E0202", arg_given(c, 1)->at, "`%s` looks rows up by whole numbers, not by %s", c->name,
                          type_text(b, ids->type));
-    if (dtype_is_float(ids->type->dtype))
-        diag_help(d, "`as i32` rounds towards zero");
+    advise_dtype(b, d, ids, DT_I32);
     return term_poison();
 }
 

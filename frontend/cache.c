@@ -163,7 +163,7 @@ static void bound_symbol(const Bind *b, const CacheDecl *c, Extent size)
         s->high = capacity(b, c);
 }
 
-static Term next_positions(Bind *b, Scope *s, const CacheDecl *c, const Expr *call)
+static Term next_positions(Bind *b, Scope *s, CacheDecl *c, const Expr *call)
 {
     const Dim **dims;
     int n = 0;
@@ -176,6 +176,8 @@ static Term next_positions(Bind *b, Scope *s, const CacheDecl *c, const Expr *ca
     if (!dims_of(b, &t, call->args[0].value, &dims, &n) || n != 1)
         return term_poison();
     bound_symbol(b, c, dims[0]->size);
+    if (!c->counted.source)
+        c->counted = call->at;
     Term range = {.kind = TERM_RANGE};
     range.range.start = extent_symbol(b->past);
     range.range.length = dims[0]->size;
@@ -183,7 +185,45 @@ static Term next_positions(Bind *b, Scope *s, const CacheDecl *c, const Expr *ca
     return range;
 }
 
-static bool fits(Bind *b, const Cache *field, const Node *x, Span at)
+/* "k: [B, T <= P, H, K]": the declaration that would hold x, whose axis at `growing` grows. */
+static const char *declaration_for(Bind *b, const Field *f, const Type *t, int growing, const char *bound)
+{
+    Text out = text_new(b->cx->arena);
+    text_add(&out, "%s: [", f->name.text);
+    for (int i = 0; i < t->rank; i++) {
+        const char *name = t->axis[i].name, *parts = i == growing ? bound : axis_written(b, name);
+        text_add(&out, "%s%s", i ? ", " : "", parts);
+    }
+    text_char(&out, ']');
+    return out.data;
+}
+
+/* One axis that differs may be wrong in the value; anything else would have to be declared. */
+static void advise_field(Bind *b, Diag *d, const CacheDecl *c, const Cache *field, const Node *x)
+{
+    const Type *own = field->type, *t = x->type;
+    int differ = 0, one = 0, growing = -1;
+    for (int i = 0; i < t->rank; i++) {
+        if (type_find(own, t->axis[i].name) < 0 && (growing < 0 || !extent_is_const(t->axis[i].size)))
+            growing = i;
+        if (i < own->rank && i != field->growing && t->axis[i].name != own->axis[i].name) {
+            differ++;
+            one = i;
+        }
+    }
+    if (t->rank == own->rank && differ == 1 && type_find(t, own->axis[one].name) < 0) {
+        advise_mark(b, d, x, &t->axis[one], "it");
+        growing = field->growing;
+        if (advise_axis(b, d, x, t->axis[one].name, own->axis[one].name))
+            return;
+    }
+    const Field *f = &c->decl->fields[field - &b->model->caches[c->first]];
+    const char *bound = source_text(b, f->type->axes[field->growing]->at);
+    if (growing >= 0)
+        diag_help(d, "a cache declared as `%s` would hold it", declaration_for(b, f, t, growing, bound));
+}
+
+static bool fits(Bind *b, const CacheDecl *c, const Cache *field, const Node *x, Span at)
 {
     bool good = x->type->rank == field->type->rank && x->type->dtype == field->type->dtype;
     for (int i = 0; good && i < x->type->rank; i++)
@@ -194,6 +234,7 @@ static bool fits(Bind *b, const Cache *field, const Node *x, Span at)
     diag_caret(d, "this is %s", type_text(b, x->type));
     diag_label(d, field->at, "`%s` is declared here", field->name);
     diag_note(d, "only the growing axis `%s` may have another name", field->type->axis[field->growing].name);
+    advise_field(b, d, c, field, x);
     return false;
 }
 
@@ -212,7 +253,7 @@ static Node *append(Bind *b, Scope *s, const CacheDecl *c, const Cache *field, c
     Term t = eval(b, s, value);
     Extent all;
     Node *x = tensor_of(b, &t, DT_F32, bind_print(b, "`%s`", field->name));
-    if (!x || !fits(b, field, x, value->at))
+    if (!x || !fits(b, c, field, x, value->at))
         return NULL;
     bound_symbol(b, c, x->type->axis[field->growing].size);
     if (!extent_add(extent_symbol(b->past), x->type->axis[field->growing].size, &all)) {
@@ -236,13 +277,22 @@ static const Expr *field_value(Bind *b, const CacheDecl *c, const Expr *call, in
     for (int i = 0; i < call->n_args; i++)
         if (call->args[i].name.text == name->text || (!call->args[i].name.text && i == field))
             return call->args[i].value;
-    bind_error(b, "E0124", call->at, "`append` needs a value for `%s`: one for each field of `%s`, in their order",
-               name->text, c->decl->name.text);
+    Diag *d =
+        bind_error(b, "E0124", call->at, "`append` needs a value for `%s`: one for each field of `%s`, in their order",
+                   name->text, c->decl->name.text);
+    Text all = text_new(b->cx->arena);
+    for (int i = 0; i < c->decl->n_fields; i++) {
+        const char *own = c->decl->fields[i].name.text;
+        const Expr *e = i < call->n_args && !call->args[i].name.text ? call->args[i].value : NULL;
+        text_add(&all, "%s%s", i ? ", " : "", e ? source_text(b, e->at) : own);
+    }
+    diag_help(d, "write `append(%s)`", all.data);
     return NULL;
 }
 
-static Term append_all(Bind *b, Scope *s, const CacheDecl *c, Node *layer, const Expr *call)
+static Term append_all(Bind *b, Scope *s, CacheDecl *c, Node *layer, const Expr *call)
 {
+    c->written = true;
     int n = c->decl->n_fields;
     Term *out = arena_array(b->cx->arena, (size_t)n + 1, sizeof *out);
     if (call->n_args > n) {
@@ -308,13 +358,35 @@ Term cache_method(Bind *b, Scope *s, const Expr *call)
         out = append_all(b, s, t.cache, t.layer, call);
     else if (cache) {
         Diag *d = bind_error(b, "E0222", field->at, "a cache has no `%s` here", field->text);
-        diag_help(d, "positions: %s.next(S); new entries: %s[i].append(...)", t.cache->decl->name.text,
-                  t.cache->decl->name.text);
+        const char *name = t.cache->decl->name.text, *text = source_text(b, call->at), *arguments = strchr(text, '(');
+        if (add && arguments)
+            diag_help(d, "entries belong to a layer: write `%s[i].append%s`", name, arguments);
+        else
+            diag_help(d, "positions: `%s.next(S)`; new entries: `%s[i].append(...)`", name, name);
     } else {
         Diag *d = bind_error(b, "E0212", field->at, "%s has no method `%s`", term_print(b, &t), field->text);
-        diag_help(d, "operators are called as %s(x, ...) or x |> %s(...)", field->text, field->text);
+        diag_help(d, "operators are called as `%s(x, ...)` or `x |> %s(...)`", field->text, field->text);
     }
     b->at = outer;
     b->site = site;
     return out;
+}
+
+/* Positions that count on and entries that are never kept: every step would see its own tokens only. */
+void cache_check(Bind *b)
+{
+    for (size_t i = 0; i < b->caches.count; i++) {
+        const CacheDecl *c = b->caches.entries[i].value;
+        if (c->written || !c->counted.source)
+            continue;
+        const char *name = c->decl->name.text;
+        Text fields = text_new(b->cx->arena);
+        for (int k = 0; k < c->decl->n_fields; k++)
+            text_add(&fields, "%s%s", k ? ", " : "", c->decl->fields[k].name.text);
+        Diag *d = bind_error(b, "E0222", c->counted, "the cache `%s` is never written", name);
+        diag_caret(d, "counts positions whose entries nobody keeps");
+        diag_label(d, c->decl->name.at, "declared here");
+        diag_help(d, "`%s = %s[i].append(%s)` keeps the new entries and gives all so far", fields.data, name,
+                  fields.data);
+    }
 }

@@ -63,9 +63,14 @@ static void refuse_argument(Bind *b, const Call *c, const Given *g, const Decl *
         diag_note(d, "its parameters are %s", decl->n_params ? list.data : "none");
 }
 
+static bool is_kind(const Param *p, const char *kind)
+{
+    return p->type && !p->type->has_axes && p->type->dtype.text && !strcmp(p->type->dtype.text, kind);
+}
+
 static bool is_axes(const Param *p)
 {
-    return p->type && !p->type->has_axes && p->type->dtype.text && !strcmp(p->type->dtype.text, "axes");
+    return is_kind(p, "axes");
 }
 
 /* `in: axes` stands in another parameter's type: the type binds it when the call does not. */
@@ -78,6 +83,30 @@ static bool bound_by_type(const Decl *decl, const Param *p)
                 return true;
     }
     return false;
+}
+
+/* The call with the argument put in: behind those that are given by position. */
+static void refuse_missing(Bind *b, const Call *c, const Param *param)
+{
+    Diag *d = bind_error(b, "E0124", c->name_at, "`%s` needs an argument for `%s`", c->name, param->name.text);
+    Text call = text_new(b->cx->arena), named = text_new(b->cx->arena);
+    for (int i = 0; i < c->n_given; i++) {
+        const Given *g = &c->given[i];
+        if (g->name)
+            text_add(&named, ", %s=%s", g->name, source_text(b, g->at));
+        else if (g->expr)
+            text_add(&call, "%s, ", source_text(b, g->at));
+    }
+    text_add(&call, "%s%s", param->name.text, named.length ? named.data : "");
+    const char *kind = !param->type                                     ? NULL
+                       : is_axes(param)                                 ? "an axis, or several in parentheses"
+                       : is_kind(param, "text")                         ? "a text in quotes"
+                       : is_kind(param, "index")                        ? "the number of a round"
+                                                                        : type_expr_text(b, param->type);
+    if (kind && !scope_find(c->scope, param->name.text))
+        diag_help(d, "write `%s(%s)`, where `%s` is %s", c->name, call.data, param->name.text, kind);
+    else
+        diag_help(d, "write `%s(%s)`", c->name, call.data);
 }
 
 static bool match(Bind *b, Call *c, const Decl *decl, Given **got)
@@ -118,7 +147,7 @@ static bool match(Bind *b, Call *c, const Decl *decl, Given **got)
         }
         if (got[p] || param->value || (is_axes(param) && bound_by_type(decl, param)))
             continue;
-        bind_error(b, "E0124", c->name_at, "`%s` needs an argument for `%s`", c->name, param->name.text);
+        refuse_missing(b, c, param);
         return false;
     }
     return true;
@@ -154,6 +183,7 @@ static bool wrong_kind(Bind *b, const Call *c, const Given *g, const Param *p, c
     Diag *d = bind_error(b, origin_code(t, "E0201"), g->at, "`%s` of `%s` must be %s, not %s", p->name.text, c->name,
                          needed, term_print(b, t));
     diag_origin(b, d, t);
+    advise_number(d, t);
     return false;
 }
 
@@ -175,6 +205,8 @@ static bool check_kind(Bind *b, const Call *c, const Given *g, const Param *p, c
         return wrong_kind(b, c, g, p, t, "true or false");
     if (p->value->kind == EXPR_TEXT && t->kind != TERM_TEXT)
         return wrong_kind(b, c, g, p, t, "a text in quotes");
+    if (p->value->kind == EXPR_NUMBER && (t->kind == TERM_TEXT || t->kind == TERM_FUNCTION || t->kind == TERM_JSON))
+        return wrong_kind(b, c, g, p, t, "a number");
     return true;
 }
 
@@ -229,7 +261,7 @@ static bool bind_params(Bind *b, Call *c, Frame *f, Scope *local, Given **got)
     return good;
 }
 
-/* Says which argument gave the result its new axes: linear(x, "q_proj", (H, K)). */
+/* Says which argument gave the result its new axes: linear(x, "q_proj", (H, K)), embed(0..P, "positions", P, D). */
 static void mark_axes(Bind *b, const Frame *f, const Scope *local, const Term *result)
 {
     for (int p = 0; p < f->decl->n_params && result->kind == TERM_TENSOR; p++) {
@@ -246,6 +278,10 @@ static void mark_axes(Bind *b, const Frame *f, const Scope *local, const Term *r
             axis_mark(b, result->node, axis, listed ? g->expr->items[i]->at : g->expr->at);
         }
     }
+    for (int p = 0; p < f->decl->n_params && result->kind == TERM_TENSOR; p++)
+        for (int k = 0; k < f->n_axes && f->given[p] && f->given[p]->term.kind == TERM_RANGE; k++)
+            if (f->axes[k].param == f->decl->params[p].name.text && f->given[p]->expr)
+                axis_mark(b, result->node, f->axes[k].outer, f->given[p]->at);
 }
 
 static Term block_results(Bind *b, Frame *f, Scope *local)
@@ -311,6 +347,71 @@ Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *pa
 
 /* ---- what is called --------------------------------------------------------------------------------------------- */
 
+/* Where the value of a parameter is written, through all blocks that hand it on by a name. */
+static Span written_first(const Frame *f, const char *param, Span at, const Decl **decl)
+{
+    for (; f; f = f->caller) {
+        int p = 0;
+        while (p < f->decl->n_params && f->decl->params[p].name.text != param)
+            p++;
+        const Given *g = p < f->decl->n_params ? f->given[p] : NULL;
+        if (!g)
+            return at;
+        *decl = f->library ? f->decl : *decl;
+        at = g->at;
+        if (!g->expr || g->expr->kind != EXPR_NAME)
+            return at;
+        param = g->expr->text;
+    }
+    return at;
+}
+
+/* A parameter of an operator of std.attar that has to be a function, such as `mask`, and is not. */
+static Term refuse_function(Bind *b, const Call *c, const Var *v)
+{
+    const Decl *op = b->frame->decl;
+    Span at = written_first(b->frame, name_of(b->cx->names, c->name), v->at, &op);
+    const Term *t = &v->term;
+    Diag *d = bind_error(b, "E0212", at, "`%s` of `%s` must be a function of positions, not %s", c->name, op->name.text,
+                         term_print(b, t));
+    if (at.source == b->site.source && span_start(at).line != span_start(b->site).line)
+        diag_label(d, b->site, "`%s` is called here", op->name.text);
+    advise_mask(b, d, t, at);
+    return term_poison();
+}
+
+/* What people look for under the name that another library gives it. */
+static const char *foreign_operator(const char *name)
+{
+    static const struct {
+        const char *name, *help;
+    } known[] = {
+        {"len", "the size of an axis is its name: `S`"},
+        {"size", "the size of an axis is its name: `S`"},
+        {"shape", "the size of an axis is its name: `S`"},
+        {"reshape", "`x as [B, S, H, K]` splits and renames axes, `merge(x, [H, K], D)` makes one of several"},
+        {"view", "`x as [B, S, H, K]` splits and renames axes, `merge(x, [H, K], D)` makes one of several"},
+        {"flatten", "`merge(x, [H, K], D)` makes one axis of several"},
+        {"transpose", "`rearrange(x, [B, S, D], [B, D, S])`; axes that align by name need none"},
+        {"permute", "`rearrange(x, [B, S, D], [B, D, S])`; axes that align by name need none"},
+        {"unsqueeze", "`x as [B, S, 1, D]` adds an axis of size 1, `expand(x, H)` repeats along a new one"},
+        {"squeeze", "`x as [B, S, D]` leaves out an axis of size 1"},
+        {"repeat_kv", "`attention` shares key heads by itself"},
+        {"matmul", "`dot(x, y, over=D)` multiplies two tensors, `linear(x, \"name\", F)` reads a weight"},
+        {"bmm", "`dot(x, y, over=D)` multiplies two tensors, `linear(x, \"name\", F)` reads a weight"},
+        {"cat", "`concat(x, y)` joins tensors"},
+        {"chunk", "`split(x, [N, E])` cuts the last axis, `unstack(3)` takes an axis apart"},
+        {"arange", "`0..S` are the positions of the axis S"},
+        {"range", "`0..S` are the positions of the axis S"},
+        {"dropout", "a trained model computes without it"},
+        {"scaled_dot_product_attention", "`attention(q, k, v, mask=causal)`"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i].name, name))
+            return known[i].help;
+    return NULL;
+}
+
 static Term unknown_operator(Bind *b, const Call *c, Scope *s)
 {
     size_t n = 0, room = 0;
@@ -329,6 +430,8 @@ static Term unknown_operator(Bind *b, const Call *c, Scope *s)
     Var *v = scope_find(s, c->name);
     if (v && v->term.kind == TERM_POISON)
         return term_poison();
+    if (v && bind_in_library(b, c->at) && b->frame && b->frame->library)
+        return refuse_function(b, c, v);
     if (v) {
         Diag *d =
             bind_error(b, "E0212", c->name_at, "`%s` is %s, which cannot be called", c->name, term_print(b, &v->term));
@@ -336,8 +439,10 @@ static Term unknown_operator(Bind *b, const Call *c, Scope *s)
         return term_poison();
     }
     Diag *d = bind_error(b, "E0107", c->name_at, "no operator named `%s`", c->name);
-    const char *near = name_nearest(c->name, names, n);
-    if (near)
+    const char *near = name_nearest(c->name, names, n), *foreign = foreign_operator(c->name);
+    if (foreign)
+        diag_help(d, "%s", foreign);
+    else if (near)
         diag_caret(d, "help: a similar name exists: `%s`", near);
     else
         diag_help(d, "`attar ops` lists the operators");
@@ -407,7 +512,8 @@ Term call_eval(Bind *b, Scope *s, const Expr *e, const Term *piped, Span piped_a
 {
     if (e->kind != EXPR_CALL) {
         if (e->kind != EXPR_ERROR)
-            bind_error(b, "E0101", e->at, "`|>` needs a call on its right: x |> f()");
+            diag_help(bind_error(b, "E0101", e->at, "`|>` needs a call on its right"), "write `%s()`",
+                      source_text(b, e->at));
         return term_poison();
     }
     if (piped && piped->kind == TERM_POISON)

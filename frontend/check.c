@@ -215,6 +215,42 @@ static void report_extra(Bind *b, const KeyMap *map, const Map *tensors, const M
 
 /* ---- all -------------------------------------------------------------------------------------------------------- */
 
+/* Takes the diagnostics after `last` off the list. */
+static void cut_after(Diags *d, Diag *last, int errors, int warnings)
+{
+    *(last ? &last->next : &d->first) = NULL;
+    d->last = last;
+    d->errors = errors;
+    d->warnings = warnings;
+}
+
+void check_cause(Bind *b, Diag *last)
+{
+    const ModelOptions *o = b->options;
+    Diags *all = b->cx->diags, shapes = {.arena = b->cx->arena};
+    const Diag *error = last ? last->next : all->first;
+    if (o->n_checkpoint < 0 || all->errors != b->errors_before + 1 || error->level != DIAG_ERROR ||
+        (strncmp(error->code, "E03", 3) != 0 && strcmp(error->code, "E0221") != 0))
+        return;
+    Map tensors = map_new(b->cx->arena);
+    for (int64_t i = 0; i < o->n_checkpoint; i++)
+        map_set(&tensors, o->checkpoint[i].name, (void *)(uintptr_t)&o->checkpoint[i]);
+    b->n_weights = b->weights_before;
+    const KeyMap *map = choose_spelling(b, &tensors);
+    b->cx->diags = &shapes;
+    check_shapes(b, map, &tensors);
+    b->cx->diags = all;
+    Diag *cause = shapes.first;
+    if (!cause || cause->at.source != error->at.source || span_start(cause->at).line >= span_start(error->at).line)
+        return;
+    cut_after(all, last, b->errors_before, all->warnings);
+    cut_after(&shapes, cause, 1, 0);
+    cause->owner = all;
+    *(last ? &last->next : &all->first) = cause;
+    all->last = cause;
+    all->errors++;
+}
+
 bool check_weights(Bind *b, Model *out)
 {
     const ModelOptions *o = b->options;

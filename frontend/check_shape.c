@@ -27,6 +27,9 @@ typedef struct Shapes {
     Cause *causes;
     int n_causes;
     size_t room;
+    Cause transposed;  /* the weights that are stored the other way round */
+    const Decl *op;    /* who reads the first of them */
+    const char *order; /* which order they have */
 } Shapes;
 
 static const char *file_key(Shapes *s, const WeightUse *w, int64_t number)
@@ -96,6 +99,88 @@ static const char *other_factors(Shapes *s, const WeightUse *w, const Guess *g)
     return out.data;
 }
 
+static bool fits(const WeightUse *w, const HostTensor *t)
+{
+    return same_shape(t, w->rank, w->stored) && dtype_is_float(t->dtype);
+}
+
+/* Is the axis right in another weight, so that it stands for another one here? */
+static bool fits_elsewhere(Shapes *s, const char *axis)
+{
+    for (int i = 0; i < s->b->n_weights; i++) {
+        const WeightUse *w = &s->b->weights[i];
+        const HostTensor *t = map_get(s->tensors, file_key(s, w, 0));
+        for (int k = 0; t && fits(w, t) && k < w->rank; k++)
+            for (int j = 0; j < w->n_dims[k]; j++)
+                if (!strcmp(frame_outer(w->frame, w->dims[k][j]), axis))
+                    return true;
+    }
+    return false;
+}
+
+/* A size that config or let bind; one that nothing has used is the likeliest. */
+static const char *global_of_size(const Bind *b, int64_t size)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < b->globals->vars.count; i++) {
+        const Var *v = b->globals->vars.entries[i].value;
+        if (v->term.kind != TERM_SIZE || !v->term.dim || v->term.size.base != size)
+            continue;
+        if (!v->used)
+            return b->globals->vars.entries[i].key;
+        found = found ? found : b->globals->vars.entries[i].key;
+    }
+    return found;
+}
+
+/* Another axis of the file's size that some weight has. */
+static bool help_axis(Shapes *s, Diag *d, const WeightUse *bad, const Guess *g)
+{
+    const char *found = NULL, *wrong = frame_outer(bad->frame, g->dim);
+    if (!fits_elsewhere(s, wrong))
+        return false;
+    for (int i = 0; i < s->b->n_weights && !found; i++) {
+        const WeightUse *w = &s->b->weights[i];
+        for (int k = 0; k < w->rank && !found; k++)
+            for (int j = 0; j < w->n_dims[k] && !found; j++) {
+                const char *axis = frame_outer(w->frame, w->dims[k][j]);
+                if (w->dims[k][j]->size.base == g->value && scope_find(s->b->globals, axis) && strcmp(axis, wrong) != 0)
+                    found = axis;
+            }
+    }
+    if (!found)
+        found = global_of_size(s->b, g->value);
+    if (found)
+        diag_help(d, "did you mean `%s`, which is %lld, in place of `%s`?", found, (long long)g->value, wrong);
+    return found != NULL;
+}
+
+/* The axes of the value that meets the weight, if more of them than those that are summed have the file's size. */
+static bool help_contracted(Diag *d, const WeightUse *w, const HostTensor *t, const Guess *g)
+{
+    const Frame *f = w->frame;
+    const Node *x = NULL;
+    for (int i = 0; f && i < f->n_axes; i++)
+        if (f->axes[i].dim == g->dim)
+            x = f->axes[i].node;
+    if (!x || !decl_param(w->op, "in"))
+        return false;
+    int64_t size = 1;
+    for (int first = x->type->rank - 1; first >= 0; first--) {
+        const Axis *a = &x->type->axis[first];
+        if (!extent_is_const(a->size) || __builtin_mul_overflow(size, a->size.base, &size))
+            return false;
+        if (size != t->dims[g->stored] || first == x->type->rank - 1)
+            continue;
+        Text axes = text_new(d->owner->arena);
+        for (int i = first; i < x->type->rank; i++)
+            text_add(&axes, "%s%s", i > first ? ", " : "", x->type->axis[i].name);
+        diag_help(d, "`in=(%s)` contracts these axes of the value together: %lld", axes.data, (long long)size);
+        return true;
+    }
+    return false;
+}
+
 static void help_config(Shapes *s, Diag *d, const Guess *g)
 {
     const Origin *o = g->dim->origin;
@@ -132,12 +217,27 @@ static bool is_transposed(const WeightUse *w, const HostTensor *t)
     return w->rank == 2 && t->rank == 2 && t->dims[0] == w->stored[1] && t->dims[1] == w->stored[0];
 }
 
+/* All that are stored so have one cause: the order that the model gives them. */
 static Diag *report_transposed(Shapes *s, const WeightUse *w, const HostTensor *t)
 {
-    Diag *d = bind_error(s->b, "E0404", w->at, "`%s` is %s in the file, which is %s transposed", short_key(t->name),
-                         shape_print(s->b, t->rank, t->dims), w->axes);
-    diag_caret(d, "needs %s = %s", w->axes, shape_print(s->b, w->rank, w->stored));
-    diag_help(d, "`order=\"in,out\"` if linear layers are stored with the input axes first; GPT-2's are");
+    Bind *b = s->b;
+    Cause *c = &s->transposed;
+    const char *order = frame_other_order(w->frame);
+    if (c->diag && order) {
+        if (c->others++ < 3)
+            c->names = bind_print(b, "%s%s`%s`", c->names ? c->names : "", c->names ? ", " : "", short_key(t->name));
+        return NULL;
+    }
+    Diag *d = bind_error(b, "E0404", w->at, "`%s` is %s in the file, which is %s transposed", short_key(t->name),
+                         shape_print(b, t->rank, t->dims), w->axes);
+    diag_caret(d, "needs %s = %s", w->axes, shape_print(b, w->rank, w->stored));
+    if (order) {
+        c->diag = d;
+        s->op = w->op;
+        s->order = order;
+    } else if (w->n_dims[0] == 1 && w->n_dims[1] == 1)
+        diag_help(d, "the file has `%s, %s` in this order", frame_outer(w->frame, w->dims[1][0]),
+                  frame_outer(w->frame, w->dims[0][0]));
     return d;
 }
 
@@ -168,7 +268,8 @@ static void note_guess(Shapes *s, Diag *d, const WeightUse *w, const HostTensor 
                   factors, g->dim->name, (long long)g->value);
     else
         diag_note(d, "the file looks like %s = %lld", g->dim->name, (long long)g->value);
-    help_config(s, d, g);
+    if (!help_contracted(d, w, t, g) && !help_axis(s, d, w, g))
+        help_config(s, d, g);
     s->causes = arena_room(b->cx->arena, s->causes, (size_t)s->n_causes, &s->room, sizeof *s->causes);
     s->causes[s->n_causes++] = (Cause){.dim = g->dim, .value = g->value, .diag = d};
 }
@@ -204,11 +305,6 @@ static Diag *report_dtype(Shapes *s, const WeightUse *w, const HostTensor *t)
     return d;
 }
 
-static bool fits(const WeightUse *w, const HostTensor *t)
-{
-    return same_shape(t, w->rank, w->stored) && dtype_is_float(t->dtype);
-}
-
 static void check_weight(Shapes *s, const WeightUse *w)
 {
     WeightUse one = weight_single(w);
@@ -234,6 +330,23 @@ static void check_weight(Shapes *s, const WeightUse *w)
         note_tensors(s, d, w, first, same);
 }
 
+static void finish_transposed(Shapes *s)
+{
+    const Cause *c = &s->transposed;
+    const char *order = s->order;
+    const Decl *defaults = map_get(&s->b->defaults, s->op->name.text);
+    if (defaults)
+        diag_label(c->diag, defaults->at, "the defaults of `%s`", defaults->name.text);
+    if (!c->others) {
+        diag_help(c->diag, "`order=\"%s\"` if the layer is stored the other way round; GPT-2's are \"in,out\"", order);
+        return;
+    }
+    diag_note(c->diag, "the same shows in %s%s", c->names,
+              c->others > 3 ? bind_print(s->b, " and %d more tensors", c->others - 3) : "");
+    diag_help(c->diag, "`default %s(order=\"%s\")` if all are stored the other way round; GPT-2's are \"in,out\"",
+              s->op->name.text, order);
+}
+
 void check_shapes(Bind *b, const KeyMap *map, const Map *tensors)
 {
     Shapes s = {.b = b, .map = map, .tensors = tensors};
@@ -245,6 +358,8 @@ void check_shapes(Bind *b, const KeyMap *map, const Map *tensors)
         map_set(&seen, b->weights[i].key, &b->weights[i]);
         check_weight(&s, &b->weights[i]);
     }
+    if (s.transposed.diag)
+        finish_transposed(&s);
     for (int i = 0; i < s.n_causes; i++) {
         const Cause *c = &s.causes[i];
         if (c->others)

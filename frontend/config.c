@@ -92,6 +92,22 @@ bool config_agree(json_t *a, json_t *b)
     return json_equal(a, b) == 1;
 }
 
+/* Does `key` have all the words of `other`, in their order? One word alone says too little. */
+static bool has_words(const char *key, const char *other)
+{
+    if (!strchr(other, '_'))
+        return false;
+    while (*other) {
+        size_t length = strcspn(other, "_"), own = strcspn(key, "_");
+        if (!*key)
+            return false;
+        if (length == own && !strncmp(key, other, length))
+            other += length + (other[length] == '_');
+        key += own + (key[own] == '_');
+    }
+    return true;
+}
+
 static const char *nearest_key(Bind *b, const ConfigFile *file, const char *key)
 {
     const char **keys = arena_array(b->cx->arena, json_object_size(file->json) + 1, sizeof *keys);
@@ -99,7 +115,11 @@ static const char *nearest_key(Bind *b, const ConfigFile *file, const char *key)
     const char *k;
     json_t *value;
     json_object_foreach(file->json, k, value) keys[n++] = k;
-    return name_nearest(key, keys, n);
+    const char *near = name_nearest(key, keys, n);
+    for (size_t i = 0; i < n && !near; i++) /* rope_dim for qk_rope_head_dim: all words of one are in the other */
+        if (has_words(keys[i], key) || has_words(key, keys[i]))
+            near = keys[i];
+    return near;
 }
 
 void config_refuse_absent(Bind *b, const Term *t, Span at)

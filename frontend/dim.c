@@ -79,6 +79,8 @@ static bool dim_of_term(Bind *b, const Term *t, const Expr *written, const Dim *
         Diag *d =
             bind_error(b, "E0201", written ? written->at : b->at, "an axis is needed here, not %s", term_print(b, t));
         diag_origin(b, d, t);
+        if (t->kind == TERM_TEXT)
+            diag_help(d, "an axis stands without quotes: `%s`", t->text);
     }
     return false;
 }
@@ -124,7 +126,22 @@ const char *dims_print(Bind *b, const Dim *const *dims, int n)
     return out.data;
 }
 
-static bool is_number_axis(const Axis *a)
+const char *axis_written(Bind *b, const char *axis)
+{
+    if (!strchr(axis, '_') || scope_find(b->globals, axis))
+        return axis;
+    Text out = text_new(b->cx->arena);
+    for (const char *p = axis; *p;) {
+        size_t length = strcspn(p, "_");
+        if (!scope_find(b->globals, bind_print(b, "%.*s", (int)length, p)))
+            return axis;
+        text_add(&out, "%s%.*s", out.length ? " + " : "", (int)length, p);
+        p += length + (p[length] == '_');
+    }
+    return out.data;
+}
+
+bool axis_is_number(const Axis *a)
 {
     return a->name[0] == 'n' && isdigit((unsigned char)a->name[1]) && extent_is_const(a->size);
 }
@@ -136,7 +153,7 @@ const char *type_text(Bind *b, const Type *t)
     for (int i = 0; i < t->rank; i++) {
         const Axis *a = &t->axis[i];
         text_add(&out, "%s", i ? ", " : "[");
-        if (is_number_axis(a))
+        if (axis_is_number(a))
             text_add(&out, "%lld", (long long)a->size.base);
         else if (extent_is_const(a->size))
             text_add(&out, "%s=%lld", a->name, (long long)a->size.base);
@@ -176,6 +193,10 @@ int axis_of(Bind *b, const Type *t, const Dim *d, Span at, const char *what)
         return axis;
     Diag *e = bind_error(b, "E0305", at, "%s has no axis `%s`", what, d->name);
     diag_caret(e, "it is %s", type_text(b, t));
+    Text own = text_new(b->cx->arena);
+    for (int i = 0; i < t->rank; i++)
+        text_add(&own, "%s`%s`", !i ? "" : i + 1 < t->rank ? ", " : " and ", t->axis[i].name);
+    diag_help(e, t->rank ? "its axes are %s" : "it has no axes", own.data);
     for (int i = 0; i < t->rank; i++) {
         if (!extent_equal(t->axis[i].size, d->size))
             continue;

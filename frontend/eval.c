@@ -5,7 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-static Term unknown_name(Bind *b, Scope *s, const Expr *e)
+/* `whole` is the path that begins with this name: self.key */
+static Term unknown_name(Bind *b, Scope *s, const Expr *e, const Expr *whole)
 {
     for (Scope *around = s; around; around = around->parent) {
         const Span *loop = map_get(&around->ended, e->text);
@@ -22,22 +23,26 @@ static Term unknown_name(Bind *b, Scope *s, const Expr *e)
         near = scope_nearest(b, b->library_globals, e->text);
     if (map_has(&b->blocks, e->text) || map_has(&b->library_blocks, e->text) || builtin_find(e->text))
         diag_caret(d, "an operator is used by calling it: `%s(...)`", e->text);
-    else if (near)
+    else if (near && whole == e)
         diag_caret(d, "a similar name exists: `%s`", near);
+    else if (whole != e || strchr(e->text, '_'))
+        diag_help(d, "names of the checkpoint stand in quotes: `\"%s\"`", source_text(b, whole->at));
     return term_poison();
 }
 
 static Term eval_name(Bind *b, Scope *s, const Expr *e)
 {
     Var *v = scope_find(s, e->text);
-    if (v)
+    if (v) {
+        v->used = true;
         return v->term;
+    }
     for (Scope *around = s; around; around = around->parent)
         if (around->config)
             return config_key(b, around->config, e->text);
     if ((v = scope_find(b->library_globals, e->text)))
         return v->term;
-    return unknown_name(b, s, e);
+    return unknown_name(b, s, e, e);
 }
 
 static Term eval_number(const Expr *e)
@@ -78,8 +83,22 @@ static Term eval_if(Bind *b, Scope *s, const Expr *e)
     return eval(b, s, e->items[condition ? 1 : 2]);
 }
 
+/* Does the name mean something here? In a config declaration every name is a key. */
+static bool is_known(Bind *b, Scope *s, const Expr *e)
+{
+    for (const Scope *around = s; around; around = around->parent)
+        if (around->config)
+            return true;
+    return scope_find(s, e->text) || scope_find(b->library_globals, e->text);
+}
+
 static Term eval_field(Bind *b, Scope *s, const Expr *e)
 {
+    const Expr *first = e->left;
+    while (first->kind == EXPR_FIELD)
+        first = first->left;
+    if (first->kind == EXPR_NAME && !is_known(b, s, first))
+        return unknown_name(b, s, first, e);
     Term t = eval(b, s, e->left);
     if (t.kind == TERM_POISON)
         return t;
@@ -96,6 +115,10 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e)
     if (t.kind == TERM_CACHE)
         diag_help(d, "a cache is used as `%s.next(S)` and `%s[i].append(...)`", t.cache->decl->name.text,
                   t.cache->decl->name.text);
+    if (t.kind == TERM_TENSOR && t.node->type->rank && !strcmp(e->text, "shape"))
+        diag_help(d, "the size of an axis is its name: `%s`", t.node->type->axis[t.node->type->rank - 1].name);
+    else if (t.kind == TERM_TENSOR)
+        diag_help(d, "operators are called as `%s(x, ...)` or `x |> %s(...)`", e->text, e->text);
     diag_origin(b, d, &t);
     return term_poison();
 }
@@ -426,13 +449,36 @@ static Term otherwise(Bind *b, Scope *s, const Expr *e, Term left)
     return t;
 }
 
+/* A text where a number has to be, shown where the model file gives it: it may be a function's argument. */
+static bool refuse_text(Bind *b, Scope *s, const Term *left, const Term *right, const Expr *e)
+{
+    bool first = left->kind == TERM_TEXT;
+    const Term *t = first ? left : right, *other = first ? right : left;
+    const Expr *operand = first ? e->left : e->right;
+    const Var *v = operand->kind == EXPR_NAME ? scope_find(s, operand->text) : NULL;
+    bool number = other->kind == TERM_SIZE || other->kind == TERM_FLOAT || other->kind == TERM_TENSOR ||
+                  other->kind == TERM_RANGE;
+    if (!number || e->op == OP2_EQ || e->op == OP2_NE || !origin_blame(b, t))
+        return false;
+    bool given = v && bind_in_library(b, operand->at) && !bind_in_library(b, v->at);
+    Diag *d = bind_error(b, origin_code(t, "E0201"), given ? v->at : operand->at, "a number is needed here, not %s",
+                         term_print(b, t));
+    diag_origin(b, d, t);
+    advise_number(d, t);
+    return true;
+}
+
 static Term apply(Bind *b, Scope *s, const Expr *e, Term left)
 {
     if (e->kind == EXPR_PIPE)
         return call_eval(b, s, e->right, &left, e->left->at);
     if (e->op == OP2_OTHERWISE)
         return otherwise(b, s, e, left);
-    return operator_binary(b, left, eval(b, s, e->right), e->op, e);
+    Term right = eval(b, s, e->right);
+    bool text = left.kind == TERM_TEXT || right.kind == TERM_TEXT;
+    if (text && left.kind != right.kind && refuse_text(b, s, &left, &right, e))
+        return term_poison();
+    return operator_binary(b, left, right, e->op, e);
 }
 
 static bool on_spine(const Expr *e)

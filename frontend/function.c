@@ -5,6 +5,8 @@
  * a function what it asks for: fn(i, j) leaves out b and h. */
 #include "bind.h"
 
+#include <string.h>
+
 Term function_new(Bind *b, Scope *s, const Expr *lambda)
 {
     Function *f = bind_new(b, sizeof *f);
@@ -61,13 +63,25 @@ static const char *names_given(Bind *b, const Call *c)
     return out.data;
 }
 
+/* Are the parameters those that `attention` gives? */
+static bool is_mask(const Expr *lambda)
+{
+    for (int i = 0; i < lambda->n_params; i++)
+        if (strlen(lambda->params[i].text) != 1 || !strchr("bhij", lambda->params[i].text[0]))
+            return false;
+    return true;
+}
+
 static bool bind_params(Bind *b, Call *c, const Expr *lambda, Scope *s)
 {
     bool names = by_name(c), good = true;
     if (!names && c->n_given != lambda->n_params) {
         Diag *d = bind_error(b, "E0124", c->at, "the function takes %d argument%s, not %d", lambda->n_params,
                              lambda->n_params == 1 ? "" : "s", c->n_given);
-        diag_label(d, lambda->at, "it is written here");
+        if (!bind_in_library(b, lambda->at))
+            diag_label(d, lambda->at, "it is written here");
+        else if (is_mask(lambda))
+            diag_help(d, "`%s` itself is the mask: it is called for each pair of positions", c->name);
         return false;
     }
     for (int i = 0; i < lambda->n_params; i++) {
@@ -81,7 +95,7 @@ static bool bind_params(Bind *b, Call *c, const Expr *lambda, Scope *s)
         }
         Term t = given_term(b, c, g);
         good = good && t.kind != TERM_POISON;
-        scope_set(b, s, lambda->params[i].text, t, lambda->params[i].at);
+        scope_set(b, s, lambda->params[i].text, t, g->at.source ? g->at : lambda->params[i].at);
     }
     return good;
 }

@@ -212,10 +212,31 @@ static bool report_word_operator(Parser *p, const Token *found, const Token *bef
             continue;
         Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, t), "`%s` is not an operator of this language",
                              words[i].word);
-        diag_help(d, "write `%s`", words[i].sign);
+        const Token *next = t->kind ? t + 1 : t;
+        bool is = !strcmp(words[i].word, "is"), no = is && token_is(p, next, "not");
+        const char *sign = no ? "!=" : words[i].sign;
+        next += no && next->kind;
+        diag_help(d, is && token_is(p, next, "None") ? "write `%s none`" : "write `%s`", sign);
         return true;
     }
     return false;
+}
+
+/* `config["hidden_size"]`, `config.hidden_size`: in a config declaration a key stands alone. */
+static bool report_config_read(Parser *p, const Token *found)
+{
+    const Token *next = found->kind == T_CONFIG ? found + 1 : NULL;
+    if (!next || (next->kind != '[' && next->kind != '.'))
+        return false;
+    Diag *d = diag_error(p->cx->diags, "E0109", token_span(p, found), "%s is a keyword and cannot be a name",
+                         token_text(p, found));
+    while (next->kind && (next->kind == '.' || next->kind == '[' || next->kind == '(' || token_is(p, next, "get")))
+        next++;
+    uint32_t quote = next->kind == T_STRING, length = next->end - next->begin;
+    if (next->kind == T_NAME || (quote && length > 2))
+        diag_help(d, "a key of config.json stands alone: write `%.*s`", (int)(length - 2 * quote),
+                  p->source->text + next->begin + quote);
+    return true;
 }
 
 static bool report_keyword_as_name(Parser *p, const Token *found, const int *expected, int n)
@@ -315,6 +336,67 @@ static bool report_chain(Parser *p, const Token *found, const int *expected, int
     return true;
 }
 
+/* Where the part of an expression that token i ends begins: after `=`, `,`, a bracket, a word. */
+static size_t part_start(const Parser *p, size_t i)
+{
+    int depth = 0;
+    while (i > 0) {
+        int kind = p->tokens[i - 1].kind;
+        depth += (kind == ')' || kind == ']') - (kind == '(' || kind == '[');
+        if (depth < 0 || (depth == 0 && (kind == '=' || kind == ',' || ends_statement_kind(kind) || is_keyword(kind))))
+            break;
+        i--;
+    }
+    return i;
+}
+
+/* The token that ends the part which begins at token i. */
+static size_t part_end(const Parser *p, size_t i, int stop)
+{
+    int depth = 0;
+    for (; p->tokens[i].kind; i++) {
+        int kind = p->tokens[i].kind;
+        if (depth == 0 && (kind == stop || kind == ',' || kind == ')' || kind == ']' || ends_statement_kind(kind)))
+            break;
+        depth += (kind == '(' || kind == '[') - (kind == ')' || kind == ']');
+    }
+    return i;
+}
+
+static const char *part_text(const Parser *p, size_t from, size_t to)
+{
+    if (to <= from)
+        return "...";
+    uint32_t begin = p->tokens[from].begin, end = p->tokens[to - 1].end;
+    return arena_print(p->cx->arena, "%.*s", (int)(end - begin), p->source->text + begin);
+}
+
+/* `a if c else b` */
+static bool report_choice(Parser *p, const Token *found, const int *expected, int n)
+{
+    if (found->kind != T_IF || found->after_newline || !has(expected, n, '+') || !has(expected, n, T_OTHERWISE))
+        return false;
+    size_t at = p->current, other = part_end(p, at + 1, T_ELSE);
+    Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, found), "a choice begins with `if`");
+    if (p->tokens[other].kind == T_ELSE)
+        diag_help(d, "write `if %s then %s else %s`", part_text(p, at + 1, other), part_text(p, part_start(p, at), at),
+                  part_text(p, other + 1, part_end(p, other + 1, 0)));
+    else
+        diag_help(d, "write `if condition then a else b`");
+    return true;
+}
+
+/* `a @ b` */
+static bool report_matrix_product(Parser *p, const Token *found, const int *expected, int n)
+{
+    if (found->kind != '@' || found->after_newline || !has(expected, n, '+') || !has(expected, n, T_OTHERWISE))
+        return false;
+    Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, found), "`@` does not multiply here");
+    diag_help(d, "`linear(x, \"name\", F)` multiplies by a weight, `dot(x, y, over=D)` two tensors; "
+                 "`*` is element by element");
+    return true;
+}
+
 /* The line, or the block, ended where an expression had to follow: the message points at what asks for it. */
 static bool report_nothing_after(Parser *p, const Token *found, const Token *before, const int *expected, int n)
 {
@@ -335,7 +417,9 @@ static bool report_known(Parser *p, const Token *found, const int *expected, int
     const Token *start = statement_start(p, p->current);
     bool fresh = start == found;
     return (fresh && report_operator_first(p, found)) || report_word_operator(p, found, before) ||
-           report_keyword_before(p, found, before) || report_keyword_as_name(p, found, expected, n) ||
+           report_config_read(p, found) || report_choice(p, found, expected, n) ||
+           report_matrix_product(p, found, expected, n) || report_keyword_before(p, found, before) ||
+           report_keyword_as_name(p, found, expected, n) ||
            report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n) ||
            report_chain(p, found, expected, n) || report_nothing_after(p, found, before, expected, n);
 }

@@ -32,7 +32,7 @@ static bool is_comparison(int op)
     return op == OP2_LE || op == OP2_GE || op == OP2_EQ || op == OP2_NE || op == '<' || op == '>';
 }
 
-static Term refuse(Bind *b, int op, const Term *x, const Term *y)
+static Term refuse(Bind *b, int op, const Term *x, const Term *y, const Expr *e)
 {
     if (x->kind == TERM_POISON || y->kind == TERM_POISON)
         return term_poison();
@@ -40,6 +40,8 @@ static Term refuse(Bind *b, int op, const Term *x, const Term *y)
         bind_error(b, "E0201", b->at, "`%s` cannot take %s and %s", spelling(op), term_print(b, x), term_print(b, y));
     diag_origin(b, d, x);
     diag_origin(b, d, y);
+    if (e && (op == '&' || op == '|') && (x->kind == TERM_FUNCTION || y->kind == TERM_FUNCTION))
+        advise_mask(b, d, x->kind == TERM_FUNCTION ? y : x, x->kind == TERM_FUNCTION ? e->right->at : e->left->at);
     return term_poison();
 }
 
@@ -149,18 +151,18 @@ static bool compare_bounds(Extent x, Extent y, int op, Term *out)
     return true;
 }
 
-static Term compare(Bind *b, const Term *x, const Term *y, int op)
+static Term compare(Bind *b, const Term *x, const Term *y, int op, const Expr *e)
 {
     bool equal;
     double a, c;
     Term out;
     if (op == OP2_EQ || op == OP2_NE)
-        return term_equal(b, x, y, &equal) ? term_bool(equal == (op == OP2_EQ)) : refuse(b, op, x, y);
+        return term_equal(b, x, y, &equal) ? term_bool(equal == (op == OP2_EQ)) : refuse(b, op, x, y, e);
     if (term_is_number(x, &a) && term_is_number(y, &c))
         return compare_numbers(a, c, op);
     if (x->kind == TERM_SIZE && y->kind == TERM_SIZE && compare_bounds(x->size, y->size, op, &out))
         return out;
-    return refuse(b, op, x, y);
+    return refuse(b, op, x, y, e);
 }
 
 static Term join_texts(Bind *b, const Term *x, const Term *y)
@@ -209,8 +211,9 @@ static int count_extra(const Type *x, const Type *y, const char **name)
 }
 
 /* Sums of tensors that share some axes but each have one of their own are mistakes, not outer sums. */
-static bool refuse_outer_sum(Bind *b, const Type *x, const Type *y, int op)
+static bool refuse_outer_sum(Bind *b, const Node *a, const Node *z, int op)
 {
+    const Type *x = a->type, *y = z->type;
     const char *left = NULL, *right = NULL;
     if ((op != '+' && op != '-') || x->dtype != DT_F32)
         return false;
@@ -223,7 +226,13 @@ static bool refuse_outer_sum(Bind *b, const Type *x, const Type *y, int op)
     int i = type_find(x, left), k = type_find(y, right);
     if (extent_equal(x->axis[i].size, y->axis[k].size))
         diag_note(d, "axes with different names never match, even if their sizes are the same");
-    diag_help(d, "`as` gives axes other names; `expand` repeats a tensor along a new axis");
+    Span at;
+    if (axis_marked(b, z, right, &at))
+        advise_mark(b, d, z, &y->axis[k], "the right side");
+    else
+        advise_mark(b, d, a, &x->axis[i], "the left side");
+    if ((ny != 1 || !advise_axis(b, d, z, right, left)) && (nx != 1 || !advise_axis(b, d, a, left, right)))
+        diag_help(d, "`as` gives axes other names; `expand` repeats a tensor along a new axis");
     return true;
 }
 
@@ -262,7 +271,7 @@ static Term tensor_binary(Bind *b, const Term *tx, const Term *ty, int op)
             diag_help(d, "`&` and `|` join truth values: compare first, as in `j <= i & j > 0`");
         return term_poison();
     }
-    if (!both_dtypes(b, &x, &y, op) || refuse_outer_sum(b, x->type, y->type, op))
+    if (!both_dtypes(b, &x, &y, op) || refuse_outer_sum(b, x, y, op))
         return term_poison();
     if (op == '%' && dtype_is_float(x->type->dtype)) {
         bind_error(b, "E0202", b->at, "`%%` needs whole numbers, not %s and %s", type_text(b, x->type),
@@ -287,14 +296,14 @@ static bool fold_logic(const Term *x, const Term *y, int op, Term *out)
     return true;
 }
 
-static Term logic(Bind *b, const Term *x, const Term *y, int op)
+static Term logic(Bind *b, const Term *x, const Term *y, int op, const Expr *e)
 {
     Term out;
     if (x->kind == TERM_FUNCTION && y->kind == TERM_FUNCTION)
         return function_combine(b, op == '&' ? FUNCTION_AND : FUNCTION_OR, x->function, y->function);
     bool fit = (x->kind == TERM_BOOL || is_tensor(x)) && (y->kind == TERM_BOOL || is_tensor(y));
     if (!fit)
-        return refuse(b, op, x, y);
+        return refuse(b, op, x, y, e);
     if (fold_logic(x, y, op, &out) || fold_logic(y, x, op, &out))
         return out;
     return tensor_binary(b, x, y, op);
@@ -305,7 +314,7 @@ static Term range(Bind *b, const Term *x, const Term *y, const Expr *e)
 {
     Extent length;
     if (x->kind != TERM_SIZE || y->kind != TERM_SIZE)
-        return refuse(b, OP2_RANGE, x, y);
+        return refuse(b, OP2_RANGE, x, y, e);
     if (!extent_sub(y->size, x->size, &length))
         return overflow(b, x, y);
     if (extent_low(length) < 0 && extent_is_const(length)) {
@@ -332,14 +341,14 @@ Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e)
     if (op == OP2_RANGE)
         return range(b, &x, &y, e);
     if (op == '&' || op == '|')
-        return logic(b, &x, &y, op);
+        return logic(b, &x, &y, op, e);
     if (is_tensor(&x) || is_tensor(&y)) {
         if ((op == OP2_EQ || op == OP2_NE) && (x.kind == TERM_NONE || y.kind == TERM_NONE))
             return term_bool(op == OP2_NE);
         return tensor_binary(b, &x, &y, op);
     }
     if (is_comparison(op))
-        return compare(b, &x, &y, op);
+        return compare(b, &x, &y, op, e);
     if (x.kind == TERM_SIZE && y.kind == TERM_SIZE)
         return fold_sizes(b, &x, &y, op);
     double a, c;
@@ -349,7 +358,7 @@ Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e)
         return join_texts(b, &x, &y);
     if ((x.kind == TERM_SIZE || x.kind == TERM_FLOAT) && (y.kind == TERM_SIZE || y.kind == TERM_FLOAT))
         return tensor_binary(b, &x, &y, op);
-    return refuse(b, op, &x, &y);
+    return refuse(b, op, &x, &y, e);
 }
 
 static Term negate(Bind *b, const Term *x)

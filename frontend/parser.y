@@ -352,7 +352,7 @@ postfix
     | postfix '.' name                      { $$ = build_field(p, $1, $3, @$); }
     ;
 primary
-    : T_NAME                                { $$ = build_leaf(p, EXPR_NAME, @$); }
+    : T_NAME                                { $$ = build_name(p, @$); }
     | T_NUMBER                              { $$ = build_number(p, @$); }
     | T_STRING                              { $$ = build_string(p, @$); }
     | T_TRUE                                { $$ = build_leaf(p, EXPR_TRUE, @$); }

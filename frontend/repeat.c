@@ -233,6 +233,34 @@ static void poison_carried(Bind *b, Scope *s, const CarriedList *list)
         scope_set(b, s, list->items[i].name, term_poison(), list->items[i].at);
 }
 
+static bool keeps_entries(const Graph *body)
+{
+    for (const Node *n = body->first; n; n = n->next)
+        if (n->op == OP_append || (n->body && keeps_entries(n->body)))
+            return true;
+    return false;
+}
+
+/* The body of a loop that assigns no name from before it, and keeps nothing in a cache, has no effect. */
+static void refuse_idle(Bind *b, Scope *s, const Scope *inside)
+{
+    Diag *d = bind_error(b, "E0206", b->loop, "this `repeat` hands nothing on");
+    diag_caret(d, "no name from before the loop is assigned in it");
+    for (size_t i = inside->vars.count; i-- > 0;) {
+        const Var *v = inside->vars.entries[i].value;
+        for (const Scope *around = s; around && v->term.kind == TERM_TENSOR; around = around->parent)
+            for (size_t k = around->vars.count; k-- > 0;) {
+                const Var *outer = around->vars.entries[k].value;
+                if (outer->term.kind != TERM_TENSOR || !type_equal(outer->term.node->type, v->term.node->type))
+                    continue;
+                diag_label(d, v->at, "`%s` ends with each round", inside->vars.entries[i].key);
+                diag_help(d, "did you mean `%s = ...`, so that each round hands it to the next?",
+                          around->vars.entries[k].key);
+                return;
+            }
+    }
+}
+
 void statement_repeat(Bind *b, Scope *s, const Stmt *st)
 {
     CarriedList list = {0};
@@ -266,6 +294,8 @@ void statement_repeat(Bind *b, Scope *s, const Stmt *st)
         loop->scope = path;
         statement_body(b, inside, st->body);
     }
+    if (path && !list.n && !b->exhausted && b->cx->diags->errors == b->errors_before && !keeps_entries(body))
+        refuse_idle(b, s, inside);
     bool good = path && close_body(b, body, &list, inside);
     restore(b, &outside);
     leave(b, s, st, &list, inside, loop, good);

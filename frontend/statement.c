@@ -120,6 +120,24 @@ static void name_steps(Bind *b, const Node *value, int first, const char *name)
             n->name = step;
 }
 
+static void refuse_count(Bind *b, const Stmt *st, const Term *t, int n)
+{
+    Diag *d = bind_error(b, "E0203", st->values[0]->at, "%d name%s for %d value%s", st->n_targets,
+                         st->n_targets == 1 ? "" : "s", n, n == 1 ? "" : "s");
+    const Type *type = t->kind == TERM_TENSOR ? t->node->type : NULL;
+    for (int i = 0; type && i < type->rank; i++) {
+        const Axis *a = &type->axis[i];
+        if (!extent_is_const(a->size) || a->size.base != st->n_targets)
+            continue;
+        bool number = axis_is_number(a);
+        diag_help(d, "`%s |> unstack(%s)` takes the axis of %d apart", source_text(b, st->values[0]->at),
+                  number ? bind_print(b, "%d", st->n_targets) : a->name, st->n_targets);
+        return;
+    }
+    if (n > st->n_targets && st->n_targets == 1)
+        diag_help(d, "write `%s, ... = `: a name for each value", st->targets[0].name.text);
+}
+
 static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep)
 {
     const char *outer = b->hint;
@@ -129,8 +147,7 @@ static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep)
     bool list = t.kind == TERM_LIST;
     int n = list ? t.n_items : 1;
     if (t.kind != TERM_POISON && n != st->n_targets) {
-        bind_error(b, "E0203", st->values[0]->at, "%d name%s for %d value%s", st->n_targets,
-                   st->n_targets == 1 ? "" : "s", n, n == 1 ? "" : "s");
+        refuse_count(b, st, &t, n);
         t = term_poison();
     }
     for (int i = 0; i < st->n_targets; i++) {

@@ -61,6 +61,7 @@ Ident build_ident(Parser *p, Span at);
 const char *build_text(Parser *p, Span at, size_t *length); /* the decoded bytes of a string in quotes */
 Ident build_quoted(Parser *p, Span at);  /* a name in quotes */
 Expr *build_leaf(Parser *p, ExprKind kind, Span at);
+Expr *build_name(Parser *p, Span at);
 Expr *build_number(Parser *p, Span at);
 Expr *build_string(Parser *p, Span at);
 Expr *build_scoped(Parser *p, Span path, Ident name, Span at);

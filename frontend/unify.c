@@ -164,38 +164,12 @@ static void refuse_rank(Bind *b, const Frame *f, const Param *p, const Given *g,
         diag_help(d, "a tuple of axes makes several of one: linear(x, \"name\", (H, K))");
 }
 
-static void note_mark(Bind *b, Diag *d, const Node *x, const Axis *a, const char *who)
-{
-    Span at;
-    if (!axis_marked(b, x, a->name, &at) || bind_in_library(b, at))
-        return;
-    if (extent_is_const(a->size))
-        diag_label(d, at, "`%s` gets the axis `%s` = %lld here", who, a->name, (long long)a->size.base);
-    else
-        diag_label(d, at, "`%s` gets the axis `%s` here", who, a->name);
-}
-
 static void note_axis(Bind *b, Diag *d, const char *axis, Extent size)
 {
     Term t = term_size(size);
     const char *note = origin_note(b, axis, term_print(b, &t), axis_origin(b, axis));
     if (note && extent_is_const(size))
         diag_note(d, "%s", note);
-}
-
-/* The cache declaration that has checked this tensor's axes already, or NULL. */
-static const Cache *checked_by_cache(const Node *x)
-{
-    for (int steps = 0; x && steps < 8; steps++) {
-        if (x->op == OP_append) {
-            const Graph *model = graph_model(x->graph);
-            for (int i = 0; i < model->n_caches; i++)
-                if (!strcmp(model->caches[i].name, attr_name(x, ATTR_cache)))
-                    return &model->caches[i];
-        }
-        x = x->n_inputs ? x->inputs[0] : NULL;
-    }
-    return NULL;
 }
 
 typedef struct Side {
@@ -208,19 +182,31 @@ typedef struct Side {
 
 static void suggest_axis(Bind *b, Diag *d, const Side *suspect, const Side *other)
 {
-    const Origin *o = axis_origin(b, other->axis);
-    Span mark;
-    if (axis_marked(b, suspect->node, suspect->axis, &mark) && !bind_in_library(b, mark))
-        diag_help(d, "did you mean `%s` on line %d?", other->axis, span_start(mark).line);
-    if (o)
+    if (axis_origin(b, other->axis))
         note_axis(b, d, other->axis, other->size);
+    advise_axis(b, d, suspect->node, suspect->axis, other->axis);
+}
+
+/* One name of the block stands for two axes, since an argument lacks an axis or has one too many. */
+static bool refuse_shifted(Bind *b, const Frame *f, const Side *now, const Side *before, const char *name)
+{
+    int from_end = before->node->type->rank - type_find(before->node->type, before->axis);
+    Diag *d = bind_error(b, "E0301", before->at, "the axis `%s` of `%s` would be `%s` in `%s` and `%s` in `%s`", name,
+                         f->decl->name.text, before->axis, before->param, now->axis, now->param);
+    for (int i = 0; i < f->decl->n_params; i++)
+        if (f->decl->params[i].name.text == before->param)
+            diag_caret(d, "%s, for %s", type_text(b, before->node->type), type_expr_text(b, f->decl->params[i].type));
+    if (now->at.source == before->at.source && now->at.begin != before->at.begin)
+        diag_label(d, now->at, "%s", type_text(b, now->node->type));
+    advise_rank(b, d, before->node, before->at, now->axis, from_end);
+    return false;
 }
 
 /* Two arguments of one call disagree. The one that a cache has checked before is not to blame. */
 static bool refuse_pair(Bind *b, const Frame *f, const Side *now, const Side *before, bool last, const char *place)
 {
-    const Cache *cache = checked_by_cache(now->node);
-    bool first = cache && !checked_by_cache(before->node);
+    const Cache *cache = advise_cache(now->node);
+    bool first = cache && !advise_cache(before->node);
     const Side *suspect = first ? before : now, *other = first ? now : before;
     Diag *d = bind_error(b, "E0301", suspect->at, "`%s` needs `%s` and `%s` to share %s axis", f->decl->name.text,
                          before->param, now->param, last ? "their last" : bind_print(b, "the %s", place));
@@ -228,13 +214,13 @@ static bool refuse_pair(Bind *b, const Frame *f, const Side *now, const Side *be
     if (other->at.source == suspect->at.source && other->at.begin != suspect->at.begin)
         diag_label(d, other->at, "%s", type_text(b, other->node->type));
     Axis a = {suspect->axis, suspect->size};
-    note_mark(b, d, suspect->node, &a, suspect->param);
-    suggest_axis(b, d, suspect, other);
+    advise_mark(b, d, suspect->node, &a, bind_print(b, "`%s`", suspect->param));
     if (first)
         diag_note(d, "`%s` was checked against the cache `%s` on line %d, so `%s` is the likelier culprit", now->param,
                   cache->name, span_start(cache->at).line, before->param);
     if (extent_equal(now->size, before->size))
         diag_note(d, "both sizes are the same now, but axes with different names never match");
+    suggest_axis(b, d, suspect, other);
     return false;
 }
 
@@ -247,24 +233,44 @@ static bool refuse_axis(Bind *b, const Frame *f, const Param *p, const Given *g,
     if (by && by->node && strcmp(by->param, p->name.text) != 0) {
         Side now = {p->name.text, g->at, x, a->name, a->size},
              before = {by->param, by->arg, by->node, by->outer, bound->size};
+        int own = type_find(by->node->type, by->outer);
+        if (own >= 0 && by->node->type->rank - own != x->type->rank - at)
+            return refuse_shifted(b, f, &now, &before, bound->name);
         return refuse_pair(b, f, &now, &before, at == x->type->rank - 1, place);
     }
     Diag *d = bind_error(b, "E0301", g->at, "`%s` needs `%s` as %s", f->decl->name.text, p->name.text,
                          type_expr_text(b, p->type));
     diag_caret(d, "the %s axis of %s is `%s`, not `%s`", place, type_text(b, x->type), a->name, needed);
-    note_mark(b, d, x, a, p->name.text);
+    advise_mark(b, d, x, a, bind_print(b, "`%s`", p->name.text));
     note_axis(b, d, a->name, a->size);
     note_axis(b, d, needed, bound->size);
     if (extent_equal(a->size, bound->size))
         diag_note(d, "both sizes are the same now, but axes with different names never match");
+    advise_axis(b, d, x, a->name, needed);
     return false;
+}
+
+/* in=(H, N): the axes that the call names are not the last ones of the tensor. */
+static void refuse_named(Bind *b, const Frame *f, const Param *p, Node *x, const Pattern *pattern, const Slot *slot)
+{
+    int n = 0, index = 0;
+    Text last = text_new(b->cx->arena);
+    for (int i = 0; i < pattern->n; i++)
+        n += pattern->slots[i].axes == slot->axes;
+    for (int i = x->type->rank - n; i < x->type->rank; i++)
+        text_add(&last, "%s%s", last.length ? ", " : "", x->type->axis[i].name);
+    axes_param(f->decl, slot->axes->name.text, &index);
+    Diag *d = bind_error(b, "E0301", f->given[index]->at, "`%s` of `%s` must be the last axes of `%s`",
+                         slot->axes->name.text, f->decl->name.text, p->name.text);
+    diag_caret(d, "`%s` is %s", p->name.text, type_text(b, x->type));
+    diag_help(d, n == 1 ? "write `%s=%s`" : "write `%s=(%s)`", slot->axes->name.text, last.data);
 }
 
 /* ---- matching --------------------------------------------------------------------------------------------------- */
 
 /* One axis: gives the name it has inside the block, or NULL after an error. */
 static const char *match_slot(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Node *x, int at,
-                              Slot *slot)
+                              const Pattern *pattern, Slot *slot)
 {
     const Axis *a = &x->type->axis[at];
     if (slot->dim) {
@@ -281,10 +287,8 @@ static const char *match_slot(Bind *b, Frame *f, Scope *local, const Param *p, c
             return d->axis;
         return refuse_axis(b, f, p, g, x, at, d), NULL;
     }
-    if (slot->needed && slot->needed != a->name) {
-        Dim wanted = {slot->name, slot->needed, a->size, NULL};
-        return refuse_axis(b, f, p, g, x, at, &wanted), NULL;
-    }
+    if (slot->needed && slot->needed != a->name)
+        return refuse_named(b, f, p, x, pattern, slot), NULL;
     const Var *known = slot->axes ? NULL : map_get(&local->vars, slot->name); /* [S, S]: the second meets the first */
     if (known) {
         bind_error(b, "E0309", slot->written->at, "the axis `%s` stands twice in one type", slot->name);
@@ -364,6 +368,7 @@ static bool dtype_fits(Bind *b, const Frame *f, const Param *p, const Given *g, 
     Diag *d = bind_error(b, "E0202", g->at, "`%s` needs `%s` as %s", f->decl->name.text, p->name.text,
                          type_expr_text(b, p->type));
     diag_caret(d, "this is %s", type_text(b, x->type));
+    advise_dtype(b, d, x, dtype);
     return false;
 }
 
@@ -386,7 +391,7 @@ bool unify(Bind *b, Frame *f, Scope *local, const Param *p, const Given *g, Term
     if (pattern.star && !match_star(b, f, p, g, x->type, lead, &inside))
         return false;
     for (int i = 0; i < pattern.n; i++) {
-        const char *name = match_slot(b, f, local, p, g, x, lead + i, &pattern.slots[i]);
+        const char *name = match_slot(b, f, local, p, g, x, lead + i, &pattern, &pattern.slots[i]);
         if (!name)
             return false;
         inside.axis[lead + i].name = name;
@@ -469,13 +474,12 @@ static bool result_type(Bind *b, Frame *f, Scope *local, const TypeExpr *declare
     return true;
 }
 
-static Term refuse_result(Bind *b, const Frame *f, const TypeExpr *declared, const Type *t, const Type *wanted, Span at)
+static Term refuse_result(Bind *b, const Frame *f, const TypeExpr *declared, const Node *x, const Type *wanted, Span at)
 {
     Diag *d = bind_error(b, "E0303", at, "`%s` promises %s, but returns %s", f->decl->name.text,
-                         type_expr_text(b, declared), type_text(b, t));
+                         type_expr_text(b, declared), type_text(b, x->type));
     diag_label(d, declared->at, "promised here");
-    if (type_same_axes(t, wanted))
-        diag_help(d, "`rearrange` puts axes into another order");
+    advise_result(b, d, x, wanted);
     return term_poison();
 }
 
@@ -490,7 +494,9 @@ Term unify_result(Bind *b, Frame *f, Scope *local, const TypeExpr *declared, Ter
         return term_poison();
     inside.dtype = outside.dtype = x->type->dtype;
     bool other = declared->dtype.text && (!dtype_from_name(declared->dtype.text, &dtype) || dtype != x->type->dtype);
+    if (other)
+        inside.dtype = declared->dtype.text && dtype_from_name(declared->dtype.text, &dtype) ? dtype : x->type->dtype;
     if (other || !type_equal(x->type, &inside))
-        return refuse_result(b, f, declared, x->type, &inside, at);
+        return refuse_result(b, f, declared, x, &inside, at);
     return term_tensor(make_view(b, x, type_new(b->cx, outside.dtype, outside.rank, outside.axis)));
 }

@@ -7,13 +7,25 @@
 
 #include <string.h>
 
-/* What the caller of the block calls this axis. */
-static const char *outer_name(const Bind *b, const Dim *d)
+const char *frame_outer(const Frame *f, const Dim *d)
 {
-    for (int i = 0; b->frame && i < b->frame->n_axes; i++)
-        if (b->frame->axes[i].dim == d)
-            return b->frame->axes[i].outer;
+    for (int i = 0; f && i < f->n_axes; i++)
+        if (f->axes[i].dim == d)
+            return f->axes[i].outer;
     return d->name;
+}
+
+const char *frame_other_order(const Frame *f)
+{
+    for (int i = 0; f && i < f->decl->n_params; i++) {
+        const Param *p = &f->decl->params[i];
+        if (strcmp(p->name.text, "order") != 0 || !p->value || p->value->kind != EXPR_TEXT)
+            continue;
+        const Given *g = f->given[i];
+        const char *order = g && g->term.kind == TERM_TEXT ? g->term.text : p->value->text;
+        return strcmp(order, "in,out") != 0 ? "in,out" : "out,in";
+    }
+    return NULL;
 }
 
 static const char *axes_print(Bind *b, const WeightUse *w)
@@ -23,7 +35,7 @@ static const char *axes_print(Bind *b, const WeightUse *w)
     for (int i = w->stack ? 1 : 0; i < w->rank; i++) {
         text_add(&out, "%s", i > (w->stack ? 1 : 0) ? ", " : "");
         for (int k = 0; k < w->n_dims[i]; k++)
-            text_add(&out, "%s%s", k ? "*" : "", outer_name(b, w->dims[i][k]));
+            text_add(&out, "%s%s", k ? "*" : "", frame_outer(b->frame, w->dims[i][k]));
         if (!w->n_dims[i])
             text_char(&out, '1');
     }
@@ -107,7 +119,7 @@ static bool read_sizes(Bind *b, WeightUse *w, Type *t)
             if (!extent_is_const(d->size)) {
                 bind_error(b, "E0310", w->at,
                            "a weight cannot have the axis `%s`, whose size is known only at run time",
-                           outer_name(b, d));
+                           frame_outer(b->frame, d));
                 return false;
             }
             if (!checked_imul(w->stored[i], d->size.base, &w->stored[i]) ||
@@ -133,6 +145,9 @@ static bool same_as_before(Bind *b, const WeightUse *w)
         Diag *d = bind_error(b, "E0406", w->at, "`%s` is read with two shapes", w->key);
         diag_caret(d, "here as %s = %s", w->axes, shape_of(b, w));
         diag_label(d, old->at, "here as %s = %s", old->axes, shape_of(b, old));
+        const char *order = frame_other_order(b->frame);
+        if (order && old->rank == 2 && w->rank == 2 && old->stored[0] == w->stored[1] && old->stored[1] == w->stored[0])
+            diag_help(d, "`order=\"%s\"` reads it as %s", order, old->axes);
         return false;
     }
     return true;
@@ -163,8 +178,10 @@ static const char *short_name(Bind *b, const char *key)
 static void set_readers(const Bind *b, WeightUse *w)
 {
     const Frame *f = b->frame;
-    for (; f && f->library; f = f->caller)
+    for (; f && f->library; f = f->caller) {
         w->op = f->decl;
+        w->frame = f;
+    }
     w->block = f && f->caller ? f : NULL;
     w->loop = b->loop;
 }

@@ -77,19 +77,26 @@ static void put_place(const Diag *d, Text *out, int gutter, bool colour)
     text_char(out, '\n');
 }
 
-static void put_notes(const Diag *d, Text *out, int gutter, bool colour)
+static void put_parts(const Diag *d, DiagPartKind kind, Text *out, int gutter, bool colour)
 {
     for (const DiagPart *part = d->parts; part; part = part->next) {
-        if (part->kind == DIAG_LABEL)
+        if (part->kind != kind)
             continue;
         style_on(out, colour, STYLE_FRAME);
         text_add(out, "%*s = ", gutter, "");
         style_on(out, colour, STYLE_STRONG);
-        text_add(out, "%s: ", part->kind == DIAG_HELP ? "help" : "note");
+        text_add(out, "%s: ", kind == DIAG_HELP ? "help" : "note");
         style_on(out, colour, STYLE_PLAIN);
         put_text(out, part->text, (size_t)gutter + 9);
         text_char(out, '\n');
     }
+}
+
+/* What is so, then what to do about it. */
+static void put_notes(const Diag *d, Text *out, int gutter, bool colour)
+{
+    put_parts(d, DIAG_NOTE, out, gutter, colour);
+    put_parts(d, DIAG_HELP, out, gutter, colour);
 }
 
 /* The primary mark and the labels that point into a source. */

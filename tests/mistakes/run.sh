@@ -10,9 +10,10 @@
 #     -- replace   what the newcomer wrote instead
 #     -- help      `+ TEXT` or `- TEXT` a line: what the message proposes to write or to leave out
 #     -- fixed     the mistake after following the help; without it the text to find
-#     -- at        FILE:LINE of the error, where that is not the first line that differs
+#     -- at        FILE:LINE of the error, where the mistake shows on another line only; the message shows its own too,
+#                  unless `absent` follows: then the mistake is a statement that is missing
 #     -- says      the whole message
-# The command runs in a copy of the tree, so that paths are the same everywhere. What the help proposes has to stand in
+# The command runs in a copy of the tree, so that paths are the same everywhere, and lines of std.attar become `line N`. What the help proposes has to stand in
 # a help or beside the caret, and in the fixed text, and then `attar check` has to pass again.
 set -eu
 bless=
@@ -72,7 +73,8 @@ check() {
     cp "$3" "$work/top/$2"
     status=0
     # shellcheck disable=SC2046
-    (cd "$work/top" && exec "$attar" check $(cat "$work/$1.arguments")) >"$work/out" 2>"$work/said" || status=$?
+    (cd "$work/top" && exec "$attar" check $(cat "$work/$1.arguments")) >"$work/out" 2>"$work/raw" || status=$?
+    sed 's/\(which std.attar writes as `.*` on line\) [0-9]*$/\1 N/' "$work/raw" >"$work/said"
     ln -sf "$PWD/$2" "$work/top/$2"
     return $status
 }
@@ -114,8 +116,12 @@ entry() {
     fi
     errors=$(grep -c '^error' "$work/said")
     [ "$errors" = 1 ] || { fail "$name: $errors errors for one mistake"; return; }
-    at="$file:$(first_difference "$file" "$work/mistaken")"
-    [ ! -f "$work/$name.at" ] || at=$(cat "$work/$name.at")
+    line=$(first_difference "$file" "$work/mistaken")
+    at="$file:$line"
+    if [ -f "$work/$name.at" ]; then
+        read -r at absent <"$work/$name.at" || true
+        [ "${at%:*}" != "$file" ] || [ -n "$absent" ] || grep -q "^ *$line |" "$work/said" || { fail "$name: line $line is not shown"; return; }
+    fi
     place=$(sed -n 's/^ *--> //p' "$work/said" | head -n 1)
     case $place: in
     "$at":*) ;;

@@ -71,9 +71,9 @@ START_TEST(labels_on_two_lines)
                    "   |                 ^  - f32[B, T, G=8, K=128]\n"
                    "   |                 |\n"
                    "   |                 f32[B, S, H=32, D=4096]\n"
-                   "   = help: did you mean `(H, K)` on line 16?\n"
                    "   = note: first line\n"
-                   "           second line\n");
+                   "           second line\n"
+                   "   = help: did you mean `(H, K)` on line 16?\n");
 }
 END_TEST
 
