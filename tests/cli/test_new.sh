@@ -12,16 +12,20 @@ for config in tests/golden/*/config.json; do
     if grep -q 'a skeleton' "$work/out"; then
         expect 0 "check the skeleton of $name" "$attar" check "$file" --weights "$folder"
         says out "check the skeleton of $name" 'Made is sound'
-    else
+    elif [ -e "$folder/golden.safetensors" ]; then
         expect 0 "verify what was made from $name" "$attar" verify "$file" --weights "$folder" --golden "$folder/golden.safetensors"
         says out "verify what was made from $name" 'PASS$'
+    else
+        expect 0 "check what was made from $name" "$attar" check "$file" --weights "$folder"
     fi
 done
-# Families that have to be found: a skeleton would pass the loop above.
-for name in bert gpt2 llama mistral qwen2 qwen3 deepseek-v3-dense llama-sharded-bf16 phi phi3 gpt-neox bloom olmo2 gptj falcon falcon-grouped smollm3 qwen2-window mpt; do
-    expect 0 "the family of $name" "$attar" new Made --from tests/golden/$name -o - --force
-    says err "the family of $name" 'every tensor is read'
-done
+# What cases.txt runs with a model file and nothing else is a family that has to be found: a skeleton would pass the loop above.
+while read -r folder model options; do
+    case $folder$model$options in '' | '#'* | *:* | *--*) continue ;; esac
+    grep -q '"model_type"' tests/golden/$folder/config.json || continue
+    expect 0 "the family of $folder" "$attar" new Made --from tests/golden/$folder -o -
+    grep -q "of models/$model.attar; every tensor is read" "$work/err" && pass || fail "$folder is not known: add a row to driver/families.def"
+done <tests/golden/cases.txt
 expect 0 "another name" "$attar" new Mine_2 --from tests/golden/bert -o -
 says out "another name" '^model Mine_2('
 expect 0 "like" "$attar" new Made --from tests/golden/bert --like minilm -o -
