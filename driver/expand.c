@@ -8,6 +8,7 @@
 #include "driver/expand_inside.h"
 #include "runtime/file.h"
 #include "support/checked.h"
+#include "support/holes.h"
 
 /* Widths as config.json spells them; then the size of a head, or the number of heads beside it. */
 static const char *const widths[] = {
@@ -54,7 +55,11 @@ static Graph *larger_graph(Compilation *c, json_t *config, Diags *diags)
     options.n_checkpoint = -1;
     Context quiet = {.arena = &c->arena, .diags = diags, .names = &c->names};
     Model model;
-    return model_load(&quiet, &c->source, &options, &model) ? model.graph : NULL;
+    int others = c->n_other_configs;
+    bool good = model_load(&quiet, &c->source, &options, &model);
+    while (c->n_other_configs > others) /* read again for this graph, which keeps nothing of them */
+        json_decref(c->other_configs[--c->n_other_configs]);
+    return good ? model.graph : NULL;
 }
 
 /* Keys that the model does not read stay as they are. */
@@ -269,16 +274,25 @@ static int64_t position_before(const Expansion *x, const Enlarged *e, int axis, 
     return inner ? at / (x->factor * inner) * inner + at % inner : at;
 }
 
+/* The stored dimensions of one tensor; of several that are stacked, without the number of them. */
+static void stored_shape(const Enlarged *e, int first, HostTensor *out)
+{
+    const Attr *shape = node_attr(e->large, ATTR_stored);
+    out->rank = (shape ? shape->ints.count : e->large->type->rank) - first;
+    for (int i = 0; i < out->rank; i++)
+        out->dims[i] = shape ? shape->ints.items[first + i] : e->large->type->axis[first + i].size.base;
+}
+
 static bool enlarge(Compilation *c, const Expansion *x, const Enlarged *e, const char *key, HostTensor *out)
 {
-    const Type *small = e->small->type, *large = e->large->type;
+    int first = attr_int(e->small, ATTR_stack, 0) > 0, rank = e->large->type->rank;
+    const Axis *small = e->small->type->axis, *large = e->large->type->axis;
     const HostTensor *stored = checkpoint_find(c->checkpoint, key);
-    const Attr *shape = node_attr(e->large, ATTR_stored);
     uint64_t count = 1, bytes;
-    for (int i = 0; i < large->rank; i++)
-        if (!checked_mul(count, (uint64_t)large->axis[i].size.base, &count))
+    for (int i = first; i < rank; i++)
+        if (!checked_mul(count, (uint64_t)large[i].size.base, &count))
             count = UINT64_MAX;
-    if (!stored || !checked_mul(count, sizeof(float), &bytes) || bytes > PTRDIFF_MAX) {
+    if (!stored || !checked_mul(count, sizeof(double), &bytes) || bytes > PTRDIFF_MAX) {
         diag_file_error(&c->diags, "E0910", checkpoint_path(c->checkpoint), key,
                         "the larger tensor cannot be held in memory");
         return false;
@@ -290,26 +304,24 @@ static bool enlarge(Compilation *c, const Expansion *x, const Enlarged *e, const
         return false;
     for (uint64_t i = 0; i < count; i++) {
         int64_t at = 0;
-        for (int d = 0; d < large->rank; d++)
-            at = at * small->axis[d].size.base + position_before(x, e, d, position[d]);
+        for (int d = first; d < rank; d++)
+            at = at * small[d].size.base + position_before(x, e, d, position[d]);
         data[i] = (float)(in[at] * times);
-        for (int d = large->rank - 1; d >= 0 && ++position[d] == large->axis[d].size.base; d--)
+        for (int d = rank - 1; d >= first && ++position[d] == large[d].size.base; d--)
             position[d] = 0;
     }
-    *out = (HostTensor){.name = key, .dtype = DT_F32, .rank = shape ? shape->ints.count : large->rank, .data = data};
-    for (int i = 0; i < out->rank; i++)
-        out->dims[i] = shape ? shape->ints.items[i] : large->axis[i].size.base;
+    *out = (HostTensor){.name = key, .dtype = DT_F32, .data = data};
+    stored_shape(e, first, out);
     return true;
 }
 
-/* How many tensors a weight has in the checkpoint: one for each round of its loop. */
-static int64_t layers_of(const Node *n)
+/* How many tensors of the checkpoint a weight is: one for each round of its loop. */
+static int64_t rounds_of(const Node *n)
 {
-    const char *key = attr_name(n, ATTR_key);
     const Graph *g = n->graph;
     while (g->owner && g->owner->op != OP_repeat)
         g = g->parent;
-    return strchr(key, '{') && g->owner ? attr_int(g->owner, ATTR_count, 1) : 1;
+    return hole_of_round(attr_name(n, ATTR_key)) && g->owner ? attr_int(g->owner, ATTR_count, 1) : 1;
 }
 
 /* With as few digits as give the same numbers. */
@@ -346,8 +358,11 @@ bool expand_write(Compilation *c, const Expansion *x, const char *folder)
     size_t n = 0, room = 0;
     for (int i = 0; i < x->n_weights; i++) {
         const Enlarged *e = &x->weights[i];
-        for (int64_t layer = 0; layer < layers_of(e->small); layer++) {
-            const char *key = model_key(&c->cx, &c->model, e->name, layer);
+        int64_t stack = attr_int(e->small, ATTR_stack, 0), each = stack ? stack : 1;
+        for (int64_t t = 0; t < rounds_of(e->small) * each; t++) {
+            const char *key = model_key(&c->cx, &c->model, e->name, t / each);
+            if (stack)
+                key = hole_fill(&c->arena, key, -1, t % each);
             tensors = arena_room(&c->arena, tensors, n, &room, sizeof *tensors);
             if (!enlarge(c, x, e, key, &tensors[n++]))
                 return false;

@@ -142,8 +142,14 @@ bool expand_move(Pairing *p, const Node *n, const Node *large, Spread *s)
     }
     default: break;
     }
+    return expand_plain(p, n, s);
+}
+
+bool expand_plain(Pairing *p, const Node *n, Spread *s)
+{
     for (int i = 0; i < n->n_inputs; i++)
         if (expand_is_wide(p, n->inputs[i]) || !expand_unscaled(p, n, n->inputs[i]))
             return expand_refuse(p, n, "`%s` is not known to keep repeated channels", op_info[n->op].name);
+    memset(s->inner, 0, sizeof s->inner);
     return true;
 }

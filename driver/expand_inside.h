@@ -88,6 +88,7 @@ bool expand_map(Pairing *p, const Node *n, Spread *s);
 bool expand_reduce(Pairing *p, const Node *n, Spread *s);
 bool expand_dot(Pairing *p, const Node *n, Spread *s);
 bool expand_move(Pairing *p, const Node *n, const Node *large, Spread *s);
+bool expand_plain(Pairing *p, const Node *n, Spread *s); /* operators without a rule: nothing widened, nothing scaled */
 bool expand_align(Pairing *p, const Node *n, Spread *s); /* axes by name from all inputs */
 
 /* Walks both graphs, then chooses what the equations leave open. False: at and why say what cannot be enlarged. */

@@ -81,7 +81,7 @@ static bool pair_repeat(Pairing *p, const Node *n, const Node *large)
 
 static const Spread *result_of(const Pairing *p, const Node *n, int64_t index)
 {
-    return n->op == OP_repeat ? spread_of(p, n->body->results[index].value) : NULL;
+    return spread_of(p, n->body->results[index].value);
 }
 
 /* ---- all -------------------------------------------------------------------------------------------------------- */
@@ -132,8 +132,11 @@ static bool pair_node(Pairing *p, const Node *n, const Node *large)
     case CLASS_CONTRACT: good = expand_dot(p, n, s); break;
     case CLASS_REGION:
         good = n->op != OP_repeat || pair_repeat(p, n, large);
-        if (good && n->type)
-            *s = *(n->op == OP_repeat ? result_of(p, n, 0) : result_of(p, n->inputs[0], attr_int(n, ATTR_index, 0)));
+        const Node *from = n->op == OP_repeat ? n : n->inputs[0];
+        if (good && n->type && from->op == OP_repeat)
+            *s = *result_of(p, from, attr_int(n, ATTR_index, 0));
+        else if (good) /* of an operator without a rule */
+            memset(s->inner, 0, sizeof s->inner);
         break;
     default: good = expand_move(p, n, large, s); break;
     }

@@ -95,7 +95,10 @@ static bool pair_table(Pairing *p, const Node *n, const Node *large, Spread *s)
 bool expand_leaf(Pairing *p, const Node *n, const Node *large, Spread *s)
 {
     switch (n->op) {
-    case OP_weight: s->power = weight_power(p, n, large); return true;
+    case OP_weight:
+        s->power = weight_power(p, n, large);
+        return !attr_int(n, ATTR_stack, 0) || !s->inner[0] ||
+               expand_refuse(p, n, "the number of tensors that are stacked would grow");
     case OP_const: return pair_const(p, n, large, s);
     case OP_table: return pair_table(p, n, large, s);
     case OP_input:
@@ -189,6 +192,8 @@ bool expand_map(Pairing *p, const Node *n, Spread *s)
 
 bool expand_reduce(Pairing *p, const Node *n, Spread *s)
 {
+    if (n->op != OP_sum && n->op != OP_mean && n->op != OP_max && n->op != OP_softmax)
+        return expand_plain(p, n, s);
     const Node *x = n->inputs[0];
     double more = 0;
     for (int i = 0; i < x->type->rank; i++)

@@ -46,25 +46,54 @@ static size_t with_comment(const char *text, size_t begin)
     return begin;
 }
 
-/* The file's text without its other models; the one that stays gets the name, if one is given. */
-static const char *model_alone(Context *cx, const ModelFile *f, const File *file, const Decl *model, const char *name)
+static const ModelFile *file_named(const char *name)
 {
-    Text out = text_new(cx->arena);
+    for (int i = 0; i < n_model_files; i++)
+        if (!strcmp(model_files[i].name, name))
+            return &model_files[i];
+    return NULL;
+}
+
+/* A model file's tree; mistakes in our own files are for the tests to find. */
+static const File *parse(Context *cx, const ModelFile *f)
+{
+    Diags own = {.arena = cx->arena};
+    Context quiet = {.arena = cx->arena, .diags = &own, .names = cx->names};
+    Source *source = arena_alloc(cx->arena, sizeof *source); /* the tree points into it */
+    *source = (Source){f->name, f->text, f->size};
+    return parse_file(&quiet, source);
+}
+
+/* The file's text with one model, or none, under the name, if one is given; what it uses stands where it is used. */
+static void add_text(Context *cx, const ModelFile *f, const File *file, const char *model, const char *name, Map *used,
+                     Text *out)
+{
     size_t at = 0;
     for (int i = 0; i < file->n_decls; i++) {
         const Decl *d = &file->decls[i];
-        if (d->kind != DECL_MODEL)
-            continue;
-        if (d == model) {
-            text_put(&out, f->text + at, d->name.at.begin - at);
-            text_add(&out, "%s", name ? name : d->name.text);
+        const ModelFile *other = d->kind == DECL_USE ? file_named(d->path) : NULL;
+        if (d->kind == DECL_MODEL && model && d->name.text == model) {
+            text_put(out, f->text + at, d->name.at.begin - at);
+            text_add(out, "%s", name ? name : model);
             at = d->name.at.end;
-        } else {
-            text_put(&out, f->text + at, with_comment(f->text, d->at.begin) - at);
+        } else if (d->kind == DECL_MODEL || other) {
+            size_t begin = other ? d->at.begin : with_comment(f->text, d->at.begin);
+            text_put(out, f->text + at, begin - at);
             at = d->at.end + (f->text[d->at.end] == '\n');
+            if (other && !map_has(used, other->name)) {
+                map_set(used, other->name, out);
+                add_text(cx, other, parse(cx, other), NULL, NULL, used, out);
+            }
         }
     }
-    text_put(&out, f->text + at, f->size - at);
+    text_put(out, f->text + at, f->size - at);
+}
+
+static const char *model_alone(Context *cx, const ModelFile *f, const File *file, const Decl *model, const char *name)
+{
+    Text out = text_new(cx->arena);
+    Map used = map_new(cx->arena);
+    add_text(cx, f, file, model->name.text, name, &used, &out);
     return out.data;
 }
 
@@ -82,11 +111,7 @@ bool family_fits(Context *cx, Diags *diags, const char *path, const char *text, 
 static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *name, const ModelOptions *options,
                      Family *out)
 {
-    Diags own = {.arena = cx->arena};
-    Context quiet = {.arena = cx->arena, .diags = &own, .names = cx->names};
-    Source *source = arena_alloc(cx->arena, sizeof *source);
-    *source = (Source){f->name, f->text, f->size};
-    const File *file = parse_file(&quiet, source);
+    const File *file = parse(cx, f);
     for (int i = 0; i < file->n_decls; i++) {
         const Decl *d = &file->decls[i];
         if (d->kind != DECL_MODEL || !family_fits(cx, why, f->name, model_alone(cx, f, file, d, NULL), options))

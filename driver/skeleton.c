@@ -198,7 +198,8 @@ const char *skeleton_write(Context *cx, const char *name, const char *path, json
     sketch_scope(k, root);
     if (!k->n_values)
         sketch_need_x(k);
-    const char *d = k->logits ? sizes_name(&k->sizes, sizes_of(&k->sizes, "V")) : sizes_name(&k->sizes, k->values[0].size);
+    const char *d =
+        k->logits ? sizes_name(&k->sizes, sizes_of(&k->sizes, "V")) : sizes_name(&k->sizes, k->values[0].size);
     text_add(&body, "  return %s\n", k->logits ? k->logits : "x");
     Text rest = text_new(cx->arena);
     write_declarations(k, &rest);

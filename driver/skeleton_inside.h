@@ -20,7 +20,7 @@ struct Branch {
  * {i}. */
 Branch *branch_tree(Context *cx, const HostTensor *tensors, int64_t count, Map *ignored);
 const Branch *branch_child(const Branch *b, const char *name); /* NULL if there is none */
-int64_t branch_tensors(const Branch *b);                       /* in it and below */
+int branch_rank(const Branch *b);                              /* of the tensor with most dimensions in it and below */
 bool branch_is_module(const Branch *b);                 /* `weight` or `bias` and nothing else but tensors of its own */
 const char *branch_shape(Context *cx, const Branch *b); /* equal texts: the same tensors below, with the same types */
 
@@ -42,11 +42,13 @@ typedef struct Sizes {
 } Sizes;
 
 void sizes_begin(Sizes *s, Context *cx, json_t *config);
-int64_t sizes_of(const Sizes *s, const char *name);    /* of D, V, P; 0 if config.json does not say */
-const char *sizes_name(Sizes *s, int64_t size);        /* "D", "3 * D", "180"; marks it as used */
-const char *sizes_layers(Sizes *s, int64_t count);     /* "L" or "12" */
-const char *sizes_axes(Sizes *s, const HostTensor *t); /* "[D, F]": no axis twice */
-bool sizes_taken(const Sizes *s, const char *name);    /* bound by `config` or `let` */
+int64_t sizes_of(const Sizes *s, const char *name); /* of D, V, P; 0 if config.json does not say */
+const char *sizes_name(Sizes *s, int64_t size);     /* "D", "3 * D", "180"; marks it as used */
+const char *sizes_layers(Sizes *s, int64_t count);  /* "L" or "12" */
+const char *sizes_stack(Sizes *s, int64_t count);   /* "Experts": an axis of so many tensors */
+/* "[D, F]": no axis twice; `stack`: the axis before them, or NULL. */
+const char *sizes_axes(Sizes *s, const HostTensor *t, const char *stack);
+bool sizes_taken(const Sizes *s, const char *name); /* bound by `config` or `let` */
 
 /* ---- what is written (skeleton_lines.c) ------------------------------------------------------------------------- */
 

@@ -34,14 +34,23 @@ static const char *find_value(const Sketch *k, int64_t size)
     return NULL;
 }
 
+/* The name gets another value. */
+static void forget(Sketch *k, const char *name)
+{
+    int to = k->n_values > 0;
+    for (int i = to; i < k->n_values; i++)
+        if (strcmp(k->values[i].name, name))
+            k->values[to++] = k->values[i];
+    k->n_values = to;
+    if (k->logits && !strcmp(k->logits, name))
+        k->logits = NULL;
+}
+
 static void set_value(Sketch *k, const char *name, int64_t size)
 {
-    int to = 0;
-    for (int i = 0; i < k->n_values; i++)
-        if (i == 0 || strcmp(k->values[i].name, name))
-            k->values[to++] = k->values[i];
-    k->n_values = to < MAX_VALUES ? to : MAX_VALUES - 1;
-    k->values[k->n_values++] = (Value){name, size};
+    forget(k, name);
+    if (k->n_values < MAX_VALUES)
+        k->values[k->n_values++] = (Value){name, size};
 }
 
 static void set_x(Sketch *k, int64_t size)
@@ -72,18 +81,21 @@ static const char *joined(Sketch *k, const char *path, const char *name)
 
 /* ---- lines ------------------------------------------------------------------------------------------------------ */
 
-static void place(Sketch *k, const char *path, const HostTensor *t)
+/* Names and shapes are checked, and nothing reads it: `axis` before those of the tensor if several are stacked. */
+static void place(Sketch *k, const char *path, const HostTensor *t, const char *axis)
 {
     if (!t)
         return;
-    line(k, "%s = weight(\"%s\", %s)", variable(k, path), path, sizes_axes(&k->sizes, t));
+    const char *to = variable(k, path);
+    line(k, "%s = weight(\"%s\", %s)", to, path, sizes_axes(&k->sizes, t, axis));
+    forget(k, to);
     k->placed = true;
 }
 
 static void place_both(Sketch *k, const char *path, const HostTensor *w, const HostTensor *bias)
 {
-    place(k, joined(k, path, "weight"), w);
-    place(k, joined(k, path, "bias"), bias);
+    place(k, joined(k, path, "weight"), w, NULL);
+    place(k, joined(k, path, "bias"), bias, NULL);
 }
 
 static bool contains(const char *path, const char *const *parts, size_t n)
@@ -234,7 +246,7 @@ static void write_module(Sketch *k, const Branch *b, const char *path)
     }
     for (size_t i = 0; i < b->n_children; i++)
         if (b->children[i] != weight && b->children[i] != bias)
-            place(k, joined(k, path, b->children[i]->name), b->children[i]->tensor);
+            place(k, joined(k, path, b->children[i]->name), b->children[i]->tensor, NULL);
 }
 
 /* ---- scopes and layers ------------------------------------------------------------------------------------------ */
@@ -247,7 +259,7 @@ static void write_branch(Sketch *k, const Branch *b, const char *path)
         write_module(k, b, path);
         return;
     }
-    place(k, path, b->tensor);
+    place(k, path, b->tensor, NULL);
     if (b->n_children)
         write_scope(k, b, path);
 }
@@ -309,14 +321,36 @@ static void write_layers(Sketch *k, const Branch *b, size_t first, size_t end, c
 {
     sketch_need_x(k);
     const char *block = layer_block(k, b->children[first], path);
-    const char *count = sizes_layers(&k->sizes, (int64_t)(end - first));
-    if (b->children[first]->number == 0 && end - first > 1) {
+    int64_t from = b->children[first]->number;
+    if (end - first == 1) {
+        line(k, "x = \"%s\"::%s(x)", joined(k, path, b->children[first]->name), block);
+    } else if (from == 0) {
+        const char *count = sizes_layers(&k->sizes, (int64_t)(end - first));
         line(k, "repeat i < %s at \"%s\" { x = %s(x) }", count, joined(k, path, "{i}"), block);
     } else {
-        for (size_t i = first; i < end; i++)
-            line(k, "x = \"%s\"::%s(x)", joined(k, path, b->children[i]->name), block);
+        const char *count = sizes_layers(&k->sizes, from + (int64_t)(end - first));
+        line(k, "repeat i in %lld..%s at \"%s\" { x = %s(x) }", (long long)from, count, joined(k, path, "{i}"), block);
     }
     k->n_values = 1;
+}
+
+/* Tensors of all experts, one after the other: down_proj = weight("experts.{Experts}.down_proj.weight", [Experts, D, F]). */
+static void write_stack(Sketch *k, const Branch *b, const char *path, const char *axis)
+{
+    place(k, path, b->tensor, axis);
+    for (size_t i = 0; i < b->n_children; i++)
+        write_stack(k, b->children[i], joined(k, path, b->children[i]->name), axis);
+}
+
+/* Inside a layer, numbered scopes that are all alike are stacked. */
+static bool is_stack(Sketch *k, const Branch *b)
+{
+    bool numbered =
+        k->inside && b->n_children > 1 && b->children[0]->number == 0 && branch_rank(b->children[0]) < MAX_RANK;
+    const char *shape = numbered ? branch_shape(k->cx, b->children[0]) : NULL;
+    for (size_t i = 1; numbered && i < b->n_children; i++)
+        numbered = b->children[i]->number == (int64_t)i && !strcmp(shape, branch_shape(k->cx, b->children[i]));
+    return numbered;
 }
 
 static bool is_layers(const Sketch *k, const Branch *b, size_t i)
@@ -340,6 +374,11 @@ static size_t alike(Sketch *k, const Branch *b, size_t first)
  * on. */
 static void write_scope(Sketch *k, const Branch *b, const char *path)
 {
+    if (is_stack(k, b)) {
+        const char *axis = sizes_stack(&k->sizes, (int64_t)b->n_children);
+        write_stack(k, b->children[0], joined(k, path, arena_print(k->cx->arena, "{%s}", axis)), axis);
+        return;
+    }
     bool numbered = b->n_children > 1 && b->children[0]->number >= 0;
     bool opens = *path && b->n_children > 1 && !(numbered && !k->inside);
     if (opens) {

@@ -19,6 +19,7 @@ static const struct {
     {"G", {"num_key_value_heads", "n_kv_heads"}},
     {"K", {"head_dim", "d_kv", "d_head"}},
 };
+static const char *const expert_keys[] = {"n_routed_experts", "num_experts", "num_local_experts", "n_experts"};
 static const char *const layer_keys[] = {"num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"};
 static const char *const eps_keys[] = {"layer_norm_eps", "rms_norm_eps", "layer_norm_epsilon", "norm_eps",
                                        "norm_epsilon"};
@@ -149,16 +150,33 @@ static const char *again(Sizes *s, const char *name, int times)
     return other.data;
 }
 
-const char *sizes_axes(Sizes *s, const HostTensor *t)
+const char *sizes_stack(Sizes *s, int64_t count)
+{
+    for (size_t i = 0; i < sizeof expert_keys / sizeof *expert_keys; i++) {
+        if (whole(s->config, expert_keys[i]) != count)
+            continue;
+        for (size_t k = 0; k < s->count; k++)
+            if (!strcmp(s->names[k].name, "Experts"))
+                return s->names[k].used = true, "Experts";
+        s->names = arena_room(s->cx->arena, s->names, s->count, &s->room, sizeof *s->names);
+        s->names[s->count++] = (SizeName){"Experts", expert_keys[i], -1, true};
+        return "Experts";
+    }
+    const char *name = arena_print(s->cx->arena, "Parts%lld", (long long)count);
+    map_set(&s->lets, name, arena_print(s->cx->arena, "%lld", (long long)count));
+    return name;
+}
+
+const char *sizes_axes(Sizes *s, const HostTensor *t, const char *stack)
 {
     Text out = text_new(s->cx->arena);
-    text_char(&out, '[');
+    text_add(&out, "[%s", stack ? stack : "");
     for (int i = 0; i < t->rank; i++) {
         int times = 0;
         for (int k = 0; k < i; k++)
             times += t->dims[k] == t->dims[i];
         const char *name = sizes_name(s, t->dims[i]);
-        text_add(&out, "%s%s", i ? ", " : "", times ? again(s, name, times) : name);
+        text_add(&out, "%s%s", i || stack ? ", " : "", times ? again(s, name, times) : name);
     }
     text_char(&out, ']');
     return out.data;
@@ -169,5 +187,6 @@ bool sizes_taken(const Sizes *s, const char *name)
     for (size_t i = 0; i < s->count; i++)
         if (!strcmp(s->names[i].name, name))
             return true;
-    return is_word(name) || map_has(&s->lets, name) || !strcmp(name, "L") || !strcmp(name, "eps");
+    return is_word(name) || map_has(&s->lets, name) || !strcmp(name, "L") || !strcmp(name, "Experts") ||
+           !strcmp(name, "eps");
 }

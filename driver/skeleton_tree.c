@@ -129,14 +129,6 @@ const Branch *branch_child(const Branch *b, const char *name)
     return NULL;
 }
 
-int64_t branch_tensors(const Branch *b)
-{
-    int64_t count = b->tensor != NULL;
-    for (size_t i = 0; i < b->n_children; i++)
-        count += branch_tensors(b->children[i]);
-    return count;
-}
-
 bool branch_is_module(const Branch *b)
 {
     for (size_t i = 0; i < b->n_children; i++)
@@ -144,6 +136,16 @@ bool branch_is_module(const Branch *b)
             return false;
     const Branch *weight = branch_child(b, "weight"), *bias = branch_child(b, "bias");
     return !b->tensor && ((weight && weight->tensor) || (bias && bias->tensor));
+}
+
+int branch_rank(const Branch *b)
+{
+    int most = b->tensor ? b->tensor->rank : 0;
+    for (size_t i = 0; i < b->n_children; i++) {
+        int here = branch_rank(b->children[i]);
+        most = here > most ? here : most;
+    }
+    return most;
 }
 
 static void add_shape(const Branch *b, Text *out)
