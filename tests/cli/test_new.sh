@@ -13,7 +13,7 @@ done
 # What cases.txt runs with a model file and nothing else is a family that has to be found, and whose file runs at once.
 while read -r folder model options; do
     case $folder$model$options in '' | '#'* | *:* | *--*) continue ;; esac
-    grep -q '"model_type"' tests/golden/$folder/config.json || continue
+    grep -qs '"model_type"' tests/golden/$folder/config.json || continue
     expect 0 "the family of $folder" "$attar" new Made --from tests/golden/$folder -o "$work/$folder.attar" --force
     grep -q "of models/$model.attar; every tensor is read" "$work/out" && pass || fail "$folder is not known: add a row to driver/families.def"
     expect 0 "verify $folder" "$attar" verify "$work/$folder.attar" --weights tests/golden/$folder --golden tests/golden/$folder/golden.safetensors
