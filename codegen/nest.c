@@ -2,6 +2,7 @@
 #include "codegen/nest.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 static Arena *arena_of(const Nest *nest) { return nest->k->e->cx->arena; }
@@ -267,7 +268,7 @@ const char *nest_var(Nest *nest, const Axis *axis) {
 
 Loop *nest_loop(Nest *nest, const Axis *axis, const char *var) {
     Loop *l = &nest->loop[nest->n_loops++];
-    *l = (Loop){{*axis}, 1, var};
+    *l = (Loop){.axis = {*axis}, .n = 1, .var = var};
     return l;
 }
 
@@ -305,7 +306,7 @@ static bool can_merge(const Nest *nest, const Loop *l, const Axis *next, const A
     return true;
 }
 
-static const char *loop_size(Nest *nest, const Loop *l) {
+const char *nest_size(Nest *nest, const Loop *l) {
     Text t = text_new(arena_of(nest));
     int64_t constant = 1;
     for (int i = 0; i < l->n; i++)
@@ -318,6 +319,41 @@ static const char *loop_size(Nest *nest, const Loop *l) {
     else if (constant != 1)
         text_add(&t, " * %lld", (long long)constant);
     return t.data;
+}
+
+/* How many times it goes round. */
+static const char *loop_size(Nest *nest, const Loop *l) {
+    const char *size = nest_size(nest, l);
+    if (!l->rows)
+        return size;
+    if (strspn(size, "0123456789") == strlen(size))
+        return arena_print(arena_of(nest), "%lld", (strtoll(size, NULL, 10) + l->rows - 1) / l->rows);
+    return arena_print(arena_of(nest), "(%s + %d) / %d", size, l->rows - 1, l->rows);
+}
+
+/* All of a short loop at a time, else a divisor of its size, else the most. */
+static int rows_of(const char *size) {
+    if (strspn(size, "0123456789") != strlen(size))
+        return MAX_BLOCK;
+    long long n = strtoll(size, NULL, 10);
+    for (int rows = MAX_BLOCK; rows > 3; rows--)
+        if (n % rows == 0)
+            return rows;
+    return n < MAX_BLOCK ? (int)n : MAX_BLOCK;
+}
+
+static void choose_block(Nest *nest, int first) {
+    nest->blocked = NULL;
+    for (int i = nest->n_loops - 1; i >= first && nest->shared && !nest->blocked; i--) {
+        Loop *l = &nest->loop[i];
+        bool lacks = true;
+        for (int x = 0; x < l->n; x++)
+            lacks &= !access_axis(nest->shared, l->axis[x].name);
+        if (!lacks)
+            continue;
+        nest->blocked = l;
+        l->rows = rows_of(nest_size(nest, l));
+    }
 }
 
 /* Gathers whose index is the same along a whole row are looked up once, before the row's loops. */
@@ -342,13 +378,14 @@ static void open_shared(Nest *nest, int first) {
     int n = nest->n_loops - first;
     Text total = text_new(arena_of(nest));
     for (int i = first; i < nest->n_loops; i++)
-        text_add(&total, "%s%s", i > first ? " * " : "", loop_size(nest, &nest->loop[i]));
-    const char *var = n == 1 && nest->loop[first].n == 1 ? nest_var(nest, nest->loop[first].axis) : scope_name(&k->names, n == 1 ? "row" : "task");
+        text_add(&total, i > first && nest->loop[i].rows ? "%s(%s)" : "%s%s", i > first ? " * " : "", loop_size(nest, &nest->loop[i]));
+    bool plain = n == 1 && !nest->loop[first].rows;
+    const char *var = plain && nest->loop[first].n == 1 ? nest_var(nest, nest->loop[first].axis) : scope_name(&k->names, plain ? "row" : "task");
     const char *end = scope_name(&k->names, "end");
     put_line(k, "const ptrdiff_t %s = share(%s, thread + 1, threads);", end, total.data);
     put_open(k, "for (ptrdiff_t %s = share(%s, thread, threads); %s < %s; %s++)", var, total.data, var, end, var);
     kernel_threads(k);
-    if (n == 1) {
+    if (plain) {
         nest->loop[first].var = var;
         return;
     }
@@ -357,13 +394,15 @@ static void open_shared(Nest *nest, int first) {
         Loop *l = &nest->loop[i];
         Text inner = text_new(arena_of(nest));
         for (int j = i + 1; j < nest->n_loops; j++)
-            text_add(&inner, "%s%s", inner.length ? " * " : "", loop_size(nest, &nest->loop[j]));
+            text_add(&inner, j > i + 1 && nest->loop[j].rows ? "%s(%s)" : "%s%s", inner.length ? " * " : "", loop_size(nest, &nest->loop[j]));
         const char *name = l->n == 1 ? nest_var(nest, l->axis) : scope_name(&k->names, "row");
         text_add(&list, "%s%s = %s", i > first ? ", " : "", name, var);
         if (inner.length)
             text_add(&list, strpbrk(inner.data, " *") ? " / (%s)" : " / %s", inner.data);
         if (i > first)
             text_add(&list, strpbrk(loop_size(nest, l), " *") ? " %% (%s)" : " %% %s", loop_size(nest, l));
+        if (l->rows)
+            text_add(&list, " * %d", l->rows);
         l->var = name;
     }
     put_line(k, "const ptrdiff_t %s;", list.data);
@@ -392,6 +431,7 @@ void nest_rows(Nest *nest, const Axis *axes, int n, const Access *const *extra, 
         put_open(nest->k, "if (thread == 0)");
         kernel_threads(nest->k);
     } else {
+        choose_block(nest, first);
         open_shared(nest, first);
     }
 }

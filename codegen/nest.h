@@ -5,10 +5,13 @@
 
 #include "codegen/emit.h"
 
+enum { MAX_BLOCK = 8 };                 /* rows of a loop that go together */
+
 typedef struct Loop {                   /* one C variable; stands for several axes if all operands step through them as one */
     Axis axis[MAX_RANK];
     int n;
     const char *var;                    /* C text; NULL: not open yet */
+    int rows;                           /* goes so many rows at a time; 0: one */
 } Loop;
 
 typedef struct Nest {
@@ -23,6 +26,8 @@ typedef struct Nest {
     const char *count;                  /* how many lanes exist (C text); NULL: all */
     BodyPrinter printer;
     int depth;                          /* > 0 inside a step */
+    const Access *shared;               /* set before nest_rows: the innermost loop whose axes this operand lacks goes several rows at a time */
+    Loop *blocked;                      /* that loop; NULL: none */
     Map vars;                           /* axis -> its C variable */
     Map ids;                            /* gather node -> its row number, a C variable */
 } Nest;
@@ -34,6 +39,7 @@ bool nest_begin(Nest *nest, Kernel *k, int skip);
 /* Opens loops over the axes, merged where all parameters and the `n_extra` other operands allow, and shared by the threads. */
 void nest_rows(Nest *nest, const Axis *axes, int n, const Access *const *extra, int n_extra);
 void nest_end_rows(Nest *nest);
+const char *nest_size(Nest *nest, const Loop *l);                       /* how many rows a loop has */
 Loop *nest_loop(Nest *nest, const Axis *axis, const char *var);         /* one more variable, for an axis the caller steps through */
 const char *nest_var(Nest *nest, const Axis *axis);                     /* a fresh C name for the axis' variable: d for D */
 /* Steps through the axis a vector at a time: `step` prints the statements for one vector, once for the loop, once for the rest. */

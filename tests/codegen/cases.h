@@ -179,6 +179,15 @@ static const Case cases[] = {
     "  s     = dot x, t over=K : f32[B, H, S, T=S]\n"
     "  o     = dot s, t over=T : f32[B, S, H, K]\n"
     "  return s = s, o = o\n", 1e-5},
+{"dot in blocks of rows", "kernels D(x: f32[B, S, D], c: f32[D, E], m: f32[M, S], h: f32[B, H, N])\n"
+    "  dims    B = 1..4  S = 1..40  D = 5  E = 19  M = 12  H = 11  N = 3  P = 3  L = 7\n"
+    "  y     = dot x, c over=D : f32[B, S, E]\n"
+    "  z     = dot m, y over=S : f32[M, B, E]\n"
+    "  w     = dot y, m over=S : f32[B, E, M]\n"
+    "  g     = view h : f32[B, H, P=3]\n"
+    "  p     = dot h, g over=H : f32[B, N, P=3]\n"
+    "  u     = dot h, w over=B : f32[H, N, E, M]\n"
+    "  return y = y, z = z, w = w, p = p, u = u\n", 1e-4},
 {"views", "kernels V(x: f32[B, S, D])\n"
     "  dims    B = 1..4  S = 1..20  D = 36  H = 3  K = 12\n"
     "  h     = view x : f32[B, S, H, K]\n"
