@@ -97,6 +97,7 @@ static bool may_lie_over(const Node *kernel, int i, const Node *result)
     bool summed = kernel->op == OP_gemm && i <= attr_int(kernel, ATTR_weights, 1);
     return kernel->type && !summed && is_whole(kernel->inputs[i]) && !moves_elements(kernel) && !attr_name(s, ATTR_layout) &&
            kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat &&
+           kernel->op != OP_topk && kernel->op != OP_cumsum && kernel->op != OP_cummax &&
            s->place.offset == result->place.offset && type_equal(kernel->inputs[i]->type, result->type);
 }
 
@@ -199,7 +200,8 @@ static void run_nodes(Machine *m, const Graph *g)
             run_choose(m, n);
             continue;
         }
-        bool kernel = op_info[n->op].class == CLASS_KERNEL || n->op == OP_dot || n->op == OP_concat;
+        bool kernel = op_info[n->op].class == CLASS_KERNEL || n->op == OP_dot || n->op == OP_concat || n->op == OP_topk ||
+                      n->op == OP_cumsum || n->op == OP_cummax;
         if (n->op != OP_get && op_info[n->op].class != CLASS_VIEW)
             for (int i = 0; i < n->n_inputs; i++)
                 check_read(m, n, n->inputs[i]);
