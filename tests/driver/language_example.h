@@ -24,7 +24,9 @@ typedef struct Example {
     int line;                           /* in the page, for messages */
     bool whole;                         /* has a model of its own */
     const char *text;                   /* the model file */
-    const char *config, *error;
+    const char *file;                   /* the block is this file, for later examples */
+    const char *error, *json_names[4], *json[4];
+    int n_json;
     HostTensor given[MOST], tensors[MOST];
     const char *types[MOST];            /* of given */
     Stated stated[MOST];
@@ -140,7 +142,14 @@ static void read_stated(Example *e, const char *names, const char *comment, int 
     }
 }
 
-/* "# given x: f32[A] = [1]", "# tensor w = [1]", "# config.json {...}", "# error E0301"; false for other lines. */
+/* "# adapter_config.json {...}" */
+static bool names_json(const char *text)
+{
+    size_t end = strncmp(text, "# ", 2) ? 0 : 2 + strcspn(text + 2, " ");
+    return end > 7 && !strncmp(text + end - 5, ".json {", 7);
+}
+
+/* "# given x: f32[A] = [1]", "# tensor w = [1]", "# config.json {...}", "# error E0301", "# file shared.attar"; false for other lines. */
 static bool read_directive(Example *e, const char *text, int line)
 {
     if (!strncmp(text, "# given ", 8) || !strncmp(text, "# tensor ", 9)) {
@@ -153,8 +162,13 @@ static bool read_directive(Example *e, const char *text, int line)
         ck_assert_msg(read_tensor(e->arena, name, dtype_of(type), equals + 2, t), "docs/language.md:%d: the value cannot be read", line);
         if (given)
             e->types[e->n_given++] = type;
-    } else if (!strncmp(text, "# config.json ", 14)) {
-        e->config = arena_copy(e->arena, text + 14, strlen(text + 14));
+    } else if (names_json(text)) {
+        size_t name = strcspn(text + 2, " ");
+        ck_assert_msg(e->n_json < 4, "docs/language.md:%d: too many JSON files", line);
+        e->json_names[e->n_json] = arena_copy(e->arena, text + 2, name);
+        e->json[e->n_json++] = text + 2 + name;
+    } else if (!strncmp(text, "# file ", 7)) {
+        e->file = trimmed(e->arena, text + 7, strlen(text + 7));
     } else if (!strncmp(text, "# error ", 8)) {
         e->error = arena_copy(e->arena, text + 8, 5);
     } else {
@@ -216,7 +230,7 @@ static void read_example(Arena *a, const char **p, int *line, Example *e)
             depth += (*c == '{' || *c == '(' || *c == '[') - (*c == '}' || *c == ')' || *c == ']');
     }
     *p += strcspn(*p, "\n");
-    if (e->whole)
+    if (e->whole || e->file)
         out = declarations;
     else
         wrap(e, &declarations, &body, &out);

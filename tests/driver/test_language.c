@@ -1,4 +1,5 @@
 /* docs/language.md: every example in it holds, and every operator, block and mask has an entry. */
+#include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -29,9 +30,12 @@ static const char *path_of(const char *name) { return arena_print(&arena, "%s/%s
 
 static void end(void)
 {
-    static const char *const names[] = {"example.attar", "config.json", "model.safetensors"};
-    for (size_t i = 0; i < 3; i++)
-        unlink(path_of(names[i]));
+    DIR *d = opendir(folder);
+    for (struct dirent *f; d && (f = readdir(d));)
+        if (f->d_name[0] != '.')
+            unlink(path_of(f->d_name));
+    if (d)
+        closedir(d);
     rmdir(folder);
     arena_free(&arena);
 }
@@ -152,9 +156,10 @@ static void hold(const Example *e)
     CompileOptions o = {.model = path_of("example.attar"), .threads = 1};
     compile_begin(&c);
     save("example.attar", e->text);
-    if (e->config) {
-        save("config.json", e->config);
-        o.config = path_of("config.json");
+    for (int i = 0; i < e->n_json; i++) {
+        save(e->json_names[i], e->json[i]);
+        if (!strcmp(e->json_names[i], "config.json"))
+            o.config = path_of("config.json");
     }
     if (e->n_tensors) {
         ck_assert(safetensors_save(&c.cx, path_of("model.safetensors"), e->tensors, e->n_tensors));
@@ -182,7 +187,10 @@ START_TEST(examples)
         Example e;
         p += strcspn(p, "\n") + 1;
         read_example(&arena, &p, &line, &e);
-        hold(&e);
+        if (e.file)
+            save(e.file, e.text);
+        else
+            hold(&e);
         line++;
         count++;
     }
