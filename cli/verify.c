@@ -11,6 +11,7 @@ typedef struct VerifyOptions {
     const char *golden;
     double atol;
     bool has_atol;
+    int64_t first; /* 0: token by token */
 } VerifyOptions;
 
 static const char doc[] =
@@ -26,6 +27,7 @@ static const char doc[] =
 static const struct argp_option options[] = {
     {"golden", 'g', "FILE", 0, "the golden file", 0},
     {"atol", 1, "X", 0, "largest absolute error that passes", 0},
+    {"first", 2, "N", 0, "instead of token by token: the first N positions in a call, then the rest in another", 0},
     {0},
 };
 
@@ -39,6 +41,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         v->atol = options_real(state, "--atol", arg, 0, 1e30);
         v->has_atol = true;
         return 0;
+    case 2: v->first = options_integer(state, "--first", arg, 1, INT32_MAX); return 0;
     case ARGP_KEY_END:
         if (!v->golden)
             argp_error(state, "what to compare with? --golden FILE.safetensors");
@@ -133,8 +136,8 @@ static int64_t steps_of(const Verify *y)
     return 0;
 }
 
-/* One position of every input that has the step axis, the others whole; compared with that position of the outputs. */
-static bool one_step(Verify *y, int64_t at, bool last, Difference *differences)
+/* Positions at .. at + count of every input that has the step axis, the others whole; compared with those of the outputs. */
+static bool one_step(Verify *y, int64_t at, int64_t count, bool last, Difference *differences)
 {
     Arena work = {.on_oom = y->t->c.arena.on_oom};
     HostTensor *inputs = arena_array(&work, (size_t)y->n_inputs, sizeof *inputs);
@@ -142,7 +145,7 @@ static bool one_step(Verify *y, int64_t at, bool last, Difference *differences)
     for (int i = 0; i < y->n_inputs; i++) {
         const PlanTensor *p = plan_tensor(y->plan->inputs, y->plan->n_inputs, y->inputs[i].name);
         int axis = p ? signature_axis(p, step) : -1;
-        inputs[i] = axis < 0 ? y->inputs[i] : tensors_slice(&work, &y->inputs[i], axis, at, 1);
+        inputs[i] = axis < 0 ? y->inputs[i] : tensors_slice(&work, &y->inputs[i], axis, at, count);
     }
     const HostTensor *outputs;
     bool good = session_run(&y->t->c.cx, y->session, inputs, y->n_inputs, &outputs);
@@ -151,25 +154,33 @@ static bool one_step(Verify *y, int64_t at, bool last, Difference *differences)
         int axis = signature_axis(&y->plan->outputs[i], step);
         if (!want || (axis < 0 && !last))
             continue;
-        HostTensor part = axis < 0 ? *want : tensors_slice(&work, want, axis, at, 1);
+        HostTensor part = axis < 0 ? *want : tensors_slice(&work, want, axis, at, count);
         tensors_compare(&outputs[i], &part, &differences[i]);
     }
     arena_free(&work);
     return good;
 }
 
-static bool token_by_token(Verify *y)
+/* Token by token, or --first positions and then the rest. */
+static bool in_steps(Verify *y)
 {
-    int64_t steps = steps_of(y);
+    int64_t steps = steps_of(y), first = y->v->first, count = 1;
+    if (first >= steps) {
+        diag_file_error(&y->t->c.diags, "E0656", y->v->golden, NULL, "it has %lld positions: --first %lld leaves none", (long long)steps, (long long)first);
+        return false;
+    }
+    const char *how = first ? arena_print(&y->t->c.arena, "%lld, then %lld", (long long)first, (long long)(steps - first)) : "token by token";
     Difference *differences = arena_array(&y->t->c.arena, (size_t)y->plan->n_outputs, sizeof *differences);
     session_reset(y->session);
-    for (int64_t at = 0; at < steps; at++)
-        if (!one_step(y, at, at + 1 == steps, differences))
+    for (int64_t at = 0; at < steps; at += count) {
+        count = first ? at ? steps - at : first : 1;
+        if (!one_step(y, at, count, at + count == steps, differences))
             return false;
+    }
     for (int i = 0; i < y->plan->n_outputs; i++) {
         const HostTensor *want = tensors_find(y->wanted, y->n_wanted, y->plan->outputs[i].name);
         if (want)
-            report(y, "token by token", want, &differences[i], signature_measures(y->t->c.model.graph));
+            report(y, how, want, &differences[i], signature_measures(y->t->c.model.graph));
     }
     return true;
 }
@@ -224,7 +235,7 @@ static bool verify(Tool *t, const VerifyOptions *v)
     y.session = tool_session(t, y.inputs, y.n_inputs, NULL);
     if (!y.session)
         return false;
-    bool good = at_once(&y) && (!y.plan->n_caches || token_by_token(&y));
+    bool good = at_once(&y) && (!y.plan->n_caches || in_steps(&y));
     session_free(y.session);
     tolerance_free(y.tolerance);
     return good && !y.failed;

@@ -14,8 +14,10 @@ while read -r folder model options; do
     case $folder in '' | '#'*) continue ;; esac
     file=${model%%:*} choice=
     [ "$file" = "$model" ] || choice="--model ${model#*:}"
+    first=
+    case $options in "--first "*) first="--first $(echo "$options" | cut -d ' ' -f 2)" options=$(echo "$options" | cut -d ' ' -f 3-) ;; esac
     # shellcheck disable=SC2086
-    build/attar verify "models/$file.attar" $choice ${options:---weights tests/golden/$folder} \
+    build/attar verify "models/$file.attar" $choice $first ${options:---weights tests/golden/$folder} \
         --golden "tests/golden/$folder/golden.safetensors" >"$work/out" 2>"$work/err" || { cat "$work/out" "$work/err" >&2; exit 1; }
     awk -v folder="$folder" -v model="$model" '
         /PASS$/ {

@@ -55,4 +55,11 @@ beside 3 '{"tolerance": "small"}'
 beside 3 '{"tolerance": 1, "relative": 1}'
 beside 3 '{"tolerance": 1, "outputs": {"hidden": {"atol": -1}}}'
 says err "a negative bound" 'outputs.hidden.atol'
+
+# Two calls instead of one for each token.
+llama="models/llama.attar --weights tests/golden/llama --golden tests/golden/llama/golden.safetensors"
+expect 0 "five positions, then the rest" "$attar" verify $llama --first 5
+says out "five positions, then the rest" '5, then 8 .*PASS$'
+expect 3 "nothing left for the second call" "$attar" verify $llama --first 13
+says err "nothing left for the second call" 'it has 13 positions'
 finish

@@ -19,10 +19,12 @@ while read -r folder model options; do
     file=${model%%:*} choice=
     [ "$file" = "$model" ] || choice="--model ${model#*:}"
     this="$folder, $model"
+    first=
+    case $options in "--first "*) first="--first $(echo "$options" | cut -d ' ' -f 2)" options=$(echo "$options" | cut -d ' ' -f 3-) ;; esac
     # shellcheck disable=SC2086
     set -- "models/$file.attar" $choice ${options:---weights tests/golden/$folder}
 
-    expect 0 "verify $this" "$attar" verify "$@" --golden $golden --threads 2
+    expect 0 "verify $this" "$attar" verify "$@" $first --golden $golden --threads 2
     grep -q 'PASS$' "$work/out" && ! grep -q 'FAIL$' "$work/out" && pass || fail "verify $this: nothing passed"
     expect 0 "diff $this" "$attar" diff "$@" --input $golden
     expect 0 "IR of $this" "$attar" ir "$@"
