@@ -12,11 +12,15 @@
 static const double largest = M_PI; /* half a turn a position: p * high stays an i32 */
 typedef enum Part { HIGH, MIDDLE, LOW } Part;
 
-/* Only cosines and sines read the angle. */
+/* Only cosines and sines of its own graph read the angle. */
 static bool is_angle(const Node *n)
 {
     bool any = false;
-    for (const Node *u = n->graph->first; u; u = u->next)
+    if (read_as_result(n))
+        return false;
+    for (const Node *u = n->graph->first; u; u = u->next) {
+        if (u->body && u->body->level != LEVEL_BODY && is_read_in(n, u->body))
+            return false;
         for (int i = 0; i < u->n_inputs; i++) {
             if (u->inputs[i] != n)
                 continue;
@@ -24,6 +28,7 @@ static bool is_angle(const Node *n)
                 return false;
             any = true;
         }
+    }
     return any;
 }
 
