@@ -124,6 +124,26 @@ void advise_result(Bind *b, Diag *d, const Node *x, const Type *wanted)
         diag_help(d, "`expand(x, %s)` repeats it along a new axis", list_axes(b, wanted, missing));
 }
 
+void advise_results(Diag *d, const Decl *decl)
+{
+    if (decl->n_results > 1)
+        diag_help(d, "write `return` with %d values, or another list of types after `->`", decl->n_results);
+    else
+        diag_help(d, "several results are declared in parentheses: `-> (a: [B, S, D], b: [B, D])`");
+}
+
+/* An argument that has the name of another parameter than the one it was given for. */
+void advise_arguments(Bind *b, Diag *d, const Decl *decl, const Param *p, const Expr *e)
+{
+    const Param *other = e && e->kind == EXPR_NAME ? decl_param(decl, e->text) : NULL;
+    if (!other || other == p)
+        return;
+    Text names = text_new(b->cx->arena);
+    for (int i = 0; i < decl->n_params; i++)
+        text_add(&names, "%s%s", i ? ", " : "", decl->params[i].name.text);
+    diag_help(d, "the parameters of `%s` are `%s`, in this order", decl->name.text, names.data);
+}
+
 /* ---- tensors side by side ---------------------------------------------------------------------------------------- */
 
 /* The type with `1` after the axis at `at`, as many as are missing: "[B, S, 1, E]". */

@@ -32,6 +32,16 @@ Span bind_site(const Bind *b)
     return bind_in_library(b, b->at) ? b->site : b->at;
 }
 
+/* The same of the same line: a block that is called twice, a value that is used twice. */
+static bool said_before(const Bind *b, const char *code, Span at, const char *message)
+{
+    for (const Diag *d = b->cx->diags->first; d && at.source; d = d->next)
+        if (d->at.source == at.source && !strcmp(d->code, code) && !strcmp(d->message, message) &&
+            span_start(d->at).line == span_start(at).line)
+            return true;
+    return false;
+}
+
 Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...)
 {
     va_list args;
@@ -45,6 +55,8 @@ Diag *bind_error(Bind *b, const char *code, Span at, const char *format, ...)
     if ((library || bind_in_library(b, b->at)) && last && last->at.source == b->site.source &&
         last->at.begin == b->site.begin && last->at.end == b->site.end)
         return diag_error(&b->muted, code, at, "%s", message); /* one error a call */
+    if (said_before(b, code, library ? b->site : at, message))
+        return diag_error(&b->muted, code, at, "%s", message);
     Diag *d = diag_error(b->cx->diags, code, library ? b->site : at, "%s", message);
     if (!library)
         return d;
@@ -311,6 +323,7 @@ static void add_results(Bind *b, Frame *f, Scope *s)
             bind_error(b, "E0203", f->return_at, "`%s` returns %d value%s, but %d %s declared", d->name.text,
                        f->n_results, f->n_results == 1 ? "" : "s", d->n_results, d->n_results == 1 ? "is" : "are");
         diag_label(e, d->name.at, "declared here");
+        advise_results(e, d);
         return;
     }
     for (int i = 0; i < d->n_results; i++) {

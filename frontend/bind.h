@@ -217,6 +217,9 @@ void advise_mark(Bind *b, Diag *d, const Node *x, const Axis *a, const char *who
 /* "did you mean `K` on line 19?"; false if nobody knows where x got the axis. */
 bool advise_axis(Bind *b, Diag *d, const Node *x, const char *has, const char *needs);
 void advise_result(Bind *b, Diag *d, const Node *x, const Type *wanted);
+void advise_results(Diag *d, const Decl *decl);             /* another number of results than decl declares */
+/* e was given for p, but may have been meant for another parameter. */
+void advise_arguments(Bind *b, Diag *d, const Decl *decl, const Param *p, const Expr *e);
 /* The axis should be the one that is `from_end` axes from the end of x. */
 void advise_rank(Bind *b, Diag *d, const Node *x, Span at, const char *axis, int from_end);
 /* x has to have the axes of `first`, but for the one at `free`. */
@@ -406,6 +409,7 @@ struct Bind {
     int nesting;                        /* loops around it */
     Span loop;                          /* the innermost repeat */
     int64_t operations;
+    bool names_lost;                    /* values of a call got too few names: the others are unknown, silently */
     bool exhausted;                     /* something was reported after which nothing can be evaluated */
     Diags muted;                        /* where further errors of one call of a std.attar block go */
     int depth;                          /* of evaluation */

@@ -300,6 +300,7 @@ static Term block_results(Bind *b, Frame *f, Scope *local)
                              f->n_results, f->n_results == 1 ? "" : "s", decl->n_results,
                              decl->n_results == 1 ? "is" : "are");
         diag_label(d, decl->name.at, "declared here");
+        advise_results(d, decl);
         return term_poison();
     }
     for (int i = 0; i < decl->n_results; i++) {
@@ -347,7 +348,7 @@ Term call_block(Bind *b, Call *c, const Decl *decl, bool library, const char *pa
 
 /* ---- what is called --------------------------------------------------------------------------------------------- */
 
-/* Where the value of a parameter is written, through all blocks that hand it on by a name. */
+/* Where the value of a parameter is written, through all blocks that hand it on by the same name. */
 static Span written_first(const Frame *f, const char *param, Span at, const Decl **decl)
 {
     for (; f; f = f->caller) {
@@ -359,11 +360,19 @@ static Span written_first(const Frame *f, const char *param, Span at, const Decl
             return at;
         *decl = f->library ? f->decl : *decl;
         at = g->at;
-        if (!g->expr || g->expr->kind != EXPR_NAME)
+        if (!g->expr || g->expr->kind != EXPR_NAME || g->expr->text != param)
             return at;
-        param = g->expr->text;
     }
     return at;
+}
+
+static const char *names_of_call(Bind *b, const Call *c)
+{
+    Text out = text_new(b->cx->arena);
+    for (int i = 0; i < c->n_given; i++)
+        if (c->given[i].name)
+            text_add(&out, "%s%s", out.length ? ", " : "", c->given[i].name);
+    return out.data;
 }
 
 /* A parameter of an operator of std.attar that has to be a function, such as `mask`, and is not. */
@@ -376,7 +385,10 @@ static Term refuse_function(Bind *b, const Call *c, const Var *v)
                          term_print(b, t));
     if (at.source == b->site.source && span_start(at).line != span_start(b->site).line)
         diag_label(d, b->site, "`%s` is called here", op->name.text);
-    advise_mask(b, d, t, at);
+    if (!strcmp(c->name, "mask"))
+        advise_mask(b, d, t, at);
+    else
+        diag_help(d, "it is called with the positions: `fn(%s) => ...`", names_of_call(b, c));
     return term_poison();
 }
 

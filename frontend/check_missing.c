@@ -270,8 +270,13 @@ static bool place_name(Bind *b, const Gap *g, Diag *d)
         d->at = at;
     else
         caret_shape(b, d, g->first);
+    size_t end = strlen(c->before), begin = end ? end - 1 : 0;
+    while (begin > 0 && c->before[begin - 1] != '.')
+        begin--;
+    bool number = strspn(c->from, "0123456789") == strlen(c->from);
+    const char *name = bind_print(b, "%.*s", number ? (int)(end - begin) : 0, c->before + begin); /* layer.2, not 2 */
     if (*c->to)
-        help_near(d, g, bind_print(b, "write `%s` in place of `%s`: ", c->to, c->from));
+        help_near(d, g, bind_print(b, "write `%s%s` in place of `%s%s`: ", name, c->to, name, c->from));
     else
         help_near(d, g, bind_print(b, "leave out `%s`: ", c->from));
     return true;
@@ -280,7 +285,7 @@ static bool place_name(Bind *b, const Gap *g, Diag *d)
 /* ---- errors ----------------------------------------------------------------------------------------------------- */
 
 /* A head that the file has not is often the table of the tokens. */
-static void help_tied(Missing *m, const Gap *g, Diag *d)
+static bool help_tied(Missing *m, const Gap *g, Diag *d)
 {
     Bind *b = m->b;
     for (int i = 0; i < b->n_weights; i++) {
@@ -291,8 +296,9 @@ static void help_tied(Missing *m, const Gap *g, Diag *d)
             continue;
         diag_help(d, "a head that is tied to the table of tokens reads \"%.*s\", which has these axes too",
                   (int)length - 7, w->key);
-        return;
+        return true;
     }
+    return false;
 }
 
 static void report_gap(Missing *m, const Gap *g)
@@ -318,10 +324,11 @@ static void report_gap(Missing *m, const Gap *g)
         if (g->near)
             help_near(d, g, "");
     }
+    bool norm = w->op && !strcmp(w->op->name.text, "layernorm");
     if (!strcmp(g->group, "bias"))
-        diag_help(d, "`bias=false` reads the weight alone");
-    else if (!g->near && g->n == 1)
-        help_tied(m, g, d);
+        diag_help(d, "`bias=false` reads the weight alone%s", norm ? "; an RMS norm, `rmsnorm`, has no bias" : "");
+    else if (!g->near && (g->n > 1 || !help_tied(m, g, d)))
+        diag_help(d, "what only some checkpoints have stands in an `if` on a key of config.json");
 }
 
 static bool seen_before(const Bind *b, int index)

@@ -17,7 +17,24 @@ static Term unknown_name(Bind *b, Scope *s, const Expr *e, const Expr *whole)
         diag_help(d, "assign `%s` before the loop as well: then each round hands it to the next", e->text);
         return term_poison();
     }
+    if (b->names_lost)
+        return term_poison();
     Diag *d = bind_error(b, "E0120", e->at, "no value is named `%s` here", e->text);
+    static const char *const modules[] = {"math", "np", "numpy", "torch", "nn", "jnp", "jax", "tf"};
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+        if (strcmp(e->text, modules[i]) != 0)
+            continue;
+        const char *text = source_text(b, whole->at), *end = strrchr(text, '.');
+        if (end && !strcmp(end, ".pi"))
+            diag_help(d, "write the number: `3.141592653589793`");
+        else
+            diag_help(d, "there are no modules: `attar ops` lists the operators");
+        return term_poison();
+    }
+    if (!strcmp(e->text, "self") && whole == e) {
+        diag_help(d, "a layer is an operator and a name of the checkpoint: `linear(x, \"q_proj\", (H, K))`");
+        return term_poison();
+    }
     const char *near = scope_nearest(b, s, e->text);
     if (!near)
         near = scope_nearest(b, b->library_globals, e->text);
@@ -236,6 +253,26 @@ Node *index_axis(Bind *b, Node *x, int axis, const Term *t, Span at)
 }
 
 /* Ranges and whole numbers first: axes get the names they are looked up by, in a mask those of queries and keys. */
+/* The positions of an axis stand at the place of another one. */
+static bool good_places(Bind *b, const Expr *e, const Node *x, const Term *items)
+{
+    for (int i = 0; i < e->n_items; i++) {
+        const Dim *along = items[i].kind == TERM_RANGE ? items[i].range.along : NULL;
+        int own = along ? type_find(x->type, along->axis) : -1;
+        if (own < 0 || own == i)
+            continue;
+        Diag *d = bind_error(b, "E0305", e->items[i]->at, "these are positions of the axis `%s`, and `%s` stands here",
+                             along->name, x->type->axis[i].name);
+        diag_caret(d, "`%s` is %s", source_text(b, e->left->at), type_text(b, x->type));
+        Text all = text_new(b->cx->arena);
+        for (int k = 0; k < e->n_items; k++)
+            text_add(&all, "%s%s", k ? ", " : "", source_text(b, e->items[k == i ? own : k == own ? i : k]->at));
+        diag_help(d, "write `%s[%s]`", source_text(b, e->left->at), all.data);
+        return false;
+    }
+    return true;
+}
+
 static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x)
 {
     if (e->n_items != x->type->rank) {
@@ -250,6 +287,8 @@ static Term index_tensor(Bind *b, Scope *s, const Expr *e, Node *x)
         if (items[i].kind == TERM_POISON)
             return items[i];
     }
+    if (!good_places(b, e, x, items))
+        return term_poison();
     int axis[MAX_RANK], n = 0; /* where an item's axis stands when its turn comes: whole numbers before it are gone */
     for (int i = 0; i < e->n_items; i++) {
         int64_t whole;

@@ -386,6 +386,40 @@ static bool report_choice(Parser *p, const Token *found, const int *expected, in
     return true;
 }
 
+/* `x[:, 0]` */
+static bool report_slice(Parser *p, const Token *found)
+{
+    int depth = 0;
+    size_t i = found->kind == ':' ? p->current : 0;
+    for (; i > 0 && depth >= 0 && !ends_statement_kind(p->tokens[i - 1].kind); i--) {
+        int kind = p->tokens[i - 1].kind;
+        depth += (kind == ']' || kind == ')') - (kind == '[' || kind == '(');
+    }
+    if (depth >= 0 || i == 0 || p->tokens[i].kind != '[')
+        return false;
+    int before = p->tokens[i - 1].kind;
+    if (before != T_NAME && before != ')' && before != ']')
+        return false;
+    Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, found), "parts of an axis are not written with `:`");
+    diag_help(d, "`slice(x, S, 0)` is the first position of the axis `S`, `split(x, [N, E])` cuts the last axis");
+    return true;
+}
+
+/* `x += y` */
+static bool report_augmented(Parser *p, const Token *found, const Token *start)
+{
+    const Token *next = found->kind ? found + 1 : found;
+    bool sign = found->kind == '+' || found->kind == '-' || found->kind == '*' || found->kind == '/';
+    if (start + 1 != found || start->kind != T_NAME || !sign || next->kind != '=' || next->begin != found->end)
+        return false;
+    Span at = token_span(p, found);
+    at.end = next->end;
+    Diag *d = diag_error(p->cx->diags, "E0113", at, "`%c=` is not a sign of this language", found->kind);
+    const char *name = part_text(p, (size_t)(start - p->tokens), (size_t)(start - p->tokens) + 1);
+    diag_help(d, "write `%s = %s %c ...`", name, name, found->kind);
+    return true;
+}
+
 /* `a @ b` */
 static bool report_matrix_product(Parser *p, const Token *found, const int *expected, int n)
 {
@@ -420,7 +454,7 @@ static bool report_known(Parser *p, const Token *found, const int *expected, int
            report_config_read(p, found) || report_choice(p, found, expected, n) ||
            report_matrix_product(p, found, expected, n) || report_keyword_before(p, found, before) ||
            report_keyword_as_name(p, found, expected, n) ||
-           report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n) ||
+           report_augmented(p, found, start) || report_slice(p, found) || report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n) ||
            report_chain(p, found, expected, n) || report_nothing_after(p, found, before, expected, n);
 }
 
@@ -429,7 +463,12 @@ static void add_help(Parser *p, Diag *d, const Token *found, const int *expected
 {
     const Token *start = statement_start(p, p->current);
     bool closes = found->kind == ')' || found->kind == ']';
-    if (has(expected, n, T_ARROW) && found->kind == '{')
+    bool result = p->current && found->kind == ',' && has(expected, n, '{');
+    for (size_t i = p->current; result && i > 0 && p->tokens[i].kind != T_ARROW; i--)
+        result = !ends_statement_kind(p->tokens[i - 1].kind);
+    if (result)
+        diag_help(d, "several results stand in parentheses: `-> ([B, S, D], [B, D]) {`");
+    else if (has(expected, n, T_ARROW) && found->kind == '{')
         diag_help(d, "say what it returns: `-> [B, S, D] {`");
     else if (start->kind == T_REPEAT && found <= start + 2)
         diag_help(d, "a loop is written `repeat i < L at \"layers.{i}\" { ... }`");

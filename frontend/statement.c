@@ -122,6 +122,7 @@ static void name_steps(Bind *b, const Node *value, int first, const char *name)
 
 static void refuse_count(Bind *b, const Stmt *st, const Term *t, int n)
 {
+    b->names_lost = b->names_lost || n > st->n_targets;
     Diag *d = bind_error(b, "E0203", st->values[0]->at, "%d name%s for %d value%s", st->n_targets,
                          st->n_targets == 1 ? "" : "s", n, n == 1 ? "" : "s");
     const Type *type = t->kind == TERM_TENSOR ? t->node->type : NULL;
@@ -134,8 +135,8 @@ static void refuse_count(Bind *b, const Stmt *st, const Term *t, int n)
                   number ? bind_print(b, "%d", st->n_targets) : a->name, st->n_targets);
         return;
     }
-    if (n > st->n_targets && st->n_targets == 1)
-        diag_help(d, "write `%s, ... = `: a name for each value", st->targets[0].name.text);
+    if (n > st->n_targets)
+        diag_help(d, "write a name for each value: `%s, ... =`", st->targets[0].name.text);
 }
 
 static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep)

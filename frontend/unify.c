@@ -162,6 +162,7 @@ static void refuse_rank(Bind *b, const Frame *f, const Param *p, const Given *g,
     diag_caret(d, "this is %s", type_text(b, t));
     if (t->rank < p->type->n_axes && g->expr)
         diag_help(d, "a tuple of axes makes several of one: linear(x, \"name\", (H, K))");
+    advise_arguments(b, d, f->decl, p, g->expr);
 }
 
 static void note_axis(Bind *b, Diag *d, const char *axis, Extent size)
@@ -203,7 +204,8 @@ static bool refuse_shifted(Bind *b, const Frame *f, const Side *now, const Side 
 }
 
 /* Two arguments of one call disagree. The one that a cache has checked before is not to blame. */
-static bool refuse_pair(Bind *b, const Frame *f, const Side *now, const Side *before, bool last, const char *place)
+static bool refuse_pair(Bind *b, const Frame *f, const Side *now, const Side *before, bool last, const char *place,
+                        const Param *p, const Given *g)
 {
     const Cache *cache = advise_cache(now->node);
     bool first = cache && !advise_cache(before->node);
@@ -221,6 +223,7 @@ static bool refuse_pair(Bind *b, const Frame *f, const Side *now, const Side *be
     if (extent_equal(now->size, before->size))
         diag_note(d, "both sizes are the same now, but axes with different names never match");
     suggest_axis(b, d, suspect, other);
+    advise_arguments(b, d, f->decl, p, g->expr);
     return false;
 }
 
@@ -234,9 +237,11 @@ static bool refuse_axis(Bind *b, const Frame *f, const Param *p, const Given *g,
         Side now = {p->name.text, g->at, x, a->name, a->size},
              before = {by->param, by->arg, by->node, by->outer, bound->size};
         int own = type_find(by->node->type, by->outer);
-        if (own >= 0 && by->node->type->rank - own != x->type->rank - at)
+        const Param *other = g->expr && g->expr->kind == EXPR_NAME ? decl_param(f->decl, g->expr->text) : NULL;
+        bool mixed = other && other != p; /* meant for another parameter */
+        if (!mixed && own >= 0 && by->node->type->rank - own != x->type->rank - at)
             return refuse_shifted(b, f, &now, &before, bound->name);
-        return refuse_pair(b, f, &now, &before, at == x->type->rank - 1, place);
+        return refuse_pair(b, f, &now, &before, at == x->type->rank - 1, place, p, g);
     }
     Diag *d = bind_error(b, "E0301", g->at, "`%s` needs `%s` as %s", f->decl->name.text, p->name.text,
                          type_expr_text(b, p->type));
@@ -247,6 +252,7 @@ static bool refuse_axis(Bind *b, const Frame *f, const Param *p, const Given *g,
     if (extent_equal(a->size, bound->size))
         diag_note(d, "both sizes are the same now, but axes with different names never match");
     advise_axis(b, d, x, a->name, needed);
+    advise_arguments(b, d, f->decl, p, g->expr);
     return false;
 }
 
@@ -369,6 +375,7 @@ static bool dtype_fits(Bind *b, const Frame *f, const Param *p, const Given *g, 
                          type_expr_text(b, p->type));
     diag_caret(d, "this is %s", type_text(b, x->type));
     advise_dtype(b, d, x, dtype);
+    advise_arguments(b, d, f->decl, p, g->expr);
     return false;
 }
 
