@@ -259,6 +259,10 @@ bool round_bounds(const Node *n, int64_t *low, int64_t *high);  /* the rounds i 
  * whose axes a hole may name: that axis is stacked, and the text of its hole is kept. */
 const char *path_join(Bind *b, const char *path, Span at, WeightUse *w);
 
+/* Names that nothing binds (unknown.c); `whole` is the path that begins with this one: self.key */
+Term refuse_unknown_name(Bind *b, Scope *s, const Expr *e, const Expr *whole);
+Term refuse_unknown_operator(Bind *b, const Call *c, Scope *s);
+
 /* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------- */
 
 Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs);

@@ -5,48 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-/* `whole` is the path that begins with this name: self.key */
-static Term unknown_name(Bind *b, Scope *s, const Expr *e, const Expr *whole)
-{
-    for (Scope *around = s; around; around = around->parent) {
-        const Span *loop = map_get(&around->ended, e->text);
-        if (!loop)
-            continue;
-        Diag *d = bind_error(b, "E0206", e->at, "`%s` lives only inside the `repeat`", e->text);
-        diag_label(d, *loop, "it is first assigned in this loop");
-        diag_help(d, "assign `%s` before the loop as well: then each round hands it to the next", e->text);
-        return term_poison();
-    }
-    if (b->names_lost)
-        return term_poison();
-    Diag *d = bind_error(b, "E0120", e->at, "no value is named `%s` here", e->text);
-    static const char *const modules[] = {"math", "np", "numpy", "torch", "nn", "jnp", "jax", "tf"};
-    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
-        if (strcmp(e->text, modules[i]) != 0)
-            continue;
-        const char *text = source_text(b, whole->at), *end = strrchr(text, '.');
-        if (end && !strcmp(end, ".pi"))
-            diag_help(d, "write the number: `3.141592653589793`");
-        else
-            diag_help(d, "there are no modules: `attar ops` lists the operators");
-        return term_poison();
-    }
-    if (!strcmp(e->text, "self") && whole == e) {
-        diag_help(d, "a layer is an operator and a name of the checkpoint: `linear(x, \"q_proj\", (H, K))`");
-        return term_poison();
-    }
-    const char *near = scope_nearest(b, s, e->text);
-    if (!near)
-        near = scope_nearest(b, b->library_globals, e->text);
-    if (map_has(&b->blocks, e->text) || map_has(&b->library_blocks, e->text) || builtin_find(e->text))
-        diag_caret(d, "an operator is used by calling it: `%s(...)`", e->text);
-    else if (near && whole == e)
-        diag_caret(d, "a similar name exists: `%s`", near);
-    else if (whole != e || strchr(e->text, '_'))
-        diag_help(d, "names of the checkpoint stand in quotes: `\"%s\"`", source_text(b, whole->at));
-    return term_poison();
-}
-
 static Term eval_name(Bind *b, Scope *s, const Expr *e)
 {
     Var *v = scope_find(s, e->text);
@@ -59,7 +17,7 @@ static Term eval_name(Bind *b, Scope *s, const Expr *e)
             return config_key(b, around->config, e->text);
     if ((v = scope_find(b->library_globals, e->text)))
         return v->term;
-    return unknown_name(b, s, e, e);
+    return refuse_unknown_name(b, s, e, e);
 }
 
 static Term eval_number(const Expr *e)
@@ -115,7 +73,7 @@ static Term eval_field(Bind *b, Scope *s, const Expr *e)
     while (first->kind == EXPR_FIELD)
         first = first->left;
     if (first->kind == EXPR_NAME && !is_known(b, s, first))
-        return unknown_name(b, s, first, e);
+        return refuse_unknown_name(b, s, first, e);
     Term t = eval(b, s, e->left);
     if (t.kind == TERM_POISON)
         return t;

@@ -12,7 +12,7 @@ typedef struct Words {
 
 enum { MAX_EXPECTED = 4, SHOWN = 40 };
 
-static bool is_keyword(int kind)
+bool is_keyword(int kind)
 {
     return kind >= T_CONFIG && kind <= T_NONE;
 }
@@ -144,7 +144,7 @@ static const char *join_words(Parser *p, const Words *w)
 
 /* ---- advice ------------------------------------------------------------------------------------------------------------------------------ */
 
-static bool ends_statement_kind(int kind)
+bool ends_statement_kind(int kind)
 {
     return kind == ';' || kind == '{' || kind == '}';
 }
@@ -190,53 +190,6 @@ bool is_infix_token(int kind)
     case T_PIPE: return true;
     default: return false;
     }
-}
-
-static bool token_is(const Parser *p, const Token *t, const char *word)
-{
-    return t->kind == T_NAME && t->end - t->begin == strlen(word) &&
-           memcmp(p->source->text + t->begin, word, strlen(word)) == 0;
-}
-
-/* `and`, `or`, `not` between or before operands. */
-static bool report_word_operator(Parser *p, const Token *found, const Token *before)
-{
-    static const struct {
-        const char *word, *sign;
-    } words[] = {{"and", "&"}, {"or", "|"}, {"not", "!"}, {"is", "=="}, {"div", "/"}, {"mod", "%"}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        const Token *t = token_is(p, found, words[i].word)              ? found
-                         : before && token_is(p, before, words[i].word) ? before
-                                                                        : NULL;
-        if (!t)
-            continue;
-        Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, t), "`%s` is not an operator of this language",
-                             words[i].word);
-        const Token *next = t->kind ? t + 1 : t;
-        bool is = !strcmp(words[i].word, "is"), no = is && token_is(p, next, "not");
-        const char *sign = no ? "!=" : words[i].sign;
-        next += no && next->kind;
-        diag_help(d, is && token_is(p, next, "None") ? "write `%s none`" : "write `%s`", sign);
-        return true;
-    }
-    return false;
-}
-
-/* `config["hidden_size"]`, `config.hidden_size`: in a config declaration a key stands alone. */
-static bool report_config_read(Parser *p, const Token *found)
-{
-    const Token *next = found->kind == T_CONFIG ? found + 1 : NULL;
-    if (!next || (next->kind != '[' && next->kind != '.'))
-        return false;
-    Diag *d = diag_error(p->cx->diags, "E0109", token_span(p, found), "%s is a keyword and cannot be a name",
-                         token_text(p, found));
-    while (next->kind && (next->kind == '.' || next->kind == '[' || next->kind == '(' || token_is(p, next, "get")))
-        next++;
-    uint32_t quote = next->kind == T_STRING, length = next->end - next->begin;
-    if (next->kind == T_NAME || (quote && length > 2))
-        diag_help(d, "a key of config.json stands alone: write `%.*s`", (int)(length - 2 * quote),
-                  p->source->text + next->begin + quote);
-    return true;
 }
 
 static bool report_keyword_as_name(Parser *p, const Token *found, const int *expected, int n)
@@ -336,101 +289,6 @@ static bool report_chain(Parser *p, const Token *found, const int *expected, int
     return true;
 }
 
-/* Where the part of an expression that token i ends begins: after `=`, `,`, a bracket, a word. */
-static size_t part_start(const Parser *p, size_t i)
-{
-    int depth = 0;
-    while (i > 0) {
-        int kind = p->tokens[i - 1].kind;
-        depth += (kind == ')' || kind == ']') - (kind == '(' || kind == '[');
-        if (depth < 0 || (depth == 0 && (kind == '=' || kind == ',' || ends_statement_kind(kind) || is_keyword(kind))))
-            break;
-        i--;
-    }
-    return i;
-}
-
-/* The token that ends the part which begins at token i. */
-static size_t part_end(const Parser *p, size_t i, int stop)
-{
-    int depth = 0;
-    for (; p->tokens[i].kind; i++) {
-        int kind = p->tokens[i].kind;
-        if (depth == 0 && (kind == stop || kind == ',' || kind == ')' || kind == ']' || ends_statement_kind(kind)))
-            break;
-        depth += (kind == '(' || kind == '[') - (kind == ')' || kind == ']');
-    }
-    return i;
-}
-
-static const char *part_text(const Parser *p, size_t from, size_t to)
-{
-    if (to <= from)
-        return "...";
-    uint32_t begin = p->tokens[from].begin, end = p->tokens[to - 1].end;
-    return arena_print(p->cx->arena, "%.*s", (int)(end - begin), p->source->text + begin);
-}
-
-/* `a if c else b` */
-static bool report_choice(Parser *p, const Token *found, const int *expected, int n)
-{
-    if (found->kind != T_IF || found->after_newline || !has(expected, n, '+') || !has(expected, n, T_OTHERWISE))
-        return false;
-    size_t at = p->current, other = part_end(p, at + 1, T_ELSE);
-    Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, found), "a choice begins with `if`");
-    if (p->tokens[other].kind == T_ELSE)
-        diag_help(d, "write `if %s then %s else %s`", part_text(p, at + 1, other), part_text(p, part_start(p, at), at),
-                  part_text(p, other + 1, part_end(p, other + 1, 0)));
-    else
-        diag_help(d, "write `if condition then a else b`");
-    return true;
-}
-
-/* `x[:, 0]` */
-static bool report_slice(Parser *p, const Token *found)
-{
-    int depth = 0;
-    size_t i = found->kind == ':' ? p->current : 0;
-    for (; i > 0 && depth >= 0 && !ends_statement_kind(p->tokens[i - 1].kind); i--) {
-        int kind = p->tokens[i - 1].kind;
-        depth += (kind == ']' || kind == ')') - (kind == '[' || kind == '(');
-    }
-    if (depth >= 0 || i == 0 || p->tokens[i].kind != '[')
-        return false;
-    int before = p->tokens[i - 1].kind;
-    if (before != T_NAME && before != ')' && before != ']')
-        return false;
-    Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, found), "parts of an axis are not written with `:`");
-    diag_help(d, "`slice(x, S, 0)` is the first position of the axis `S`, `split(x, [N, E])` cuts the last axis");
-    return true;
-}
-
-/* `x += y` */
-static bool report_augmented(Parser *p, const Token *found, const Token *start)
-{
-    const Token *next = found->kind ? found + 1 : found;
-    bool sign = found->kind == '+' || found->kind == '-' || found->kind == '*' || found->kind == '/';
-    if (start + 1 != found || start->kind != T_NAME || !sign || next->kind != '=' || next->begin != found->end)
-        return false;
-    Span at = token_span(p, found);
-    at.end = next->end;
-    Diag *d = diag_error(p->cx->diags, "E0113", at, "`%c=` is not a sign of this language", found->kind);
-    const char *name = part_text(p, (size_t)(start - p->tokens), (size_t)(start - p->tokens) + 1);
-    diag_help(d, "write `%s = %s %c ...`", name, name, found->kind);
-    return true;
-}
-
-/* `a @ b` */
-static bool report_matrix_product(Parser *p, const Token *found, const int *expected, int n)
-{
-    if (found->kind != '@' || found->after_newline || !has(expected, n, '+') || !has(expected, n, T_OTHERWISE))
-        return false;
-    Diag *d = diag_error(p->cx->diags, "E0113", token_span(p, found), "`@` does not multiply here");
-    diag_help(d, "`linear(x, \"name\", F)` multiplies by a weight, `dot(x, y, over=D)` two tensors; "
-                 "`*` is element by element");
-    return true;
-}
-
 /* The line, or the block, ended where an expression had to follow: the message points at what asks for it. */
 static bool report_nothing_after(Parser *p, const Token *found, const Token *before, const int *expected, int n)
 {
@@ -450,11 +308,12 @@ static bool report_known(Parser *p, const Token *found, const int *expected, int
     const Token *before = p->current ? found - 1 : NULL;
     const Token *start = statement_start(p, p->current);
     bool fresh = start == found;
-    return (fresh && report_operator_first(p, found)) || report_word_operator(p, found, before) ||
-           report_config_read(p, found) || report_choice(p, found, expected, n) ||
-           report_matrix_product(p, found, expected, n) || report_keyword_before(p, found, before) ||
+    bool operand = has(expected, n, '+') && has(expected, n, T_OTHERWISE); /* one ends here */
+    return (fresh && report_operator_first(p, found)) || mistake_habit(p, found, start, operand) ||
+           report_keyword_before(p, found, before) ||
            report_keyword_as_name(p, found, expected, n) ||
-           report_augmented(p, found, start) || report_slice(p, found) || report_second_equals(p, found, start) || report_bare_expression(p, found, start, expected, n) ||
+           report_second_equals(p, found, start) ||
+           report_bare_expression(p, found, start, expected, n) ||
            report_chain(p, found, expected, n) || report_nothing_after(p, found, before, expected, n);
 }
 

@@ -51,7 +51,11 @@ void layout_tokens(Parser *p);
 int grammar_parse(Parser *p);
 void mistake_report(Parser *p, const int *expected,
                     int n_expected); /* mistake.c; also moves p->next past the statement */
+/* A habit of another language, if it is one; operand: an expression could end before `found`. */
+bool mistake_habit(Parser *p, const Token *found, const Token *start, bool operand);
 bool is_infix_token(int kind);
+bool is_keyword(int kind);
+bool ends_statement_kind(int kind);
 void mistake_depth(Parser *p, Span at); /* nested too deeply; once a file */
 
 /* build.c: nodes. Lists are copied out, so a List may be reused. */
