@@ -379,7 +379,8 @@ static void tidy(Graph *g)
         bool index = n->op == OP_add && n->inputs[0]->op == OP_index && n->type->rank == 0; /* i of a loop in a..b */
         bool helper = op_info[n->op].class == CLASS_VIEW || index ||
                       (op_info[n->op].class == CLASS_LEAF && n->op != OP_weight) ||
-                      (is_map_or_sum(n->op) && n->via.source);
+                      (is_map_or_sum(n->op) && n->via.source) ||
+                      (n->op == OP_cast && n->inputs[0]->op == OP_table); /* of which one number was looked up */
         if (n->uses || carries || !helper || attr_bool(n, ATTR_keep, false))
             continue;
         for (int i = 0; i < n->n_inputs; i++)

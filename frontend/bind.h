@@ -357,6 +357,7 @@ struct WeightUse {
     int n_dims[MAX_RANK];               /* a stored dimension may be several axes */
     const Dim **dims[MAX_RANK];
     int64_t stored[MAX_RANK];
+    const char *first;                  /* the name that stands first in the list of axes, or NULL */
     const char *axes;                   /* for messages, in the caller's words, of one tensor: "[G*K, D]" */
 };
 

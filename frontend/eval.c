@@ -112,6 +112,20 @@ static bool rounds_fit(Bind *b, const Type *t, const Node *ids, int axis, Span a
     return false;
 }
 
+/* A list of equal numbers: whichever is looked up, it is this one. */
+static bool one_number(const Node *x, double *value)
+{
+    const Node *table = x->op == OP_cast ? x->inputs[0] : x;
+    const Attr *numbers = node_attr(table, ATTR_table);
+    if (table->op != OP_table || table->type->rank != 1 || numbers->floats.count == 0)
+        return false;
+    *value = numbers->floats.items[0];
+    for (int i = 1; i < numbers->floats.count; i++)
+        if (numbers->floats.items[i] != *value)
+            return false;
+    return true;
+}
+
 /* Adds the positions in `rows` of those axes of t, from number `from` to `to`, that are not in the order yet. */
 static int put_order(int *order, int n, const Type *rows, const Type *t, int from, int to)
 {
@@ -129,6 +143,9 @@ static int put_order(int *order, int n, const Type *rows, const Type *t, int fro
  * where the tensor has it before, and where the row numbers have it behind. */
 static Node *look_up(Bind *b, Node *x, Node *ids, int axis)
 {
+    double value;
+    if (ids->type->rank == 0 && one_number(x, &value))
+        return make_number(b, value, x->type->dtype);
     if (x->op == OP_cast && x->inputs[0]->op == OP_table) {
         Node *row = look_up(b, x->inputs[0], ids, axis); /* the numbers of the row alone are cast */
         return row ? make_cast(b, row, x->type->dtype) : NULL;

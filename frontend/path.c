@@ -125,7 +125,7 @@ static bool put_stack(Bind *b, Span at, Text *out, const Inside *h, WeightUse *w
         bind_error(b, "E0129", at, "tensors are stacked along one axis only, and `{%s}` is a second hole", name);
         return false;
     }
-    if (!d || strcmp(d->name, name) != 0) {
+    if (!d || (strcmp(d->name, name) != 0 && !(w->first && !strcmp(w->first, name)))) {
         Diag *e = bind_error(b, "E0131", at, "the axis `%s` is not the first one of this weight", name);
         diag_help(e, "one tensor for each position of `%s` is stacked along the first axis: [%s, ...]", name, name);
         return false;
@@ -134,17 +134,19 @@ static bool put_stack(Bind *b, Span at, Text *out, const Inside *h, WeightUse *w
         diag_dim(b, bind_error(b, "E0131", at, "tensors cannot be stacked along `%s`, whose size is known only at run time", name), d);
         return false;
     }
-    if (!strcmp(name, "i")) {
+    if (!strcmp(d->name, "i")) {
         bind_error(b, "E0131", at, "an axis called `i` cannot be that of a hole: {i} is the index of a loop in every key");
         return false;
     }
     w->stack = d->size.base;
-    text_add(out, "{%s}", name);
+    text_add(out, "{%s}", d->name); /* in a block the caller's */
     return true;
 }
 
 static bool names_axis(const WeightUse *w, const Inside *h)
 {
+    if (w && w->first && only_name(*h, w->first))
+        return true;
     for (int i = 0; w && i < w->rank; i++)
         for (int k = 0; k < w->n_dims[i]; k++)
             if (only_name(*h, w->dims[i][k]->name))

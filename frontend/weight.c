@@ -70,6 +70,8 @@ static bool read_dims(Bind *b, Call *c, WeightUse *w)
         const Expr *e = g->expr && g->expr->kind == EXPR_LIST ? g->expr->items[i] : NULL;
         bool one = e && e->kind == EXPR_NUMBER && !e->is_float && e->integer == 1;
         w->n_dims[i] = 0;
+        if (i == 0 && e && e->kind == EXPR_NAME)
+            w->first = e->text;
         if (!one && !dims_of(b, &t.items[i], e, &w->dims[i], &w->n_dims[i]))
             return false;
     }

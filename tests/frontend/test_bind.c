@@ -780,6 +780,22 @@ START_TEST(holes_and_stacks)
 }
 END_TEST
 
+/* Of a list of equal numbers the one number is left, but looked up by a tensor it keeps that tensor's axes. */
+START_TEST(equal_numbers)
+{
+    Loaded l;
+    load_text(&l, "let L = 3\n"
+                  "model M(x: f32[S], ids: i32[S]) -> (f32[S], i32[S]) {\n"
+                  "  same = table(L, fn(i) => 5)\n"
+                  "  repeat i < L { x = x + same[i] }\n"
+                  "  return x, same[ids]\n}\n");
+    ck_assert(l.good);
+    ck_assert(find_op(find_op(l.model.graph, OP_repeat)->body, OP_gather) == NULL);
+    expect_type(&l, l.model.graph->results[1].value->type, "i32[S]");
+    release(&l);
+}
+END_TEST
+
 /* Lists and tables: indexed at compile time, and looked up by the round of a loop. */
 START_TEST(lists_and_tables)
 {
@@ -855,6 +871,7 @@ int main(void)
     tcase_add_test(t, config_of_several_models);
     tcase_add_test(t, quoted_names);
     tcase_add_test(t, holes_and_stacks);
+    tcase_add_test(t, equal_numbers);
     tcase_add_test(t, lists_and_tables);
     tcase_add_test(t, operators_listed);
     tcase_add_test(t, mutants);
