@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "driver/families.h"
+#include "support/holes.h"
 #include "support/text.h"
 
 static const struct {
@@ -97,29 +98,59 @@ static const char *model_alone(Context *cx, const ModelFile *f, const File *file
     return out.data;
 }
 
-bool family_fits(Context *cx, Diags *diags, const char *path, const char *text, const ModelOptions *options)
+/* How many tensors of the checkpoint a model reads. */
+static int64_t count_read(const Graph *g, int64_t rounds, Map *seen)
+{
+    int64_t count = 0;
+    for (const Node *n = g->first; n; n = n->next) {
+        if (n->op == OP_repeat)
+            count += count_read(n->body, attr_int(n, ATTR_count, 1), seen);
+        const char *key = n->op == OP_weight ? attr_name(n, ATTR_key) : NULL;
+        if (!key || map_has(seen, key))
+            continue;
+        map_set(seen, key, seen);
+        int64_t stack = attr_int(n, ATTR_stack, 0);
+        count += (hole_of_round(key) ? rounds : 1) * (stack ? stack : 1);
+    }
+    return count;
+}
+
+static bool load(Context *cx, Diags *diags, const char *path, const char *text, const ModelOptions *options, Model *out)
 {
     Diags own = {.arena = cx->arena};
     Context quiet = {.arena = cx->arena, .diags = diags ? diags : &own, .names = cx->names};
     Source *source = arena_alloc(cx->arena, sizeof *source); /* diagnostics point into it */
     *source = (Source){path, text, strlen(text)};
-    Model model;
-    return model_load(&quiet, source, options, &model);
+    return model_load(&quiet, source, options, out);
 }
 
-/* The first model of the file that reads every tensor. `why`: where errors go, or NULL. */
+bool family_fits(Context *cx, Diags *diags, const char *path, const char *text, const ModelOptions *options)
+{
+    Model model;
+    return load(cx, diags, path, text, options, &model);
+}
+
+/* The models of the file to which no tensor of the checkpoint is unknown; the one that reads more than *most becomes the
+ * family. `why`: where errors go, or NULL. */
 static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *name, const ModelOptions *options,
-                     Family *out)
+                     int64_t *most, Family *out)
 {
     const File *file = parse(cx, f);
+    bool found = false;
     for (int i = 0; i < file->n_decls; i++) {
         const Decl *d = &file->decls[i];
-        if (d->kind != DECL_MODEL || !family_fits(cx, why, f->name, model_alone(cx, f, file, d, NULL), options))
+        Model model;
+        if (d->kind != DECL_MODEL || !load(cx, why, f->name, model_alone(cx, f, file, d, NULL), options, &model))
             continue;
+        Map seen = map_new(cx->arena);
+        int64_t read = count_read(model.graph, 1, &seen);
+        found = true;
+        if (read <= *most)
+            continue;
+        *most = read;
         *out = (Family){f, d->name.text, model_alone(cx, f, file, d, name)};
-        return true;
     }
-    return false;
+    return found;
 }
 
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
@@ -127,12 +158,13 @@ static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *na
 static bool find_like(Context *cx, const char *name, const char *like, const ModelOptions *options, Family *out)
 {
     const char **names = arena_array(cx->arena, (size_t)n_model_files + 1, sizeof *names);
+    int64_t most = -1;
     size_t length = strlen(like) > 6 && !strcmp(like + strlen(like) - 6, ".attar") ? strlen(like) - 6 : strlen(like);
     for (int i = 0; i < n_model_files; i++) {
         const ModelFile *f = &model_files[i];
         names[i] = arena_copy(cx->arena, f->name, strlen(f->name) - 6);
         if (strlen(names[i]) == length && !strncmp(f->name, like, length))
-            return try_file(cx, cx->diags, f, name, options, out);
+            return try_file(cx, cx->diags, f, name, options, &most, out);
     }
     Diag *d = diag_file_error(cx->diags, "E0100", like, NULL, "no model file of that name comes with attar");
     const char *near = name_nearest(like, names, (size_t)n_model_files);
@@ -151,12 +183,9 @@ bool family_find(Context *cx, const char *name, const char *like, const ModelOpt
     if (like)
         return find_like(cx, name, like, options, out);
     const char *type = json_string_value(json_object_get(options->config, "model_type"));
-    for (int rows = 1; type && rows >= 0; rows--)
-        for (int i = 0; i < n_model_files; i++) {
-            const ModelFile *f = &model_files[i];
-            bool meant = rows ? has_row(f->name, type) : named_after(f->name, type);
-            if (meant && try_file(cx, NULL, f, name, options, out))
-                return true;
-        }
+    int64_t most = 0;
+    for (int i = 0; type && i < n_model_files; i++)
+        if (named_after(model_files[i].name, type) || has_row(model_files[i].name, type))
+            try_file(cx, NULL, &model_files[i], name, options, &most, out);
     return true;
 }
