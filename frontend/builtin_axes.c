@@ -139,7 +139,8 @@ static bool good_order(Bind *b, Call *c, const Axis *a, const Dim *const *dims, 
     const char *order = n < MAX_RANK ? advise_order(b, a->name, dims, n) : NULL;
     if (!order)
         return true;
-    Diag *d = bind_error(b, "E0306", arg_given(c, 1)->at, "the axis `%s` has its parts in another order", a->name);
+    Diag *d = bind_error(b, "E0306", arg_given(c, 1)->at, "the axis `%s` has its parts in another order",
+                         axis_written(b, a->name));
     diag_help(d, "write `%s`", order);
     return false;
 }

@@ -294,7 +294,7 @@ static bool help_tied(Missing *m, const Gap *g, Diag *d)
         size_t length = strlen(w->key);
         if (!same || keys_missing(b, m->map, w, m->tensors) || w->layers != 1 || length < 8)
             continue;
-        diag_help(d, "a head that is tied to the table of tokens reads \"%.*s\", which has these axes too",
+        diag_help(d, "a head that is tied to the table of tokens reads `\"%.*s\"`, which has these axes too",
                   (int)length - 7, w->key);
         return true;
     }

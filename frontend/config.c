@@ -131,8 +131,11 @@ void config_refuse_absent(Bind *b, const Term *t, Span at)
     else
         d = bind_error(b, "E0501", at, "%s has no `%s`", file->path, t->key);
     const char *near = t->null || strchr(t->key, '.') ? NULL : nearest_key(b, file, t->key);
-    if (near)
+    if (near) {
         diag_caret(d, "a similar key exists: `%s`", near);
+        diag_help(d, "write `%s`, or say what its absence means: `%s ?? ...`", near, source_text(b, at));
+        return;
+    }
     diag_help(d, "%s %s, or say in the model file what its absence means: `%s ?? ...`",
               t->null ? "give it a value in" : "add it to", file->path, source_text(b, at));
 }

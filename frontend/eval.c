@@ -236,8 +236,11 @@ static bool good_places(Bind *b, const Expr *e, const Node *x, const Term *items
         int own = along ? type_find(x->type, along->axis) : -1;
         if (own < 0 || own == i)
             continue;
-        Diag *d = bind_error(b, "E0305", e->items[i]->at, "these are positions of the axis `%s`, and `%s` stands here",
-                             along->name, x->type->axis[i].name);
+        const Axis *here = &x->type->axis[i];
+        Diag *d = bind_error(b, "E0305", e->items[i]->at, "these are positions of the axis `%s`, and %s stands here",
+                             along->name,
+                             axis_is_number(here) ? bind_print(b, "one of %lld", (long long)here->size.base)
+                                                  : bind_print(b, "`%s`", here->name));
         diag_caret(d, "`%s` is %s", source_text(b, e->left->at), type_text(b, x->type));
         Text all = text_new(b->cx->arena);
         for (int k = 0; k < e->n_items; k++)

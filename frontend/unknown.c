@@ -113,8 +113,8 @@ static const char *foreign_operator(const char *name)
         {"bmm", "`dot(x, y, over=D)` multiplies two tensors, `linear(x, \"name\", F)` reads a weight"},
         {"cat", "`concat(x, y)` joins tensors"},
         {"chunk", "`split(x, [N, E])` cuts the last axis, `unstack(3)` takes an axis apart"},
-        {"arange", "`0..S` are the positions of the axis S"},
-        {"range", "`0..S` are the positions of the axis S"},
+        {"arange", "`0..S` are the positions of the axis `S`"},
+        {"range", "`0..S` are the positions of the axis `S`"},
         {"dropout", "a trained model computes without it"},
         {"scaled_dot_product_attention", "`attention(q, k, v, mask=causal)`"},
     };

@@ -28,6 +28,13 @@ const char *frame_other_order(const Frame *f)
     return NULL;
 }
 
+static const char *axis_text(Bind *b, const Dim *d)
+{
+    const char *name = frame_outer(b->frame, d);
+    Axis a = {name, d->size};
+    return axis_is_number(&a) ? bind_print(b, "%lld", (long long)d->size.base) : name;
+}
+
 static const char *axes_print(Bind *b, const WeightUse *w)
 {
     Text out = text_new(b->cx->arena);
@@ -35,7 +42,7 @@ static const char *axes_print(Bind *b, const WeightUse *w)
     for (int i = w->stack ? 1 : 0; i < w->rank; i++) {
         text_add(&out, "%s", i > (w->stack ? 1 : 0) ? ", " : "");
         for (int k = 0; k < w->n_dims[i]; k++)
-            text_add(&out, "%s%s", k ? "*" : "", frame_outer(b->frame, w->dims[i][k]));
+            text_add(&out, "%s%s", k ? "*" : "", axis_text(b, w->dims[i][k]));
         if (!w->n_dims[i])
             text_char(&out, '1');
     }
