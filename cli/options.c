@@ -212,7 +212,7 @@ static error_t parse_output(int key, char *arg, struct argp_state *state)
 static const struct argp_option model_options[] = {
     {"model", KEY_MODEL, "NAME", 0, "which model of the file, if it has several", 0},
     {"weights", 'w', "PATH", 0,
-     "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file; given several times: the tensors of all", 0},
+     "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file; given several times: the tensors of all; NAME=PATH puts `NAME.` before their names", 0},
     {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},
     {"allow-extra", KEY_EXTRA, 0, 0, "tensors that the model does not use are a warning, not an error", 0},
     {0},

@@ -21,6 +21,18 @@ void compile_begin(Compilation *c)
     c->remarks.arena = &c->arena;
 }
 
+/* NAME of NAME=PATH, and where PATH begins; NULL if the whole is a path. */
+static const char *prefix_of(Compilation *c, const char **path)
+{
+    const char *equals = strchr(*path, '=');
+    size_t length = equals ? (size_t)(equals - *path) : 0;
+    if (!length || strcspn(*path, "./\\ ") < length || access(*path, F_OK) == 0)
+        return NULL;
+    const char *prefix = arena_copy(&c->arena, *path, length);
+    *path = equals + 1;
+    return prefix;
+}
+
 /* The folders of the weights, in the order in which they were given. */
 static const char *const *collect_weights(Compilation *c, const CompileOptions *o)
 {
@@ -29,8 +41,11 @@ static const char *const *collect_weights(Compilation *c, const CompileOptions *
         n++;
     const char **paths = arena_array(&c->arena, (size_t)n + 1, sizeof *paths);
     c->folders = arena_array(&c->arena, (size_t)n + 1, sizeof *c->folders);
+    c->prefixes = arena_array(&c->arena, (size_t)n + 1, sizeof *c->prefixes);
     for (int i = 0, more = 0; i < n; i++) {
-        const char *path = paths[i] = i == 0 && o->weights ? o->weights : o->more_weights[more++];
+        const char *path = i == 0 && o->weights ? o->weights : o->more_weights[more++];
+        c->prefixes[i] = prefix_of(c, &path);
+        paths[i] = path;
         struct stat info;
         const char *slash = strrchr(path, '/');
         bool directory = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
@@ -41,10 +56,17 @@ static const char *const *collect_weights(Compilation *c, const CompileOptions *
     return paths;
 }
 
-/* The file in the first folder that has one, or NULL. */
+/* The file in the first folder that has one, or NULL; "NAME/file" is that of the folder given as NAME=PATH. */
 static const char *file_beside(Compilation *c, const char *name)
 {
+    const char *slash = strchr(name, '/');
+    const char *prefix = slash ? arena_copy(&c->arena, name, (size_t)(slash - name)) : NULL;
+    name = slash ? slash + 1 : name;
+    if (strchr(name, '/'))
+        return NULL;
     for (int i = 0; i < c->n_folders; i++) {
+        if (prefix ? !c->prefixes[i] || strcmp(c->prefixes[i], prefix) != 0 : c->prefixes[i] != NULL)
+            continue;
         const char *path = arena_print(&c->arena, "%s/%s", c->folders[i], name);
         if (access(path, F_OK) == 0)
             return path;
@@ -57,7 +79,7 @@ static json_t *other_config(Context *cx, void *state, const char *name, const ch
 {
     Compilation *c = state;
     enum { MOST = sizeof c->other_configs / sizeof *c->other_configs };
-    *path = strchr(name, '/') ? NULL : file_beside(c, name);
+    *path = file_beside(c, name);
     if (!*path)
         return NULL;
     if (c->n_other_configs == MOST) {
@@ -82,7 +104,7 @@ bool compile_checkpoint(Compilation *c, const CompileOptions *o, ModelOptions *o
         options->config = c->config;
     }
     if (c->n_folders) {
-        c->checkpoint = checkpoint_open_all(&c->cx, weights, c->n_folders);
+        c->checkpoint = checkpoint_open_all(&c->cx, weights, c->prefixes, c->n_folders);
         if (!c->checkpoint)
             return false;
         options->checkpoint = checkpoint_tensors(c->checkpoint, &options->n_checkpoint);

@@ -30,7 +30,7 @@ typedef struct Compilation {
     Checkpoint *checkpoint;                     /* NULL without weights */
     json_t *config;
     json_t *other_configs[8]; int n_other_configs;      /* files beside the weights that `config` declarations name */
-    const char **folders; int n_folders;        /* where the weights lie */
+    const char **folders, **prefixes; int n_folders;    /* where the weights lie; what stands before their names, or NULL */
     ModelOptions options;                       /* that the model was loaded with */
     Model model;                                /* model.graph: GRAPH level as loaded */
     Graph *kernels;                             /* after the passes */

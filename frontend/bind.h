@@ -253,11 +253,13 @@ Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e);       /* e
 bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out);
 void statement_body(Bind *b, Scope *s, const Body *body);
 bool statement_assert(Bind *b, Scope *s, const Stmt *st);
-void statement_repeat(Bind *b, Scope *s, const Stmt *st);
+void statement_repeat(Bind *b, Scope *s, const Stmt *st, bool unroll);
 bool round_bounds(const Node *n, int64_t *low, int64_t *high);  /* the rounds i of a loop, i + 1, 2 * i: its least and largest */
 /* The scope path with `path` added. Its holes are checked and spelled as support/holes.h says; w (may be NULL) is the weight
  * whose axes a hole may name: that axis is stacked, and the text of its hole is kept. */
 const char *path_join(Bind *b, const char *path, Span at, WeightUse *w);
+/* Puts the text given for `under` before the key; false after an error. */
+bool path_under(Bind *b, Call *c, int param, const char **key);
 
 /* Names that nothing binds (unknown.c); `whole` is the path that begins with this one: self.key */
 Term refuse_unknown_name(Bind *b, Scope *s, const Expr *e, const Expr *whole);
@@ -411,7 +413,8 @@ struct Bind {
     Node *layer;                        /* its node */
     int64_t rounds, count;              /* how often the text at hand runs in all; in the innermost loop */
     int64_t first;                      /* what the innermost index begins with */
-    int nesting;                        /* loops around it */
+    bool unrolled;                      /* the innermost loop is written out, and this is the round of `first` */
+    int nesting;                        /* loops around it that are not written out */
     Span loop;                          /* the innermost repeat */
     int64_t operations;
     bool names_lost;                    /* values of a call got too few names: the others are unknown, silently */

@@ -112,7 +112,10 @@ static bool put_round(Bind *b, Span at, Text *out, const Inside *h, int64_t fact
         diag_note(d, "in the first round it is %lld, and in each one after it %+lld", (long long)first, (long long)factor);
         return false;
     }
-    text_add(out, "%s", hole_print(b->cx->arena, factor, first));
+    if (b->unrolled)
+        text_add(out, "%lld", (long long)first);
+    else
+        text_add(out, "%s", hole_print(b->cx->arena, factor, first));
     return true;
 }
 

@@ -147,16 +147,9 @@ static bool close_body(Bind *b, Graph *body, CarriedList *list, Scope *inside)
     return good;
 }
 
-static void leave(Bind *b, Scope *s, const Stmt *st, const CarriedList *list, Scope *inside, Node *loop, bool good)
+/* Names that were first assigned inside are known to have lived there. */
+static void end_names(Bind *b, Scope *s, const Stmt *st, const Scope *inside)
 {
-    for (int i = 0; i < list->n; i++) {
-        const Carried *c = &list->items[i];
-        b->hint = c->name;
-        Node *value = !good || list->n == 1 ? loop : emit(b, OP_get, c->first->type, 1, &loop);
-        if (good && list->n > 1)
-            attr_set_int(b->cx, value, ATTR_index, i);
-        scope_set(b, s, c->name, good ? term_tensor(value) : term_poison(), c->at);
-    }
     for (size_t i = 0; i < inside->vars.count; i++) {
         const char *name = inside->vars.entries[i].key;
         if (scope_find(s, name))
@@ -167,18 +160,33 @@ static void leave(Bind *b, Scope *s, const Stmt *st, const CarriedList *list, Sc
     }
 }
 
+static void leave(Bind *b, Scope *s, const Stmt *st, const CarriedList *list, Scope *inside, Node *loop, bool good)
+{
+    for (int i = 0; i < list->n; i++) {
+        const Carried *c = &list->items[i];
+        b->hint = c->name;
+        Node *value = !good || list->n == 1 ? loop : emit(b, OP_get, c->first->type, 1, &loop);
+        if (good && list->n > 1)
+            attr_set_int(b->cx, value, ATTR_index, i);
+        scope_set(b, s, c->name, good ? term_tensor(value) : term_poison(), c->at);
+    }
+    end_names(b, s, st, inside);
+}
+
 /* What a loop around the text at hand changes. */
 typedef struct Outside {
     Graph *graph;
     const char *path, *hint, *index;
     Node *layer;
     int64_t rounds, first, count;
+    bool unrolled;
     Span loop;
 } Outside;
 
 static Outside enter(Bind *b, const Stmt *st, int64_t first, int64_t count)
 {
-    Outside o = {b->graph, b->path, b->hint, b->index, b->layer, b->rounds, b->first, b->count, b->loop};
+    Outside o = {b->graph, b->path, b->hint, b->index, b->layer, b->rounds, b->first, b->count, b->unrolled, b->loop};
+    b->unrolled = false;
     b->index = st->index.text;
     b->loop = (Span){st->at.source, st->at.begin, st->body->at.begin};
     if (__builtin_mul_overflow(b->rounds, count, &b->rounds))
@@ -201,6 +209,7 @@ static void restore(Bind *b, const Outside *o)
     b->rounds = o->rounds;
     b->first = o->first;
     b->count = o->count;
+    b->unrolled = o->unrolled;
     b->nesting--;
     b->loop = o->loop;
 }
@@ -261,7 +270,39 @@ static void refuse_idle(Bind *b, Scope *s, const Scope *inside)
     }
 }
 
-void statement_repeat(Bind *b, Scope *s, const Stmt *st)
+/* @unroll: the body once for each round, with an index known at compile time; rounds may differ. */
+static void unroll(Bind *b, Scope *s, const Stmt *st, int64_t first, int64_t count, const CarriedList *list)
+{
+    const char *outer_path = b->path, *outer_index = b->index;
+    int64_t outer_first = b->first;
+    bool outer = b->unrolled;
+    for (int64_t i = first; i < first + count && !b->exhausted; i++) {
+        Scope *inside = scope_open(b, s);
+        inside->repeat = true;
+        scope_fix(b, inside, st->index, term_int(i));
+        b->index = st->index.text;
+        b->first = i;
+        b->unrolled = true;
+        const char *path = st->path ? path_join(b, st->path, st->path_at, NULL) : b->path;
+        b->path = path ? path : b->path;
+        if (path)
+            statement_body(b, inside, st->body);
+        b->path = outer_path;
+        b->index = outer_index;
+        b->first = outer_first;
+        b->unrolled = outer;
+        for (int k = 0; k < list->n; k++) {
+            const Var *v = map_get(&inside->vars, list->items[k].name);
+            if (v || !path)
+                scope_set(b, s, list->items[k].name, path ? v->term : term_poison(), path ? v->at : st->path_at);
+        }
+        end_names(b, s, st, inside);
+        if (!path)
+            return;
+    }
+}
+
+void statement_repeat(Bind *b, Scope *s, const Stmt *st, bool unrolled)
 {
     CarriedList list = {0};
     int64_t first, count;
@@ -273,6 +314,10 @@ void statement_repeat(Bind *b, Scope *s, const Stmt *st)
     if (count == 0)
         return;
     find_carried(b, s, st->body, &list);
+    if (unrolled) {
+        unroll(b, s, st, first, count, &list);
+        return;
+    }
     if (!first_values(b, s, st, &list)) {
         poison_carried(b, s, &list);
         return;

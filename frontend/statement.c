@@ -5,8 +5,9 @@
 
 /* ---- annotations ------------------------------------------------------------------------------------------------ */
 
-typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_OTHER } Request;
-static const char *const requests[] = {"keep", "fuse", "linearize", "absorb", "quantize", "dtype", "recompute", "must"};
+typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_UNROLL, REQUEST_OTHER } Request;
+static const char *const requests[] = {"keep",   "fuse",     "unroll", "linearize", "absorb",
+                                       "quantize", "dtype", "recompute", "must"};
 enum { N_REQUESTS = sizeof requests / sizeof *requests };
 
 static bool is_fuse_off(const Annotation *a)
@@ -15,7 +16,7 @@ static bool is_fuse_off(const Annotation *a)
            !strcmp(a->args[0].value->text, "off");
 }
 
-/* True if the statement's values have to be kept as they are. */
+/* True if it holds here: the values of the assignment are kept as they are, the rounds of the loop written out. */
 static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
 {
     int r = 0;
@@ -28,8 +29,9 @@ static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
             diag_caret(d, "a similar one exists: `@%s`", near);
         return false;
     }
-    if (st->kind != STMT_ASSIGN) {
-        bind_error(b, "E0128", a->at, "`@%s` stands before an assignment, and this is none", a->name.text);
+    if (st->kind != (r == REQUEST_UNROLL ? STMT_REPEAT : STMT_ASSIGN)) {
+        bind_error(b, "E0128", a->at, "`@%s` stands before %s, and this is none", a->name.text,
+                   r == REQUEST_UNROLL ? "a `repeat`" : "an assignment");
         return false;
     }
     if (r >= REQUEST_OTHER) {
@@ -37,19 +39,21 @@ static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
         diag_help(d, "without the annotation the statement is computed exactly as written");
         return false;
     }
-    if (r == REQUEST_KEEP ? a->n_args == 0 : is_fuse_off(a))
+    if (r == REQUEST_FUSE ? is_fuse_off(a) : a->n_args == 0)
         return true;
-    bind_error(b, "E0124", a->at,
-               r == REQUEST_KEEP ? "`@keep` takes no arguments" : "`@fuse` takes one argument: `@fuse(off)`");
+    if (r == REQUEST_FUSE)
+        bind_error(b, "E0124", a->at, "`@fuse` takes one argument: `@fuse(off)`");
+    else
+        bind_error(b, "E0124", a->at, "`@%s` takes no arguments", a->name.text);
     return false;
 }
 
 static bool read_annotations(Bind *b, const Stmt *st)
 {
-    bool keep = false;
+    bool holds = false;
     for (int i = 0; i < st->n_annotations; i++)
-        keep = read_annotation(b, &st->annotations[i], st) || keep;
-    return keep;
+        holds = read_annotation(b, &st->annotations[i], st) || holds;
+    return holds;
 }
 
 /* ---- assignments ------------------------------------------------------------------------------------------------ */
@@ -328,10 +332,10 @@ static void return_statement(Bind *b, Scope *s, const Stmt *st)
 
 static void statement(Bind *b, Scope *s, const Stmt *st)
 {
-    bool keep = read_annotations(b, st);
+    bool annotated = read_annotations(b, st);
     switch (st->kind) {
-    case STMT_ASSIGN: assign_statement(b, s, st, keep); break;
-    case STMT_REPEAT: statement_repeat(b, s, st); break;
+    case STMT_ASSIGN: assign_statement(b, s, st, annotated); break;
+    case STMT_REPEAT: statement_repeat(b, s, st, annotated); break;
     case STMT_AT: scoped_body(b, s, st); break;
     case STMT_IF: choose_body(b, s, st); break;
     case STMT_ASSERT:

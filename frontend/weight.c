@@ -195,6 +195,26 @@ static void set_readers(const Bind *b, WeightUse *w)
     w->loop = b->loop;
 }
 
+bool path_under(Bind *b, Call *c, int param, const char **key)
+{
+    const Given *g = arg_given(c, param);
+    Term under = arg_term(b, c, param);
+    if (under.kind == TERM_NONE || under.kind == TERM_POISON)
+        return under.kind == TERM_NONE;
+    if (under.kind != TERM_TEXT) {
+        Diag *d = bind_error(b, "E0201", g->at, "what stands before a path is a text, not %s", term_print(b, &under));
+        diag_origin(b, d, &under);
+        return false;
+    }
+    size_t length = strlen(under.text);
+    if (!length || under.text[0] == '.' || under.text[length - 1] == '.' || strpbrk(under.text, "{}") || strstr(under.text, "..")) {
+        bind_error(b, "E0129", g->at, "a path is made of names joined by dots, and what stands before one has no holes");
+        return false;
+    }
+    *key = name_of(b->cx->names, bind_print(b, "%s.%s", under.text, *key));
+    return true;
+}
+
 Term builtin_weight(Bind *b, Call *c)
 {
     Term name = arg_term(b, c, 0);
@@ -208,7 +228,7 @@ Term builtin_weight(Bind *b, Call *c)
                         &name);
         return term_poison();
     }
-    if (!read_dims(b, c, &w) || !(w.key = path_join(b, name.text, arg_given(c, 0)->at, &w)))
+    if (!read_dims(b, c, &w) || !(w.key = path_join(b, name.text, arg_given(c, 0)->at, &w)) || !path_under(b, c, 2, &w.key))
         return term_poison();
     w.axes = axes_print(b, &w);
     if (!read_sizes(b, &w, &t) || !same_as_before(b, &w))

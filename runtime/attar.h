@@ -19,7 +19,7 @@ typedef struct attar_options {
     const char *model;                  /* path of the .attar file */
     const char *model_name;             /* which of its models; NULL: the only one */
     const char *weights;                /* directory, .safetensors file or index; NULL: no weights (models without any) */
-    const char *const *more_weights;    /* more of them, NULL-terminated, or NULL: the tensors of all; none may be in two */
+    const char *const *more_weights;    /* more of them, NULL-terminated, or NULL: the tensors of all; none may be in two; NAME=PATH puts `NAME.` before their names */
     const char *config;                 /* path of config.json; NULL: beside the weights, in the first folder that has one */
     int threads;                        /* 0: as many as the process may use */
     bool allow_extra;                   /* extra tensors in the checkpoint are a warning */

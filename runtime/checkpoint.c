@@ -103,33 +103,42 @@ Checkpoint *checkpoint_open(Context *cx, const char *path)
 /* ---- several ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Entry {
-    const HostTensor *tensor;
+    HostTensor tensor;
     Place place;
 } Entry;
 
+typedef struct Parts {
+    Checkpoint **items;
+    const char *const *prefixes;
+    int n;
+} Parts;
+
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const Entry *)a)->tensor->name, ((const Entry *)b)->tensor->name);
+    return strcmp(((const Entry *)a)->tensor.name, ((const Entry *)b)->tensor.name);
 }
 
 /* All tensors of the parts, whose files lie one part after the other in `out`. */
-static Entry *collect(Context *cx, Checkpoint *const *parts, int count, Shards *out)
+static Entry *collect(Context *cx, const Parts *parts, Shards *out)
 {
     int64_t n = 0;
     int files = 0;
-    for (int i = 0; i < count; i++) {
-        n += parts[i]->shards.count;
-        files += parts[i]->shards.n_files;
+    for (int i = 0; i < parts->n; i++) {
+        n += parts->items[i]->shards.count;
+        files += parts->items[i]->shards.n_files;
     }
     *out = (Shards){.files = arena_array(cx->arena, (size_t)files, sizeof *out->files), .count = n};
     Entry *all = arena_array(cx->arena, (size_t)n + 1, sizeof *all);
     n = 0;
-    for (int i = 0; i < count; i++) {
-        const Shards *s = &parts[i]->shards;
+    for (int i = 0; i < parts->n; i++) {
+        const Shards *s = &parts->items[i]->shards;
         for (int64_t t = 0; t < s->count; t++) {
             Place place = s->places ? s->places[t] : (Place){0, t};
             place.file += out->n_files;
-            all[n++] = (Entry){&s->tensors[t], place};
+            all[n] = (Entry){s->tensors[t], place};
+            if (parts->prefixes[i])
+                all[n].tensor.name = arena_print(cx->arena, "%s.%s", parts->prefixes[i], s->tensors[t].name);
+            n++;
         }
         memcpy(out->files + out->n_files, s->files, (size_t)s->n_files * sizeof *s->files);
         out->n_files += s->n_files;
@@ -137,41 +146,43 @@ static Entry *collect(Context *cx, Checkpoint *const *parts, int count, Shards *
     return all;
 }
 
-static bool join_parts(Context *cx, Checkpoint *const *parts, int count, Shards *out)
+static bool join_parts(Context *cx, const Parts *parts, Shards *out)
 {
-    Entry *all = collect(cx, parts, count, out);
+    Entry *all = collect(cx, parts, out);
     if (out->count > 1)
         qsort(all, (size_t)out->count, sizeof *all, by_name);
     out->tensors = arena_array(cx->arena, (size_t)out->count + 1, sizeof *out->tensors);
     out->places = arena_array(cx->arena, (size_t)out->count + 1, sizeof *out->places);
     for (int64_t i = 0; i < out->count; i++) {
         const TensorFile *f = &out->files[all[i].place.file];
-        if (i > 0 && !strcmp(all[i - 1].tensor->name, all[i].tensor->name)) {
-            const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, all[i].tensor->name));
+        if (i > 0 && !strcmp(all[i - 1].tensor.name, all[i].tensor.name)) {
+            const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, all[i].tensor.name));
             Diag *d = diag_file_error(cx->diags, "E0436", f->path, where, "another of the weights has this tensor too");
             diag_note(d, "it is in %s", out->files[all[i - 1].place.file].path);
             return false;
         }
-        out->tensors[i] = *all[i].tensor;
+        out->tensors[i] = all[i].tensor;
         out->places[i] = all[i].place;
     }
     return true;
 }
 
-Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, int count)
+Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, const char *const *prefixes, int count)
 {
-    if (count == 1)
+    if (count == 1 && !prefixes[0])
         return checkpoint_open(cx, paths[0]);
-    Checkpoint **parts = arena_array(cx->arena, (size_t)count + 1, sizeof *parts), *c = arena_alloc(cx->arena, sizeof *c);
+    Parts parts = {.items = arena_array(cx->arena, (size_t)count + 1, sizeof *parts.items), .prefixes = prefixes};
+    Checkpoint *c = arena_alloc(cx->arena, sizeof *c), *part;
     Text path = text_new(cx->arena);
-    int n = 0;
-    for (; n < count && (parts[n] = checkpoint_open(cx, paths[n])) != NULL; n++)
-        text_add(&path, "%s%s", n ? " and " : "", parts[n]->path);
+    while (parts.n < count && (part = checkpoint_open(cx, paths[parts.n])) != NULL) {
+        text_add(&path, "%s%s", parts.n ? " and " : "", part->path);
+        parts.items[parts.n++] = part;
+    }
     c->path = path.data;
-    if (n == count && join_parts(cx, parts, count, &c->shards))
+    if (parts.n == count && join_parts(cx, &parts, &c->shards))
         return c;
-    for (int i = 0; i < n; i++)
-        checkpoint_close(parts[i]);
+    for (int i = 0; i < parts.n; i++)
+        checkpoint_close(parts.items[i]);
     return NULL;
 }
 

@@ -10,8 +10,8 @@ typedef struct Checkpoint Checkpoint;
 /* `path`: a directory (model.safetensors, or model.safetensors.index.json and its shards, or adapter_model.safetensors), an index, or one .safetensors file.
  * NULL and E04xx diagnostics naming file, place and reason. Memory from cx->arena; file descriptors until checkpoint_close. */
 Checkpoint *checkpoint_open(Context *cx, const char *path);
-/* The tensors of all of them; one name in two of them is an error. */
-Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, int count);
+/* The tensors of all of them; one name in two of them is an error. Where prefixes[i] is not NULL, names of paths[i] get it and a dot in front. */
+Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, const char *const *prefixes, int count);
 void checkpoint_close(Checkpoint *c);
 
 /* The tensors, sorted by name; `data` is NULL. */

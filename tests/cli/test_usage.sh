@@ -75,6 +75,11 @@ says out "weights from two folders" 'model.safetensors and .*adapter_model.safet
 expect 0 "weights from two folders, compiled" "$attar" diff "$work/adapted.attar" --model A -w "$work/adapter" -w tests/golden/bert --allow-extra --dim B=2
 expect 3 "weights twice" "$attar" check models/bert.attar --weights tests/golden/bert --weights tests/golden/bert
 says err "weights twice" 'E0436'
+expect 0 "weights under a name of their own" "$attar" check models/bert.attar --weights tests/golden/bert --weights other=tests/golden/bert --allow-extra
+says err "weights under a name of their own" 'other\.embeddings'
+expect 0 "two adapters" "$attar" check models/llama_two.attar -w tests/golden/lora-two -w a=tests/golden/lora-two/adapter-a -w b=tests/golden/lora-two/adapter-b
+expect 3 "one adapter of two" "$attar" check models/llama_two.attar -w tests/golden/lora-two -w a=tests/golden/lora-two/adapter-a
+says err "one adapter of two" 'b/adapter_config.json'
 expect 3 "no second config" "$attar" check "$work/adapted.attar" --model A --weights tests/golden/bert
 says err "no second config" 'adapter_config.json'
 mkdir -p "$work/blocks"

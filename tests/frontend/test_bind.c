@@ -708,6 +708,44 @@ START_TEST(config_of_several_models)
 }
 END_TEST
 
+/* The rounds of an unrolled loop differ: in the tensors they have, in ranks, in types. */
+START_TEST(unrolled_rounds)
+{
+    static const char text[] = "config \"config.json\" { r = r; ranks = rank_pattern }\n"
+                               "let D = 8; let L = 3; let N = 4 * D\n"
+                               "block low(x: [B, C], name: text) -> [B, C] {\n"
+                               "  if stored(name, under=\"a.b\") {\n"
+                               "    rank = pattern(ranks, name) ?? r\n"
+                               "    w = weight(name, [rank, C], under=\"a.b\")\n"
+                               "    x = x + dot(dot(x, w, over=C), w, over=rank)\n"
+                               "  }\n  return x\n}\n"
+                               "model M(x: f32[B, D]) -> (y: f32[B, D], wide: f32[B, N]) {\n"
+                               "  wide = x\n"
+                               "  @unroll\n"
+                               "  repeat i in 1..L + 1 at \"layers.{i}\" {\n"
+                               "    x = low(x, \"w\") * i\n    wide = concat(wide, x, to=D * (i + 1))\n  }\n"
+                               "  return x, wide as [B, N]\n}\n";
+    HostTensor tensors[] = {{.name = "a.b.layers.1.w", .dtype = DT_F32, .rank = 2, .dims = {4, 8}},
+                            {.name = "a.b.layers.3.w", .dtype = DT_F32, .rank = 2, .dims = {7, 8}}};
+    Loaded l;
+    begin(&l);
+    l.source = (Source){"m.attar", text, strlen(text)};
+    l.options.config_path = "config.json";
+    l.options.config = json_loads("{\"r\": 4, \"rank_pattern\": {\"rs.3.w\": 5, \"layers.3.w\": 7, \"w\": 4}}", 0, NULL);
+    l.options.checkpoint = tensors;
+    l.options.n_checkpoint = 2;
+    l.options.checkpoint_path = "model.safetensors";
+    finish(&l);
+    ck_assert(l.good);
+    ck_assert_ptr_null(find_op(l.model.graph, OP_repeat));
+    ck_assert_ptr_null(find_key(l.model.graph, "a.b.layers.2.w"));
+    expect_weight(&l, "a.b.layers.1.w", "f32[rank=4, D=8]");
+    expect_weight(&l, "a.b.layers.3.w", "f32[rank2=7, D=8]");
+    ck_assert_int_eq(l.model.graph->results[1].value->type->axis[1].size.base, 32);
+    release(&l);
+}
+END_TEST
+
 /* Names of the interface that are no identifiers stay as they are, in the text of the IR too. */
 START_TEST(quoted_names)
 {
@@ -869,6 +907,7 @@ int main(void)
     tcase_add_test(t, attention_by_hand);
     tcase_add_test(t, several_models);
     tcase_add_test(t, config_of_several_models);
+    tcase_add_test(t, unrolled_rounds);
     tcase_add_test(t, quoted_names);
     tcase_add_test(t, holes_and_stacks);
     tcase_add_test(t, equal_numbers);
