@@ -182,8 +182,10 @@ static void bind_default(Bind *b, Decl *d)
             bind_error(b, "E0124", d->args[i].value->at, "a default needs the parameter's name: NAME=value");
         return;
     }
-    if (map_has(&b->defaults, d->name.text))
-        bind_error(b, "E0123", d->name.at, "`%s` has defaults already", d->name.text);
+    const Decl *old = map_get(&b->defaults, d->name.text);
+    if (old)
+        diag_label(bind_error(b, "E0123", d->name.at, "`%s` has defaults already", d->name.text), old->name.at,
+                   "these are the first ones");
     map_set(&b->defaults, d->name.text, d);
 }
 

@@ -14,7 +14,7 @@ extern const size_t std_attar_size;
 
 /* How a checkpoint spells keys, besides the model's own spelling: from `names` and `ignore` declarations. */
 typedef struct KeyRule { const char *from, *to; Span at; } KeyRule;     /* whole path components; {i} matches a number; to NULL: ignore */
-typedef struct KeyMap { const char *name; KeyRule *rules; int n; } KeyMap;
+typedef struct KeyMap { const char *name; KeyRule *rules; int n; Span at; } KeyMap;
 typedef struct KeyMaps { KeyMap *maps; int n; const char **ignored; int n_ignored; } KeyMaps;
 
 typedef struct ModelOptions {

@@ -93,6 +93,14 @@ static bool good_pattern(Bind *b, const char *pattern, Span at, bool may_be_empt
     return good;
 }
 
+static int count_numbers(const char *pattern)
+{
+    int n = 0;
+    for (const char *p = pattern; (p = strstr(p, "{i}")) != NULL; p += 3)
+        n++;
+    return n;
+}
+
 static void add_map(Bind *b, const Decl *d)
 {
     KeyRule *rules = arena_array(b->cx->arena, (size_t)d->n_renames + 1, sizeof *rules);
@@ -101,14 +109,21 @@ static void add_map(Bind *b, const Decl *d)
         const Rename *r = &d->renames[i];
         if (!good_pattern(b, r->from, r->from_at, false) || (r->to && !good_pattern(b, r->to, r->to_at, true)))
             continue;
+        if (r->to && count_numbers(r->to) != count_numbers(r->from)) {
+            Diag *e = bind_error(b, "E0129", r->to_at, "%d number%s cannot take the place of %d", count_numbers(r->to),
+                                 count_numbers(r->to) == 1 ? "" : "s", count_numbers(r->from));
+            diag_label(e, r->from_at, "every `{i}` here has one there, in the same order");
+            continue;
+        }
         rules[n++] = (KeyRule){r->from, r->to, r->from_at};
     }
     KeyMaps *k = &b->keys;
     for (int i = 0; i < k->n; i++)
         if (!strcmp(k->maps[i].name, d->name.text))
-            bind_error(b, "E0121", d->name.at, "two maps of names are called `%s`", d->name.text);
+            diag_label(bind_error(b, "E0121", d->name.at, "two maps of names are called `%s`", d->name.text), k->maps[i].at,
+                       "the first one");
     k->maps = arena_grow(b->cx->arena, k->maps, (size_t)k->n, (size_t)k->n + 1, sizeof *k->maps);
-    k->maps[k->n++] = (KeyMap){d->name.text, rules, n};
+    k->maps[k->n++] = (KeyMap){d->name.text, rules, n, d->name.at};
 }
 
 static void add_ignored(Bind *b, const Decl *d)

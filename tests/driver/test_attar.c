@@ -198,6 +198,10 @@ START_TEST(wrong_files)
     refused((attar_options){.model = SOURCE_DIR}, ATTAR_MODEL, "directory");
     refused((attar_options){.model = bert, .weights = "/nonexistent"}, ATTAR_INPUT, "/nonexistent");
     refused((attar_options){.model = bert, .weights = GOLDEN "bert", .config = "/nonexistent.json"}, ATTAR_INPUT, "/nonexistent.json");
+    const char *const twice[] = {GOLDEN "bert", NULL};
+    refused((attar_options){.model = bert, .weights = GOLDEN "bert", .more_weights = twice}, ATTAR_INPUT, "E0436");
+    refused((attar_options){.model = SOURCE_DIR "/models/optimizers.attar"}, ATTAR_MODEL, "AdamW");
+    refused((attar_options){.model = SOURCE_DIR "/models/optimizers.attar", .model_name = "AdamV"}, ATTAR_MODEL, "AdamW");
     refused((attar_options){.model = bert, .weights = GOLDEN "bert", .passes_off = unknown}, ATTAR_USAGE, "pass");
     refused((attar_options){.model = bert, .weights = GOLDEN "bert", .passes_off = needed}, ATTAR_USAGE, "pass");
     refused((attar_options){.model = bert, .weights = GOLDEN "bert", .clang = "/nonexistent/clang", .no_cache = true}, ATTAR_ENVIRONMENT, "clang");
