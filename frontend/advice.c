@@ -192,6 +192,31 @@ void advise_beside(Bind *b, Diag *d, const Type *x, const Type *first, int free,
                   first->axis[expanded].name);
 }
 
+void advise_names(Bind *b, Diag *d, const Node *x, const Type *other, Span at)
+{
+    const Type *t = x->type;
+    bool used[MAX_RANK] = {false}, good = at.source != NULL;
+    Text names = text_new(b->cx->arena);
+    for (int i = 0; i < t->rank && good; i++) {
+        const char *name = t->axis[i].name;
+        int k = 0;
+        if (type_find(other, name) < 0) {
+            while (k < other->rank && (used[k] || type_find(t, other->axis[k].name) >= 0 ||
+                                       !extent_equal(other->axis[k].size, t->axis[i].size)))
+                k++;
+            good = k < other->rank;
+            if (good)
+                used[k] = true;
+            name = good ? other->axis[k].name : name;
+        }
+        text_add(&names, "%s%s", i ? ", " : "", name);
+    }
+    if (good)
+        diag_help(d, "`%s as [%s]` gives axes of these sizes the names of the others", source_text(b, at), names.data);
+    else
+        diag_help(d, "`as` gives axes other names; `expand` repeats a tensor along a new axis");
+}
+
 /* ---- masks ------------------------------------------------------------------------------------------------------ */
 
 void advise_mask(Bind *b, Diag *d, const Term *t, Span at)

@@ -222,6 +222,8 @@ void advise_results(Diag *d, const Decl *decl);             /* another number of
 void advise_arguments(Bind *b, Diag *d, const Decl *decl, const Param *p, const Expr *e);
 /* The axis should be the one that is `from_end` axes from the end of x. */
 void advise_rank(Bind *b, Diag *d, const Node *x, Span at, const char *axis, int from_end);
+/* x, written at `at`, has axes of the sizes of those of `other`, but with other names. */
+void advise_names(Bind *b, Diag *d, const Node *x, const Type *other, Span at);
 /* x has to have the axes of `first`, but for the one at `free`. */
 void advise_beside(Bind *b, Diag *d, const Type *x, const Type *first, int free, Span at);
 void advise_dtype(Bind *b, Diag *d, const Node *x, DType wanted);

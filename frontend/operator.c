@@ -211,7 +211,7 @@ static int count_extra(const Type *x, const Type *y, const char **name)
 }
 
 /* Sums of tensors that share some axes but each have one of their own are mistakes, not outer sums. */
-static bool refuse_outer_sum(Bind *b, const Node *a, const Node *z, int op)
+static bool refuse_outer_sum(Bind *b, const Node *a, const Node *z, int op, const Expr *e)
 {
     const Type *x = a->type, *y = z->type;
     const char *left = NULL, *right = NULL;
@@ -232,7 +232,7 @@ static bool refuse_outer_sum(Bind *b, const Node *a, const Node *z, int op)
     else
         advise_mark(b, d, a, &x->axis[i], "the left side");
     if ((ny != 1 || !advise_axis(b, d, z, right, left)) && (nx != 1 || !advise_axis(b, d, a, left, right)))
-        diag_help(d, "`as` gives axes other names; `expand` repeats a tensor along a new axis");
+        advise_names(b, d, z, x, e ? e->right->at : (Span){0});
     return true;
 }
 
@@ -257,7 +257,7 @@ static Op op_of(int op, bool *swap)
     }
 }
 
-static Term tensor_binary(Bind *b, const Term *tx, const Term *ty, int op)
+static Term tensor_binary(Bind *b, const Term *tx, const Term *ty, int op, const Expr *e)
 {
     Node *x = tensor_of(b, tx, is_tensor(ty) ? like(ty) : DT_F32, "an operand");
     Node *y = tensor_of(b, ty, is_tensor(tx) ? like(tx) : DT_F32, "an operand");
@@ -271,7 +271,7 @@ static Term tensor_binary(Bind *b, const Term *tx, const Term *ty, int op)
             diag_help(d, "`&` and `|` join truth values: compare first, as in `j <= i & j > 0`");
         return term_poison();
     }
-    if (!both_dtypes(b, &x, &y, op) || refuse_outer_sum(b, x, y, op))
+    if (!both_dtypes(b, &x, &y, op) || refuse_outer_sum(b, x, y, op, e))
         return term_poison();
     if (op == '%' && dtype_is_float(x->type->dtype)) {
         bind_error(b, "E0202", b->at, "`%%` needs whole numbers, not %s and %s", type_text(b, x->type),
@@ -306,7 +306,7 @@ static Term logic(Bind *b, const Term *x, const Term *y, int op, const Expr *e)
         return refuse(b, op, x, y, e);
     if (fold_logic(x, y, op, &out) || fold_logic(y, x, op, &out))
         return out;
-    return tensor_binary(b, x, y, op);
+    return tensor_binary(b, x, y, op, e);
 }
 
 /* 0..S runs along S; T-S..T has no axis yet, even where it starts at 0: a parameter's type gives it one. */
@@ -345,7 +345,7 @@ Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e)
     if (is_tensor(&x) || is_tensor(&y)) {
         if ((op == OP2_EQ || op == OP2_NE) && (x.kind == TERM_NONE || y.kind == TERM_NONE))
             return term_bool(op == OP2_NE);
-        return tensor_binary(b, &x, &y, op);
+        return tensor_binary(b, &x, &y, op, e);
     }
     if (is_comparison(op))
         return compare(b, &x, &y, op, e);
@@ -357,7 +357,7 @@ Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e)
     if (op == '+' && x.kind == TERM_TEXT && y.kind == TERM_TEXT)
         return join_texts(b, &x, &y);
     if ((x.kind == TERM_SIZE || x.kind == TERM_FLOAT) && (y.kind == TERM_SIZE || y.kind == TERM_FLOAT))
-        return tensor_binary(b, &x, &y, op);
+        return tensor_binary(b, &x, &y, op, e);
     return refuse(b, op, &x, &y, e);
 }
 
