@@ -82,9 +82,8 @@ static bool pair_table(Pairing *p, const Node *n, const Node *large, Spread *s)
             ratio = y / x;
         double want = ratio != 0 && isfinite(x) ? x * ratio : x;
         if (fabs(y - want) > 1e-12 * fabs(want) || ratio < 0)
-            return expand_refuse(p, n,
-                                 "a table of numbers is another one in the larger model: rotary frequencies belong to "
-                                 "the size of a head");
+            return expand_refuse(
+                p, n, "a table of numbers is another one in the larger model: frequencies belong to a width");
         for (int d = n->type->rank - 1; d >= 0 && ++position[d] == large->type->axis[d].size.base; d--)
             position[d] = 0;
     }

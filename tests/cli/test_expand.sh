@@ -21,7 +21,7 @@ expect 0 "verify one width alone" "$attar" verify models/gpt2.attar --weights "$
 expect 1 "a key that is no size" "$attar" expand $gpt2 --factor 2 --widen activation_function -o "$work/none"
 says err "a key that is no size" 'E0910'
 expect 1 "heads of rotary positions" "$attar" expand models/llama.attar --weights tests/golden/llama-sharded-bf16 --factor 2 --widen head_dim -o "$work/none"
-says err "heads of rotary positions" 'rotary frequencies'
+says err "heads of rotary positions" 'frequencies belong to a width'
 expect 1 "no model for it" "$attar" expand models/fnet.attar --weights tests/golden/fnet --factor 2 -o "$work/none"
 says err "no model for it" 'positions along a widened axis'
 [ ! -e "$work/none" ] && pass || fail "a refusal leaves nothing behind"

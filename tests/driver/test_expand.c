@@ -212,7 +212,8 @@ static int golden_inputs(Compilation *c, const char *weights, HostTensor **input
 static const struct { const char *file, *folder; int64_t factor; } cases[] = {
     {NULL, "expand-small", 4}, {NULL, "expand-small", 3}, {NULL, "expand-small", 5}, {"bert", "bert", 3}, {"gpt2", "gpt2", 2},
     {"llama", "llama", 3}, {"llama", "llama-tied", 2}, {"llama", "llama-sharded-bf16", 2}, {"roformer", "roformer", 2}, {"t5", "t5-encoder", 3},
-    {"deepseek", "deepseek-v3-dense", 2},
+    {"deepseek", "deepseek-v3-dense", 2}, {"deepseek", "deepseek-v3", 3}, {"bloom", "bloom", 3}, {"phi", "phi", 2}, {"albert", "albert", 2},
+    {"deberta_v2", "deberta-v2", 3}, {"nystromformer", "nystromformer", 2},
 };
 
 START_TEST(outputs)
