@@ -10,7 +10,8 @@
 static const struct {
     const char *model, *golden;
 } models[] = {{"bert", "bert"},     {"gpt2", "gpt2"},   {"llama", "llama"},
-              {"llama", "mistral"}, {"llama", "qwen2"}, {"deepseek", "deepseek-v3-dense"}};
+              {"llama", "mistral"}, {"llama", "qwen2"}, {"deepseek", "deepseek-v3-dense"},
+              {"gptj", "gptj"}};
 enum { N_MODELS = sizeof models / sizeof models[0], MAX_INPUTS = 4, SECOND_CALL = 3 };
 
 typedef struct Golden {
