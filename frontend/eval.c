@@ -415,9 +415,9 @@ static Term eval_as(Bind *b, Scope *s, const Expr *e)
         return term_poison();
     if (e->type->dtype.text) {
         if (!dtype_from_name(e->type->dtype.text, &dtype) || dtype == DT_U8 || dtype == DT_F16 || dtype == DT_BF16 ||
-            dtype == DT_F64) {
+            dtype == DT_F64 || dtype == DT_I64) {
             Diag *d = bind_error(b, "E0202", e->type->dtype.at, "values cannot be of type `%s`", e->type->dtype.text);
-            diag_help(d, "the types are f32, i32, i64 and bool");
+            diag_help(d, "the types are f32, i32 and bool");
             return term_poison();
         }
         x = make_cast(b, x, dtype);

@@ -2,7 +2,7 @@
  * node counts from 0, and i is its index plus a.
  *
  * A tensor from outside that the body assigns is carried: each round starts with what the last one left, and its
- * type stays the same. Names first assigned inside live inside only. */
+ * type stays the same. A number enters as a tensor without axes. Names first assigned inside live inside only. */
 #include "bind.h"
 
 #include <string.h>
@@ -50,13 +50,15 @@ static bool first_values(Bind *b, Scope *s, const Stmt *st, CarriedList *list)
         Var *v = scope_find(s, c->name);
         if (v->term.kind == TERM_POISON)
             return false;
-        if (v->term.kind != TERM_TENSOR && v->term.kind != TERM_RANGE) {
+        TermKind kind = v->term.kind;
+        bool number = kind == TERM_SIZE || kind == TERM_FLOAT || kind == TERM_BOOL;
+        if (kind != TERM_TENSOR && kind != TERM_RANGE && !number) {
             Diag *d = bind_error(b, "E0208", st->at, "`%s` cannot change from round to round: it is %s", c->name,
                                  term_print(b, &v->term));
             diag_label(d, v->at, "`%s` is not a tensor", c->name);
             return false;
         }
-        c->first = tensor_of(b, &v->term, DT_F32, "a carried value");
+        c->first = tensor_of(b, &v->term, kind == TERM_SIZE ? DT_I32 : DT_F32, "a carried value");
     }
     return true;
 }

@@ -3,7 +3,8 @@
  *     a view that needs two steps for one axis    copy of what it looks at
  *     gemm: x                                     the summed axes packed and last, the rows one step apart
  *     gemm: extras                                columns neighbours, rows one step apart if it has all their axes
- *     dot left as loops: a weight                 the result's last axis last
+ *     dot left as loops: a weight, or a side      the result's last axis last
+ *     that many rows read
  *     attend: q, v                                the head axis, or the values' own, neighbours
  *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
  *
@@ -103,6 +104,35 @@ static void settle_last(PassContext *px, Node *attend, int i, const char *axis)
 
 /* ---- products left as loops -------------------------------------------------------------------------------------- */
 
+enum { WORTH_A_COPY = 8 }; /* times that an element is read */
+
+/* Of n's elements, how often each is read by the product. */
+static double readings(PassContext *px, const Node *dot, const Node *n)
+{
+    const Graph *model = graph_model(dot->graph);
+    Type own = {.dtype = dot->type->dtype};
+    for (int i = 0; i < dot->type->rank; i++)
+        if (type_find(n->type, dot->type->axis[i].name) >= 0)
+            own.axis[own.rank++] = dot->type->axis[i];
+    return usual_bytes(px, model, dot->type) / usual_bytes(px, model, &own);
+}
+
+/* Vectors run along the result's last axis: a computed side in which its elements are not neighbours is copied if many
+ * rows read it. */
+static void settle_vectors(PassContext *px, Node *dot, int i)
+{
+    Node *n = dot->inputs[i];
+    const char *last = dot->type->axis[dot->type->rank - 1].name;
+    int at = type_find(n->type, last);
+    Layout l;
+    if (n->op == OP_weight || at < 0 || !layout_of(n, &l) || layout_is_unit(&l, n->type, at, 1) ||
+        readings(px, dot, n) < WORTH_A_COPY)
+        return;
+    Node *copy = copy_before(px, dot, with_last(px, dot, n, last));
+    remark_copy(px, copy, dot, "vectors run along the last axis of the result");
+    dot->inputs[i] = copy;
+}
+
 /* The weight packed with the result's last axis last: vectors run along it. */
 static void settle_dot(PassContext *px, Node *dot)
 {
@@ -117,6 +147,8 @@ static void settle_dot(PassContext *px, Node *dot)
             dot->inputs[i] = packed;
         node_remove(turned);
     }
+    for (int i = 0; i < 2 && dot->type->rank; i++)
+        settle_vectors(px, dot, i);
 }
 
 /* The own axis of the values. */

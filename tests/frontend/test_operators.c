@@ -83,6 +83,8 @@ static const Case cases[] = {
     {"i32[S]", "return t5_bucket((0..S) * 127 + 1)", 2, {17, 31}},
     {"i32[S]", "return t5_bucket((0..S) * 8 - 3, buckets=8, distance=12)", 2, {2, 7}},
     {"f32[S, D]", "v, p = topk(x, D)\n w, rank = topk(-(p as f32), D)\n return gather(v, rank, over=D)", 6, {1, -2, 4, 0.5, 0.25, -1}},
+    {"i32", "n = 1\n repeat i < 3 { n = n * 2 + i }\n return n", 1, {12}},
+    {"f32", "t = 0.5\n on = false\n repeat i < 3 { t = where(on, t, t + 1)\n  on = !on }\n return t", 1, {2.5}},
     {"f32[S]", "return logsumexp(x)", 2, {4.05094576, 1.19411219}},
     {"f32[S]", "return logsumexp(where(x > 0.75, x, -inf))", 2, {4.04858735, -INFINITY}},
     {"f32[S, D]", "return log_softmax(x)", 6, {-3.05094576, -6.05094576, -0.05094576, -0.69411219, -0.94411219, -2.19411219}},
