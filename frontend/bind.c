@@ -423,6 +423,7 @@ static bool begin(Bind *b, const Source *source)
     b->marks = map_new(a);
     b->blamed = map_new(a);
     b->path_marks = map_new(a);
+    b->unknown = map_new(a);
     b->muted.arena = a;
     b->library_globals = scope_open(b, NULL);
     b->globals = scope_open(b, NULL);

@@ -427,6 +427,7 @@ struct Bind {
     WeightUse *weights; int n_weights; size_t weights_room;
     int errors_before, weights_before;  /* errors before this model; how many weights were read before its first error */
     Map marks, blamed;
+    Map unknown;                        /* names that were reported as unknown */
     Map path_marks;                     /* of Span: the string that gave a path its last component */
     KeyMaps keys;
     const char *config;                 /* how messages call config.json */

@@ -209,7 +209,8 @@ int axis_of(Bind *b, const Type *t, const Dim *d, Span at, const char *what)
 bool type_take(Bind *b, Span at, Type *t, const char *axis, Extent size)
 {
     if (type_find(t, axis) >= 0) {
-        bind_error(b, "E0307", at, "the result would have the axis `%s` twice", axis);
+        Diag *d = bind_error(b, "E0307", at, "the result would have the axis `%s` twice", axis);
+        diag_help(d, "`as` gives an axis another name; `over=` and `in=` say which axes are summed");
         return false;
     }
     if (t->rank == MAX_RANK) {

@@ -16,8 +16,9 @@ Term refuse_unknown_name(Bind *b, Scope *s, const Expr *e, const Expr *whole)
         diag_help(d, "assign `%s` before the loop as well: then each round hands it to the next", e->text);
         return term_poison();
     }
-    if (b->names_lost)
+    if (b->names_lost || map_has(&b->unknown, e->text))
         return term_poison();
+    map_set(&b->unknown, e->text, b);
     Diag *d = bind_error(b, "E0120", e->at, "no value is named `%s` here", e->text);
     static const char *const modules[] = {"math", "np", "numpy", "torch", "nn", "jnp", "jax", "tf"};
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
