@@ -151,13 +151,13 @@ static bool is_table(const Group *g, const Node *n)
     return false;
 }
 
+/* Whole rows are looked up along the vectors: in a reduce the axis that is left, not the ones summed. */
 static bool fits_gather(const Group *g, const Node *n)
 {
-    const char *last = last_axis(n->type);
+    const char *last = last_axis(n->type), *vectors = last_axis(g->kind == OP_reduce ? g->root->type : &g->domain);
     if (is_member(g, n->inputs[0]))
         return false;
-    return last && last == last_axis(n->inputs[0]->type) && last == last_axis(&g->domain) &&
-           axes_within(n->type, &g->domain);
+    return last && last == last_axis(n->inputs[0]->type) && last == vectors && axes_within(n->type, &g->domain);
 }
 
 /* The first reduction decides what the group is: over the row, or over other axes. */

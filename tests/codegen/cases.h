@@ -179,6 +179,16 @@ static const Case cases[] = {
     "  s     = dot x, t over=K : f32[B, H, S, T=S]\n"
     "  o     = dot s, t over=T : f32[B, S, H, K]\n"
     "  return s = s, o = o\n", 1e-5},
+{"rows looked up and summed", "kernels R(x: f32[B, S, H, K], w: f32[H, C])\n"
+    "  dims    B = 1..4  S = 1..40  H = 3  K = 21  C = 5\n"
+    "  at    = map () {\n"
+    "    s     = iota : i32[S]\n    c     = iota start=-2 : i32[C]\n    p     = add s, c : i32[S, C]\n"
+    "    z     = const value=0 : i32\n    m     = maximum p, z : i32[S, C]\n    e     = extent size=S-1 : f32\n    n     = cast e : i32\n"
+    "    l     = minimum m, n : i32[S, C]\n    return l\n  } : i32[S, C]\n"
+    "  y     = reduce x, at, w over=C (x.1, at.1, w.1) {\n"
+    "    r     = gather x.1, at.1 over=S : f32[S, C, B, H, K]\n    q     = mul r, w.1 : f32[S, C, B, H, K]\n"
+    "    t     = sum q over=C : f32[S, B, H, K]\n    return t\n  } : f32[S, B, H, K]\n"
+    "  return y = y\n", 1e-5},
 {"dot in blocks of rows", "kernels D(x: f32[B, S, D], c: f32[D, E], m: f32[M, S], h: f32[B, H, N])\n"
     "  dims    B = 1..4  S = 1..40  D = 5  E = 19  M = 12  H = 11  N = 3  P = 3  L = 7\n"
     "  y     = dot x, c over=D : f32[B, S, E]\n"
