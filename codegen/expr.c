@@ -119,7 +119,7 @@ static Operand choose(Printing *p) {
             p->in[i] = operand_vector(p->b->k, p->in[i]);
     if (p->in[0].vector)
         return calling(p, dtype == DT_F32 ? "select" : "select_int", true);
-    const char *condition = operand_text(context(p), p->in[0], BINDS_OR), *yes = operand_text(context(p), p->in[1], BINDS_OR);
+    const char *condition = operand_text(context(p), p->in[0], BINDS_EQUAL), *yes = operand_text(context(p), p->in[1], BINDS_OR);
     const char *no = operand_text(context(p), p->in[2], BINDS_OR);
     return operand_of(arena_print(a, "%s ? %s : %s", condition, yes, no), BINDS_CONDITION, p->vector, dtype);
 }
