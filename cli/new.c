@@ -109,16 +109,16 @@ static bool make(Tool *t, const NewOptions *p)
     if (!text || !family_fits(&c->cx, &c->diags, path, text, &loaded) || !save(t, p, path, text))
         return false;
     bool aside = !strcmp(path, "-");
+    const char *shown = aside ? "FILE" : path;
     if (family.file)
         fprintf(aside ? stderr : stdout,
-                "%s: %s of models/%s; every tensor is read. Next: attar check %s --weights %s\n", path, family.model,
-                family.file->name, path, p->from);
+                "%s: %s of models/%s; every tensor is read. Next: attar check %s --weights %s\n", shown, family.model,
+                family.file->name, shown, p->from);
     else
         fprintf(aside ? stderr : stdout,
-                "%s: a skeleton, since no model file of attar reads this checkpoint; %lld tensors are placed. Next: "
-                "fill in what it "
-                "computes, then attar check %s --weights %s\n",
-                path, (long long)loaded.n_checkpoint, path, p->from);
+                "%s: a skeleton, since no model file of attar reads this checkpoint; %lld tensors are placed. "
+                "Next: fill in what it computes, then attar check %s --weights %s\n",
+                shown, (long long)loaded.n_checkpoint, shown, p->from);
     return true;
 }
 

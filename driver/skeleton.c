@@ -45,9 +45,7 @@ static int64_t guess_hidden(const Sketch *k, const Votes *v, const HostTensor *t
     for (size_t i = 0; i < v->widths.count; i++)
         if ((uintptr_t)v->widths.entries[i].value > most) {
             most = (uintptr_t)v->widths.entries[i].value;
-            best = text_to_double(v->widths.entries[i].key, NULL) > 0
-                       ? (int64_t)text_to_double(v->widths.entries[i].key, NULL)
-                       : 0;
+            best = strtoll(v->widths.entries[i].key, NULL, 10);
         }
     for (int64_t i = 0; !best && i < count; i++)
         best = tensors[i].rank ? tensors[i].dims[tensors[i].rank - 1] : 0;
@@ -86,6 +84,15 @@ static void write_config(Sketch *k, Text *out)
         text_add(out, "config \"config.json\" {\n%s\n}\n", body.data);
 }
 
+/* Fit for a comment: what a file says may not end the line. */
+static bool is_plain(const char *text)
+{
+    bool plain = text && strlen(text) < 60;
+    for (const char *c = text; plain && *c; c++)
+        plain = isgraph((unsigned char)*c);
+    return plain;
+}
+
 static void write_others(Sketch *k, Text *out)
 {
     const char *key;
@@ -97,9 +104,8 @@ static void write_others(Sketch *k, Text *out)
         bool used = k->sizes.eps && !strcmp(k->sizes.eps, key);
         for (size_t i = 0; i < k->sizes.count; i++)
             used = used || (k->sizes.names[i].used && !strcmp(k->sizes.names[i].key, key));
-        bool plain = json_is_number(value) || json_is_boolean(value) || json_is_string(value);
-        char *dumped =
-            plain && !used && strlen(key) < 60 ? json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : NULL;
+        bool plain = is_plain(key) && (json_is_number(value) || json_is_boolean(value) || json_is_string(value));
+        char *dumped = plain && !used ? json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : NULL;
         Text shown = text_new(k->cx->arena);
         if (dumped && json_is_real(value))
             text_double(&shown, json_real_value(value));
@@ -113,14 +119,12 @@ static void write_others(Sketch *k, Text *out)
         text_add(out, "# Not used here, but in config.json:\n%s\n", rest.data);
 }
 
-static void write_head(Sketch *k, Text *out, const char *path)
+static void write_head(Sketch *k, Text *out)
 {
     const char *type = json_string_value(json_object_get(k->sizes.config, "model_type"));
-    bool plain = type && strlen(type) < 60;
-    for (const char *c = type; plain && *c; c++)
-        plain = isgraph((unsigned char)*c);
-    text_add(out, "# A skeleton for %s%s%s, from the names and shapes of its tensors: each is placed and checked.\n",
-             plain ? "checkpoints of type " : "the checkpoint in ", plain ? type : "", plain ? "" : path);
+    text_add(out,
+             "# A skeleton for checkpoints of type %s, from the names and shapes of the tensors: each is placed.\n",
+             is_plain(type) ? type : "unknown");
     text_add(out,
              "# Guessed: matrices are linear maps stored %s, pairs of one axis are norms, each reads the nearest value "
              "of its width,\n"
@@ -151,7 +155,7 @@ static void write_ignored(const Map *ignored, Text *out)
 {
     if (!ignored->count)
         return;
-    text_add(out, "\n# whole numbers and single numbers are no weights\n");
+    text_add(out, "\n# whole numbers, single numbers and empty tensors are no weights\n");
     for (size_t i = 0; i < ignored->count; i++)
         text_add(out, "ignore \"%s\"\n", ignored->entries[i].key);
 }
@@ -203,7 +207,7 @@ const char *skeleton_write(Context *cx, const char *name, const char *path, json
     text_add(&body, "  return %s\n", k->logits ? k->logits : "x");
     Text rest = text_new(cx->arena);
     write_declarations(k, &rest);
-    write_head(k, &out, path);
+    write_head(k, &out);
     write_config(k, &out);
     text_put(&out, rest.data, rest.length);
     text_add(&out, "model %s(%s) -> (%s: f32[B, S, %s]) {\n%s}\n", name, k->inputs.data,

@@ -16,7 +16,7 @@ struct Branch {
     size_t n_children, room;
 };
 
-/* Tensors that are no weights (whole numbers, single numbers) are left out and named in `ignored`, layers folded into
+/* Tensors that are no weights (whole numbers, single numbers, empty) are left out and named in `ignored`, layers folded into
  * {i}. */
 Branch *branch_tree(Context *cx, const HostTensor *tensors, int64_t count, Map *ignored);
 const Branch *branch_child(const Branch *b, const char *name); /* NULL if there is none */

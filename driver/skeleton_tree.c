@@ -103,7 +103,8 @@ Branch *branch_tree(Context *cx, const HostTensor *tensors, int64_t count, Map *
     root->name = "";
     root->number = -1;
     for (int64_t i = 0; i < count; i++) {
-        if (!dtype_is_float(tensors[i].dtype) || tensors[i].rank == 0) {
+        bool single = tensors[i].rank == 0 || host_count(&tensors[i]) == 0;
+        if (!dtype_is_float(tensors[i].dtype) || single) {
             map_set(ignored, with_holes(cx, tensors[i].name), root);
             continue;
         }

@@ -101,12 +101,16 @@ START_TEST(stored_in_out)
     add("h.1.fc.bias", 1, 64, 0, 0);
     add("steps", 0, 0, 0, 0);
     tensors[n - 1].dtype = DT_F32;
+    add("nothing", 2, 0, 4, 0);
     add("h.0.mask", 2, 4, 4, 0);
     tensors[n - 1].dtype = DT_BOOL;
-    const char *text = skeleton("{\"n_embd\": 16}");
+    const char *text = skeleton("{\"n_embd\": 16, \"model_type\": \"a\\nmodel Other() -> f32 { }\", \"key\\n\": 1, \"text\": \"one\\ntwo\"}");
     has(text, "default linear(bias=true, order=\"in,out\")");
     has(text, "fc = linear(x, \"fc\", 4 * D)");
     has(text, "ignore \"steps\"");
+    has(text, "ignore \"nothing\"");
+    has(text, "text = \"one\\ntwo\"");
+    has(text, "type unknown");
     has(text, "ignore \"h.{i}.mask\"");
 }
 END_TEST
