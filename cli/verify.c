@@ -21,8 +21,8 @@ static const char doc[] =
     "An output passes if no element is off by more than the tolerance: --atol, or `outputs.NAME.atol`, or `tolerance` in "
     "the .json file beside the golden file (`\"relative\": true`: times the largest magnitude, if that is above 1). Whole "
     "numbers have to be equal. "
-    "Models with caches are run on all positions at once and then token by token. Where the model computes with the length "
-    "of the text, as dynamic rotary scaling does, token by token is another function: it may differ.";
+    "Models with caches are run on all positions at once and then token by token. Where the model computes with the "
+    "length of the text, as dynamic rotary scaling does, token by token is another function: it may differ.";
 
 static const struct argp_option options[] = {
     {"golden", 'g', "FILE", 0, "the golden file", 0},

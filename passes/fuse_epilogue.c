@@ -216,8 +216,9 @@ static bool may_rotate(Epilogue *e, Node *value, Node *n, int index)
     const Type *table = n->inputs[1]->type;
     if (2 * table->axis[table->rank - 1].size.base != size->base)
         return refuse(e, REMARK_TARGET_LACKS, value, n,
-                      SAY("only %lld of the %lld numbers of `%s` turn", 2 * (long long)table->axis[table->rank - 1].size.base,
-                          (long long)size->base, acc->axis[acc->rank - 1].name));
+                      SAY("only %lld of the %lld numbers of `%s` turn",
+                          2 * (long long)table->axis[table->rank - 1].size.base, (long long)size->base,
+                          acc->axis[acc->rank - 1].name));
     bool here = true;
     for (int i = 1; i < 3; i++) {
         if (!fits_table(e, n->inputs[i], acc))
