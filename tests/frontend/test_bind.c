@@ -193,6 +193,12 @@ START_TEST(grown_axis_by_name)
     ck_assert(l.good);
     expect_type(&l, find_op(l.model.graph, OP_expand)->type, "f32[B, T=past+S, H=2, E=4]");
     release(&l);
+    load_text(&l, "let E = 4\ncache kv[1] { r: [B, T <= 8, E] }\n"
+                  "model M(x: f32[B, S, E]) -> f32[B, S, E] {\n"
+                  "  r = kv[0].append(x)\n  p = softmax(dot(x, r, over=E), over=T)\n  return dot(p, r, over=T)\n}\n");
+    ck_assert(l.good);
+    expect_type(&l, find_op(l.model.graph, OP_softmax)->type, "f32[B, S, T=past+S]");
+    release(&l);
 }
 END_TEST
 
