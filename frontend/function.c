@@ -76,7 +76,9 @@ static bool bind_params(Bind *b, Call *c, const Expr *lambda, Scope *s)
 {
     bool names = by_name(c), good = true;
     if (!names && c->n_given != lambda->n_params) {
-        Diag *d = bind_error(b, "E0124", c->at, "the function takes %d argument%s, not %d", lambda->n_params,
+        bool named = strcmp(c->name, "function") != 0;
+        Diag *d = bind_error(b, "E0124", c->at, "%s takes %d argument%s, not %d",
+                             named ? bind_print(b, "`%s`", c->name) : "the function", lambda->n_params,
                              lambda->n_params == 1 ? "" : "s", c->n_given);
         if (!bind_in_library(b, lambda->at))
             diag_label(d, lambda->at, "it is written here");
