@@ -27,7 +27,7 @@ static const char *const own_words[] = {
     "now",   "base",  "keys",   "key",       "shrink",   "open",   "p",          "c",          "place",      "taken",
     "cut",   "next",  "class",  "step",      "values",   "tile",   "ends",       "wide",       "one",        "many",
     "some",  "all",   "exists", "all_begin", "all_end",  "t_low",  "t_high",
-    "key_rows", "key_step",
+    "key_rows", "key_step", "other", "near", "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -133,6 +133,8 @@ static bool prepare(Attend *a)
         return false;
     find_axes(a);
     a->positions = kernel_size(k, n->inputs[1]->type->axis[type_find(n->inputs[1]->type, a->key_axis)].size);
+    if (!attend_read_second(a))
+        return false;
     attend_split_mask(a);
     const struct {
         const char *name, **to;
@@ -143,6 +145,7 @@ static bool prepare(Attend *a)
         {"softmax", &a->softmax},         {"values_careful", &a->values_careful},
         {"rows", &a->rows_struct},        {"ends", &a->ends_struct},
         {"find_ends", &a->find_ends},     {"class", &a->class},
+        {"pick", &a->second.pick},        {"blend", &a->second.blend},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -191,18 +194,31 @@ static const char *address_of(Attend *a, const Access *x)
     return kernel_address(a->k, x, n, names, vars);
 }
 
+/* One row of queries, scaled. */
+static void emit_query(Attend *a, const Access *q, const char *from, const char *to)
+{
+    Kernel *k = a->k;
+    int64_t step = 0;
+    const AccessAxis *axis = access_axis(q, a->head_axis);
+    stride_is_const(axis->stride, &step);
+    const char *at = step == 1 ? "i" : arena_print(k->e->cx->arena, "i * %s", kernel_stride(k, axis->stride));
+    double scale = attr_float(k->node, ATTR_scale, 1) * (a->plain ? M_LOG2E : 1);
+    put_line(k, "const float *%s = %s;", from, address_of(a, q));
+    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->head);
+    put_inner(k, "%s[i] = %s[%s]%s;", to, from, at,
+              scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
+}
+
 /* The tile's rows of q, scaled, in scratch; each row's range of keys. */
 static void emit_rows(Attend *a)
 {
     Kernel *k = a->k;
     long long head = a->head;
-    int64_t step = 0;
-    const AccessAxis *axis = access_axis(&a->q, a->head_axis);
-    stride_is_const(axis->stride, &step);
-    const char *at = step == 1 ? "i" : arena_print(k->e->cx->arena, "i * %s", kernel_stride(k, axis->stride));
-    double scale = attr_float(k->node, ATTR_scale, 1) * (a->plain ? M_LOG2E : 1);
+    bool second = a->second.choice != NULL;
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "float *query_row = query + row * %lld, *out_row = out + row * %lld;", head, (long long)a->padded);
+    if (second)
+        put_line(k, "float *second_row = query2 + row * %lld;", head);
     put_line(k, "begin[row] = end[row] = 0;");
     put_line(k, "most[row] = -__builtin_inff();");
     put_line(k, "total[row] = 0.0f;");
@@ -210,15 +226,14 @@ static void emit_rows(Attend *a)
     put_inner(k, "out_row[i] = 0.0f;");
     put_open(k, "if (row >= count)");
     put_line(k, "for (int i = 0; i < %lld; i++)", head);
-    put_inner(k, "query_row[i] = 0.0f;");
+    put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
     put_line(k, "continue;");
     put_close(k);
     Text before = k->body;
     k->body = text_new(k->e->cx->arena);
-    put_line(k, "const float *from = %s;", address_of(a, &a->q));
-    put_line(k, "for (int i = 0; i < %lld; i++)", head);
-    put_inner(k, "query_row[i] = from[%s]%s;", at,
-              scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
+    emit_query(a, &a->q, "from", "query_row");
+    if (second)
+        emit_query(a, &a->second.q, "from2", "second_row");
     put_line(k, "end[row] = keys;");
     BodyPrinter b = attend_row_printer(a);
     attend_emit_bounds(a, &b);
@@ -279,6 +294,9 @@ static void emit_tasks(Attend *a)
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
+    if (a->second.choice)
+        put_line(k, "const ptrdiff_t step2 = %s;",
+                 kernel_stride(k, access_axis(&a->second.keys, a->key_axis)->stride));
     attend_emit_ends_before(a);
     put_line(k, "for (ptrdiff_t task = thread; task < %sblocks; task += threads) {", a->n_batch ? tasks.data : "");
     k->indent++;
@@ -290,7 +308,10 @@ static void emit_tasks(Attend *a)
     }
     put_line(k, "const ptrdiff_t first = task %% blocks * %d, count = lesser(rows - first, %d);", a->rows, a->rows);
     put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", address_of(a, &a->keys));
+    if (a->second.choice)
+        put_line(k, "const float *keys2 = %s;", address_of(a, &a->second.keys));
     put_line(k, "const float *value_rows = %s;", address_of(a, &a->v));
+    attend_emit_second_rows(a);
     attend_emit_ends(a);
 }
 
@@ -301,13 +322,19 @@ static void emit_scratch(Attend *a)
              out = (uint64_t)a->padded * (uint64_t)a->rows;
     uint64_t score = (uint64_t)a->rows * ATTEND_STEP;
     out = (out + 15) / 16 * 16;
-    const char *scratch = kernel_scratch(k, 4 * (query + score + out));
+    uint64_t first = query + score + out, all = first + (a->second.choice ? query + score : 0);
+    const char *scratch = kernel_scratch(k, 4 * all);
     put_line(k, "float *query = %s; /* [%d][%lld], scaled */", scratch, a->rows, (long long)a->head);
     put_line(k, "float *score = query + %llu; /* [%d][%d], later the weights */", (unsigned long long)query, a->rows,
              ATTEND_STEP);
     put_line(k, "float *out = score + %llu; /* [%d][%lld], the weighted sums */", (unsigned long long)score, a->rows,
              (long long)a->padded);
-    attend_emit_ends_memory(a, arena_print(k->e->cx->arena, "out + %llu", (unsigned long long)out));
+    if (a->second.choice) {
+        put_line(k, "float *query2 = out + %llu; /* of the second product */", (unsigned long long)out);
+        put_line(k, "float *other = query2 + %llu; /* its scores of a panel, where both are computed */",
+                 (unsigned long long)query);
+    }
+    attend_emit_ends_memory(a, arena_print(k->e->cx->arena, "query + %llu", (unsigned long long)all));
 }
 
 static void emit_comment(Attend *a)
@@ -332,6 +359,9 @@ static void emit_comment(Attend *a)
         text_add(t, " * ");
     }
     text_add(t, "dot of %s and %s over %s\n", a->q.name, a->keys.name, a->head_axis);
+    if (a->second.choice)
+        text_add(t, "s2 the same of %s and %s; a tile computes the one it takes, both only in between\n",
+                 a->second.q.name, a->second.keys.name);
     const char *panels = a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL);
     text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data, panels);
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, result, out.data);
@@ -348,6 +378,7 @@ void emit_attend(Kernel *k)
     emit_comment(&a);
     attend_emit_tiles(&a);
     attend_emit_class(&a);
+    attend_emit_second(&a);
     const char *softmax = attend_emit_softmax(&a);
     k->indent = 1;
     kernel_threads(k);

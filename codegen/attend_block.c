@@ -90,7 +90,15 @@ static void emit_range_few(Attend *a, const char *softmax)
     Kernel *k = a->k;
     int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
     put_open(k, "for (int row = 0; row < count; row++)");
-    if (a->key_rows) {
+    if (a->second.choice) {
+        put_open(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
+                 panels * KEY_PANEL);
+        put_line(k, "const ptrdiff_t here = lesser((to[row] - t + %d) / %d * %d, %d);", KEY_PANEL - 1, KEY_PANEL,
+                 KEY_PANEL, panels * KEY_PANEL);
+        attend_emit_second_row(a, "t", "here", NULL,
+                               arena_print(k->e->cx->arena, "score + row * %d + (t - t0)", ATTEND_STEP));
+        put_close(k);
+    } else if (a->key_rows) {
         put_line(k,
                  "%s(query + row * %lld, key_rows + from[row] * key_step, key_step, to[row] - from[row], "
                  "score + row * %d + (from[row] - t0));",
@@ -132,7 +140,11 @@ static void emit_range_block(Attend *a, const char *softmax)
     put_open(k, "if (count <= %d)", a->few);
     emit_range_few(a, softmax);
     put_close(k);
-    if (a->key_rows) {
+    if (a->second.choice) {
+        put_open(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
+        attend_emit_second_tile(a, "t", "score + (t - t0)");
+        put_close(k);
+    } else if (a->key_rows) {
         put_line(k, "%s(query, key_rows + first_key * key_step, key_step, last_key - first_key,", a->scores);
         put_line(k, "    score + (first_key - t0));");
     } else {
@@ -180,8 +192,15 @@ static void emit_panel_few(Attend *a, const char *softmax)
     Kernel *k = a->k;
     int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
     put_open(k, "for (int row = 0; row < count; row++)");
-    put_line(k, "for (int p = 0; p < taken; p += %d)", a->key_rows ? 1 : panels);
-    if (a->key_rows)
+    if (a->second.choice)
+        put_open(k, "for (int p = 0; p < taken; p++)");
+    else
+        put_line(k, "for (int p = 0; p < taken; p += %d)", a->key_rows ? 1 : panels);
+    if (a->second.choice) {
+        attend_emit_second_row(a, "place[p]", arena_print(k->e->cx->arena, "%d", KEY_PANEL), "place + p",
+                               arena_print(k->e->cx->arena, "score + row * %d + p * %d", ATTEND_STEP, KEY_PANEL));
+        put_close(k);
+    } else if (a->key_rows)
         put_key_rows(a, a->scores_row, arena_print(k->e->cx->arena, "query + row * %lld", (long long)a->head),
                      arena_print(k->e->cx->arena, "score + row * %d + p * %d", ATTEND_STEP, KEY_PANEL));
     else
@@ -211,8 +230,14 @@ static void emit_panel_block(Attend *a, const char *softmax)
     put_open(k, "if (count <= %d)", a->few);
     emit_panel_few(a, softmax);
     put_close(k);
-    put_line(k, "for (int p = 0; p < taken; p++)");
-    if (a->key_rows)
+    if (a->second.choice)
+        put_open(k, "for (int p = 0; p < taken; p++)");
+    else
+        put_line(k, "for (int p = 0; p < taken; p++)");
+    if (a->second.choice) {
+        attend_emit_second_tile(a, "place[p]", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
+        put_close(k);
+    } else if (a->key_rows)
         put_key_rows(a, a->scores, "query", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
     else
         put_inner(k, "%s(query, panels + place[p] / %d * panel_step, score + p * %d);", a->scores, KEY_PANEL,

@@ -194,7 +194,7 @@ static const char *emit_class(Attend *a)
     Text main = k->body;
     k->body = text_new(arena);
     k->indent = 1;
-    attend_put_test(a);
+    attend_put_test(a, &a->test, a->leaves);
     const char *body = k->body.data;
     k->body = main;
     const char *own[4];

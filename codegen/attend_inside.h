@@ -33,6 +33,18 @@ typedef struct AttendAxis {
     Extent size;
 } AttendAxis;
 
+/* Scores from one of two products: where(condition, one, the other) in the body, and nothing else of the two. */
+typedef struct AttendSecond {
+    const Node *choice; /* the `where`; NULL: there is one product */
+    Condition first;    /* where it holds the score is the first product's */
+    Access q, keys;     /* of the second product */
+    bool key_rows;
+    const char *scores, *scores_row, *pick, *blend; /* C functions; the first two may be the first product's own */
+    const char *pick_rest, *blend_rest;             /* the ends of the calls' argument lists */
+    bool knows;                                     /* `pick` knows something; else both are computed for every tile */
+    bool pick_reads_t, pick_reads_rows;
+} AttendSecond;
+
 typedef struct Attend {
     Kernel *k;
     Access q, keys, v, out, lse;
@@ -47,6 +59,7 @@ typedef struct Attend {
     bool plain; /* the score is q . k and nothing else: log2(e) can be folded into q */
     bool marks; /* some masked keys are known by their weight alone, which is -0 */
     bool key_rows; /* the keys lie in rows, not in panels */
+    AttendSecond second;
     int lanes;
     int rows, few; /* rows in a tile; so many rows at most are done one by one */
     const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
@@ -98,12 +111,23 @@ void attend_emit_choice(Attend *a);      /* the panels of the next block: `place
 
 /* ---- attend_test.c ----------------------------------------------------------------------------------------------- */
 
-void attend_put_test(Attend *a); /* the body of the class function */
+/* The body of a function that asks the test; leaf number i is called leaves[i]. */
+void attend_put_test(Attend *a, const TileTest *test, const AttendLeaf *leaves);
 
 /* ---- attend_block.c --------------------------------------------------------------------------------------------- */
 
 /* The loop over the blocks of keys. */
 void attend_emit_blocks(Attend *a, const char *softmax);
+
+/* ---- attend_second.c -------------------------------------------------------------------------------------------- */
+
+bool attend_read_second(Attend *a); /* after the mask is taken apart; true if there is no second product */
+void attend_emit_second(Attend *a); /* before the kernel: the functions that pick and blend */
+void attend_emit_second_rows(Attend *a); /* in a task: the outermost row axis of its tile */
+/* One tile of rows against the panel of keys from t on: the scores at `to`. */
+void attend_emit_second_tile(Attend *a, const char *t, const char *to);
+/* One row against `n` keys from t on, `place` where its panels are chosen (NULL: they are neighbours). */
+void attend_emit_second_row(Attend *a, const char *t, const char *n, const char *place, const char *to);
 
 /* ---- attend_lookup.c -------------------------------------------------------------------------------------------- */
 

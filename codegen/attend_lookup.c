@@ -15,14 +15,16 @@ static Operand looked_up(Attend *a, BodyPrinter *b, const Node *n)
     }
     if (!kernel_read(k, k->node->inputs[attr_int(table, ATTR_index, 0) + 2], &x))
         return none;
-    const AccessAxis *rows = access_axis(&x, node_attr(n, ATTR_over)->names.items[0]);
-    if (x.dtype != DT_F32 || !rows) {
+    const AccessAxis *looked_up = access_axis(&x, node_attr(n, ATTR_over)->names.items[0]);
+    if (x.dtype != DT_F32 || !looked_up) {
         emit_fail(k->e, k->node, "it looks up a table that is not f32");
         return none;
     }
+    const AccessAxis rows = *looked_up;
+    x.axis[looked_up - x.axis].name = NULL; /* queries or heads may have an axis of the same name */
     Operand at = operand_vector(k, attend_value(a, b, ids));
     const char *text = arena_print(k->e->cx->arena, "look_up(%s, %s, %s, %s, -1, %s)", attend_address(a, &x, NULL),
-                                   kernel_stride(k, rows->stride), at.text, kernel_size(k, rows->size), kernel_fault(k));
+                                   kernel_stride(k, rows.stride), at.text, kernel_size(k, rows.size), kernel_fault(k));
     return operand_of(text, BINDS_ALL, true, DT_F32);
 }
 

@@ -109,7 +109,8 @@ void attend_split_mask(Attend *a)
         condition_add(cx, bound ? &a->mask.bounds : &a->mask.tests, c);
     }
     a->mask.score = mask.score;
-    a->plain = mask.score == a->k->node->body->params[0];
+    const Node *core = a->second.choice ? a->second.choice : a->k->node->body->params[0];
+    a->plain = mask.score == core;
     a->marks = !a->plain || a->mask.tests.count;
 }
 
@@ -200,7 +201,10 @@ static Operand leaf(void *state, const Node *n)
 
 BodyPrinter attend_printer(Attend *a)
 {
-    return (BodyPrinter){.k = a->k, .out = &a->k->body, .indent = a->k->indent, .leaf = leaf, .state = a};
+    BodyPrinter b = {.k = a->k, .out = &a->k->body, .indent = a->k->indent, .leaf = leaf, .state = a};
+    if (a->second.choice)
+        body_define(&b, a->second.choice, operand_of("x", BINDS_ALL, true, DT_F32));
+    return b;
 }
 
 /* ---- conditions as text ----------------------------------------------------------------------------------------- */

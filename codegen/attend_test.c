@@ -15,6 +15,8 @@ typedef struct Shared { /* an end that is read more than once */
 
 typedef struct TestPrinter {
     Attend *a;
+    const TileTest *test;
+    const AttendLeaf *leaves;
     Shared *shared;
     size_t count, capacity;
     Scope names;
@@ -45,7 +47,7 @@ static const char *end_text(TestPrinter *p, const End *e, Level at_least);
 
 static const char *leaf_text(TestPrinter *p, const End *e, Level at_least)
 {
-    const AttendLeaf *l = &p->a->leaves[e->value];
+    const AttendLeaf *l = &p->leaves[e->value];
     const char *text = e->high ? l->high : l->low;
     bool arithmetic = at_least > LEVEL_COMPARED; /* of two ints it could overflow */
     return l->narrow && arithmetic ? arena_print(p->a->k->e->cx->arena, "(ptrdiff_t)%s", text) : text;
@@ -104,8 +106,8 @@ static const char *shared_word(TestPrinter *p, const End *e)
         leaf = leaf->in[leaf->in[0]->op == END_CONST && leaf->in[1]];
     if (leaf->op != END_LEAF)
         return "part";
-    const TileLeaf *l = &p->a->test.leaves[leaf->value];
-    const char *member = p->a->leaves[leaf->value].member;
+    const TileLeaf *l = &p->test->leaves[leaf->value];
+    const char *member = p->leaves[leaf->value].member;
     const char *what = e->op == END_DIV ? "div" : e->op == END_IF || e->op == END_MOD ? "mod" : "part";
     return arena_print(p->a->k->e->cx->arena, "%s%s_%s", member ? member : "t",
                        e->op == END_EQ || l->side == SIDE_TASK ? "" : leaf->high ? "_high" : "_low",
@@ -135,16 +137,16 @@ static bool always(const End *e, int64_t value)
     return e->op == END_CONST && e->value == value;
 }
 
-void attend_put_test(Attend *a)
+void attend_put_test(Attend *a, const TileTest *test, const AttendLeaf *leaves)
 {
     Kernel *k = a->k;
-    TestPrinter p = {.a = a, .names = scope_new(k->e->cx)};
-    count_uses(&p, a->test.some);
-    count_uses(&p, a->test.all);
-    bool some = !always(a->test.some, 1), all = !always(a->test.all, 0);
+    TestPrinter p = {.a = a, .test = test, .leaves = leaves, .names = scope_new(k->e->cx)};
+    count_uses(&p, test->some);
+    count_uses(&p, test->all);
+    bool some = !always(test->some, 1), all = !always(test->all, 0);
     if (some)
-        put_line(k, "const int some = %s;", end_text(&p, a->test.some, LEVEL_CHOICE));
+        put_line(k, "const int some = %s;", end_text(&p, test->some, LEVEL_CHOICE));
     if (all)
-        put_line(k, "const int all = %s;", end_text(&p, a->test.all, LEVEL_CHOICE));
+        put_line(k, "const int all = %s;", end_text(&p, test->all, LEVEL_CHOICE));
     put_line(k, "return %s;", !all ? "some" : some ? "some ? 1 + all : 0" : "1 + all");
 }

@@ -243,16 +243,39 @@ static void emit_values_careful(Attend *a, Text *t)
     text_add(t, "        }\n    }\n}\n\n");
 }
 
-void attend_emit_tiles(Attend *a)
+static void emit_products(Attend *a, bool key_rows)
 {
     Text *t = &a->k->before;
-    int last = (int)(a->width % a->lanes);
-    if (a->key_rows) {
+    if (key_rows) {
         attend_emit_key_rows(a);
     } else {
         emit_scores(a, t);
         emit_scores_row(a, t);
     }
+}
+
+/* The second product's functions: its own if its keys lie otherwise. */
+static void emit_second_products(Attend *a)
+{
+    AttendSecond *s = &a->second;
+    const char *scores = a->scores, *scores_row = a->scores_row;
+    s->scores = scores;
+    s->scores_row = scores_row;
+    if (!s->choice || s->key_rows == a->key_rows)
+        return;
+    a->scores = s->scores = scope_name(&a->k->e->file, arena_print(a->k->e->cx->arena, "%s2", scores));
+    a->scores_row = s->scores_row = scope_name(&a->k->e->file, arena_print(a->k->e->cx->arena, "%s2", scores_row));
+    emit_products(a, s->key_rows);
+    a->scores = scores;
+    a->scores_row = scores_row;
+}
+
+void attend_emit_tiles(Attend *a)
+{
+    Text *t = &a->k->before;
+    int last = (int)(a->width % a->lanes);
+    emit_products(a, a->key_rows);
+    emit_second_products(a);
     emit_values_careful(a, t);
     for (int one_row = 0; one_row < 2; one_row++) {
         int group = attend_group(a, one_row);

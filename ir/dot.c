@@ -109,7 +109,7 @@ static const Node *receiver(const Node *n, int i)
     else if (n->op == OP_gemm)
         param = i ? i - 1 : 0;
     else if (n->op == OP_attend)
-        param = i < 2 ? 0 : i == 2 ? -1 : i - 2;
+        param = i < 2 ? 0 : i == 2 ? -1 : attr_bool(n, ATTR_second, false) && i >= n->n_inputs - 2 ? n->n_inputs - 4 : i - 2;
     else if (n->op == OP_append)
         param = i == 1 ? -1 : i ? i - 1 : 0;
     return param < 0 || param >= n->body->n_params ? n : n->body->params[param];

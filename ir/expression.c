@@ -93,10 +93,13 @@ static void put_param(const Writer *w, const Node *n)
                 : owner->op == OP_attend           ? at + 2
                 : owner->op == OP_append && at > 0 ? at + 1
                                                    : at;
-    if (at >= accumulators && input < owner->n_inputs)
+    bool is_second = attr_bool(owner, ATTR_second, false) && at == w->body->n_params - 1;
+    if (at >= accumulators && !is_second && input < owner->n_inputs)
         put_name(owner->inputs[input], w->out);
     else if (at < accumulators && owner->op == OP_attend)
         text_char(w->out, 's');
+    else if (owner->op == OP_attend && is_second)
+        text_add(w->out, "s2");
     else if (at < accumulators && accumulators == 1)
         text_add(w->out, "acc");
     else if (at < accumulators)

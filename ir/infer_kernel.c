@@ -40,17 +40,23 @@ const Type *infer_region(Rule *r)
     return n->n_inputs == 1 ? rule_in(r, 0) : NULL;
 }
 
-static bool params_fit(Rule *r, int first_param, int first_input)
+/* The inputs first_input .. end are the parameters from first_param on; `others` are not inputs. */
+static bool some_params_fit(Rule *r, int first_param, int first_input, int end, int others)
 {
     const Graph *body = r->n->body;
-    if (body->n_params - first_param != r->n->n_inputs - first_input)
-        return rule_refused(r, "%d inputs but %d parameters in the body", r->n->n_inputs - first_input,
-                            body->n_params - first_param);
-    for (int i = first_input, p = first_param; i < r->n->n_inputs; i++, p++)
+    if (body->n_params - first_param - others != end - first_input)
+        return rule_refused(r, "%d inputs but %d parameters in the body", end - first_input,
+                            body->n_params - first_param - others);
+    for (int i = first_input, p = first_param; i < end; i++, p++)
         if (!type_equal(body->params[p]->type, rule_in(r, i)))
             return rule_refused(r, "`%s` is %s, the body's parameter %s", rule_word(r, i), rule_type(r, rule_in(r, i)),
                                 rule_type(r, body->params[p]->type));
     return true;
+}
+
+static bool params_fit(Rule *r, int first_param, int first_input)
+{
+    return some_params_fit(r, first_param, first_input, r->n->n_inputs, 0);
 }
 
 static const Type *infer_gemm(Rule *r)
@@ -72,6 +78,21 @@ static const Type *infer_gemm(Rule *r)
     return NULL;
 }
 
+/* The second product has the first one's axes, and the body's last parameter is it. */
+static bool second_fits(Rule *r, const Type *scores, const Attr *over)
+{
+    const Node *n = r->n;
+    const Type *other = rule_product(r, n->n_inputs - 2, n->n_inputs - 1, over);
+    const Type *param = n->body->params[n->body->n_params - 1]->type;
+    if (!other)
+        return false;
+    if (!type_same_axes(scores, other) || !type_same_axes(scores, param))
+        return rule_refused(r, "the score is %s, the second one %s, the body's last parameter %s", rule_type(r, scores),
+                            rule_type(r, other), rule_type(r, param));
+    return type_find(rule_in(r, n->n_inputs - 2), attr_name(n, ATTR_keys)) < 0 ||
+           rule_refused(r, "`%s` has the keys' axis", rule_word(r, n->n_inputs - 2));
+}
+
 static const Type *infer_attend(Rule *r)
 {
     const char *keys = attr_name(r->n, ATTR_keys);
@@ -83,7 +104,10 @@ static const Type *infer_attend(Rule *r)
     if (type_find(rule_in(r, 1), keys) < 0 || type_find(rule_in(r, 2), keys) < 0 || type_find(rule_in(r, 0), keys) >= 0)
         return rule_refuse(r, "`%s` must be an axis of the keys and the values, not of the queries", keys);
     const Type *scores = rule_product(r, 0, 1, over);
-    if (!scores || !params_fit(r, 1, 3))
+    int second = attr_bool(r->n, ATTR_second, false), end = r->n->n_inputs - 2 * second;
+    if (end < 3)
+        return rule_refuse(r, "attend needs other queries and keys for its second product");
+    if (!scores || !some_params_fit(r, 1, 3, end, second) || (second && !second_fits(r, scores, over)))
         return NULL;
     if (!type_same_axes(scores, r->n->body->params[0]->type))
         return rule_refuse(r, "the score is %s, the body's parameter %s", rule_type(r, scores),
@@ -128,13 +152,18 @@ const Type *infer_param(Context *cx, const Node *kernel, int i)
     int weights = (int)attr_int(kernel, ATTR_weights, 1);
     int products = kernel->op == OP_gemm ? weights : kernel->op == OP_attend ? 1 : 0;
     int first = kernel->op == OP_gemm ? weights + 1 : kernel->op == OP_attend ? 3 : 0;
-    int input = i < products ? i + 1 : first + i - products;
+    int input = i < products ? i + 1 : first + i - products, queries = 0;
+    if (kernel->op == OP_attend && attr_bool(kernel, ATTR_second, false) && i > 0 && i == kernel->n_inputs - 4) {
+        queries = kernel->n_inputs - 2;
+        input = kernel->n_inputs - 1;
+        products = i + 1;
+    }
     if (kernel->op == OP_append)        /* its input 1 is the layer, not a parameter */
         input = i + (i > 0);
-    if (input >= kernel->n_inputs || weights < 1)
+    if (input >= kernel->n_inputs || queries < 0 || weights < 1)
         return NULL;
-    if (i >= products || !kernel->inputs[0]->type || !kernel->inputs[input]->type)
+    if (i >= products || !kernel->inputs[queries]->type || !kernel->inputs[input]->type)
         return i >= products ? kernel->inputs[input]->type : NULL;
     const Attr *over = rule_over(&r);
-    return over ? rule_product(&r, 0, input, over) : NULL;
+    return over ? rule_product(&r, queries, input, over) : NULL;
 }

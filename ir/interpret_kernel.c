@@ -33,19 +33,29 @@ static void eval_gemm(Run *run, const Node *n)
     finish(run, n, params);
 }
 
-static void eval_attend(Run *run, const Node *n)
+static Value *eval_scores(Run *run, const Node *n, int queries, int keys, const Type *type)
 {
     const Attr *over = node_attr(n, ATTR_over);
-    const char *keys = attr_name(n, ATTR_keys);
     double scale = attr_float(n, ATTR_scale, 1);
-    Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
-    Value *scores = value_new(run, n->body->params[0]->type);
-    eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[1]), over->names.items, over->names.count, false,
-             scores);
+    Value *scores = value_new(run, type);
+    eval_dot(run, value_of(run, n->inputs[queries]), value_of(run, n->inputs[keys]), over->names.items,
+             over->names.count, false, scores);
     for (int64_t i = 0; i < scores->count; i++)
         scores->data[i] *= scale;
-    params[0] = scores;
-    for (int i = 3; i < n->n_inputs; i++)
+    return scores;
+}
+
+static void eval_attend(Run *run, const Node *n)
+{
+    const char *keys = attr_name(n, ATTR_keys);
+    Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
+    int last = n->body->n_params - 1, end = n->n_inputs;
+    params[0] = eval_scores(run, n, 0, 1, n->body->params[0]->type);
+    if (attr_bool(n, ATTR_second, false)) {
+        end -= 2;
+        params[last] = eval_scores(run, n, end, end + 1, n->body->params[last]->type);
+    }
+    for (int i = 3; i < end; i++)
         params[i - 2] = value_of(run, n->inputs[i]);
     Value *final = NULL;
     if (!eval_body(run, n->body, params, &final))

@@ -56,6 +56,7 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_reverse:
     case ATTR_exclusive: return op == OP_cumsum || op == OP_cummax;
     case ATTR_scale:
+    case ATTR_second:
     case ATTR_lse: return op == OP_attend;
     case ATTR_weights: return op == OP_gemm;
     case ATTR_cache: return op == OP_append;

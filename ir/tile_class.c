@@ -245,8 +245,10 @@ static bool reads_data(const Node *n)
 
 static bool reads_score(const Node *n)
 {
+    const Node *attend = n->graph->owner;
     if (n->op == OP_param)
-        return attr_int(n, ATTR_index, 0) == 0;
+        return n == attend->body->params[0] ||
+               (attr_bool(attend, ATTR_second, false) && n == attend->body->params[attend->body->n_params - 1]);
     for (int i = 0; i < n->n_inputs; i++)
         if (reads_score(n->inputs[i]))
             return true;

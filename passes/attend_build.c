@@ -4,7 +4,7 @@
 /* ---- scale ------------------------------------------------------------------------------------------------------- */
 
 /* n = value * c or value / c or -value: the factor, and what is left. */
-static bool scaled(const Node *n, Node **value, double *factor)
+bool match_factor(const Node *n, Node **value, double *factor)
 {
     double c;
     if (is_kept(n) || !(n->op == OP_mul || n->op == OP_div || n->op == OP_neg))
@@ -26,7 +26,7 @@ static void find_common_factor(Match *m, Node *concat)
     double factor = 0, same = 0;
     for (int i = 0; concat->op == OP_concat && i < concat->n_inputs; i++) {
         Node *part = concat->inputs[i];
-        if (!only_reader(part) || !scaled(part, &value, &factor) || (i && factor != same) ||
+        if (!only_reader(part) || !match_factor(part, &value, &factor) || (i && factor != same) ||
             !type_equal(value->type, part->type))
             return;
         same = factor;
@@ -44,7 +44,7 @@ void match_find_factors(Match *m, Node *n)
     Node *value;
     double factor;
     while (only_reader(n) && !is_kept(n)) {
-        if (scaled(n, &value, &factor) && type_equal(value->type, n->type) && m->n_factors < MAX_FACTORS) {
+        if (match_factor(n, &value, &factor) && type_equal(value->type, n->type) && m->n_factors < MAX_FACTORS) {
             m->scale *= factor;
             m->factor[m->n_factors++] = n;
         } else if (n->op == OP_view || n->op == OP_transpose || n->op == OP_rotate || n->op == OP_expand) {
@@ -74,7 +74,7 @@ static void collect_scale(Match *m)
     double factor;
     m->core = m->score;
     while ((reader = only_reader(m->core)) && match_in_chain(m, reader) &&
-           (reader->op == OP_transpose || (scaled(reader, &value, &factor) && value == m->core))) {
+           (reader->op == OP_transpose || (match_factor(reader, &value, &factor) && value == m->core))) {
         if (reader->op != OP_transpose)
             m->scale *= factor;
         m->core = reader;
@@ -177,8 +177,8 @@ static void remark_fused(Match *m, const Node *attend, const Type *out)
     double score = type_bytes(m->px, model, m->score->type), ends = 0;
     for (int i = 0; i < 3; i++)
         ends += type_bytes(m->px, model, attend->inputs[i]->type);
-    Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s, softmax%s and values are one attend%s",
-                       m->scale != 1 ? ", scale" : "", m->n_lse ? ", its logarithm" : "",
+    Remark *r = remark(m->px, REMARK_PASSED, REMARK_FUSED, attend, "scores%s%s, softmax%s and values are one attend%s",
+                       m->other ? " of two products" : "", m->scale != 1 ? ", scale" : "", m->n_lse ? ", its logarithm" : "",
                        attend->body->results[0].value->op != OP_param ? "; mask and score function inside" : "");
     r->bytes_before = ends + type_bytes(m->px, model, out) + 2 * score * (double)(m->n_chain + 2);
     r->bytes_after = ends + type_bytes(m->px, model, out);
@@ -215,10 +215,27 @@ static Node *split_values(Match *m, Node *out, const Type *wanted)
     return make_before(m->px, m->out, OP_view, type_new(m->px->cx, t.dtype, t.rank, t.axis), 1, &out, out);
 }
 
+/* The second product's queries and keys are the last inputs, and its score is the body's last parameter. */
+static void add_second(Match *m, Node *attend, const Node *q)
+{
+    Graph *body = attend->body;
+    Node *score = body->params[1];
+    for (int i = 1; i + 1 < body->n_params; i++) {
+        body->params[i] = body->params[i + 1];
+        attr_set_int(m->px->cx, body->params[i], ATTR_index, i);
+    }
+    body->params[body->n_params - 1] = score;
+    attr_set_int(m->px->cx, score, ATTR_index, body->n_params - 1);
+    add_input(m->px, attend, make_transposed(m->px, attend, m->q2, q->type));
+    add_input(m->px, attend, make_transposed(m->px, attend, m->k2, m->k->type));
+    attr_set_bool(m->px->cx, attend, ATTR_second, true);
+}
+
 void match_build(Match *m)
 {
     collect_scale(m);
     remove_factors(m);
+    match_find_second(m);
     Node *final = m->out, *reader;
     while ((reader = only_reader(final)) && reader->op == OP_transpose && reader->graph == m->graph &&
            !is_kept(reader) && !is_kept(final))
@@ -241,8 +258,12 @@ void match_build(Match *m)
     s.axis[s.rank++] = m->k->type->axis[type_find(m->k->type, m->keys)];
     Builder b = builder_new(m->px, attend, belongs, m);
     builder_map(&b, m->core, builder_param(&b, type_new(cx, s.dtype, s.rank, s.axis), m->score));
+    if (m->other)
+        builder_map(&b, m->other, builder_param(&b, b.kernel->body->params[0]->type, m->other));
     Node *value = builder_value(&b, m->softmax->inputs[0]);
     graph_add_result(cx, attend->body, NULL, value, m->softmax->at);
+    if (m->other)
+        add_second(m, attend, q);
     if (m->n_lse)
         attr_set_bool(cx, attend, ATTR_lse, true);
     kernel_finish(m->px, attend);

@@ -20,6 +20,8 @@ typedef struct Match {
     int n_factors;
     Node *chain[MAX_CHAIN]; /* from the score to the softmax: all that depend on the score */
     int n_chain;
+    Node *other;   /* the scaled score of a second product, where the body takes one of the two; NULL: there is none */
+    Node *q2, *k2; /* of that product */
     Node *lse[MAX_LSE]; /* log(sum(exp(scores))) and what it is made of, the logarithm first; none: nobody asks for it */
     int n_lse;
 } Match;
@@ -32,6 +34,9 @@ int match_lse_uses(const Match *m, const Node *n); /* by what the second result 
 bool softmax_shifts(const Node *n, const char *axis); /* softmax_form.c: the same along the row, a maximum over it */
 /* attend_build.c: the constant factors of queries or keys from n down go into the scale; nothing is changed yet. */
 void match_find_factors(Match *m, Node *n);
+/* attend_second.c: other, q2 and k2, once core and scale are known. */
+void match_find_second(Match *m);
+bool match_factor(const Node *n, Node **value, double *factor); /* attend_build.c: n = value * c, value / c or -value */
 void match_build(Match *m); /* attend_build.c: the attend in the place of the product with the values */
 
 /* attention_form.c: views between the scores and the values moved out of the way. The softmax, which may be a new

@@ -63,6 +63,7 @@ static double own_size(const Node *attend, const int64_t *sizes)
 
 static double attend_flops(const Node *n, const int64_t *sizes)
 {
+    /* where the body takes one of two products, only that one is computed but for the tiles in between */
     double scores = count_of(graph_model(n->graph), n->body->params[0]->type, sizes);
     return scores * (2 * contracted(n, n->inputs[0], sizes) + 2 * own_size(n, sizes) + 5) + body_flops(n, sizes);
 }

@@ -164,7 +164,7 @@ static bool rotated_later(const Node *n)
             if (r->inputs[i] != n)
                 continue;
             bool view = op_info[r->op].class == CLASS_VIEW;
-            if (r->op == OP_append || (r->op == OP_attend && i == 1) || (view && rotated_later(r)))
+            if (r->op == OP_append || reads_as_keys(r, i) || (view && rotated_later(r)))
                 return true;
         }
     return false;

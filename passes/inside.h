@@ -44,6 +44,7 @@ Node *first_reader_in(const Node *n, const Graph *g);
 bool is_read_in(const Node *n, const Graph *g); /* by a node of g or of a repeat in it, or as what a round leaves */
 bool axes_within(const Type *part, const Type *whole); /* every axis of `part` is one of `whole` */
 Node *below_transposes(Node *n);
+bool reads_as_keys(const Node *reader, int i); /* input i is an attend's keys, of either product */
 bool depends_on_layer(const Node *n); /* index, carry, state, weights with {i}, kernels with state, or inputs that do */
 
 /* Nodes already seen: a graph walked without one takes time that doubles with every value read twice. */

@@ -210,7 +210,7 @@ static bool read_as_keys_only(const Node *n, const char *keys, const char *head,
                     return false;
                 continue;
             }
-            if (r->op != OP_attend || i != 1 || attr_name(r, ATTR_keys) != keys || !attr_has_name(r, ATTR_over, head))
+            if (!reads_as_keys(r, i) || attr_name(r, ATTR_keys) != keys || !attr_has_name(r, ATTR_over, head))
                 return false;
             ++*readers;
         }
@@ -285,16 +285,16 @@ static bool lies_in_rows(const Node *k, const char *head)
            layout_is_unit(&l, k->type, type_find(k->type, head), 1);
 }
 
-static void settle_keys(PassContext *px, Node *attend)
+static void settle_keys(PassContext *px, Node *attend, int input)
 {
     const char *keys = attr_name(attend, ATTR_keys), *head = node_attr(attend, ATTR_over)->names.items[0];
-    Node *k = attend->inputs[1];
+    Node *k = attend->inputs[input];
     if (writes_panels(px, k, keys, head) || lies_in_rows(k, head))
         return;
     Node *copy = copy_before(px, attend, with_last(px, attend, k, head));
     set_panels(px, copy, keys);
     remark_copy(px, copy, attend, "attend reads keys in panels");
-    attend->inputs[1] = copy;
+    attend->inputs[input] = copy;
 }
 
 static void settle_graph(PassContext *px, Graph *g)
@@ -312,7 +312,11 @@ static void settle_graph(PassContext *px, Graph *g)
             continue;
         settle_last(px, n, 0, node_attr(n, ATTR_over)->names.items[0]);
         settle_last(px, n, 2, own_axis(n));
-        settle_keys(px, n);
+        settle_keys(px, n, 1);
+        if (!attr_bool(n, ATTR_second, false))
+            continue;
+        settle_last(px, n, n->n_inputs - 2, node_attr(n, ATTR_over)->names.items[0]);
+        settle_keys(px, n, n->n_inputs - 1);
     }
 }
 
