@@ -20,6 +20,7 @@ typedef struct Shape {
     const char *body;   /* lines and `return` */
     bool poison;
     double tolerance; /* 0: 2e-6 */
+    bool second;      /* the body takes s or s2, the score of q2 and k2 */
 } Shape;
 
 #define POSITIONS "i = iota start=past : i32[S]\n j = iota : i32[T]\n none = const value=-inf : f32\n"
@@ -27,42 +28,55 @@ typedef struct Shape {
 #define MASKED(condition) "f = where " condition ", s, none\n return f\n"
 
 static const Shape shapes[] = {
-    {"plain", 2, 1, 32, 32, "", "", "", "return s\n", false, 0},
-    {"plain128", 1, 2, 128, 128, "", "", "", "return s\n", false, 0},
-    {"causal", 2, 3, 64, 64, "", "", "", CAUSAL MASKED("c"), true, 0},
-    {"causal8", 1, 1, 8, 8, "", "", "", CAUSAL MASKED("c"), true, 0},
-    {"causal20", 2, 1, 20, 20, "", "", "", CAUSAL MASKED("c"), true, 0},
+    {"plain", 2, 1, 32, 32, "", "", "", "return s\n", false, 0, false},
+    {"plain128", 1, 2, 128, 128, "", "", "", "return s\n", false, 0, false},
+    {"causal", 2, 3, 64, 64, "", "", "", CAUSAL MASKED("c"), true, 0, false},
+    {"causal8", 1, 1, 8, 8, "", "", "", CAUSAL MASKED("c"), true, 0, false},
+    {"causal20", 2, 1, 20, 20, "", "", "", CAUSAL MASKED("c"), true, 0, false},
     {"window", 1, 2, 16, 80, "", "", "",
-     CAUSAL "d = sub i, j\n n = const value=7 : i32\n e = lt d, n\n a = and c, e\n" MASKED("a"), true, 0},
+     CAUSAL "d = sub i, j\n n = const value=7 : i32\n e = lt d, n\n a = and c, e\n" MASKED("a"), true, 0, false},
     {"padding", 2, 2, 32, 64, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]",
-     "none = const value=-inf : f32\n" MASKED("m"), true, 0},
+     "none = const value=-inf : f32\n" MASKED("m"), true, 0, false},
     {"causal_padding", 2, 1, 16, 32, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]",
-     CAUSAL "a = and m, c\n" MASKED("a"), true, 0},
+     CAUSAL "a = and m, c\n" MASKED("a"), true, 0, false},
     {"nested", 1, 1, 32, 20, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]",
-     CAUSAL "f = where c, s, none\n n = not m\n h = where n, none, f\n return h\n", true, 0},
+     CAUSAL "f = where c, s, none\n n = not m\n h = where n, none, f\n return h\n", true, 0, false},
     {"either", 1, 2, 32, 32, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]", CAUSAL "a = or m, c\n" MASKED("a"),
-     true, 0},
+     true, 0, false},
     {"not", 1, 1, 32, 32, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]",
-     CAUSAL "n = not m\n d = lt i, j\n o = or n, d\n a = not o\n" MASKED("a"), true, 0},
+     CAUSAL "n = not m\n d = lt i, j\n o = or n, d\n a = not o\n" MASKED("a"), true, 0, false},
     {"lengths", 2, 1, 32, 32, ", length: i32[B]", ", length", ", n: i32[B]", POSITIONS "a = lt j, n\n" MASKED("a"),
-     true, 0},
+     true, 0, false},
     {"rows", 1, 2, 32, 32, ", alive: bool[B, S]", ", alive", ", m: bool[B, S]", CAUSAL "a = and m, c\n" MASKED("a"),
-     true, 0},
-    {"exactly", 1, 1, 16, 16, "", "", "", POSITIONS "a = eq i, j\n" MASKED("a"), true, 0},
+     true, 0, false},
+    {"exactly", 1, 1, 16, 16, "", "", "", POSITIONS "a = eq i, j\n" MASKED("a"), true, 0, false},
     {"any", 2, 2, 16, 16, ", mask: bool[B, S, T]", ", mask", ", m: bool[B, S, T]",
-     "none = const value=-inf : f32\n" MASKED("m"), true, 0},
+     "none = const value=-inf : f32\n" MASKED("m"), true, 0, false},
     {"document", 1, 2, 32, 32, ", here: i32[B, S], there: i32[B, T]", ", here, there", ", a: i32[B, S], b: i32[B, T]",
-     CAUSAL "e = eq a, b\n d = and e, c\n" MASKED("d"), true, 0},
+     CAUSAL "e = eq a, b\n d = and e, c\n" MASKED("d"), true, 0, false},
     {"bias", 2, 2, 32, 32, ", bias: f32[G, R, S, T]", ", bias", ", b: f32[G, R, S, T]", "f = add s, b\n return f\n",
-     false, 0},
+     false, 0, false},
     {"bias_causal", 1, 2, 32, 32, ", bias: f32[T, R]", ", bias", ", b: f32[T, R]",
-     CAUSAL "x = add s, b\n f = where c, x, none\n return f\n", true, 0},
+     CAUSAL "x = add s, b\n f = where c, x, none\n return f\n", true, 0, false},
     {"softcap", 2, 1, 32, 32, "", "", "",
      CAUSAL "n = const value=5 : f32\n x = div s, n\n y = tanh x\n z = mul y, n\n f = where c, z, none\n return f\n",
-     true, 0},
+     true, 0, false},
     {"alibi", 2, 2, 32, 32, ", slope: f32[G, R]", ", slope", ", m: f32[G, R]",
      CAUSAL "d = sub j, i\n e = cast d : f32[T, S]\n x = mul e, m\n y = add s, x\n f = where c, y, none\n return f\n",
-     true, 1e-5}, /* scores up to 140 */
+     true, 1e-5, false}, /* scores up to 140 */
+    {"second", 2, 1, 32, 32, "", "", "",
+     CAUSAL "d = sub i, j\n n = const value=40 : i32\n e = lt d, n\n x = where e, s, s2\n f = where c, x, none\n return f\n",
+     true, 0, true},
+    {"second_window", 1, 3, 20, 24, "", "", "",
+     CAUSAL "d = sub i, j\n n = const value=7 : i32\n e = lt d, n\n x = where e, s2, s\n m = const value=90 : i32\n"
+            " g = lt d, m\n h = and c, g\n f = where h, x, none\n return f\n",
+     true, 0, true},
+    {"second_padding", 2, 2, 16, 16, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]",
+     CAUSAL "d = sub i, j\n n = const value=33 : i32\n e = lt d, n\n x = where e, s, s2\n a = and m, c\n"
+            " y = tanh x\n f = where a, y, none\n return f\n",
+     true, 0, true},
+    {"second_data", 1, 2, 32, 32, ", near: bool[B, T]", ", near", ", m: bool[B, T]",
+     CAUSAL "x = where m, s, s2\n f = where c, x, none\n return f\n", true, 0, true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -92,17 +106,24 @@ static const char *text_of_model(const Shape *s, bool cross, bool rows, Arena *a
 {
     const char *t = cross ? "T" : "past+S";
     Text out = text_new(arena);
-    text_add(&out, "kernels test(q: f32[B, S, G, R, K], k: f32[B, T, G, K], v: f32[B, T, G, W]%s)\n", s->inputs);
+    const char *second = s->second ? ", q2: f32[B, S, G, R, K], k2: f32[B, T, G, K]" : "";
+    text_add(&out, "kernels test(q: f32[B, S, G, R, K], k: f32[B, T, G, K], v: f32[B, T, G, W]%s%s)\n", s->inputs,
+             second);
     text_add(&out, "  dims B = 1..  S = 1..  past = 0..  %s  G = %d  R = %d  K = %d  W = %d\n",
              cross ? "T = 1.." : "T = past+S", s->g, s->r, s->k, s->w);
-    text_add(&out, "  region 0 = %d bytes * B * %s to 32, bound 64\n", s->g * s->k * 4, t);
+    for (int i = 0; i < 1 + s->second; i++)
+        text_add(&out, "  region %d = %d bytes * B * %s to 32, bound 64\n", i, s->g * s->k * 4, t);
+    if (s->second && !rows)
+        text_add(&out,
+                 "  keys2 = map k2 layout=panels keys=T (key2: f32[B, T, G, K]) { return key2 } : f32[B, T, G, K] @1+0\n");
     if (!rows)
         text_add(&out,
              "  keys = map k layout=panels keys=T (key: f32[B, T, G, K]) { return key } : f32[B, T, G, K] @0+0\n");
     text_add(&out,
-             "  out = attend q, %s, v%s over=K keys=T scale=%.9g%s (s: f32[B, G, S, R, T]%s) {\n %s  }%s\n",
-             rows ? "k" : "keys", s->names, 1 / sqrt(s->k), rows ? "" : " lse=true", s->params, s->body,
-             rows ? " : f32[B, S, G, R, W] @output.0" : "");
+             "  out = attend q, %s, v%s%s over=K keys=T scale=%.9g%s%s (s: f32[B, G, S, R, T]%s%s) {\n %s  }%s\n",
+             rows ? "k" : "keys", s->names, !s->second ? "" : rows ? ", q2, k2" : ", q2, keys2", 1 / sqrt(s->k),
+             s->second ? " second=true" : "", rows ? "" : " lse=true", s->params,
+             s->second ? ", s2: f32[B, G, S, R, T]" : "", s->body, rows ? " : f32[B, S, G, R, W] @output.0" : "");
     if (rows)
         text_add(&out, "  return out\n");
     else
@@ -367,7 +388,7 @@ END_TEST
 
 START_TEST(narrower_targets)
 {
-    static const char *const some[] = {"causal20", "window", "padding", "alibi"};
+    static const char *const some[] = {"causal20", "window", "padding", "alibi", "second_window"};
     for (int t = 0; t < target_count; t++)
         for (size_t i = 0; i < sizeof some / sizeof *some; i++)
             for (int s = 0; s < SHAPES; s++)
@@ -548,7 +569,7 @@ static void add_main(Bench *b, Text *t)
 
 START_TEST(sanitized)
 {
-    static const char *const some[] = {"causal20", "causal_padding", "bias_causal", "document"};
+    static const char *const some[] = {"causal20", "causal_padding", "bias_causal", "document", "second_padding"};
     for (size_t i = 0; i < 2 * sizeof some / sizeof *some; i++)
         for (int s = 0; s < SHAPES; s++) {
             Bench b;

@@ -20,6 +20,7 @@ typedef struct Case {
 } Case;
 
 #define SCORE "(s: f32[B, S, H, T=past+S]) { u = neg s return u }"
+#define SCORE2 "(s: f32[B, S, H, T=past+S], r: f32[B, S, H, T=past+S]) { ii = iota : i32[S]  u = const value=1 : i32  cc = lt ii, u  ww = where cc, s, r  return ww }"
 
 /* clang-format off */
 static const Case graph_cases[] = {
@@ -218,6 +219,10 @@ static const Case graph_cases[] = {
     {"at = attend q, kk, vv over=K keys=T lse=true " SCORE " o = get at index=1", "f32[B, S, H=2]", NULL},
     {"at = attend q, kk, vv over=K keys=T lse=true " SCORE " o = get at index=2", NULL, "`at` has no result 2"},
     {"at = attend q, kk, vv over=K keys=T " SCORE " o = get at index=1", NULL, "`at` has no result 1"},
+    {"o = attend q, kk, vv, q, kk over=K keys=T second=true " SCORE2, "f32[B, S, H=2, W=3]", NULL},
+    {"o = attend q, kk, vv, q, kk over=K keys=T second=true " SCORE, NULL, "0 inputs but -1 parameters"},
+    {"o = attend q, kk, vv, q over=K keys=T second=true " SCORE, NULL, "other queries and keys"},
+    {"o = attend q, kk, vv, q, vv over=K keys=T second=true " SCORE2, NULL, "it has no axis `K`"},
     {"o = attend q, kk, vv over=K " SCORE, NULL, "attend needs"},
     {"o = attend q, kk, vv over=K keys=S " SCORE, NULL, "`S` must be an axis of the keys and the values, not of the queries"},
     {"o = attend q, kk, vv over=D keys=T " SCORE, NULL, "it has no axis `D`"},
