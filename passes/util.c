@@ -241,17 +241,17 @@ bool axes_within(const Type *part, const Type *whole)
     return true;
 }
 
-bool reads_as_keys(const Node *reader, int i)
-{
-    return reader->op == OP_attend &&
-           (i == 1 || (attr_bool(reader, ATTR_second, false) && i == reader->n_inputs - 1));
-}
-
 Node *below_transposes(Node *n)
 {
     while (n->op == OP_transpose && !is_kept(n))
         n = n->inputs[0];
     return n;
+}
+
+bool reads_as_keys(const Node *reader, int i)
+{
+    return reader->op == OP_attend &&
+           (i == 1 || (attr_bool(reader, ATTR_second, false) && i == reader->n_inputs - 1));
 }
 
 bool depends_on_layer(const Node *n)
