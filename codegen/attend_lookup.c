@@ -1,5 +1,6 @@
 /* Tables looked up inside attend's body: a relative bias is bias[bucket(j - i), h], read per score and never built as
- * a matrix of queries by keys. */
+ * a matrix of queries by keys. A table may have rows for each query or key of its own. Keys that do not exist look
+ * nothing up: their positions could lie outside of the table. */
 #include "codegen/attend_inside.h"
 
 /* table[ids] for a vector of keys: another row of the table in each lane. */
@@ -22,9 +23,12 @@ static Operand looked_up(Attend *a, BodyPrinter *b, const Node *n)
     }
     const AccessAxis rows = *looked_up;
     x.axis[looked_up - x.axis].name = NULL; /* queries or heads may have an axis of the same name */
+    const AccessAxis *keys = access_axis(&x, a->key_axis);
     Operand at = operand_vector(k, attend_value(a, b, ids));
-    const char *text = arena_print(k->e->cx->arena, "look_up(%s, %s, %s, %s, -1, %s)", attend_address(a, &x, NULL),
-                                   kernel_stride(k, rows.stride), at.text, kernel_size(k, rows.size), kernel_fault(k));
+    const char *text = arena_print(k->e->cx->arena, "look_up_part(%s, %s, %s, %s, %s - t, %s, -1, %s)",
+                                   attend_address(a, &x, keys ? "t" : NULL), kernel_stride(k, rows.stride),
+                                   keys ? kernel_stride(k, keys->stride) : "0", at.text, a->positions,
+                                   kernel_size(k, rows.size), kernel_fault(k));
     return operand_of(text, BINDS_ALL, true, DT_F32);
 }
 

@@ -134,11 +134,6 @@ static const Helper helpers[] = {
                       "    for (ptrdiff_t last = k - 1; last > 0; last--) {\n"
                       "        int at = to[last * apart];\n        to[last * apart] = to[0];\n"
                       "        sink(x, step, to, apart, last, at);\n    }\n}\n"},
-    {"look_up", "/* table[ids[i] * step] in lane i. */\n"
-                "static inline lanes look_up(const float *table, ptrdiff_t step, ints ids, ptrdiff_t bound, int value, int64_t *fault)\n{\n"
-                "    lanes v = {0};\n"
-                "    for (int i = 0; i < LANES; i++)\n        v[i] = table[inside(ids[i], bound, value, fault) * step];\n"
-                "    return v;\n}\n"},
 };
 enum { HELPERS = sizeof helpers / sizeof *helpers };
 

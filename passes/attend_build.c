@@ -121,20 +121,11 @@ static bool is_bound(const Match *m, const Node *n)
     return n->type->dtype == DT_BOOL && only_bounds(m, &seen, n);
 }
 
-/* The table has axes of the indices: other rows for each of them. */
-static bool aligns(const Node *gather)
-{
-    const Type *table = gather->inputs[0]->type;
-    for (int i = 0; i < table->rank; i++)
-        if (!attr_has_name(gather, ATTR_over, table->axis[i].name) && type_find(gather->inputs[1]->type, table->axis[i].name) >= 0)
-            return true;
-    return false;
-}
-
-/* A table looked up by positions: bias[bucket(j - i), h] is read per score and never built. */
+/* A table looked up by positions: bias[bucket(j - i), h], or one for each query or key as the product of queries with
+ * relative positions is, is read per score and never built. */
 static bool is_lookup(const Match *m, const Node *n)
 {
-    return n->op == OP_gather && n->type->dtype == DT_F32 && type_find(n->inputs[1]->type, m->keys) >= 0 && !aligns(n) &&
+    return n->op == OP_gather && n->type->dtype == DT_F32 && type_find(n->inputs[1]->type, m->keys) >= 0 &&
            is_positional(m, n->inputs[1]);
 }
 

@@ -25,6 +25,9 @@ typedef struct Shape {
 
 #define POSITIONS "i = iota start=past : i32[S]\n j = iota : i32[T]\n none = const value=-inf : f32\n"
 #define CAUSAL POSITIONS "c = le j, i\n"
+#define CLIPPED \
+    "d = sub i, j\n low = const value=-4 : i32\n high = const value=4 : i32\n l = maximum d, low\n m = minimum l, high\n" \
+    " h = add m, high\n"
 #define MASKED(condition) "f = where " condition ", s, none\n return f\n"
 
 static const Shape shapes[] = {
@@ -64,6 +67,10 @@ static const Shape shapes[] = {
     {"alibi", 2, 2, 32, 32, ", slope: f32[G, R]", ", slope", ", m: f32[G, R]",
      CAUSAL "d = sub j, i\n e = cast d : f32[T, S]\n x = mul e, m\n y = add s, x\n f = where c, y, none\n return f\n",
      true, 1e-5, false}, /* scores up to 140 */
+    {"by_query", 2, 2, 16, 32, ", near: f32[B, S, G, R, P]", ", near", ", n: f32[B, S, G, R, P]",
+     CAUSAL CLIPPED "r = gather n, h over=P\n x = add s, r\n f = where c, x, none\n return f\n", true, 4e-6, false},
+    {"by_key", 1, 2, 32, 20, ", near: f32[B, T, G, P]", ", near", ", n: f32[B, T, G, P]",
+     POSITIONS CLIPPED "r = gather n, h over=P\n x = add s, r\n return x\n", false, 4e-6, false},
     {"second", 2, 1, 32, 32, "", "", "",
      CAUSAL "d = sub i, j\n n = const value=40 : i32\n e = lt d, n\n x = where e, s, s2\n f = where c, x, none\n return f\n",
      true, 0, true},
@@ -109,7 +116,7 @@ static const char *text_of_model(const Shape *s, bool cross, bool rows, Arena *a
     const char *second = s->second ? ", q2: f32[B, S, G, R, K], k2: f32[B, T, G, K]" : "";
     text_add(&out, "kernels test(q: f32[B, S, G, R, K], k: f32[B, T, G, K], v: f32[B, T, G, W]%s%s)\n", s->inputs,
              second);
-    text_add(&out, "  dims B = 1..  S = 1..  past = 0..  %s  G = %d  R = %d  K = %d  W = %d\n",
+    text_add(&out, "  dims B = 1..  S = 1..  past = 0..  %s  G = %d  P = 9  R = %d  K = %d  W = %d\n",
              cross ? "T = 1.." : "T = past+S", s->g, s->r, s->k, s->w);
     for (int i = 0; i < 1 + s->second; i++)
         text_add(&out, "  region %d = %d bytes * B * %s to 32, bound 64\n", i, s->g * s->k * 4, t);
