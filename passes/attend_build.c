@@ -183,7 +183,8 @@ static void remark_matrices(Match *m, const Node *attend)
         const Node *n = attend->inputs[i];
         bool over_rows = false;
         for (int k = 0; k < n->type->rank; k++)
-            over_rows |= type_find(m->k->type, n->type->axis[k].name) < 0;
+            over_rows |= type_find(m->k->type, n->type->axis[k].name) < 0 &&
+                         type_find(m->q->type, n->type->axis[k].name) >= 0;
         if (!over_rows || type_find(n->type, m->keys) < 0)
             continue;
         Remark *r = remark(m->px, REMARK_ANALYSIS, REMARK_MASK_NOT_SEPARABLE, n,
