@@ -21,6 +21,11 @@ says out "rotation by the length of the text" 'token by token.*DIFFERS$'
 says out "rotation by the length of the text" 'no error: the model computes with the length of the text'
 expect 0 "rotation chosen by the length" "$attar" verify models/phi3.attar --weights tests/golden/phi3 --golden tests/golden/phi3/golden.safetensors
 says out "rotation chosen by the length" 'token by token.*PASS$'
+# What verify cannot compare there, the mathematics can: a call that continues a cache, before, across and beyond the bound.
+for past in 7 15 20; do
+    expect 0 "rotation by the length, $past positions before" "$attar" diff models/llama.attar --weights tests/golden/llama-rope-dynamic --dim B=2 --dim S=3 --dim past=$past
+    expect 0 "rotation chosen by the length, $past positions before" "$attar" diff models/phi3.attar --weights tests/golden/phi3-long --dim B=2 --dim S=3 --dim past=$((past + 16))
+done
 expect 1 "a failure all at once is one" "$attar" verify models/llama.attar --weights tests/golden/llama-rope-dynamic --golden tests/golden/llama-rope-dynamic/golden.safetensors --atol 0
 says out "a failure all at once is one" 'prefill.*FAIL$'
 
