@@ -270,6 +270,7 @@ Term refuse_unknown_operator(Bind *b, const Call *c, Scope *s);
 /* ---- nodes (tensor.c) ------------------------------------------------------------------------------------------- */
 
 Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs);
+bool spend(Bind *b, int64_t count, Span at);                /* counts operations; false and E0210 if they are too many */
 Node *make_view(Bind *b, Node *x, const Type *t);           /* x itself if the type is the same */
 Node *make_rename(Bind *b, Node *x, int axis, const char *name);
 Node *make_transpose(Bind *b, Node *x, const int *order);

@@ -278,6 +278,8 @@ static void unroll(Bind *b, Scope *s, const Stmt *st, int64_t first, int64_t cou
     const char *outer_path = b->path, *outer_index = b->index;
     int64_t outer_first = b->first;
     bool outer = b->unrolled;
+    if (!spend(b, count, st->at))
+        return;
     for (int64_t i = first; i < first + count && !b->exhausted; i++) {
         Scope *inside = scope_open(b, s);
         inside->repeat = true;

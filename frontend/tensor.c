@@ -2,6 +2,19 @@
  * its scope. */
 #include "bind.h"
 
+bool spend(Bind *b, int64_t count, Span at)
+{
+    int64_t all;
+    bool fits = !__builtin_mul_overflow(count, b->rounds, &all) && !__builtin_add_overflow(b->operations, all, &b->operations);
+    if ((fits && b->operations <= BUDGET_OPERATIONS) || b->exhausted)
+        return !b->exhausted;
+    b->exhausted = true;
+    Diag *d = diag_error(b->cx->diags, "E0210", at, "the model needs more than %d operations", BUDGET_OPERATIONS);
+    if (b->loop.source)
+        diag_caret(d, "this text runs %lld times", (long long)b->rounds);
+    return false;
+}
+
 Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs)
 {
     Node *node = node_new(b->cx, b->graph, op, t, n, inputs);
@@ -11,14 +24,7 @@ Node *emit(Bind *b, Op op, const Type *t, int n, Node *const *inputs)
         node->via = b->at;
     node->name = b->hint;
     node->scope = b->path[0] ? b->path : NULL;
-    b->operations += b->rounds;
-    if (b->operations > BUDGET_OPERATIONS && !b->exhausted) {
-        b->exhausted = true;
-        Span at = b->loop.source ? b->loop : node->at;
-        Diag *d = diag_error(b->cx->diags, "E0210", at, "the model needs more than %d operations", BUDGET_OPERATIONS);
-        if (b->loop.source)
-            diag_caret(d, "this text runs %lld times", (long long)b->rounds);
-    }
+    spend(b, 1, b->loop.source ? b->loop : node->at);
     return node;
 }
 
