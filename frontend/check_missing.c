@@ -325,7 +325,11 @@ static void report_gap(Missing *m, const Gap *g)
             help_near(d, g, "");
     }
     bool norm = w->op && !strcmp(w->op->name.text, "layernorm");
-    if (!strcmp(g->group, "bias"))
+    const Decl *defaults = w->op ? map_get(&b->defaults, w->op->name.text) : NULL;
+    if (!strcmp(g->group, "bias") && g->n > 1 && defaults) {
+        diag_label(d, defaults->at, "the defaults of `%s`", defaults->name.text);
+        diag_help(d, "`bias=false` there reads the weights alone");
+    } else if (!strcmp(g->group, "bias"))
         diag_help(d, "`bias=false` reads the weight alone%s", norm ? "; an RMS norm, `rmsnorm`, has no bias" : "");
     else if (!g->near && (g->n > 1 || !help_tied(m, g, d)))
         diag_help(d, "what only some checkpoints have stands in an `if` on a key of config.json");

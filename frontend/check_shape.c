@@ -181,20 +181,26 @@ static bool help_contracted(Diag *d, const WeightUse *w, const HostTensor *t, co
     return false;
 }
 
-static bool help_config(Shapes *s, Diag *d, const Guess *g)
+static void help_config(Shapes *s, Diag *d, const Guess *g)
 {
     const Origin *o = g->dim->origin;
     bool key = o && (o->kind == ORIGIN_CONFIG || o->kind == ORIGIN_DEFAULT) && o->key && !strpbrk(o->key, ".`");
     if (!key)
-        return false;
+        return;
     if (o->kind == ORIGIN_DEFAULT && !o->null)
         diag_help(d, "add `\"%s\": %lld` to %s", o->key, (long long)g->value, config_name(s->b, o));
     else
         diag_help(d, "`\"%s\": %lld` in %s would fit", o->key, (long long)g->value, config_name(s->b, o));
-    return true;
 }
 
-/* A size that was computed, where config.json says it itself. */
+/* num_key_value_heads and num_attention_heads: two keys that count the same kind of thing. */
+static bool same_end(const char *a, const char *z)
+{
+    const char *x = strrchr(a, '_'), *y = strrchr(z, '_');
+    return x && y && !strcmp(x, y) && strcmp(a, z) != 0;
+}
+
+/* A size that was computed, or read from another key, where one key of config.json says what the file needs. */
 static void help_key(Shapes *s, Diag *d, const Guess *g)
 {
     const Origin *o = g->dim->origin;
@@ -203,12 +209,12 @@ static void help_key(Shapes *s, Diag *d, const Guess *g)
     int n = 0;
     json_object_foreach(s->b->options->config, key, value)
     {
-        if (!json_is_integer(value) || json_integer_value(value) != g->value)
+        if (!json_is_integer(value) || json_integer_value(value) != g->value || (o && o->key && !same_end(o->key, key)))
             continue;
         found = key;
         n++;
     }
-    if (!o || o->kind != ORIGIN_LET || n != 1)
+    if (!o || (o->kind != ORIGIN_LET && o->kind != ORIGIN_CONFIG) || n != 1)
         return;
     diag_label(d, o->at, "`%s` gets its size here", g->dim->name);
     diag_help(d, "did you mean `%s`? %s has `\"%s\": %lld`", found, s->b->config, found, (long long)g->value);
@@ -289,8 +295,10 @@ static void note_guess(Shapes *s, Diag *d, const WeightUse *w, const HostTensor 
                   factors, g->dim->name, (long long)g->value);
     else
         diag_note(d, "the file looks like %s = %lld", g->dim->name, (long long)g->value);
-    if (!help_contracted(d, w, t, g) && !help_axis(s, d, w, g) && !help_config(s, d, g))
+    if (!help_contracted(d, w, t, g) && !help_axis(s, d, w, g)) {
+        help_config(s, d, g);
         help_key(s, d, g);
+    }
     s->causes = arena_room(b->cx->arena, s->causes, (size_t)s->n_causes, &s->room, sizeof *s->causes);
     s->causes[s->n_causes++] = (Cause){.dim = g->dim, .value = g->value, .diag = d};
 }
