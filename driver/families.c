@@ -130,8 +130,8 @@ bool family_fits(Context *cx, Diags *diags, const char *path, const char *text, 
     return load(cx, diags, path, text, options, &model);
 }
 
-/* The models of the file to which no tensor of the checkpoint is unknown; the one that reads more than *most becomes the
- * family. `why`: where errors go, or NULL. */
+/* The models of the file that the checkpoint fits; the one that reads more than *most of it becomes the family.
+ * `why`: where errors go, or NULL. */
 static bool try_file(Context *cx, Diags *why, const ModelFile *f, const char *name, const ModelOptions *options,
                      int64_t *most, Family *out)
 {

@@ -16,8 +16,8 @@ struct Branch {
     size_t n_children, room;
 };
 
-/* Tensors that are no weights (whole numbers, single numbers, empty) are left out and named in `ignored`, layers folded into
- * {i}. */
+/* Tensors that are no weights (whole numbers, single numbers, empty) are left out and named in `ignored`, layers folded
+ * into {i}. */
 Branch *branch_tree(Context *cx, const HostTensor *tensors, int64_t count, Map *ignored);
 const Branch *branch_child(const Branch *b, const char *name); /* NULL if there is none */
 int branch_rank(const Branch *b);                              /* of the tensor with most dimensions in it and below */

@@ -334,7 +334,7 @@ static void write_layers(Sketch *k, const Branch *b, size_t first, size_t end, c
     k->n_values = 1;
 }
 
-/* Tensors of all experts, one after the other: down_proj = weight("experts.{Experts}.down_proj.weight", [Experts, D, F]). */
+/* Tensors of all experts as one: down_proj = weight("experts.{Experts}.down_proj.weight", [Experts, D, F]). */
 static void write_stack(Sketch *k, const Branch *b, const char *path, const char *axis)
 {
     place(k, path, b->tensor, axis);
