@@ -17,19 +17,19 @@ static Operand looked_up(Attend *a, BodyPrinter *b, const Node *n)
     if (!kernel_read(k, k->node->inputs[attr_int(table, ATTR_index, 0) + 2], &x))
         return none;
     const AccessAxis *looked_up = access_axis(&x, node_attr(n, ATTR_over)->names.items[0]);
-    if (x.dtype != DT_F32 || !looked_up) {
-        emit_fail(k->e, k->node, "it looks up a table that is not f32");
+    if ((x.dtype != DT_F32 && x.dtype != DT_I32) || !looked_up) {
+        emit_fail(k->e, k->node, "it looks up a table that is neither f32 nor i32");
         return none;
     }
     const AccessAxis rows = *looked_up;
     x.axis[looked_up - x.axis].name = NULL; /* queries or heads may have an axis of the same name */
     const AccessAxis *keys = access_axis(&x, a->key_axis);
     Operand at = operand_vector(k, attend_value(a, b, ids));
-    const char *text = arena_print(k->e->cx->arena, "look_up_part(%s, %s, %s, %s, %s - t, %s, -1, %s)",
-                                   attend_address(a, &x, keys ? "t" : NULL), kernel_stride(k, rows.stride),
+    const char *text = arena_print(k->e->cx->arena, "%s(%s, %s, %s, %s, %s - t, %s, -1, %s)",
+                                   x.dtype == DT_F32 ? "look_up_part" : "look_up_ints", attend_address(a, &x, keys ? "t" : NULL), kernel_stride(k, rows.stride),
                                    keys ? kernel_stride(k, keys->stride) : "0", at.text, a->positions,
                                    kernel_size(k, rows.size), kernel_fault(k));
-    return operand_of(text, BINDS_ALL, true, DT_F32);
+    return operand_of(text, BINDS_ALL, true, x.dtype);
 }
 
 static void define_lookups(Attend *a, BodyPrinter *b, const Node *n)

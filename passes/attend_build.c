@@ -83,13 +83,15 @@ static void collect_scale(Match *m)
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
+/* What is looked up by positions in a table of whole numbers counts as well: a bucket of distances. */
 static bool only_positions(NodeSet *seen, const Node *n)
 {
     if (is_inline_leaf(n) || !nodeset_add(seen, n))
         return true;
-    if (!is_map(n) || is_kept(n))
+    bool bucket = n->op == OP_gather && n->type->dtype == DT_I32;
+    if ((!is_map(n) && !bucket) || is_kept(n))
         return false;
-    for (int i = 0; i < n->n_inputs; i++)
+    for (int i = bucket; i < n->n_inputs; i++)
         if (!only_positions(seen, n->inputs[i]))
             return false;
     return true;
@@ -125,8 +127,8 @@ static bool is_bound(const Match *m, const Node *n)
  * relative positions is, is read per score and never built. */
 static bool is_lookup(const Match *m, const Node *n)
 {
-    return n->op == OP_gather && n->type->dtype == DT_F32 && type_find(n->inputs[1]->type, m->keys) >= 0 &&
-           is_positional(m, n->inputs[1]);
+    return n->op == OP_gather && (n->type->dtype == DT_F32 || n->type->dtype == DT_I32) &&
+           type_find(n->inputs[1]->type, m->keys) >= 0 && is_positional(m, n->inputs[1]);
 }
 
 /* What goes into the body: the chain, and of what it reads everything that would be a whole matrix of scores, or is
@@ -136,6 +138,8 @@ static bool belongs(void *state, const Node *n)
     const Match *m = state;
     if (match_in_chain(m, n))
         return true;
+    if (n->op == OP_transpose && !is_kept(n) && n->inputs[0]->op == OP_gather)
+        return belongs(state, n->inputs[0]);
     if (is_kept(n) || (!is_map(n) && !is_lookup(m, n)))
         return false;
     bool over_keys = type_find(n->type, m->keys) >= 0, over_rows = false;

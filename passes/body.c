@@ -58,11 +58,14 @@ static void wider_first(const Node *outer, Node **inputs)
     inputs[1] = narrow;
 }
 
-/* What is looked up lies in memory, be it a leaf. */
+/* What is looked up lies in memory, be it a leaf or something that could be computed in the body. */
 static Node *table_of(Builder *b, Node *table)
 {
+    for (size_t i = 0; i < b->n; i++)
+        if (b->from[i] == table && b->to[i]->op == OP_param)
+            return b->to[i];
     if (!is_inline_leaf(table))
-        return builder_value(b, table);
+        return builder_input(b, table);
     add_input(b->px, b->kernel, table);
     return builder_param(b, table->type, table);
 }
