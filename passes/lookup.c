@@ -48,17 +48,6 @@ static bool counts_all(const Digits *d, Axis whole)
     return extent_is_const(whole.size) && whole.size.base == step;
 }
 
-/* The table has one of the positions' axes besides: its diagonal is wanted. */
-static bool aligns(const Digits *d, const Type *table, int looked_up)
-{
-    for (int i = 0; i < d->n; i++) {
-        int at = type_find(table, d->axis[i].name);
-        if (at >= 0 && at != looked_up)
-            return true;
-    }
-    return false;
-}
-
 Node *simplify_lookup(PassContext *px, Node *n)
 {
     Digits d = {0};
@@ -67,7 +56,7 @@ Node *simplify_lookup(PassContext *px, Node *n)
         return NULL;
     Node *table = n->inputs[0];
     int at = type_find(table->type, node_attr(n, ATTR_over)->names.items[0]);
-    if (!counts_all(&d, table->type->axis[at]) || table->type->rank + d.n - 1 > MAX_RANK || aligns(&d, table->type, at))
+    if (!counts_all(&d, table->type->axis[at]) || table->type->rank + d.n - 1 > MAX_RANK)
         return NULL;
     for (int i = 0; i < table->type->rank; i++)
         for (int k = 0; k < (i == at ? d.n : 1); k++)

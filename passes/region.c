@@ -155,8 +155,6 @@ static bool is_table(const Group *g, const Node *n)
 static bool fits_gather(const Group *g, const Node *n)
 {
     const char *last = last_axis(n->type), *vectors = last_axis(g->kind == OP_reduce ? g->root->type : &g->domain);
-    if (is_member(g, n->inputs[0]))
-        return false;
     return last && last == last_axis(n->inputs[0]->type) && last == vectors && axes_within(n->type, &g->domain);
 }
 
