@@ -100,18 +100,30 @@ static bool read_used(Context *cx, void *state, const char *path, Source *out)
     return text != NULL;
 }
 
+enum { MOST_CONFIGS = 8 };
+typedef struct Case {
+    const char *name;
+    json_t *configs[MOST_CONFIGS]; /* those of `config` declarations that name another file */
+    int n_configs;
+} Case;
+
 /* NAME.FILE is the file beside the weights that a `config` declaration calls FILE. */
 static json_t *other_config(Context *cx, void *state, const char *name, const char **path)
 {
+    Case *c = state;
     size_t size;
-    char *text = read_beside(cx->arena, state, arena_print(cx->arena, ".%s", name), &size);
+    char *text = read_beside(cx->arena, c->name, arena_print(cx->arena, ".%s", name), &size);
     *path = text ? name : NULL;
-    return text ? json_read_text(cx->diags, "E0590", name, text, size, 32) : NULL;
+    if (!text)
+        return NULL;
+    ck_assert_int_lt(c->n_configs, MOST_CONFIGS);
+    return c->configs[c->n_configs++] = json_read_text(cx->diags, "E0590", name, text, size, 32);
 }
 
 static void load(Context *cx, const char *name, const Source *source)
 {
-    ModelOptions options = {.read = read_used, .other_config = other_config, .state = (void *)(uintptr_t)name};
+    Case c = {.name = name};
+    ModelOptions options = {.read = read_used, .other_config = other_config, .state = &c};
     size_t size;
     char *config = read_beside(cx->arena, name, ".config.json", &size);
     if (config) {
@@ -128,6 +140,8 @@ static void load(Context *cx, const char *name, const Source *source)
     ck_assert_msg(good == (cx->diags->errors == 0), "model_load says %d, but %d errors were reported", good,
                   cx->diags->errors);
     json_decref(options.config);
+    for (int i = 0; i < c.n_configs; i++)
+        json_decref(c.configs[i]);
 }
 
 /* A note names the line of std.attar: it has to be the right one, and is left out of what is compared, as it changes
