@@ -183,15 +183,17 @@ static int64_t last_position(const Bind *b, Extent end)
 static bool has_positions(Bind *b, const Node *x, int axis, const Term *t, Span at)
 {
     Extent size = x->type->axis[axis].size, end = extent_const(0), spare;
-    bool known = extent_add(t->range.start, t->range.length, &end);
-    if (known && ((extent_sub(size, end, &spare) && extent_low(spare) >= 0) || extent_low(size) >= last_position(b, end)))
+    bool known = extent_add(t->range.start, t->range.length, &end), begins = extent_low(t->range.start) >= 0;
+    if (known && begins && ((extent_sub(size, end, &spare) && extent_low(spare) >= 0) || extent_low(size) >= last_position(b, end)))
         return true;
     Text first = text_new(b->cx->arena), last = text_new(b->cx->arena);
     extent_print(t->range.start, &first);
     extent_print(known ? end : t->range.length, &last);
     Diag *d = bind_error(b, "E0310", at, "the axis `%s` of %s need not have the positions %s..%s", x->type->axis[axis].name,
                          type_text(b, x->type), first.data, last.data);
-    if (counts_past(b, end))
+    if (!begins)
+        diag_help(d, "`gather` with these positions looks them up one by one, and finds out at run time");
+    else if (counts_past(b, end))
         diag_help(d, "with a cache positions count from its start: the tensor must be as long as the cache can grow");
     return false;
 }
