@@ -81,7 +81,7 @@ static Node *fraction(PassContext *px, Node *where, Node *x)
 
 Node *fold_angle(PassContext *px, Node *n)
 {
-    if (n->op != OP_mul || n->type->dtype != DT_F32 || is_kept(n))
+    if (n->op != OP_mul || n->type->dtype != DT_F32)
         return NULL;
     for (int i = 0; i < 2; i++) {
         Node *p = n->inputs[i], *f = n->inputs[1 - i];
