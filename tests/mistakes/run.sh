@@ -43,25 +43,7 @@ awk -v work="$work/" '
     line == 3 { print >(work name ".sentence") }' "$list" >"$work/names"
 cp -rs "$PWD/models" "$work/top/models"
 
-# Puts the text $2 in the place of the text $1 in the file $3, to stdout; status 1 if it does not occur exactly once.
-replaced() {
-    awk -v find_file="$1" -v replace_file="$2" '
-        function all_of(path, text, line) {
-            text = ""
-            while ((getline line < path) > 0)
-                text = text line "\n"
-            close(path)
-            return text
-        }
-        { whole = whole $0 "\n" }
-        END {
-            find = all_of(find_file)
-            at = index(whole, find)
-            if (!find || !at || index(substr(whole, at + 1), find))
-                exit 1
-            printf "%s%s%s", substr(whole, 1, at - 1), all_of(replace_file), substr(whole, at + length(find))
-        }' "$3"
-}
+. tests/replaced.sh
 
 first_difference() { awk 'NR == FNR { a[FNR] = $0; next } $0 != a[FNR] { print FNR; found = 1; exit } END { if (!found) print FNR + 1 }' "$1" "$2"; }
 
@@ -98,7 +80,7 @@ entry() {
     for folder in $(tr ' ' '\n' <"$work/$name.arguments" | grep '^tests/golden/'); do
         [ -d "$work/top/$folder" ] || cp -rs "$PWD/$folder" "$work/top/$folder"
     done
-    if ! replaced "$work/$name.find" "$work/$name.replace" "$file" >"$work/mistaken"; then
+    if ! replaced "$file" "$work/$name.find" "$work/$name.replace" >"$work/mistaken"; then
         fail "$name: its text does not occur exactly once in $file"
         return
     fi
@@ -134,7 +116,7 @@ entry() {
     fi
     [ -f "$work/$name.fixed" ] || cp "$work/$name.find" "$work/$name.fixed"
     [ ! -f "$work/$name.help" ] || proposed "$name" || return 0
-    replaced "$work/$name.replace" "$work/$name.fixed" "$work/mistaken" >"$work/mended" || cp "$file" "$work/mended"
+    replaced "$work/mistaken" "$work/$name.replace" "$work/$name.fixed" >"$work/mended" || cp "$file" "$work/mended"
     if ! check "$name" "$file" "$work/mended"; then
         fail "$name: following the help does not mend it"
         cat "$work/said"

@@ -23,26 +23,7 @@ part() {
         (at == 1 && part == "find") || (at == 2 && part == "replace") { print }' "$list"
 }
 
-# Replaces the text in $2 by the text in $3 in the file $1, to stdout; status 1 if it does not occur exactly once.
-replaced() {
-    awk -v find_file="$2" -v replace_file="$3" '
-        function all_of(path, text, line) {
-            text = ""
-            while ((getline line < path) > 0)
-                text = text line "\n"
-            close(path)
-            return text
-        }
-        { whole = whole $0 "\n" }
-        END {
-            find = all_of(find_file)
-            replace = all_of(replace_file)
-            at = index(whole, find)
-            if (!at || index(substr(whole, at + 1), find))
-                exit 1
-            printf "%s%s%s", substr(whole, 1, at - 1), replace, substr(whole, at + length(find))
-        }' "$1"
-}
+. tests/replaced.sh
 
 # The compiler and its flags for a file of passes/, without those that cost time or say where the output goes.
 compiler() {
