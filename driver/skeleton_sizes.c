@@ -120,19 +120,26 @@ const char *sizes_name(Sizes *s, int64_t size)
     return arena_print(s->cx->arena, "%lld", (long long)size);
 }
 
-const char *sizes_layers(Sizes *s, int64_t count)
+/* `name` for what one of these keys of config.json counts; NULL if none of them says `count`. */
+static const char *counted(Sizes *s, const char *const *keys, size_t n, const char *name, int64_t count)
 {
-    for (size_t i = 0; i < sizeof layer_keys / sizeof *layer_keys; i++) {
-        if (whole(s->config, layer_keys[i]) != count)
+    for (size_t i = 0; i < n; i++) {
+        if (whole(s->config, keys[i]) != count)
             continue;
         for (size_t k = 0; k < s->count; k++)
-            if (!strcmp(s->names[k].name, "L"))
-                return s->names[k].used = true, "L";
+            if (!strcmp(s->names[k].name, name))
+                return s->names[k].used = true, name;
         s->names = arena_room(s->cx->arena, s->names, s->count, &s->room, sizeof *s->names);
-        s->names[s->count++] = (SizeName){"L", layer_keys[i], -1, true};
-        return "L";
+        s->names[s->count++] = (SizeName){name, keys[i], -1, true};
+        return name;
     }
-    return arena_print(s->cx->arena, "%lld", (long long)count);
+    return NULL;
+}
+
+const char *sizes_layers(Sizes *s, int64_t count)
+{
+    const char *name = counted(s, layer_keys, sizeof layer_keys / sizeof *layer_keys, "L", count);
+    return name ? name : arena_print(s->cx->arena, "%lld", (long long)count);
 }
 
 /* Another name for a size that the tensor has already: D2 = D, N60 = 60. */
@@ -152,17 +159,10 @@ static const char *again(Sizes *s, const char *name, int times)
 
 const char *sizes_stack(Sizes *s, int64_t count)
 {
-    for (size_t i = 0; i < sizeof expert_keys / sizeof *expert_keys; i++) {
-        if (whole(s->config, expert_keys[i]) != count)
-            continue;
-        for (size_t k = 0; k < s->count; k++)
-            if (!strcmp(s->names[k].name, "Experts"))
-                return s->names[k].used = true, "Experts";
-        s->names = arena_room(s->cx->arena, s->names, s->count, &s->room, sizeof *s->names);
-        s->names[s->count++] = (SizeName){"Experts", expert_keys[i], -1, true};
-        return "Experts";
-    }
-    const char *name = arena_print(s->cx->arena, "Parts%lld", (long long)count);
+    const char *name = counted(s, expert_keys, sizeof expert_keys / sizeof *expert_keys, "Experts", count);
+    if (name)
+        return name;
+    name = arena_print(s->cx->arena, "Parts%lld", (long long)count);
     map_set(&s->lets, name, arena_print(s->cx->arena, "%lld", (long long)count));
     return name;
 }
