@@ -38,12 +38,15 @@ families() {
     } | tr - _ | sort -u | tr '\n' ' ' | sed 's/ $//; s/ /, /g'
 }
 
-# "3 cases, at most 0.42 of the bound": the worst of the file's outputs beside what golden.json allows.
+# "3 | 4.5e-06 of 1.2e-05": the cases, and the worst of the file's outputs beside what golden.json allows; else the files that use it.
 measured() {
     awk -v file="$1" '
         { split($2, m, ":") }
         m[1] == file { seen[$1] = 1; share = $5 > 0 ? $4 / $5 : ($4 > 0 ? 9 : 0); if (share >= most) { most = share; error = $4; bound = $5 } }
-        END { for (s in seen) n++; if (n) printf "%d | %s of %s", n, error, bound; else printf "- | see tests/cli" }' "$work/cases"
+        END { for (s in seen) n++; if (n) printf "%d | %s of %s", n, error, bound; else exit 1 }' "$work/cases" || {
+        users=$(grep -l "^use \"$1.attar\"" models/*.attar | sed 's/models\///; s/\.attar//' | paste -sd , | sed 's/,/, /g')
+        [ -n "$users" ] && printf -- "- | through %s" "$users" || printf -- "- | see tests/cli"
+    }
 }
 
 {
