@@ -1,6 +1,8 @@
-/* Checkpoints: one safetensors file, or an index and its shards, behind one table sorted by name. */
+/* Checkpoints: one safetensors file, or an index and its shards, behind one table sorted by name. Tensors made at compile
+ * time are a layer over another checkpoint: the table of both, each row with its number below or among the made ones. */
 #include "runtime/checkpoint.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -15,8 +17,12 @@ enum { CHUNK = 64 << 10, FILES_SHOWN = 6 };
 
 struct Checkpoint {
     const char *path;
-    Shards shards;
+    Shards shards;          /* of a layer: the table alone; file MADE or BELOW, and the number there */
+    const MadeTensor *made; /* NULL: no layer */
+    Checkpoint *base;       /* below the layer; NULL: nothing */
 };
+
+enum { MADE = -1, BELOW = -2 };
 
 /* ---- finding the files ------------------------------------------------------------------------------------------- */
 
@@ -188,8 +194,88 @@ Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, const cha
 
 void checkpoint_close(Checkpoint *c)
 {
+    if (c && c->base)
+        checkpoint_close(c->base);
     for (int i = 0; c && i < c->shards.n_files; i++)
         tensor_file_close(&c->shards.files[i]);
+}
+
+/* ---- made at compile time ---------------------------------------------------------------------------------------- */
+
+static HostTensor made_row(const MadeTensor *m)
+{
+    HostTensor t = {.name = m->name, .dtype = DT_F32, .rank = m->rank};
+    memcpy(t.dims, m->dims, sizeof t.dims);
+    return t;
+}
+
+/* By name; of one name the made one first. */
+static int by_layer(const void *a, const void *b)
+{
+    int order = by_name(a, b);
+    const Place *x = &((const Entry *)a)->place, *y = &((const Entry *)b)->place;
+    return order ? order : y->file - x->file;
+}
+
+static bool add_row(Context *cx, Checkpoint *c, const Entry *e)
+{
+    Shards *s = &c->shards;
+    if (s->count > 0 && !strcmp(s->tensors[s->count - 1].name, e->tensor.name)) {
+        if (e->place.file == BELOW)
+            return true;
+        diag_file_error(cx->diags, "E0436", c->made[e->place.tensor].origin,
+                        arena_print(cx->arena, "tensor `%s`", file_shown(cx, e->tensor.name)),
+                        "it is made twice; the other one is of %s", checkpoint_file(c, e->tensor.name));
+        return false;
+    }
+    s->tensors[s->count] = e->tensor;
+    s->places[s->count++] = e->place;
+    return true;
+}
+
+Checkpoint *checkpoint_with(Context *cx, Checkpoint *base, const MadeTensor *made, int64_t count)
+{
+    int64_t below = base ? base->shards.count : 0;
+    MadeTensor *kept = arena_array(cx->arena, (size_t)count + 1, sizeof *kept);
+    if (count > 0)
+        memcpy(kept, made, (size_t)count * sizeof *kept);
+    Checkpoint *c = arena_alloc(cx->arena, sizeof *c);
+    *c = (Checkpoint){.path = base ? base->path : "(made)", .made = kept, .base = base};
+    Entry *all = arena_array(cx->arena, (size_t)(below + count) + 1, sizeof *all);
+    for (int64_t i = 0; i < below; i++)
+        all[i] = (Entry){base->shards.tensors[i], {BELOW, i}};
+    for (int64_t i = 0; i < count; i++)
+        all[below + i] = (Entry){made_row(&made[i]), {MADE, i}};
+    if (below + count > 1)
+        qsort(all, (size_t)(below + count), sizeof *all, by_layer);
+    c->shards.tensors = arena_array(cx->arena, (size_t)(below + count) + 1, sizeof *c->shards.tensors);
+    c->shards.places = arena_array(cx->arena, (size_t)(below + count) + 1, sizeof *c->shards.places);
+    for (int64_t i = 0; i < below + count; i++)
+        if (!add_row(cx, c, &all[i]))
+            return NULL;
+    return c;
+}
+
+/* The made tensor in row `i` of the table, or NULL and *c, *i where a file has it. */
+static const MadeTensor *made_of(const Checkpoint **c, int64_t *i)
+{
+    while ((*c)->made) {
+        Place place = (*c)->shards.places[*i];
+        if (place.file == MADE)
+            return &(*c)->made[place.tensor];
+        *c = (*c)->base;
+        *i = place.tensor;
+    }
+    return NULL;
+}
+
+static int read_made(const MadeTensor *m, uint64_t first, uint64_t bytes, float *out)
+{
+    assert(first % sizeof *out == 0 && bytes % sizeof *out == 0);
+    if (!m->data)
+        return m->make(m->state, (int64_t)(first / sizeof *out), (int64_t)(bytes / sizeof *out), out);
+    memcpy(out, m->data + first / sizeof *out, bytes);
+    return 0;
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
@@ -222,7 +308,8 @@ static const TensorFile *file_of(const Checkpoint *c, int64_t i, int64_t *tensor
 const char *checkpoint_file(const Checkpoint *c, const char *name)
 {
     int64_t i = find(c, name), tensor;
-    return i < 0 ? NULL : file_of(c, i, &tensor)->path;
+    const MadeTensor *m = i < 0 ? NULL : made_of(&c, &i);
+    return i < 0 ? NULL : m ? m->origin : file_of(c, i, &tensor)->path;
 }
 
 const char *checkpoint_path(const Checkpoint *c)
@@ -243,6 +330,9 @@ uint64_t checkpoint_bytes(const Checkpoint *c)
 int checkpoint_read_raw(const Checkpoint *c, int64_t i, uint64_t first, uint64_t bytes, void *out)
 {
     int64_t tensor;
+    const MadeTensor *m = made_of(&c, &i);
+    if (m)
+        return read_made(m, first, bytes, out);
     const TensorFile *f = file_of(c, i, &tensor);
     return tensor_file_read(f, tensor, first, bytes, out);
 }
@@ -254,10 +344,11 @@ int64_t checkpoint_number(const Checkpoint *c, const char *name)
 
 void checkpoint_report(Context *cx, const Checkpoint *c, int64_t i, int error)
 {
+    const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, c->shards.tensors[i].name));
+    const MadeTensor *m = made_of(&c, &i);
     int64_t tensor;
-    const TensorFile *f = file_of(c, i, &tensor);
-    const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, f->tensors[tensor].name));
-    diag_file_error(cx->diags, "E0420", f->path, where, "cannot read the data: %s", file_reason(cx, error));
+    const char *path = m ? m->origin : file_of(c, i, &tensor)->path;
+    diag_file_error(cx->diags, "E0420", path, where, "cannot read the data: %s", file_reason(cx, error));
 }
 
 /* The tensor's number if it has elements [first, first + count), else -1 and a diagnostic. */

@@ -14,10 +14,26 @@ Checkpoint *checkpoint_open(Context *cx, const char *path);
 Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, const char *const *prefixes, int count);
 void checkpoint_close(Checkpoint *c);
 
+/* A tensor made at compile time, f32, read as if it stood in the file: its data, or a function that computes elements [first, first + count) whenever
+ * they are read, from several threads at once (0, an errno or FILE_SHRUNK), so that it need not exist as a whole. All of it outlives the checkpoint. */
+typedef struct MadeTensor {
+    const char *name;
+    int rank;
+    int64_t dims[MAX_RANK];
+    const float *data;                  /* NULL: */
+    int (*make)(const void *state, int64_t first, int64_t count, float *out);
+    const void *state;
+    const char *origin;                 /* what messages name as its file: an adapter's path, a pass */
+} MadeTensor;
+
+/* The tensors of `base` (NULL: none) and these. One that has a name of base stands in its place, of whatever shape; one name twice among the made ones
+ * is E0436. `base` stays what it was, for functions that read the tensors they stand for, and is closed with the new checkpoint; on NULL it is left alone. */
+Checkpoint *checkpoint_with(Context *cx, Checkpoint *base, const MadeTensor *made, int64_t count);
+
 /* The tensors, sorted by name; `data` is NULL. */
 const HostTensor *checkpoint_tensors(const Checkpoint *c, int64_t *count);
 const HostTensor *checkpoint_find(const Checkpoint *c, const char *name);   /* NULL if absent */
-const char *checkpoint_file(const Checkpoint *c, const char *name);         /* the shard that holds it */
+const char *checkpoint_file(const Checkpoint *c, const char *name);         /* the shard that holds it, or the origin */
 const char *checkpoint_path(const Checkpoint *c);
 uint64_t checkpoint_bytes(const Checkpoint *c);                             /* of all tensor data */
 

@@ -2,9 +2,11 @@
  * S72), reading parts. */
 #include "tests/runtime/fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include "runtime/checkpoint.h"
+#include "runtime/pack.h"
 
 #define A "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}"
 #define B "{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}"
@@ -302,6 +304,124 @@ START_TEST(real_shards)
 }
 END_TEST
 
+/* ---- made at compile time ---- */
+
+typedef struct Twice { /* twice another tensor, and one error on request */
+    const Checkpoint *base;
+    const char *name;
+    Context *cx;
+    int error;
+} Twice;
+
+static int make_twice(const void *state, int64_t first, int64_t count, float *out)
+{
+    const Twice *t = state;
+    if (t->error)
+        return t->error;
+    if (!checkpoint_read_f32(t->cx, t->base, t->name, first, count, out))
+        return EIO;
+    for (int64_t i = 0; i < count; i++)
+        out[i] *= 2;
+    return 0;
+}
+
+static Checkpoint *open_ab(Fixture *f)
+{
+    static float a[] = {1, 2, 3, 4};
+    static unsigned char b[] = {5, 6, 7, 8};
+    HostTensor t[] = {{"a", DT_F32, 1, {4}, a}, {"b", DT_U8, 1, {4}, b}};
+    ck_assert(safetensors_save(&f->cx, at(f, "x.safetensors"), t, 2));
+    Checkpoint *c = checkpoint_open(&f->cx, at(f, "x.safetensors"));
+    ck_assert_ptr_nonnull(c);
+    return c;
+}
+
+START_TEST(made)
+{ /* data, a function, in the place of a stored one, a layer on a layer; what is below stays readable */
+    Fixture f;
+    fixture_begin(&f);
+    Checkpoint *base = open_ab(&f);
+    Twice twice = {base, "b", &f.cx, 0};
+    static const float six[] = {1, 2, 3, 4, 5, 6};
+    MadeTensor one[] = {{.name = "b", .rank = 1, .dims = {4}, .make = make_twice, .state = &twice, .origin = "twice"},
+                        {.name = "ab", .rank = 2, .dims = {2, 3}, .data = six, .origin = "six"}};
+    Checkpoint *c = checkpoint_with(&f.cx, base, one, 2);
+    ck_assert_ptr_nonnull(c);
+    Twice again = {c, "b", &f.cx, 0};
+    MadeTensor two[] = {{.name = "b", .rank = 2, .dims = {2, 2}, .make = make_twice, .state = &again, .origin = "again"}};
+    Checkpoint *top = checkpoint_with(&f.cx, c, two, 1);
+    int64_t n;
+    const HostTensor *all = checkpoint_tensors(top, &n);
+    ck_assert_int_eq(n, 3);
+    ck_assert(!strcmp(all[0].name, "a") && !strcmp(all[1].name, "ab") && !strcmp(all[2].name, "b"));
+    ck_assert(all[2].dtype == DT_F32 && all[2].rank == 2 && all[1].dims[1] == 3);
+    ck_assert_str_eq(checkpoint_file(top, "b"), "again");
+    ck_assert_str_eq(checkpoint_file(top, "ab"), "six");
+    ck_assert_str_eq(checkpoint_file(top, "a"), at(&f, "x.safetensors"));
+    ck_assert_uint_eq(checkpoint_bytes(top), 16 + 24 + 16);
+    float part[3];
+    double wide[2];
+    ck_assert(checkpoint_read_f32(&f.cx, top, "b", 1, 3, part) && part[0] == 24 && part[2] == 32);
+    ck_assert(checkpoint_read_f32(&f.cx, c, "b", 0, 1, part) && part[0] == 10);
+    ck_assert(checkpoint_read_f32(&f.cx, base, "b", 0, 1, part) && part[0] == 5);
+    ck_assert(checkpoint_read_f64(&f.cx, top, "ab", 4, 2, wide) && wide[1] == 6);
+    ck_assert(checkpoint_read_f64(&f.cx, top, "a", 2, 2, wide) && wide[1] == 4);
+    expect_silence(&f, "made");
+    ck_assert(!checkpoint_read_f32(&f.cx, top, "ab", 4, 3, part));
+    expect_error(&f, "beyond", "E0420", "of 6");
+    forget(&f);
+    twice.error = EACCES;
+    ck_assert(!checkpoint_read_f64(&f.cx, c, "b", 0, 1, wide));
+    expect_error(&f, "failing", "E0420", "twice");
+    checkpoint_close(top);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(made_alone)
+{ /* without a file; one name twice */
+    Fixture f;
+    fixture_begin(&f);
+    static const float six[] = {1, 2, 3, 4, 5, 6};
+    MadeTensor both[] = {{.name = "w", .rank = 1, .dims = {6}, .data = six, .origin = "one"},
+                         {.name = "w", .rank = 1, .dims = {5}, .data = six, .origin = "other"}};
+    Checkpoint *c = checkpoint_with(&f.cx, NULL, both, 1);
+    float out[6];
+    ck_assert(checkpoint_read_f32(&f.cx, c, "w", 0, 6, out) && out[5] == 6);
+    ck_assert_ptr_null(checkpoint_find(c, "v"));
+    ck_assert_ptr_null(checkpoint_with(&f.cx, c, both, 2));
+    expect_error(&f, "twice", "E0436", "made twice");
+    checkpoint_close(c);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(made_packed)
+{ /* the same bytes as the tensors written to a file, by any number of threads */
+    Fixture f;
+    fixture_begin(&f);
+    float *w = arena_array(&f.arena, 300 * 700, sizeof *w);
+    for (int i = 0; i < 300 * 700; i++)
+        w[i] = (float)(i * 37 % 2039) / 8;
+    HostTensor t = {"w", DT_F32, 2, {300, 700}, w};
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), &t, 1));
+    Checkpoint *stored = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    MadeTensor m = {.name = "w", .rank = 2, .dims = {300, 700}, .data = w, .origin = "memory"};
+    Checkpoint *made = checkpoint_with(&f.cx, NULL, &m, 1);
+    PackItem item = {.key = "w", .layers = 1, .stored_rank = 2, .stored = {300, 700}, .n_rank = 1, .k_rank = 1,
+                     .n = {{300, 700}}, .k = {{700, 1}}, .layout = PACK_PANELS, .panel = 32, .bytes = 320 * 700 * 4};
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.bytes};
+    Packed want, got;
+    ck_assert(pack_weights(&f.cx, stored, &plan, 1, &want) && pack_weights(&f.cx, made, &plan, 3, &got));
+    ck_assert_int_eq(memcmp(want.data, got.data, item.bytes), 0);
+    pack_free(&want);
+    pack_free(&got);
+    checkpoint_close(stored);
+    checkpoint_close(made);
+    fixture_end(&f);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("checkpoint");
@@ -318,6 +438,9 @@ int main(void)
     tcase_add_test(t, parts);
     tcase_add_test(t, every_half);
     tcase_add_test(t, real_shards);
+    tcase_add_test(t, made);
+    tcase_add_test(t, made_alone);
+    tcase_add_test(t, made_packed);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
