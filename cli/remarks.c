@@ -127,7 +127,7 @@ static void put_summary(Tool *t, const Account *a, const int64_t *sizes, Text *o
     for (int i = 0; i < g->n_symbols; i++)
         text_add(out, "%s\"%s\":%lld", i ? "," : "", g->symbols[i]->name, (long long)sizes[i]);
     text_add(out, "},\"passed\":%lld,\"missed\":%lld,\"analysis\":%lld,\"exact\":%s", (long long)kinds[REMARK_PASSED],
-             (long long)kinds[REMARK_MISSED], (long long)kinds[REMARK_ANALYSIS], remarks_inexact(t) ? "false" : "true");
+             (long long)kinds[REMARK_MISSED], (long long)kinds[REMARK_ANALYSIS], remarks_inexact(t) || t->c.approximations.count ? "false" : "true");
     text_add(out, ",\"flops\":%.0f,\"traffic\":{\"before\":%.0f,\"after\":%.0f,\"weights\":%.0f}", a->after.flops,
              a->before.bytes_read + a->before.bytes_written, a->after.bytes_read + a->after.bytes_written,
              a->after.bytes_of_weights);
@@ -142,6 +142,10 @@ void remarks_json(Tool *t, Text *out)
     Account a = remarks_account(t, sizes);
     for (size_t i = 0; i < c->remarks.count; i++) {
         remark_json(&c->remarks.items[i], c->kernels->name, out);
+        text_char(out, '\n');
+    }
+    for (size_t i = 0; i < c->approximations.count; i++) {
+        approximation_json(&c->approximations.items[i], c->kernels->name, out);
         text_char(out, '\n');
     }
     for (int i = 0; i < a.n_stored; i++) {

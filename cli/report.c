@@ -292,6 +292,23 @@ static void print_stored(Report *r)
     end_line(r, &line);
 }
 
+/* What was asked to be approximated, one line each; `few`: of many only the first and how many more. */
+static void print_approximations(Tool *t, bool few)
+{
+    enum { MOST = 12 };
+    const Approximations *all = &t->c.approximations;
+    for (size_t i = 0; i < all->count && !(few && all->count > MOST && i == MOST - 1); i++) {
+        Text line = text_new(&t->c.arena);
+        text_add(&line, "approx      ");
+        approximation_print(&all->items[i], &line);
+        printf("%s\n", line.data);
+        if (!few && all->items[i].table)
+            printf("%s", all->items[i].table);
+    }
+    if (few && all->count > MOST)
+        printf("approx      and %zu more: --all shows them\n", all->count - (MOST - 1));
+}
+
 static void print_totals(Report *r)
 {
     const Account *a = &r->account;
@@ -308,7 +325,9 @@ static void print_totals(Report *r)
              tool_bytes(r->a, before - a->before.bytes_of_weights),
              tool_bytes(r->a, after - a->after.bytes_of_weights));
     end_line(r, &line);
-    if (inexact)
+    if (r->t->c.approximations.count)
+        print_approximations(r->t, true);
+    else if (inexact)
         printf("approx      %s: not exact in real arithmetic; every other rewrite is\n", inexact);
     else
         printf("exact       every rewrite is exact in real arithmetic; nothing was approximated\n");
@@ -371,6 +390,8 @@ static void print_report(Tool *t, const ReportOptions *asked)
     print_head(&r, sizes);
     if (asked->all || asked->line) {
         print_remarks(&r, asked->line);
+        if (asked->all)
+            print_approximations(t, false);
         return;
     }
     print_decisions(&r);
@@ -382,8 +403,13 @@ static void print_report(Tool *t, const ReportOptions *asked)
 static bool report(Tool *t, const ReportOptions *r)
 {
     Compilation *c = &t->c;
-    if (!tool_load(t) || !compile_passes(c, &t->o->compile) || !compile_emit(c, &t->o->compile) || !check_dims(t))
+    if (!tool_load(t) || !compile_passes(c, &t->o->compile))
         return false;
+    if (!compile_emit(c, &t->o->compile) || !check_dims(t)) {
+        if (!r->o.json)
+            print_approximations(t, !r->all); /* a bound that does not hold is best seen among all figures */
+        return false;
+    }
     if (!r->o.json) {
         print_report(t, r);
         return true;

@@ -3,6 +3,7 @@
 #define ATTAR_CODEGEN_CODEGEN_H
 
 #include "ir/ir.h"
+#include "support/approximation.h"
 #include "support/plan.h"
 
 /* ---- targets (target.c): sizes of tiles are data ------------------------------------------------------------------------------------ */
@@ -28,6 +29,7 @@ typedef struct EmitOptions {
                                          * that are executed, and those of them in which nothing is compared */
     const char *(*key)(void *state, const char *key);   /* the checkpoint's spelling of a weight key (with {i} kept) */
     void *key_state;
+    const Approximations *approximations;               /* for the header comment; NULL: none */
 } EmitOptions;
 
 /* Taps: after a kernel, thread 0 calls tap(state, kernel's index, layer or -1 outside a repeat, data) once for each of its results, in their

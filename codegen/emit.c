@@ -263,6 +263,21 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path ? path : "a graph";
 }
 
+/* A reader of the file has to know that it does not compute what the model says. */
+static void put_approximations(Emitter *e, Text *out) {
+    const Approximations *all = e->options->approximations;
+    if (!all || !all->count)
+        return;
+    text_add(out, " *\n * APPROXIMATED, as was asked for:\n");
+    for (size_t i = 0; i < all->count; i++) {
+        Text line = text_new(arena_of(e));
+        approximation_print(&all->items[i], &line);
+        text_add(out, " *   ");
+        put_comment_line(out, line.data, line.length, " *     ");
+        text_char(out, '\n');
+    }
+}
+
 static void put_header(Emitter *e, Text *out) {
     const Graph *m = e->model;
     text_add(out, "/* %s, from %s. Emitted for %s (%d float lanes), to be compiled with\n", m->name, base_name(m->file), e->target->name,
@@ -289,6 +304,7 @@ static void put_header(Emitter *e, Text *out) {
     put_comment_line(out, line.data, line.length, " * ");
     text_add(out, "\n *\n");
     put_rows(m, 0, out);
+    put_approximations(e, out);
     text_add(out, " */\n");
 }
 

@@ -173,6 +173,27 @@ int64_t attar_cache_capacity(const attar_model *m)
     return signature_capacity(plan_of(m));
 }
 
+int attar_approximation_count(const attar_model *m)
+{
+    return (int)m->c.approximations.count;
+}
+
+bool attar_approximation_at(const attar_model *m, int i, attar_approximation *out)
+{
+    if (i < 0 || i >= attar_approximation_count(m))
+        return false;
+    const Approximation *a = &m->c.approximations.items[i];
+    *out = (attar_approximation){.kind = a->kind,
+                                 .where = a->where,
+                                 .setting = a->setting,
+                                 .error = a->error,
+                                 .predicted = a->predicted,
+                                 .measured = a->measured,
+                                 .bound = a->bound,
+                                 .measured_on = a->measured_on};
+    return true;
+}
+
 const char *attar_input_name(const attar_model *m, int i)
 {
     return i >= 0 && i < plan_of(m)->n_inputs ? plan_of(m)->inputs[i].name : NULL;

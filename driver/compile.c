@@ -19,6 +19,7 @@ void compile_begin(Compilation *c)
     c->diags.arena = &c->arena;
     c->cx = (Context){.arena = &c->arena, .diags = &c->diags, .names = &c->names};
     c->remarks.arena = &c->arena;
+    c->approximations.arena = &c->arena;
 }
 
 /* NAME of NAME=PATH, and where PATH begins; NULL if the whole is a path. */
@@ -165,11 +166,18 @@ static const Target *choose_target(Compilation *c, const CompileOptions *o)
 bool compile_emit(Compilation *c, const CompileOptions *o)
 {
     assert(c->kernels);
+    if (!approximations_check(&c->diags, &c->approximations))
+        return false;
     const Target *target = choose_target(c, o);
     if (!target)
         return false;
-    EmitOptions options = {
-        .target = target, .taps = o->taps, .timing = o->timing, .tiles = o->tiles, .key = checkpoint_key, .key_state = c};
+    EmitOptions options = {.target = target,
+                           .taps = o->taps,
+                           .timing = o->timing,
+                           .tiles = o->tiles,
+                           .key = checkpoint_key,
+                           .key_state = c,
+                           .approximations = &c->approximations};
     return codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
 }
 

@@ -8,6 +8,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/jit.h"
 #include "runtime/session.h"
+#include "support/approximation.h"
 
 typedef struct CompileOptions {
     const char *model, *weights, *config;       /* paths; weights and config may be NULL */
@@ -35,6 +36,7 @@ typedef struct Compilation {
     Model model;                                /* model.graph: GRAPH level as loaded */
     Graph *kernels;                             /* after the passes */
     Remarks remarks;
+    Approximations approximations;              /* whoever approximates adds a record before compile_emit, which refuses one over its bound */
     PassTime *times;
     Emitted emitted;
     JitStats jit_stats;

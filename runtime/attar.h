@@ -47,6 +47,17 @@ int attar_input_count(const attar_model *m);
 int attar_output_count(const attar_model *m);
 const char *attar_input_name(const attar_model *m, int i);
 const char *attar_output_name(const attar_model *m, int i);
+
+/* What was approximated because the options or the model file asked for it; 0: the program computes what the model file says. */
+typedef struct attar_approximation {
+    const char *kind, *where, *setting;     /* "linearize-performer", "encoder.layer.3.attention", "features=256, seed=7" */
+    const char *error;                      /* what the numbers count */
+    double predicted, measured, bound;      /* NaN: not known; no bound */
+    const char *measured_on;                /* NULL: not measured */
+} attar_approximation;
+int attar_approximation_count(const attar_model *m);
+bool attar_approximation_at(const attar_model *m, int i, attar_approximation *out);     /* false: no such number */
+
 bool attar_has_cache(const attar_model *m);
 int64_t attar_cache_capacity(const attar_model *m);     /* positions; 0 without caches */
 
