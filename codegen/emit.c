@@ -321,6 +321,7 @@ bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, E
     plan_finish(&e);
     Text file = text_new(cx->arena), rest = text_new(cx->arena);
     emit_math(&e, &rest);
+    emit_matrix(&e, &rest);
     text_put(&rest, e.kernels.data, e.kernels.length);
     put_call(&e, &rest);
     put_helpers(&e, &rest);

@@ -50,6 +50,7 @@ typedef struct Emitter {
     Scope file;                         /* names of functions */
     Text kernels;                       /* text of the kernel functions */
     bool math[MATH_COUNT];              /* which math functions are needed */
+    bool matrix;                        /* matrix_tile.c's functions are needed */
     uint64_t scratch;                   /* bytes of scratch that one thread needs, the most of any kernel */
     ScratchGrowth *grows;               /* and these on top, each the most of any kernel */
     size_t n_grows, grows_capacity;
@@ -222,6 +223,12 @@ int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* colum
 void gemm_groups(Context *cx, const Node *gemm, int *group);
 /* The `rotate` that accumulator `weight` becomes, or NULL. Its weight's columns are packed in pairs of vectors: first partners, second partners. */
 const Node *gemm_rotation(Context *cx, const Node *gemm, int weight);
+
+/* ---- products of matrices in scratch (matrix_tile.c: what they do stands there) ------------------------------------------------------------------ */
+
+const char *matrix_use(Emitter *e);                                     /* the file gets matrix_product (whose name it returns) and matrix_transpose */
+int matrix_panel(const Target *t);                                      /* MATRIX_PANEL: columns of b that lie together */
+void emit_matrix(Emitter *e, Text *out);
 
 /* ---- one emitter for each kind of kernel ---------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,168 @@
+/* Products of matrices in scratch, for kernels that are made of such products: one set of functions a file.
+ *
+ *     matrix_product(rows, columns, depth, a, a_step, b, b_step, b_panel, c, c_step, add)
+ *
+ *         c[rows][columns] = a[rows][depth] * b[depth][columns], added to what c holds if `add`
+ *
+ *     matrix_transpose(rows, columns, from, from_step, from_next, to, to_step, factor)
+ *
+ *         to[columns][rows] = from[rows][columns] * factor
+ *
+ * A step is the number of floats from one row to the next. Columns are neighbours in b and c, taken in panels of
+ * MATRIX_PANEL; from one panel to the next b moves on by b_panel floats: MATRIX_PANEL if b lies row by row, or what a
+ * packed panel has. Whole vectors are read from b and written to c, so the rows of both go on for up to LANES - 1 more
+ * floats, of which those in c hold anything afterwards. a and b start anywhere.
+ *
+ * An element is one sum along the depth in ascending order, whatever tile it falls into: a product cut along any axis
+ * gives the same bits. Blocks of b (64 deep, 64 wide) stay in the first-level cache while all rows pass by them. */
+#include "codegen/emit.h"
+
+enum { BLOCK = 64 };
+
+/* Sums of a tile: rows x vectors registers, beside them a row of b and one element of a. */
+static Tile tile_of(const Target *t)
+{
+    return t->registers >= 32 ? (Tile){6, 4} : (Tile){6, 2};
+}
+
+int matrix_panel(const Target *t)
+{
+    return tile_of(t).vectors * t->lanes;
+}
+
+const char *matrix_use(Emitter *e)
+{
+    e->matrix = true;
+    return "matrix_product";
+}
+
+/* The start of a function of this file: its attributes, its name, sizes of its own, and what all of them take. */
+static void put_head(Text *out, const char *attributes, const char *name, const char *first, const char *second,
+                     bool panels)
+{
+    const char *items[12] = {first,
+                             second,
+                             "ptrdiff_t depth",
+                             "const float *restrict a",
+                             "ptrdiff_t a_step",
+                             "const float *restrict b",
+                             "ptrdiff_t b_step"};
+    size_t n = 7;
+    if (panels)
+        items[n++] = "ptrdiff_t b_panel";
+    items[n++] = "float *restrict c";
+    items[n++] = "ptrdiff_t c_step";
+    items[n++] = "int add";
+    Context cx = {.arena = out->arena};
+    text_add(out, "%s\n%s\n{\n", attributes, wrapped(&cx, arena_print(out->arena, "void %s", name), items, n));
+}
+
+static const char inlined[] = "static inline __attribute__((always_inline))",
+                  once[] = "static __attribute__((noinline))";
+
+static void put_each(Text *out, int indent, Tile tile, const char *statement)
+{
+    text_add(out, "#pragma GCC unroll %d\n%*sfor (int r = 0; r < rows; r++)\n", tile.rows, indent, "");
+    text_add(out, "#pragma GCC unroll %d\n%*sfor (int v = 0; v < vectors; v++)\n", tile.vectors, indent + 4, "");
+    text_add(out, "%*s%s\n", indent + 8, "", statement);
+}
+
+static void put_tile(Text *out, Tile tile)
+{
+    text_add(
+        out,
+        "/* c[rows][vectors * LANES] (+)= a[rows][depth] * b[depth][vectors * LANES], the sums in registers. */\n");
+    put_head(out, inlined, "matrix_tile", "int rows", "int vectors", false);
+    text_add(out, "    lanes sum[%d][%d];\n", tile.rows, tile.vectors);
+    put_each(out, 4, tile, "sum[r][v] = add ? *(const lanes_at *)(c + r * c_step + v * LANES) : (lanes){0};");
+    text_add(out, "    ROLLED\n    for (ptrdiff_t i = 0; i < depth; i++) {\n");
+    text_add(out, "        const lanes_at *row = (const lanes_at *)(b + i * b_step);\n");
+    put_each(out, 8, tile, "sum[r][v] += splat(a[r * a_step + i]) * row[v];");
+    text_add(out, "    }\n");
+    put_each(out, 4, tile, "*(lanes_at *)(c + r * c_step + v * LANES) = sum[r][v];");
+    text_add(out, "}\n\n");
+}
+
+/* "columns > 2 * LANES": so many need this many vectors. */
+static const char *need_vectors(Text *out, int vectors)
+{
+    return vectors == 1   ? "columns > 0"
+           : vectors == 2 ? "columns > LANES"
+                          : arena_print(out->arena, "columns > %d * LANES", vectors - 1);
+}
+
+static void put_rows(Text *out, Tile tile)
+{
+    static const char call[] = "matrix_tile(rows, %d, depth, a, a_step, b, b_step, c, c_step, add);\n";
+    text_add(out, "/* A few rows against all columns, panel by panel. */\n");
+    put_head(out, inlined, "matrix_rows", "int rows", "ptrdiff_t columns", true);
+    text_add(out, "    for (; %s; columns -= MATRIX_PANEL, b += b_panel, c += MATRIX_PANEL)\n        ",
+             need_vectors(out, tile.vectors));
+    text_add(out, call, tile.vectors);
+    for (int v = tile.vectors - 1; v > 0; v--) {
+        text_add(out, "    %sif (%s)\n        ", v < tile.vectors - 1 ? "else " : "", need_vectors(out, v));
+        text_add(out, call, v);
+    }
+    text_add(out, "}\n\n");
+}
+
+static void put_call(Text *out, int indent, int rows)
+{
+    text_add(out, "%*smatrix_rows(%d, wide, deep, a_row, a_step, b_block, b_step, b_panel, c_row, c_step, add);\n",
+             indent, "", rows);
+}
+
+static void put_product(Text *out, Tile tile)
+{
+    text_add(out,
+             "/* c[rows][columns] = a[rows][depth] * b[depth][columns], added to what c holds if `add`. b is read in\n"
+             " * panels of columns that lie b_panel floats apart; whole vectors are written to c. */\n");
+    put_head(out, once, "matrix_product", "ptrdiff_t rows", "ptrdiff_t columns", true);
+    text_add(out, "    ptrdiff_t from = 0;\n    do {\n        const ptrdiff_t deep = lesser(depth - from, %d);\n",
+             BLOCK);
+    text_add(out, "        for (ptrdiff_t first = 0; first < columns; first += %d) {\n", BLOCK);
+    text_add(out, "            const ptrdiff_t wide = lesser(columns - first, %d);\n", BLOCK);
+    text_add(
+        out,
+        "            const float *a_row = a + from, *b_block = b + from * b_step + first / MATRIX_PANEL * b_panel;\n");
+    text_add(out, "            float *c_row = c + first;\n            ptrdiff_t left = rows;\n");
+    text_add(out, "            for (; left >= %d; left -= %d, a_row += %d * a_step, c_row += %d * c_step)\n", tile.rows,
+             tile.rows, tile.rows, tile.rows);
+    put_call(out, 16, tile.rows);
+    for (int rows = 4; rows > 0; rows /= 2) {
+        text_add(out, "            if (left & %d)%s\n", rows, rows > 1 ? " {" : "");
+        put_call(out, 16, rows);
+        if (rows > 1)
+            text_add(out,
+                     "                a_row += %d * a_step;\n                c_row += %d * c_step;\n            }\n",
+                     rows, rows);
+    }
+    text_add(out, "        }\n        add = 1;\n        from += %d;\n    } while (from < depth);\n}\n\n", BLOCK);
+}
+
+static void put_transpose(Text *out)
+{
+    text_add(
+        out,
+        "/* to[columns][rows] = from[rows][columns] * factor; the elements of a row of `from` lie from_next apart. */\n"
+        "static __attribute__((noinline))\n"
+        "void matrix_transpose(ptrdiff_t rows, ptrdiff_t columns, const float *restrict from, ptrdiff_t from_step,\n"
+        "                      ptrdiff_t from_next, float *restrict to, ptrdiff_t to_step, float factor)\n{\n"
+        "    for (ptrdiff_t first = 0; first < columns; first += 8) {\n"
+        "        const ptrdiff_t last = lesser(first + 8, columns);\n"
+        "        for (ptrdiff_t r = 0; r < rows; r++)\n"
+        "            for (ptrdiff_t c = first; c < last; c++)\n"
+        "                to[c * to_step + r] = from[r * from_step + c * from_next] * factor;\n    }\n}\n\n");
+}
+
+void emit_matrix(Emitter *e, Text *out)
+{
+    if (!e->matrix)
+        return;
+    Tile tile = tile_of(e->target);
+    text_add(out, "enum { MATRIX_PANEL = %d * LANES };\n\n", tile.vectors);
+    put_tile(out, tile);
+    put_rows(out, tile);
+    put_product(out, tile);
+    put_transpose(out);
+}
