@@ -36,4 +36,7 @@ const Type *infer_append(Rule *r);
 const Type *infer_region(Rule *r);
 const Type *infer_kernel(Rule *r);
 
+/* infer_linear.c */
+const Type *infer_linear(Rule *r);
+
 #endif

@@ -15,6 +15,8 @@ static const Type *infer_get(Rule *r)
 
 const Type *infer_result(Context *cx, const Node *kernel, int index)
 {
+    if (!kernel->body)
+        return kernel->type;
     if (kernel->op != OP_attend || kernel->type)
         return kernel->op == OP_attend ? kernel->type : kernel->body->results[index].value->type;
     Rule r = {.cx = cx, .n = kernel};
@@ -131,6 +133,8 @@ static const Type *infer_attend(Rule *r)
 const Type *infer_kernel(Rule *r)
 {
     const Graph *body = r->n->body;
+    if (op_info[r->n->op].flags & OPF_BARE)
+        return infer_linear(r);
     if (!body || body->n_results < 1)
         return rule_refuse(r, "%s needs a body with a result", rule_op(r));
     if (r->n->op == OP_attend) {

@@ -218,12 +218,10 @@ const Type *infer_append(Rule *r)
 {
     const char *name = attr_name(r->n, ATTR_cache);
     const Graph *model = graph_model(r->n->graph);
-    const Cache *cache = NULL;
-    for (int i = 0; i < model->n_caches; i++)
-        if (name && !strcmp(model->caches[i].name, name))
-            cache = &model->caches[i];
-    if (!cache)
-        return rule_refuse(r, "there is no cache `%s`", name ? name : "");
+    const Cache *cache = graph_cache(model, name);
+    if (!cache || cache->growing < 0)
+        return rule_refuse(r, cache ? "the cache `%s` is a state: nothing is appended to it" : "there is no cache `%s`",
+                           name ? name : "");
     if (r->n->n_inputs < 2 || (!r->n->body && r->n->n_inputs != 2))
         return rule_refuse(r, "append takes a value and a layer number, not %d inputs", r->n->n_inputs);
     if (r->n->body && (r->n->body->n_results != 1 || !params_fit_append(r)))

@@ -27,11 +27,7 @@ int64_t size_named(const Run *run, const char *name)
 
 const Cache *cache_of(const Run *run, const Node *append)
 {
-    const char *name = attr_name(append, ATTR_cache);
-    for (int i = 0; i < run->model->n_caches; i++)
-        if (!strcmp(run->model->caches[i].name, name))
-            return &run->model->caches[i];
-    return NULL;
+    return graph_cache(run->model, attr_name(append, ATTR_cache));
 }
 
 static void bind_dims(const Run *run, const Type *type, Value *v)

@@ -95,7 +95,8 @@ typedef enum Op {
 } Op;
 
 typedef enum OpClass { CLASS_LEAF, CLASS_MAP, CLASS_REDUCE, CLASS_ROW, CLASS_CONTRACT, CLASS_VIEW, CLASS_MOVE, CLASS_REGION, CLASS_KERNEL } OpClass;
-enum { OPF_COMMUTES = 1, OPF_ASSOCIATES = 2, OPF_COMPARE = 4 /* result is bool */, OPF_STATE = 8 /* reads or writes a cache: never merged, moved or dropped */ };
+enum { OPF_COMMUTES = 1, OPF_ASSOCIATES = 2, OPF_COMPARE = 4 /* result is bool */, OPF_STATE = 8 /* reads or writes a cache: never merged, moved or dropped */,
+    OPF_BARE = 16 /* a kernel without a body */ };
 enum { LEVEL_GRAPH = 1, LEVEL_KERNEL = 2, LEVEL_BODY = 4 /* inside a kernel's body */ };
 enum { ARITY_ANY = -1 };
 
@@ -110,6 +111,7 @@ typedef struct OpInfo {
 extern const OpInfo op_info[OP_COUNT];
 bool op_from_name(const char *name, Op *out);
 bool op_takes(Op op, AttrId attr);      /* may a node of this op carry the attribute? (op.c) */
+bool op_has_body(Op op);                /* a kernel with a body: not repeat, and not append, which may have one */
 
 /* ---- places: where a KERNEL value lives (plan-memory fills them) ------------------------------------------------------------------ */
 
@@ -242,6 +244,16 @@ const Type *infer_param(Context *cx, const Node *kernel, int i);
 
 /* The type of result `index` of a sound kernel; attend's second is that of its rows. */
 const Type *infer_result(Context *cx, const Node *kernel, int index);
+
+/* ---- linear_attend and codebook_attend (infer_linear.c) -------------------------------------------------------------------------------- */
+
+enum { FIRST_ROLE = 3 };                                        /* inputs from here on are those that `roles` names */
+int role_input(const Node *n, const char *role);                /* the input's number, or -1 */
+Node *role_of(const Node *n, const char *role);                 /* the input, or NULL */
+bool node_features(const Node *n, const char *name);            /* the attribute `features` is this */
+int64_t attend_features(const Node *n);                         /* numbers a key becomes; codebook_attend: codes */
+int64_t attend_state(const Node *n);                            /* numbers of a state for one element of the batch axes */
+const Cache *graph_cache(const Graph *model, const char *name); /* NULL if there is none */
 
 /* ---- text (print.c, read.c) ---------------------------------------------------------------------------------------------------------- */
 

@@ -32,6 +32,16 @@ bool op_from_name(const char *name, Op *out)
     return false;
 }
 
+bool op_has_body(Op op)
+{
+    return op_info[op].class == CLASS_KERNEL && !(op_info[op].flags & OPF_BARE);
+}
+
+static bool is_linear(Op op)
+{
+    return op == OP_linear_attend || op == OP_codebook_attend;
+}
+
 bool op_takes(Op op, AttrId attr)
 {
     switch (attr) {
@@ -42,7 +52,9 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_gain:
     case ATTR_plus:
     case ATTR_factor: return op == OP_weight;
-    case ATTR_start: return op == OP_weight || op == OP_iota || op == OP_slice || op == OP_choose || op == OP_append;
+    case ATTR_start:
+        return op == OP_weight || op == OP_iota || op == OP_slice || op == OP_choose || op == OP_append ||
+               is_linear(op);
     case ATTR_value: return op == OP_const || op == OP_choose;
     case ATTR_table: return op == OP_table;
     case ATTR_size: return op == OP_extent || op == OP_choose;
@@ -50,16 +62,25 @@ bool op_takes(Op op, AttrId attr)
         return op_info[op].class == CLASS_REDUCE || op_info[op].class == CLASS_ROW ||
                op_info[op].class == CLASS_CONTRACT || op == OP_gather || op == OP_topk ||
                (op_info[op].class == CLASS_KERNEL && op != OP_map);
-    case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append;
+    case ATTR_keys: return op == OP_attend || op == OP_map || op == OP_append || is_linear(op);
+    case ATTR_queries:
+    case ATTR_roles:
+    case ATTR_causal: return is_linear(op);
+    case ATTR_features:
+    case ATTR_eps:
+    case ATTR_ratio:
+    case ATTR_tau: return op == OP_linear_attend;
+    case ATTR_block:
+    case ATTR_recent: return op == OP_codebook_attend;
     case ATTR_axis: return op == OP_slice || op == OP_concat || op == OP_expand || op == OP_topk || op == OP_weight;
     case ATTR_interleave: return op == OP_rotate;
     case ATTR_reverse:
     case ATTR_exclusive: return op == OP_cumsum || op == OP_cummax;
-    case ATTR_scale:
+    case ATTR_scale: return op == OP_attend || is_linear(op);
     case ATTR_second:
     case ATTR_lse: return op == OP_attend;
     case ATTR_weights: return op == OP_gemm;
-    case ATTR_cache: return op == OP_append;
+    case ATTR_cache: return op == OP_append || is_linear(op);
     case ATTR_index: return op == OP_get || op == OP_param || op == OP_carry;
     case ATTR_count: return op == OP_repeat;
     case ATTR_layout: return op == OP_map || op == OP_append;

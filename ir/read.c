@@ -425,7 +425,7 @@ static void read_node(Reader *r, Graph *g)
         return;
     if (op == OP_repeat)
         read_repeat(r, n, at, index, carried);
-    else if (op_info[op].class == CLASS_KERNEL || (op == OP_append && scan_is(r, "(")))
+    else if (op_has_body(op) || (op == OP_append && scan_is(r, "(")))
         read_kernel(r, n);
     if (!r->failed && scan_take(r, ":"))
         n->type = scan_type(r);

@@ -212,7 +212,7 @@ static bool check_graph(Check *c, const Graph *g);
 
 static bool check_body(Check *c, const Node *n)
 {
-    bool wants = n->op == OP_repeat || op_info[n->op].class == CLASS_KERNEL;
+    bool wants = n->op == OP_repeat || op_has_body(n->op);
     if (!n->body)
         return wants ? broken(c, n, "it has no body") : true;
     if (!wants && n->op != OP_append)
