@@ -15,7 +15,7 @@ bool choose_takes_few(const Node *choose, const int64_t *sizes)
 static bool can_wait(const Node *n)
 {
     return n->op != OP_repeat && n->op != OP_input && n->op != OP_carry && n->op != OP_index &&
-           !(op_info[n->op].flags & OPF_STATE) && !attr_bool(n, ATTR_keep, false);
+           !node_has_state(n) && !attr_bool(n, ATTR_keep, false);
 }
 
 /* Goes backwards from `choose`: a node whose every use is by one side belongs to that side. */

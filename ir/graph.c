@@ -165,6 +165,11 @@ bool node_is_outside(const Node *n, const Graph *g)
     return false;
 }
 
+bool node_has_state(const Node *n)
+{
+    return attr_name(n, ATTR_cache) != NULL;
+}
+
 int node_results(const Node *n)
 {
     if (!n->body || n->op == OP_append)

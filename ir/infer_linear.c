@@ -65,7 +65,7 @@ static bool batch_fits(Rule *r, const Axes *a)
         if (type_find(a->k, a->v->axis[i].name) >= 0 && a->v->axis[i].name != a->over)
             continue;
         own++;
-        if (type_find(a->q, a->v->axis[i].name) >= 0)
+        if (a->v->axis[i].name != a->over && type_find(a->q, a->v->axis[i].name) >= 0)
             return rule_refused(r, "`%s` has the axis `%s` like `%s`, but `%s` has not", rule_word(r, 2),
                                 a->v->axis[i].name, rule_word(r, 0), rule_word(r, 1));
         if (!extent_is_const(a->v->axis[i].size))

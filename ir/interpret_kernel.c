@@ -76,6 +76,11 @@ static void eval_attend(Run *run, const Node *n)
 
 void eval_kernel(Run *run, const Node *n)
 {
+    if (op_info[n->op].flags & OPF_BARE) {
+        diag_error(run->cx->diags, "E0490", n->at, "the interpreter does not know %s yet", op_info[n->op].name);
+        run->failed = true;
+        return;
+    }
     if (n->op == OP_gemm) {
         eval_gemm(run, n);
         return;

@@ -95,8 +95,7 @@ typedef enum Op {
 } Op;
 
 typedef enum OpClass { CLASS_LEAF, CLASS_MAP, CLASS_REDUCE, CLASS_ROW, CLASS_CONTRACT, CLASS_VIEW, CLASS_MOVE, CLASS_REGION, CLASS_KERNEL } OpClass;
-enum { OPF_COMMUTES = 1, OPF_ASSOCIATES = 2, OPF_COMPARE = 4 /* result is bool */, OPF_STATE = 8 /* reads or writes a cache: never merged, moved or dropped */,
-    OPF_BARE = 16 /* a kernel without a body */ };
+enum { OPF_COMMUTES = 1, OPF_ASSOCIATES = 2, OPF_COMPARE = 4 /* result is bool */, OPF_BARE = 8 /* a kernel without a body */ };
 enum { LEVEL_GRAPH = 1, LEVEL_KERNEL = 2, LEVEL_BODY = 4 /* inside a kernel's body */ };
 enum { ARITY_ANY = -1 };
 
@@ -162,10 +161,10 @@ struct Node {
 
 typedef struct Result { const char *name; Node *value; Span at; } Result;
 
-typedef struct Cache {                  /* one field of a declared cache: kv.k */
+typedef struct Cache {                  /* one field of a declared cache, kv.k; or the state of a kernel that keeps no keys */
     const char *name;                   /* "kv.k" */
     const Type *type;                   /* of one layer, capacity in place of the growing axis: [B, T=P, G, K] */
-    int growing;                        /* position of the growing axis */
+    int growing;                        /* position of the growing axis; -1: a state, of constant size whatever came before */
     int64_t layers;
     bool panels;                        /* KERNEL: stored for attend's keys (see below); set by `lower` */
     Span at;
@@ -206,6 +205,7 @@ void graph_count_uses(Graph *model);
 void graph_name_all(Context *cx, Graph *model);                 /* gives every node a unique name: hint, hint.1, hint.2 ... */
 Graph *graph_copy(Context *cx, const Graph *model);             /* deep copy of a whole model */
 bool node_is_outside(const Node *n, const Graph *g);            /* n stands in a graph around g */
+bool node_has_state(const Node *n);                             /* reads or writes a cache: never merged, moved or dropped */
 int node_results(const Node *n);                                /* how many results a repeat or kernel has; 1 of any other node */
 
 const Attr *node_attr(const Node *n, AttrId id);                /* NULL if absent */

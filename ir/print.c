@@ -165,8 +165,11 @@ static void put_caches_and_regions(Printer *p)
         const Cache *c = &p->model->caches[i];
         text_add(p->out, "  cache   %s ", c->name);
         put_type(p, c->type);
-        text_add(p->out, " grows %s x %lld%s\n", c->type->axis[c->growing].name, (long long)c->layers,
-                 c->panels ? " panels" : "");
+        if (c->growing < 0)
+            text_add(p->out, " state x %lld\n", (long long)c->layers);
+        else
+            text_add(p->out, " grows %s x %lld%s\n", c->type->axis[c->growing].name, (long long)c->layers,
+                     c->panels ? " panels" : "");
     }
     for (int i = 0; i < p->model->n_regions; i++) {
         const Region *r = &p->model->regions[i];

@@ -60,12 +60,15 @@ static void read_cache(Reader *r)
     Graph *g = r->model;
     Cache c = {.name = scan_name(r), .growing = -1};
     c.type = scan_type(r);
-    scan_expect(r, "grows");
-    c.growing = type_find(c.type, scan_name(r));
+    bool state = scan_take(r, "state");
+    if (!state) {
+        scan_expect(r, "grows");
+        c.growing = type_find(c.type, scan_name(r));
+    }
     scan_expect(r, "x");
     c.layers = scan_integer(r);
-    c.panels = scan_take(r, "panels");
-    if (!r->failed && (c.growing < 0 || c.layers < 1))
+    c.panels = !state && scan_take(r, "panels");
+    if (!r->failed && ((c.growing < 0 && !state) || c.layers < 1))
         scan_fail(r, "the growing axis is not one of the cache's, or it has no layers");
     g->caches = arena_grow(r->cx->arena, g->caches, (size_t)g->n_caches, (size_t)g->n_caches + 1, sizeof *g->caches);
     g->caches[g->n_caches++] = c;

@@ -159,7 +159,8 @@ static bool check_attrs(Check *c, const Node *n)
             !check_extent(c, n, arena_print(c->cx->arena, "`%s`", word), a->extent))
             return false;
     }
-    const Attr *start = n->op == OP_append ? node_attr(n, ATTR_start) : NULL;
+    bool keeps = n->op == OP_append || attr_name(n, ATTR_cache);
+    const Attr *start = keeps ? node_attr(n, ATTR_start) : NULL;
     if (start && (!extent_is_const(start->extent) || start->extent.base < 0))
         return broken(c, n, "what is added to its layer number is no number of layers");
     if (n->op == OP_weight && n->type)
@@ -267,6 +268,8 @@ static bool check_node(Check *c, const Node *n)
         map_set(&c->names, n->name, (void *)n);
     if (n->type && !check_type(c, n, n->type))
         return false;
+    if (n->graph->level == LEVEL_KERNEL && role_input(n, "mask") >= 0)
+        return broken(c, n, "its mask must be found out before kernels are made");
     if (!check_param(c, n) || !check_place(c, n) || !check_inputs(c, n) || !check_attrs(c, n) || !check_body(c, n) ||
         !check_inferred(c, n))
         return false;
@@ -321,11 +324,13 @@ static bool check_declarations(Check *c)
     }
     for (int i = 0; i < g->n_caches; i++) {
         const Cache *k = &g->caches[i];
-        if (k->growing < 0 || k->growing >= k->type->rank || k->type->rank >= MAX_RANK || k->layers < 1)
+        if (k->growing < -1 || k->growing >= k->type->rank || k->type->rank >= MAX_RANK || k->layers < 1)
             return broken(c, NULL, "the cache `%s` has no growing axis, no layer or too many axes", k->name);
         if (!check_type(c, NULL, k->type))
             return false;
-        if (!extent_is_const(k->type->axis[k->growing].size))
+        if (k->growing < 0 && k->panels)
+            return broken(c, NULL, "the state `%s` has no keys that could stand in panels", k->name);
+        if (k->growing >= 0 && !extent_is_const(k->type->axis[k->growing].size))
             return broken(c, NULL, "the cache `%s` has no constant capacity", k->name);
         for (int j = 0; j < i; j++)
             if (!strcmp(g->caches[j].name, k->name))

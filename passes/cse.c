@@ -40,7 +40,7 @@ static bool has_layer_key(const Node *n)
 
 static bool may_merge(const Node *n)
 {
-    if (!n->type || n->body || is_kept(n) || op_info[n->op].flags & OPF_STATE)
+    if (!n->type || n->body || is_kept(n) || node_has_state(n))
         return false;
     return n->op != OP_input && n->op != OP_carry && n->op != OP_param && n->op != OP_repeat;
 }

@@ -155,7 +155,7 @@ static void store_leaves(PassContext *px, Graph *g)
 static bool state_between(const Node *n, const Node *end)
 {
     for (; n != end; n = n->next)
-        if (op_info[n->op].flags & OPF_STATE)
+        if (node_has_state(n))
             return true;
     return false;
 }

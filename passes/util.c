@@ -259,7 +259,7 @@ bool depends_on_layer(const Node *n)
     const char *key = n->op == OP_weight ? attr_name(n, ATTR_key) : NULL;
     if (key && hole_of_round(key))
         return true;
-    return n->op == OP_index || n->op == OP_carry || op_info[n->op].flags & OPF_STATE;
+    return n->op == OP_index || n->op == OP_carry || node_has_state(n);
 }
 
 /* ---- walking ----------------------------------------------------------------------------------------------------- */
@@ -289,7 +289,7 @@ bool nodeset_add(NodeSet *s, const Node *n)
 
 static bool has_state(const Node *n)
 {
-    if (op_info[n->op].flags & OPF_STATE)
+    if (node_has_state(n))
         return true;
     for (const Node *m = n->body ? n->body->first : NULL; m; m = m->next)
         if (has_state(m) || is_kept(m))

@@ -5,15 +5,21 @@
 static const char header[] = "T(x: f32[B, S, D], y: f32[S, B, D], v: f32[D], v5: f32[D=5], k: f32[S, H, K], one: "
                              "f32[D=1], ids: i32[B, S], n: i32[S], n4: i32[S, K], keep: bool[B, S], on: bool[S],\n"
                              "  w: f32[V, D], c: f32[S, R], c1: f32[S, R=1], c3: f32[S, R=3], ch: f32[S, H], q: f32[B, S, H, K], kk: f32[B, T=past+S, "
-                             "H, K], vv: f32[B, T=past+S, H, W], three: f32[S=3, D], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
+                             "H, K], vv: f32[B, T=past+S, H, W], lk: f32[B, Y=S, H, K], lv: f32[B, Y=S, H, W], seen: i32[B, T=past+S], pre: i32[B], off: f32[B, T=past+S], onk: bool[S, K], three: f32[S=3, D], wide: f32[A1, A2, A3, A4, A5, A6, A7, A8])\n"
                              "  dims    B = 1..64  S = 1..8  past = 0..8  D = 4  H = 2  K = 4  V = 9  R = 2  W = 3  A1 "
                              "= 1  A2 = 1  A3 = 1  A4 = 1  A5 = 1  A6 = 1  A7 = 1  A8 = 1\n"
                              "  cache   kv.k f32[B, T=8, H, K] grows T x 2\n"
+                             "  cache   st.a f32[B, H, state=25] state x 2\n"
+                             "  cache   st.b f32[B, H, state=29] state x 2\n"
                              "  layer = const value=0 : i32\n"
                              "  half  = const value=0.5 : f32\n"
                              "  wg    = weight key=\"g\" : f32[F=6, D]\n"
                              "  wh    = weight key=\"h\" : f32[H, K, D]\n"
-                             "  bad   = weight key=\"b\" : f32[F=6, D=5]\n";
+                             "  bad   = weight key=\"b\" : f32[F=6, D=5]\n"
+                             "  pw    = weight key=\"pw\" : f32[F=5, K]\n"
+                             "  ph    = weight key=\"ph\" : f32[H, F=5, K]\n"
+                             "  pk    = weight key=\"pk\" : f32[W, K]\n"
+                             "  hd    = weight key=\"hd\" : f32[H, J=3]\n";
 
 typedef struct Case {
     const char *line, *gives, *refused;
@@ -21,6 +27,8 @@ typedef struct Case {
 
 #define SCORE "(s: f32[B, S, H, T=past+S]) { u = neg s return u }"
 #define SCORE2 "(s: f32[B, S, H, T=past+S], r: f32[B, S, H, T=past+S]) { ii = iota : i32[S]  u = const value=1 : i32  cc = lt ii, u  ww = where cc, s, r  return ww }"
+
+#define LINEAR " over=K keys=T queries=S "
 
 /* clang-format off */
 static const Case graph_cases[] = {
@@ -230,6 +238,70 @@ static const Case graph_cases[] = {
     {"o = attend q, kk, vv over=K keys=T (s: f32[B, S, H, T=past+S]) { u = max s over=T return u }", NULL, "must return a score"},
     {"o = attend q, kk, vv over=K keys=T (s: f32[B, S, H, T=past+S]) { u = neg s return u, s }", NULL, "a body that returns a score"},
     {"o = attend q, kk, vv, keep over=K keys=T " SCORE, NULL, "1 inputs but 0 parameters"},
+    /* so may attention without scores */
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1", "f32[B, S, H=2, W=3]", NULL},
+    {"o = linear_attend q, kk, kk" LINEAR "features=relu eps=0.001 causal=true", "f32[B, S, H=2, K=4]", NULL},
+    {"o = linear_attend q, kk, seen" LINEAR "features=elu1", NULL, "`seen` is i32, not f32"},
+    {"o = linear_attend q, kk, off" LINEAR "features=elu1", NULL, "`kk` has the axis `H` = 2, `off` is f32[B, T=past+S]"},
+    {"o = linear_attend q, lk, vv over=K keys=Y queries=S features=elu1", NULL, "`Y` must be an axis of the keys and the values"},
+    {"o = linear_attend q, kk, vv, pw" LINEAR "features=positive roles=projection", "f32[B, S, H=2, W=3]", NULL},
+    {"o = linear_attend q, kk, vv, ph" LINEAR "features=hyperbolic roles=projection", "f32[B, S, H=2, W=3]", NULL},
+    {"o = linear_attend q, kk, vv, seen, pre" LINEAR "features=none roles=[keep, prefix] causal=true", "f32[B, S, H=2, W=3]", NULL},
+    {"o = linear_attend q, kk, vv, on" LINEAR "features=none roles=mask", "f32[B, S, H=2, W=3]", NULL},
+    {"o = linear_attend q, lk, lv, pw, layer over=K keys=Y queries=S features=positive roles=[projection, layer] causal=true cache=st.a", "f32[B, S, H=2, W=3]", NULL},
+    {"o = linear_attend q, lk, lv, pw, layer over=K keys=Y queries=S features=positive roles=[projection, layer] causal=true cache=st.b", NULL, "`lk` and 25 numbers"},
+    {"o = linear_attend q, lk, lv, pw, layer over=K keys=Y queries=S features=positive roles=[projection, layer] causal=true cache=kv.k", NULL, "the cache `kv.k` grows"},
+    {"o = linear_attend q, lk, lv, pw, layer over=K keys=Y queries=S features=positive roles=[projection, layer] causal=true cache=st.c", NULL, "there is no cache `st.c`"},
+    {"o = linear_attend q, lk, lv, pw, layer over=K keys=Y queries=S features=positive roles=[projection, layer] cache=st.a", NULL, "needs `causal`"},
+    {"o = linear_attend q, lk, lv, pw over=K keys=Y queries=S features=positive roles=projection causal=true cache=st.a", NULL, "`layer` come together"},
+    {"o = linear_attend q, kk, vv, pw, layer" LINEAR "features=positive roles=[projection, layer] causal=true cache=st.a", NULL, "the keys are those of the rows"},
+    {"o = linear_attend q, lk, lv, pw, half over=K keys=Y queries=S features=positive roles=[projection, layer] causal=true cache=st.a", NULL, "the layer number `half` is f32, not i32"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1 start=1", NULL, "`start` counts layers of a cache"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu", NULL, "features are none, elu1"},
+    {"o = linear_attend q, kk, vv" LINEAR, NULL, "not missing"},
+    {"o = linear_attend q, kk over=K keys=T queries=S features=elu1", NULL, "needs queries, keys and values"},
+    {"o = linear_attend q, kk, vv over=K keys=T features=elu1", NULL, "needs `keys` and `queries`"},
+    {"o = linear_attend q, kk, vv over=[K, H] keys=T queries=S features=elu1", NULL, "one head axis"},
+    {"o = linear_attend q, kk, vv over=D keys=T queries=S features=elu1", NULL, "it has no axis `D`"},
+    {"o = linear_attend q, kk, vv over=K keys=S queries=H features=elu1", NULL, "`S` must be an axis of the keys"},
+    {"o = linear_attend q, kk, vv over=K keys=T queries=D features=elu1", NULL, "it has no axis `D`"},
+    {"o = linear_attend q, k, k over=K keys=S queries=B features=elu1", NULL, "not of the queries"},
+    {"o = linear_attend q, kk, vv, c" LINEAR "features=positive roles=projection", NULL, "its last axis must be `K`"},
+    {"o = linear_attend q, kk, vv, w" LINEAR "features=positive roles=projection", NULL, "its last axis must be `K`"},
+    {"o = linear_attend q, kk, vv, ids" LINEAR "features=positive roles=projection", NULL, "its last axis must be `K`"},
+    {"o = linear_attend q, kk, vv, pk" LINEAR "features=positive roles=projection", NULL, "must be its own"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=positive", NULL, "positive features need a projection"},
+    {"o = linear_attend q, kk, vv, pw" LINEAR "features=elu1 roles=projection", NULL, "features=elu1 takes no projection"},
+    {"o = linear_attend q, kk, vv, pw" LINEAR "features=positive", NULL, "1 inputs after the values, but `roles` names 0"},
+    {"o = linear_attend q, kk, vv, pw, pw" LINEAR "features=positive roles=[projection, projection]", NULL, "stands twice"},
+    {"o = linear_attend q, kk, vv, pw" LINEAR "features=positive roles=codebook", NULL, "takes no `codebook`"},
+    {"o = linear_attend q, kk, vv, ids" LINEAR "features=elu1 roles=keep", NULL, "the axis `S` of the keep `ids` is none of `kk`"},
+    {"o = linear_attend q, kk, vv, pre" LINEAR "features=elu1 roles=keep", NULL, "it needs the axis `T`"},
+    {"o = linear_attend q, kk, vv, keep" LINEAR "features=elu1 roles=keep", NULL, "is bool, not i32"},
+    {"o = linear_attend q, kk, vv, seen" LINEAR "features=elu1 roles=prefix causal=true", NULL, "it is the same for all of `T`"},
+    {"o = linear_attend q, kk, vv, pre" LINEAR "features=elu1 roles=prefix", NULL, "it needs `causal`"},
+    {"o = linear_attend q, kk, vv, n" LINEAR "features=elu1 roles=mask", NULL, "the mask `n` is i32, not bool"},
+    {"o = linear_attend q, kk, vv, onk" LINEAR "features=elu1 roles=mask", NULL, "the axis `K` of the mask `onk` is none of the scores"},
+    {"o = linear_attend q, kk, vv, pw" LINEAR "features=positive roles=projection causal=true eps=0.001", NULL, "a later key would change earlier rows"},
+    {"o = linear_attend q, kk, vv, pw, seen" LINEAR "features=positive roles=[projection, document] eps=0.001", NULL, "a later key would change earlier rows"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1 eps=0.001", NULL, "`eps` belongs to"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=relu eps=-1", NULL, "`eps` belongs to"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1 ratio=2", NULL, "`ratio` belongs to"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1 tau=2", NULL, "`tau` belongs to"},
+    {"o = linear_attend q, kk, vv, pw" LINEAR "features=codes roles=projection", NULL, "`tau` belongs to"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1 scale=0", NULL, "`scale` must be above 0"},
+    {"o = linear_attend q, kk, vv, off" LINEAR "features=relu roles=offset", NULL, "it needs positive or hyperbolic"},
+    {"o = linear_attend q, lk, lv, seen, layer over=K keys=Y queries=S features=none roles=[document, layer] causal=true cache=st.a", NULL, "the axis `T` of the document `seen` is none of `lk`"},
+    {"o = linear_attend q, kk, vv" LINEAR "features=elu1 block=4", NULL, "takes no attribute `block`"},
+    {"o = codebook_attend q, kk, vv, pw" LINEAR "roles=codebook", "f32[B, S, H=2, W=3]", NULL},
+    {"o = codebook_attend q, kk, vv, ph, hd" LINEAR "roles=[codebook, bias] causal=true block=4 recent=keys", "f32[B, S, H=2, W=3]", NULL},
+    {"o = codebook_attend q, kk, vv, pw" LINEAR "roles=codebook causal=true", NULL, "needs `block`"},
+    {"o = codebook_attend q, kk, vv, pw" LINEAR "roles=codebook causal=true block=0", NULL, "`block` is 0 positions"},
+    {"o = codebook_attend q, kk, vv, pw" LINEAR "roles=codebook causal=true block=4 recent=all", NULL, "codes or keys, not all"},
+    {"o = codebook_attend q, kk, vv, pw" LINEAR "roles=codebook block=4", NULL, "they need `causal`"},
+    {"o = codebook_attend q, kk, vv" LINEAR, NULL, "needs a codebook"},
+    {"o = codebook_attend q, kk, vv, pw, x" LINEAR "roles=[codebook, bias] causal=true block=4", NULL, "the axis `S` of the bias `x` is no head"},
+    {"o = codebook_attend q, kk, vv, pw" LINEAR "roles=codebook eps=1", NULL, "takes no attribute `eps`"},
 };
 /* clang-format on */
 
