@@ -140,8 +140,8 @@ void kernel_end(Kernel *k);
 /* Pointers: a parameter the first time, the same one after that. The result is a copy with `name` set. */
 bool kernel_read(Kernel *k, const Node *value, Access *out);            /* `const T *restrict name` (no restrict if it shares storage with a result) */
 bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
-/* A weight as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
-const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation);
+/* A weight of `gemm`, multiplied with the rows x, as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
+const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation);
 const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
 void kernel_scratch_grows(Kernel *k, Extent size, int64_t each, uint64_t bytes);       /* so much more of it, right behind those bytes */
 const char *kernel_fault(Kernel *k);                                    /* `int64_t *fault` */
@@ -254,6 +254,6 @@ int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, cons
 void plan_describe(Emitter *e);         /* everything of e->plan but the weights and the slots, from the model */
 void plan_finish(Emitter *e);           /* the weights packed so far, and the slots */
 uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
-uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation, uint64_t *layer_stride);
+uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation, uint64_t *layer_stride);
 
 #endif

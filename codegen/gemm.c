@@ -94,6 +94,56 @@ static Pointer *add_pointer(Group *group) {
     return p;
 }
 
+/* Rows that products sum over their last axes. */
+static bool add_rows(Gemm *g, Group *group, const Node *x, const Axis *over, int n_over, int64_t depth) {
+    Access a;
+    Stride inner;
+    int64_t unit;
+    if (!kernel_read(g->k, x, &a))
+        return false;
+    if (!access_step(&a, over, n_over, &inner) || !stride_is_const(inner, &unit) || (unit != 1 && depth != 1)) {
+        emit_fail(g->k->e, g->n, "the contracted axes of `%s` are not packed", a.name);
+        return false;
+    }
+    return pointer_steps(g, &a, NULL, 0, add_pointer(group));
+}
+
+static void add_panels(Gemm *g, Group *group, const Node *weight, const Node *x, int64_t depth) {
+    Pointer *p = add_pointer(group);
+    p->reach = PER_PANEL;
+    p->depth = depth;
+    p->name = kernel_panels(g->k, weight, g->n, x, group->panel, group->rotation);
+}
+
+/* Products of the side: the accumulators go on over their rows and panels. */
+static bool add_sides(Gemm *g, Group *group) {
+    group->first_side = group->n_pointers;
+    for (int k = 0; k < gemm_sides(g->n); k++) {
+        const Node *x = g->n->inputs[gemm_side(g->n, k)], *weight = g->n->inputs[gemm_side(g->n, k) + 1];
+        Axis over[MAX_RANK];
+        int n_over = 0, member = 0;
+        int64_t depth = 1;
+        while (member < group->n_weights && group->weight[member] != gemm_side_of(g->n, k))
+            member++;
+        if (member == group->n_weights)
+            continue;
+        for (int i = 0; i < x->type->rank; i++)
+            if (type_find(weight->type, x->type->axis[i].name) >= 0) {
+                over[n_over++] = x->type->axis[i];
+                if (!extent_is_const(x->type->axis[i].size)) {
+                    emit_fail(g->k->e, g->n, "the contracted axes must have constant sizes");
+                    return false;
+                }
+                depth *= x->type->axis[i].size.base;
+            }
+        if (!add_rows(g, group, x, over, n_over, depth))
+            return false;
+        add_panels(g, group, weight, x, depth);
+        group->side[group->n_sides++] = member;
+    }
+    return true;
+}
+
 static bool uses_param(const Gemm *g, const Group *group, const Node *param) {
     bool *reads = arena_array(g->cx->arena, (size_t)graph_model(g->n->graph)->next_id, sizeof *reads);
     for (const Node *n = g->n->body->first; n; n = n->next) {
@@ -111,22 +161,10 @@ static bool group_operands(Gemm *g, Group *group) {
     Access a;
     Axis columns[MAX_RANK];
     int n_columns = column_axes(g, g->n->inputs[1 + group->weight[0]]->type, columns);
-    Stride inner;
-    int64_t unit;
-    if (!kernel_read(g->k, g->n->inputs[0], &a))
+    if (!add_rows(g, group, g->n->inputs[0], g->over, g->n_over, g->depth))
         return false;
-    if (!access_step(&a, g->over, g->n_over, &inner) || !stride_is_const(inner, &unit) || (unit != 1 && g->depth != 1)) {
-        emit_fail(g->k->e, g->n, "the contracted axes of `%s` are not packed", a.name);
-        return false;
-    }
-    if (!pointer_steps(g, &a, NULL, 0, add_pointer(group)))
-        return false;
-    for (int i = 0; i < group->n_weights; i++) {
-        const Node *weight = g->n->inputs[1 + group->weight[i]];
-        Pointer *p = add_pointer(group);
-        p->reach = PER_PANEL;
-        p->name = kernel_panels(g->k, weight, g->n, group->panel, group->rotation);
-    }
+    for (int i = 0; i < group->n_weights; i++)
+        add_panels(g, group, g->n->inputs[1 + group->weight[i]], g->n->inputs[0], g->depth);
     for (int i = g->n_weights; i < g->n->body->n_params; i++) {
         const Node *param = g->n->body->params[i];
         if (!uses_param(g, group, param))
@@ -140,6 +178,8 @@ static bool group_operands(Gemm *g, Group *group) {
         if (!(p->reach & PER_COLUMN) && has_any(&a, columns, n_columns) && group->columns > 1)
             p->reach = (Reach)(p->reach & PER_ROW);
     }
+    if (!add_sides(g, group))
+        return false;
     group->first_result = group->n_pointers;
     for (int r = 0; r < group->n_results; r++) {
         Pointer *p = add_pointer(group);
@@ -159,7 +199,7 @@ static void put_column(Gemm *g, const Group *group, const Pointer *p, const char
     if (!strcmp(panel, "0") || !(p->reach & (PER_PANEL | PER_COLUMN)))
         return;
     if (p->reach == PER_PANEL)
-        text_add(t, " + %s * %lld", panel, (long long)(group->panel * g->depth));
+        text_add(t, " + %s * %lld", panel, (long long)(group->panel * p->depth));
     else if (p->pairs && blocks > 1)
         text_add(t, " + %s %% %lld * %lld", panel, (long long)blocks, (long long)lanes);
     else if (!p->pairs && group->rotation && !group->interleave && blocks > 1)
@@ -283,6 +323,20 @@ static void print_main(Gemm *g) {
     kernel_threads(k);
 }
 
+/* The products of the side that accumulator i takes in. */
+static void describe_sides(Gemm *g, int i, Text *t) {
+    for (int k = 0; k < gemm_sides(g->n); k++) {
+        const Node *x = g->n->inputs[gemm_side(g->n, k)], *w = g->n->inputs[gemm_side(g->n, k) + 1];
+        const char *over[MAX_RANK];
+        int n = type_shared(x->type, w->type, over);
+        if (gemm_side_of(g->n, k) != i)
+            continue;
+        text_add(t, " + %s * %s over ", x->name, w->name);
+        for (int o = 0; o < n; o++)
+            text_add(t, "%s%s", o ? ", " : "", over[o]);
+    }
+}
+
 static void describe(Gemm *g) {
     Text *t = &g->k->comment;
     for (int r = 0; r < g->n->body->n_results; r++) {
@@ -300,6 +354,7 @@ static void describe(Gemm *g) {
         text_add(t, "%s * %s over ", g->n->inputs[0]->name, g->n->inputs[1 + i]->name);
         for (int o = 0; o < g->n_over; o++)
             text_add(t, "%s%s", o ? ", " : "", g->over[o].name);
+        describe_sides(g, i, t);
         text_add(t, "   ");
         type_print(g->n->inputs[0]->type, t);
         text_add(t, " * ");
@@ -364,6 +419,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
     group->pointers = arena_array(a, (size_t)(1 + g->n->n_inputs + body->n_results), sizeof *group->pointers);
     group->sum = arena_array(a, (size_t)group->n_weights, sizeof *group->sum);
     group->start = arena_array(a, (size_t)group->n_weights, sizeof *group->start);
+    group->side = arena_array(a, (size_t)gemm_sides(g->n) + 1, sizeof *group->side);
     g->n_groups++;
     return group_operands(g, group);
 }

@@ -14,6 +14,7 @@ typedef struct Pointer {                /* an argument of the tile */
     DType dtype;
     Reach reach;
     const char *row;                    /* elements from one row to the next, as C text; NULL: the same for all rows */
+    int64_t depth;                      /* PER_PANEL: how many rows of a panel, the sum's length */
     bool pairs;                         /* cosines or sines: one column for each pair */
     const char *step;                   /* the variable that holds `row` if it is not a constant, else NULL */
     RowTerm term[MAX_RANK];             /* an extra with only some of the row axes: its place follows from the number of the row */
@@ -30,6 +31,7 @@ typedef struct Group {
     const Node **start;                 /* the body's `acc + bias` whose bias the accumulator starts with, or NULL */
     Pointer *pointers;                  /* x, panels, extras, results */
     int n_pointers, first_result;
+    int *side, n_sides, first_side;     /* accumulators, as numbers of this group's, that go on over another product: its x and panels are a pair of pointers */
     const char *sizes[MAX_SIZES];       /* run-time sizes that the terms mention: parameters of the tile */
     int n_sizes;
     bool counts;                        /* some pointer has terms: the tile takes `first`, the number of its first row */

@@ -111,6 +111,20 @@ static void print_start(Gemm *g, Group *group) {
     end_tile(g, braces);
 }
 
+/* The sum goes on over other rows and panels. */
+static void print_side(Gemm *g, Group *group, int k) {
+    const Pointer *x = &group->pointers[group->first_side + 2 * k], *w = x + 1;
+    const char *v = g->depth_var;
+    const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
+    put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)w->depth, v);
+    g->k->indent++;
+    put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s + %s * %lld);", w->local, v, w->local, v, (long long)group->panel);
+    over_tile(g, group, false);
+    put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[group->side[k]], x->local, row, v, w->local, v);
+    end_tile(g, false);
+    put_close(g->k);
+}
+
 static void print_products(Gemm *g, Group *group) {
     const char *v = g->depth_var;
     const Pointer *x = &group->pointers[0];
@@ -128,6 +142,8 @@ static void print_products(Gemm *g, Group *group) {
     }
     end_tile(g, braces);
     put_close(g->k);
+    for (int k = 0; k < group->n_sides; k++)
+        print_side(g, group, k);
 }
 
 /* "0, 16, 1, 17, ..": the lanes of two vectors in turns, from the first one's lane `from` on. */
@@ -311,8 +327,12 @@ static void name_locals(Gemm *g, Group *group, bool several) {
     }
     for (int i = 0; i < group->n_pointers; i++) {
         Pointer *p = &group->pointers[i];
-        const char *role = !i ? p->name : p->reach == PER_PANEL ? "w" : i >= group->first_result ? "y" : "b";
+        bool side = i >= group->first_side && i < group->first_side + 2 * group->n_sides;
+        const char *role = side ? (p->reach == PER_PANEL ? "side" : "low") : !i ? p->name : p->reach == PER_PANEL ? "w" : i >= group->first_result ? "y" : "b";
         p->local = several ? scope_name(&s, role) : p->name;
+        for (int j = 0; j < i; j++)
+            if (!strcmp(group->pointers[j].local, p->local)) /* two products of the same rows */
+                p->local = scope_name(&g->k->names, role);
     }
 }
 

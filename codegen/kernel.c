@@ -92,9 +92,9 @@ static bool kernel_pointer(Kernel *k, const Node *value, bool write, Access *out
 bool kernel_read(Kernel *k, const Node *value, Access *out) { return kernel_pointer(k, value, false, out); }
 bool kernel_result(Kernel *k, const Node *value, Access *out) { return kernel_pointer(k, value, true, out); }
 
-const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation) {
+const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation) {
     Emitter *e = k->e;
-    uint64_t layer_stride, offset = pack_panels(e, weight, gemm, panel, rotation, &layer_stride);
+    uint64_t layer_stride, offset = pack_panels(e, weight, gemm, x, panel, rotation, &layer_stride);
     const char *argument = entry_weight(e, weight, offset, layer_stride, panel, rotation != NULL);
     for (size_t i = 0; i < k->n_params; i++)
         if (k->params[i].constant && !strcmp(k->params[i].argument, argument))

@@ -38,7 +38,7 @@ static bool read_param(Nest *nest, int i, const Node *input) {
         return kernel_read(k, input, &nest->params[i]);
     const Type *type = input->type;
     Access *a = &nest->params[i];
-    *a = (Access){.value = input, .home = input, .dtype = DT_F32, .rank = 2, .name = kernel_panels(k, twin, gemm, panel, NULL)};
+    *a = (Access){.value = input, .home = input, .dtype = DT_F32, .rank = 2, .name = kernel_panels(k, twin, gemm, gemm->inputs[0], panel, NULL)};
     for (int x = 0; x < 2; x++)
         a->axis[x] = (AccessAxis){type->axis[x].name, type->axis[x].size, stride_const(type->axis[x].name == looked_up ? 0 : panel)};
     nest->panel[i] = panel;

@@ -178,15 +178,16 @@ static void add_pairs(const Emitter *e, PackItem *item, int64_t size, int64_t st
         item->n[item->n_rank++] = dims[i];
 }
 
-static int last_column(const Node *weight, const Node *gemm) {
+static int last_column(const Node *weight, const Node *x) {
     int last = -1;
     for (int i = 0; i < weight->type->rank; i++)
-        if (!attr_has_name(gemm, ATTR_over, weight->type->axis[i].name))
+        if (type_find(x->type, weight->type->axis[i].name) < 0)
             last = i;
     return last;
 }
 
-uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t panel, const Node *rotation, uint64_t *layer_stride) {
+uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation,
+                     uint64_t *layer_stride) {
     int64_t strides[MAX_RANK];
     int place[MAX_RANK];
     *layer_stride = 0;
@@ -196,18 +197,17 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t p
     }
     if (!constant_sizes(e, weight))
         return 0;
-    if (rotation && (weight->type->rank + 2 > MAX_RANK || attr_name(weight, ATTR_axis) == weight->type->axis[last_column(weight, gemm)].name)) {
+    if (rotation && (weight->type->rank + 2 > MAX_RANK || attr_name(weight, ATTR_axis) == weight->type->axis[last_column(weight, x)].name)) {
         emit_fail(e, gemm, "the columns of `%s` cannot be packed in pairs", weight->name);
         return 0;
     }
     PackItem item = new_item(e, weight);
-    const Type *x = gemm->inputs[0]->type;
     stored_strides(weight, strides);
     item.layout = PACK_PANELS;
     item.panel = panel;
-    int paired = rotation ? last_column(weight, gemm) : -1;
+    int paired = rotation ? last_column(weight, x) : -1;
     for (int i = 0; i < weight->type->rank; i++) {
-        if (attr_has_name(gemm, ATTR_over, weight->type->axis[i].name))
+        if (type_find(x->type, weight->type->axis[i].name) >= 0)
             continue;
         place[i] = item.n_rank;
         if (i == paired)
@@ -215,8 +215,8 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, int64_t p
         else
             item.n[item.n_rank++] = (PackDim){weight->type->axis[i].size.base, strides[i]};
     }
-    for (int i = 0; i < x->rank; i++) {
-        int at = attr_has_name(gemm, ATTR_over, x->axis[i].name) ? type_find(weight->type, x->axis[i].name) : -1;
+    for (int i = 0; i < x->type->rank; i++) {
+        int at = type_find(weight->type, x->type->axis[i].name);
         if (at < 0)
             continue;
         place[at] = item.n_rank + item.k_rank;

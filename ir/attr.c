@@ -145,3 +145,21 @@ void attrs_copy(Context *cx, Node *to, const Node *from)
     to->attrs = copy_list(cx, from->attrs, from->n_attrs, sizeof *from->attrs);
     to->n_attrs = from->n_attrs;
 }
+
+/* ---- a gemm's products of the side ------------------------------------------------------------------------------- */
+
+int gemm_sides(const Node *n)
+{
+    const Attr *side = n->op == OP_gemm ? node_attr(n, ATTR_side) : NULL;
+    return side ? side->ints.count : 0;
+}
+
+int gemm_side(const Node *n, int k)
+{
+    return n->n_inputs - 2 * (gemm_sides(n) - k);
+}
+
+int gemm_side_of(const Node *n, int k)
+{
+    return (int)node_attr(n, ATTR_side)->ints.items[k];
+}

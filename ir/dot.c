@@ -106,6 +106,8 @@ static const Node *receiver(const Node *n, int i)
     int param = i;
     if (n->op == OP_repeat)
         param = i + 1;
+    else if (n->op == OP_gemm && i >= gemm_side(n, 0))
+        param = gemm_side_of(n, (i - gemm_side(n, 0)) / 2);
     else if (n->op == OP_gemm)
         param = i ? i - 1 : 0;
     else if (n->op == OP_attend)

@@ -3,6 +3,7 @@
  * One function a class of ops; infer_type dispatches. Here: leaves, elementwise operators, reductions and products;
  * views and moves are in infer_move.c, repeats and kernels in infer_kernel.c. A reason is a sentence in the arena
  * without a full stop. */
+#include <string.h>
 #include "ir/infer_inside.h"
 
 #include <math.h>
@@ -223,6 +224,14 @@ static const Type *infer_reduce(Rule *r)
 }
 
 /* The axes of dot(a, b): a's that are not summed, then b's own. NULL and a reason if sizes differ. */
+static bool is_over(const Attr *over, const char *axis)
+{
+    for (int k = 0; k < over->names.count; k++)
+        if (over->names.items[k] == axis || !strcmp(over->names.items[k], axis))
+            return true;
+    return false;
+}
+
 const Type *rule_product(Rule *r, int a, int b, const Attr *over)
 {
     Type all = {.dtype = rule_in(r, a)->dtype};
@@ -235,7 +244,7 @@ const Type *rule_product(Rule *r, int a, int b, const Attr *over)
         return NULL;
     int rank = 0;
     for (int i = 0; i < all.rank; i++)
-        if (!attr_has_name(r->n, ATTR_over, all.axis[i].name))
+        if (!is_over(over, all.axis[i].name))
             all.axis[rank++] = all.axis[i];
     return type_new(r->cx, all.dtype, rank, all.axis);
 }

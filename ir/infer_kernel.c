@@ -61,13 +61,29 @@ static bool params_fit(Rule *r, int first_param, int first_input)
     return some_params_fit(r, first_param, first_input, r->n->n_inputs, 0);
 }
 
+/* A product of the side has its accumulator's axes. */
+static bool side_fits(Rule *r, int k, int weights)
+{
+    int x = gemm_side(r->n, k), acc = gemm_side_of(r->n, k);
+    const char *names[MAX_RANK];
+    Attr over = {.id = ATTR_over, .names = {names, type_shared(rule_in(r, x), rule_in(r, x + 1), names)}};
+    if (acc < 0 || acc >= weights)
+        return rule_refused(r, "there is no accumulator %d for a product of the side", acc);
+    if (!over.names.count)
+        return rule_refused(r, "`%s` and `%s` have no axis in common", rule_word(r, x), rule_word(r, x + 1));
+    const Type *product = rule_product(r, x, x + 1, &over), *want = r->n->body->params[acc]->type;
+    return product && (type_equal(product, want) || rule_refused(r, "accumulator %d is %s, the product beside it %s", acc,
+                                                                 rule_type(r, want), rule_type(r, product)));
+}
+
 static const Type *infer_gemm(Rule *r)
 {
     int weights = (int)attr_int(r->n, ATTR_weights, 1);
     const Attr *over = rule_over(r);
     if (!over)
         return NULL;
-    if (weights < 1 || weights >= r->n->n_inputs || !params_fit(r, weights, weights + 1))
+    int sides = gemm_sides(r->n), end = gemm_side(r->n, 0);
+    if (weights < 1 || weights >= end || !some_params_fit(r, weights, weights + 1, end, 0))
         return r->reason ? NULL : rule_refuse(r, "gemm needs a weight");
     for (int w = 1; w <= weights; w++) {
         const Type *product = rule_product(r, 0, w, over);
@@ -77,6 +93,9 @@ static const Type *infer_gemm(Rule *r)
             return rule_refuse(r, "accumulator %d is %s, the body's parameter %s", w - 1, rule_type(r, product),
                                rule_type(r, r->n->body->params[w - 1]->type));
     }
+    for (int k = 0; k < sides; k++)
+        if (!side_fits(r, k, weights))
+            return NULL;
     return NULL;
 }
 

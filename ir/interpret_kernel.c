@@ -15,12 +15,26 @@ static void finish(Run *run, const Node *n, Value *const *params)
     run->values[n->id] = out;
 }
 
+/* Adds the products of the side to their accumulators. */
+static void eval_sides(Run *run, const Node *n, Value *const *params)
+{
+    for (int k = 0; k < gemm_sides(n); k++) {
+        const Node *x = n->inputs[gemm_side(n, k)], *w = n->inputs[gemm_side(n, k) + 1];
+        Value *acc = params[gemm_side_of(n, k)], *product = value_new(run, acc->type);
+        const char *over[MAX_RANK];
+        int n_over = type_shared(x->type, w->type, over);
+        eval_dot(run, value_of(run, x), value_of(run, w), over, n_over, false, product);
+        for (int64_t i = 0; i < acc->count; i++)
+            acc->data[i] += product->data[i];
+    }
+}
+
 static void eval_gemm(Run *run, const Node *n)
 {
     int64_t weights = attr_int(n, ATTR_weights, 1);
     const Attr *over = node_attr(n, ATTR_over);
     Value **params = arena_array(run->work, (size_t)n->n_inputs, sizeof *params);
-    for (int i = 1; i < n->n_inputs; i++) {
+    for (int i = 1; i < gemm_side(n, 0); i++) {
         const Node *acc = n->body->params[i - 1];
         if (i > weights) {
             params[i - 1] = value_of(run, n->inputs[i]);
@@ -30,6 +44,7 @@ static void eval_gemm(Run *run, const Node *n)
         eval_dot(run, value_of(run, n->inputs[0]), value_of(run, n->inputs[i]), over->names.items, over->names.count,
                  false, params[i - 1]);
     }
+    eval_sides(run, n, params);
     finish(run, n, params);
 }
 

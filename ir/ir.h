@@ -56,6 +56,7 @@ const Type *type_with_dtype(Context *cx, const Type *t, DType dtype);
 int type_find(const Type *t, const char *axis);             /* position of the axis, or -1 */
 bool type_equal(const Type *a, const Type *b);              /* dtype, names, order, sizes */
 bool type_same_axes(const Type *a, const Type *b);          /* the same set of (name, size), any order */
+int type_shared(const Type *a, const Type *b, const char *out[MAX_RANK]);   /* names of the axes of b that a has too, in the order of b; how many */
 void type_print(const Type *t, Text *out);                  /* f32[B, S, H=12, K=32]: sizes of constant axes always written */
 
 /* ---- attributes (attrs.def, attr.c) -------------------------------------------------------------------------------------------- */
@@ -223,6 +224,12 @@ void attr_set_floats(Context *cx, Node *n, AttrId id, const double *items, int c
 void attr_set_extent(Context *cx, Node *n, AttrId id, Extent v);
 bool attr_has_name(const Node *n, AttrId id, const char *name); /* a NAMES attribute holds it */
 void attrs_copy(Context *cx, Node *to, const Node *from);
+
+/* A gemm's products of the side: number k is of inputs[gemm_side(n, k)], its rows, and the weight behind them, over the axes that both have.
+ * gemm_side(n, 0) is where they begin, gemm_side(n, gemm_sides(n)) the number of inputs. */
+int gemm_sides(const Node *n);                                  /* 0 of any other node */
+int gemm_side(const Node *n, int k);
+int gemm_side_of(const Node *n, int k);                         /* the accumulator it goes to */
 
 /* ---- choose (choose.c) -------------------------------------------------------------------------------------------------------------- */
 

@@ -79,7 +79,8 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_scale: return op == OP_attend || is_linear(op);
     case ATTR_second:
     case ATTR_lse: return op == OP_attend;
-    case ATTR_weights: return op == OP_gemm;
+    case ATTR_weights:
+    case ATTR_side: return op == OP_gemm;
     case ATTR_cache: return op == OP_append || is_linear(op);
     case ATTR_index: return op == OP_get || op == OP_param || op == OP_carry;
     case ATTR_count: return op == OP_repeat;

@@ -68,3 +68,12 @@ void type_print(const Type *t, Text *out)
     }
     text_char(out, ']');
 }
+
+int type_shared(const Type *a, const Type *b, const char *out[MAX_RANK])
+{
+    int n = 0;
+    for (int i = 0; i < b->rank; i++)
+        if (type_find(a, b->axis[i].name) >= 0)
+            out[n++] = b->axis[i].name;
+    return n;
+}

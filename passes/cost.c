@@ -68,6 +68,17 @@ static double attend_flops(const Node *n, const int64_t *sizes)
     return scores * (2 * contracted(n, n->inputs[0], sizes) + 2 * own_size(n, sizes) + 5) + body_flops(n, sizes);
 }
 
+/* What a product of the side sums over. */
+static double side_depth(const Node *n, int k, const int64_t *sizes)
+{
+    const Type *x = n->inputs[gemm_side(n, k)]->type, *w = n->inputs[gemm_side(n, k) + 1]->type;
+    double depth = 1;
+    for (int i = 0; i < w->rank; i++)
+        if (type_find(x, w->axis[i].name) >= 0)
+            depth *= (double)extent_value(w->axis[i].size, graph_model(n->graph), sizes);
+    return depth;
+}
+
 static double flops_of(const Node *n, const int64_t *sizes)
 {
     const Graph *model = graph_model(n->graph);
@@ -78,6 +89,8 @@ static double flops_of(const Node *n, const int64_t *sizes)
     case OP_gemm:
         for (int j = 0; j < attr_int(n, ATTR_weights, 1); j++)
             flops += 2 * contracted(n, n->inputs[0], sizes) * count_of(model, n->body->params[j]->type, sizes);
+        for (int k = 0; k < gemm_sides(n); k++)
+            flops += 2 * side_depth(n, k, sizes) * count_of(model, n->body->params[gemm_side_of(n, k)]->type, sizes);
         return flops + body_flops(n, sizes);
     case OP_append: return n->body ? body_flops(n, sizes) : 0;
     case OP_map:

@@ -71,7 +71,13 @@ static void settle_gemm(PassContext *px, Node *gemm)
     int n_over = node_attr(gemm, ATTR_over)->names.count;
     if (!fits_as_rows(gemm->inputs[0], n_over))
         copy_input(px, gemm, 0, "a gemm reads its rows packed");
-    for (int i = (int)attr_int(gemm, ATTR_weights, 1) + 1; i < gemm->n_inputs; i++)
+    for (int k = 0; k < gemm_sides(gemm); k++) {
+        const char *over[MAX_RANK];
+        int at = gemm_side(gemm, k);
+        if (!fits_as_rows(gemm->inputs[at], type_shared(gemm->inputs[at]->type, gemm->inputs[at + 1]->type, over)))
+            copy_input(px, gemm, at, "a gemm reads its rows packed");
+    }
+    for (int i = (int)attr_int(gemm, ATTR_weights, 1) + 1; i < gemm_side(gemm, 0); i++)
         if (!fits_as_extra(gemm->inputs[i], gemm->inputs[0], n_over))
             copy_input(px, gemm, i, "its columns have to be neighbours");
 }

@@ -104,7 +104,7 @@ static bool may_overwrite(const Node *k, const Node *storage)
         const Node *in = k->inputs[i];
         if (storage_of(in) != storage)
             continue;
-        if (k->op == OP_gemm && i <= attr_int(k, ATTR_weights, 1))
+        if (k->op == OP_gemm && (i <= attr_int(k, ATTR_weights, 1) || i >= gemm_side(k, 0)))
             return false;
         if (!is_whole_view(in) || !type_equal(in->type, k->type))
             return false;

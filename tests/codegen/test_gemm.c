@@ -134,6 +134,38 @@ static const char parts[] =
     "  y1    = get y index=1 : f32[B, S, M, E]\n"
     "  return y0 = y0, y1 = y1\n";
 
+/* Products of the side: two for one accumulator, one for a rotated result, gate and up with one each, over two axes, rows that are
+ * those of the first product; a bias that starts a sum. */
+static const char sides[] =
+    "kernels Sides(x: f32[B, S, D], l: f32[B, S, R], m: f32[B, S, N, R], c: f32[S, J=16], s: f32[S, J=16])\n"
+    "  dims    B = 1..4  S = 1..64  D = 11  R = 3  N = 2  F = 20  H = 2  K = 32\n"
+    "  w     = weight key=\"w\" : f32[F, D]\n"
+    "  b     = weight key=\"b\" : f32[F]\n"
+    "  u     = weight key=\"u\" stored=[3, 20] strides=[1, 20] : f32[F, R]\n"
+    "  v     = weight key=\"v\" : f32[F, N, R]\n"
+    "  q     = weight key=\"q\" : f32[H, K, D]\n"
+    "  qs    = weight key=\"qs\" factor=0.5 : f32[H, K, R]\n"
+    "  again = weight key=\"again\" : f32[F, D]\n"
+    "  y     = gemm x, w, q, b, c, s, l, u, m, v, l, qs over=D weights=2 side=[0, 0, 1] (a, t, bias, pc, ps) {\n"
+    "    a1 = add a, bias : f32[B, S, F]\n"
+    "    a2 = gelu a1 : f32[B, S, F]\n"
+    "    r = rotate t, pc, ps : f32[B, S, H, K]\n"
+    "    return a2, r\n"
+    "  }\n"
+    "  y0    = get y index=0 : f32[B, S, F]\n"
+    "  y1    = get y index=1 : f32[B, S, H, K]\n"
+    "  z     = gemm x, w, again, l, u, x, again over=D weights=2 side=[1, 0] (g, h) {\n"
+    "    g1 = silu g : f32[B, S, F]\n"
+    "    r2 = mul g1, h : f32[B, S, F]\n"
+    "    return r2\n"
+    "  } : f32[B, S, F]\n"
+    "  last  = slice l axis=S start=0 : f32[B, R]\n"
+    "  first = slice x axis=S start=S-1 : f32[B, D]\n"
+    "  e     = gemm first, w, last, u over=D weights=1 side=[0] (one) {\n"
+    "    return one\n"
+    "  } : f32[B, F]\n"
+    "  return y0 = y0, y1 = y1, z = z, e = e\n";
+
 /* Heads rotated on the way out: halves with one and with two vectors of partners, neighbours as partners, a bias before, tables with all,
  * some and none of the row axes; a plain result beside them. */
 static const char rotated[] =
@@ -186,6 +218,7 @@ START_TEST(test_several) {
             both_sizes(gains, &targets[i]);
             both_sizes(parts, &targets[i]);
             both_sizes(rotated, &targets[i]);
+            both_sizes(sides, &targets[i]);
         }
 }
 END_TEST

@@ -154,20 +154,21 @@ START_TEST(test_edges)
     static const char text[] =
         "kernels T(x: f32[B, D], keep: bool[T])\n  dims  B = 1..  D = 3  F = 2  T = 4\n"
         "  w = weight key=\"a \\\"b\\\" \\\\ c\" : f32[F, D]\n  b = weight key=\"b\" : f32[F]\n"
-        "  k = weight key=\"k\" : f32[T, F]\n"
+        "  k = weight key=\"k\" : f32[T, F]\n  k2 = weight key=\"k2\" : f32[T, D]\n"
         "  g = gemm x, w, w, b over=D weights=2 (a0, a1, e) {\n"
         "    s = mul a0, a1\n    t = add s, e\n    return t\n  } : f32[B, F]\n"
         "  o = attend g, k, k, keep over=F keys=T (s0, kp) {\n"
         "    inf = const value=-inf : f32\n    m = where kp, s0, inf\n    return m\n  } : f32[B, F]\n"
-        "  return out = o\n";
+        "  c = gemm o, k, x, k2 over=F weights=1 side=[0] (a2) {\n    return a2\n  } : f32[B, T]\n"
+        "  return out = c\n";
     static Fixture f;
     fixture_begin(&f);
     Source s = {"t.ir", text, sizeof text - 1};
     Graph *g = graph_read(&f.cx, &s);
     ck_assert_msg(g != NULL, "%s", f.diags.first ? f.diags.first->message : "");
     check_dot(g, &f.arena, &f.dot);
-    int gemm = 5, product = 2 + 2 + 1, attend = 4, score = 3 + 1, result = 1; /* x goes to both accumulators */
-    ck_assert_int_eq(f.dot.edges, gemm + product + attend + score + result);
+    int gemm = 5, product = 2 + 2 + 1, attend = 4, score = 3 + 1, beside = 4 + 1, result = 1; /* x goes to both accumulators */
+    ck_assert_int_eq(f.dot.edges, gemm + product + attend + score + beside + result);
     arena_free(&f.arena);
 }
 END_TEST

@@ -525,6 +525,30 @@ START_TEST(gemm_gate_and_up)
 }
 END_TEST
 
+START_TEST(gemm_goes_on_beside)
+{
+    Bench t;
+    bench_begin(&t,
+                "kernels T(x: f32[B, D], l: f32[B, R])\n  dims B = 1..  D = 3  F = 2  R = 2\n  g = weight key=\"w1\" : "
+                "f32[F, D]\n  u = weight key=\"w2\" : f32[F, R]\n  b = weight key=\"w3\" : f32[F]\n"
+                "  y = gemm x, g, b, l, u, l, u over=D weights=1 side=[0, 0] (p, c) {\n    z = mul p, c\n    return z\n  } : "
+                "f32[B, F]\n  return y\n",
+                (int64_t[]){2});
+    t.bind.weight = numbered_weight;
+    Value *v = bench_run(&t);
+    for (int s = 0; s < 2; s++)
+        for (int f = 0; f < 2; f++) {
+            double p = 0;
+            for (int d = 0; d < 3; d++)
+                p += bench_in(&t, 0, s * 3 + d) * (1000 + f * 3 + d);
+            for (int r = 0; r < 2; r++)
+                p += 2 * bench_in(&t, 1, s * 2 + r) * (2000 + f * 2 + r);
+            ck_assert(fabs(v[0].data[s * 2 + f] - p * (3000 + f)) < 1e-6);
+        }
+    bench_close(&t);
+}
+END_TEST
+
 /* Grouped heads, causal by position, padding; keys that are masked hold NaN; one row has no key at all. */
 START_TEST(attend_masks)
 {
@@ -638,5 +662,5 @@ RUN_CASES("interpret", leaves, weights_plain_and_strided, weights_with_gains, mi
           gather_refuses_what_is_outside, gather_aligns_axes, topk_orders_ties_and_nans, running_sums_and_maxima,
           running_maxima_of_whole_numbers_and_nans, rotate_halves_and_pairs,
           append_keeps_layers_apart, append_refuses_a_full_cache, repeat_reads_each_layer_once,
-          repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up,
+          repeat_carries_through_many_rounds, repeat_not_at_all, taps_see_values_in_order, gemm_gate_and_up, gemm_goes_on_beside,
           attend_masks, map_with_gather_and_two_results, rowwise_norm_and_reduce_where)
