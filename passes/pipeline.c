@@ -34,6 +34,7 @@ const PassStep pipeline[] = {
     {PASS_ID_defer_scales, "without its gain a norm is one factor a row; the epilogues come later"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},
     {PASS_ID_fuse_epilogue, "a product is the best place for what follows it"},
+    {PASS_ID_fuse_side, "what the epilogues add is known now, and whether it is a product that nothing else reads"},
     {PASS_ID_fuse_map, "what no product took: norms, lookups, elementwise chains"},
     {PASS_ID_dce, "nothing dead is worth a kernel"},
     {PASS_ID_lower, "all decisions are made: one kernel for each value left, copies where a layout is needed"},

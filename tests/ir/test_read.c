@@ -105,7 +105,7 @@ static const char *const texts[] = {
     "    t = add p, g : f32[B, S, D]\n"
     "    return t\n"
     "  } : f32[B, S, D] @0+0   # m.attar:9:1\n"
-    "  q   = gemm x0, w over=D weights=1 (acc) {\n"
+    "  q   = gemm x0, w, x, w over=D weights=1 side=[0] (acc) {\n"
     "    r1 = tanh acc : f32[B, S, H, K]\n"
     "    return a = acc, r1\n"
     "  }   # -\n"
