@@ -310,6 +310,24 @@ bool arg_axis(Bind *b, Call *c, int param, const Type *t, int *axis);      /* an
 bool arg_over(Bind *b, Call *c, int param, const Type *t, bool over[MAX_RANK]);
 bool arg_flag(Bind *b, Call *c, int param, bool otherwise, bool *out);
 
+/* linear_attend and codebook_attend (builtin_attend.c): what the call's first three arguments are, and the inputs after them. */
+enum { ATTEND_ROLES = 6 };
+typedef struct AttendCall {
+    Call *call;
+    Node *q, *k, *v;
+    const char *head, *keys, *queries;  /* axes: of the products, of the keys, of the rows */
+    const char *roles[ATTEND_ROLES];
+    Node *inputs[ATTEND_ROLES];
+    int n_roles;
+} AttendCall;
+/* `queries`: the parameter that may name the axis of the rows. False after an error, as all of these. */
+bool attend_operands(Bind *b, Call *c, int queries, AttendCall *a);
+bool attend_mask(Bind *b, AttendCall *a, int param);       /* the role `mask`, if the call gives one */
+bool attend_number(Bind *b, Call *c, int param, double *out);           /* unchanged if the call does not give it */
+void attend_role(AttendCall *a, const char *role, Node *x);
+Node *attend_emit(Bind *b, AttendCall *a, Op op);           /* with axes and roles; the caller adds attributes, then */
+bool attend_finish(Bind *b, AttendCall *a, Node *n);        /* gives it its type */
+
 #define OPERATOR(name, signature, sentence) Term builtin_##name(Bind *b, Call *c);
 #include "operators.def"
 #undef OPERATOR

@@ -21,7 +21,7 @@ const Builtin *builtin_find(const char *name)
 
 /* ---- signatures ------------------------------------------------------------------------------------------------- */
 
-enum { MAX_PARAMS = 8 };
+enum { MAX_PARAMS = 16 };
 
 typedef struct Signature {
     const char *params[MAX_PARAMS]; /* interned */

@@ -255,13 +255,24 @@ int64_t attend_features(const Node *n)
     return rows->type->axis[rows->type->rank - 2].size.base * (node_features(n, "hyperbolic") ? 2 : 1);
 }
 
+static bool keeps_keys(const Node *n)
+{
+    const char *recent = attr_name(n, ATTR_recent);
+    return recent && !strcmp(recent, "keys");
+}
+
+int64_t attend_recent(const Node *n)
+{
+    return role_of(n, "bias") || keeps_keys(n) ? attr_int(n, ATTR_block, 0) : 0;
+}
+
 int64_t attend_state(const Node *n)
 {
     const Type *k = n->inputs[1]->type, *v = n->inputs[2]->type;
     const char *over = node_attr(n, ATTR_over)->names.items[0];
     int64_t width = values_axis(k, v, over)->size.base, each = attend_features(n);
     if (n->op == OP_codebook_attend)
-        return each * (width + 1) + 2 * attr_int(n, ATTR_block, 0) * (size_of(k, over) + width);
+        return each * (width + 1) + 2 * attend_recent(n) * (width + 1 + (keeps_keys(n) ? size_of(k, over) : 0));
     return each * (width + (node_features(n, "positive") || node_features(n, "hyperbolic") ? 2 : 1));
 }
 
@@ -355,11 +366,10 @@ static bool codebook_fits(Rule *r)
         return rule_refused(r, "`block` is %lld positions", (long long)attr_int(n, ATTR_block, 0));
     if (node_attr(n, ATTR_recent) && !is_one_of(attr_name(n, ATTR_recent), recents))
         return rule_refused(r, "`recent` keys are codes or keys, not %s", attr_name(n, ATTR_recent));
-    if (causal && !block)
-        return rule_refused(r, "causal codebook_attend needs `block`");
-    if (!causal && !has(r, "mask") && (block || has(r, "bias") || node_attr(n, ATTR_recent)))
-        return rule_refused(r, "`block`, `recent` and a bias speak of earlier keys: they need `causal` or a mask");
-    return true;
+    if (!block && (has(r, "bias") || keeps_keys(n)))
+        return rule_refused(r, "%s needs `block`", has(r, "bias") ? "a bias of recent keys" : "recent=keys");
+    return n->graph->level != LEVEL_KERNEL || causal || attend_recent(n) == 0 ||
+           rule_refused(r, "a bias and recent=keys speak of earlier keys: they need `causal` in a kernel");
 }
 
 static const Type *infer_rows(Rule *r, const Axes *a)

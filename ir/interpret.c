@@ -278,20 +278,26 @@ static void move_rows(const Value *cache, int growing, int64_t layer, int64_t fi
     }
 }
 
+int64_t cache_layer(Run *run, const Node *n, const Cache *cache, const Value *number)
+{
+    const Attr *start = node_attr(n, ATTR_start);
+    double layer = number->data[0] + (start ? (double)start->extent.base : 0);
+    if (layer >= 0 && layer < (double)cache->layers)
+        return (int64_t)layer;
+    diag_error(run->cx->diags, "E0610", n->at, "layer %.0f of the cache `%s`, which has %lld", layer, cache->name,
+               (long long)cache->layers);
+    run->failed = true;
+    return -1;
+}
+
 static void eval_append(Run *run, const Node *n)
 {
     const Cache *cache = cache_of(run, n);
     const Value *all = &run->bind->caches[cache - run->model->caches];
     Value *value = value_of(run, n->inputs[0]);
-    const Attr *start = node_attr(n, ATTR_start);
-    double number = value_of(run, n->inputs[1])->data[0] + (start ? (double)start->extent.base : 0);
-    if (!(number >= 0 && number < (double)cache->layers)) {
-        diag_error(run->cx->diags, "E0610", n->at, "layer %.0f of the cache `%s`, which has %lld", number, cache->name,
-                   (long long)cache->layers);
-        run->failed = true;
+    int64_t layer = cache_layer(run, n, cache, value_of(run, n->inputs[1]));
+    if (layer < 0)
         return;
-    }
-    int64_t layer = (int64_t)number;
     if (n->body) { /* something is done to the value on its way */
         Value **params = arena_array(run->work, (size_t)n->body->n_params + 1, sizeof *params);
         for (int i = 0, p = 0; i < n->n_inputs; i++)

@@ -18,7 +18,9 @@ typedef struct Run {
 Value *value_new(Run *run, const Type *type);                   /* sizes bound, data uninitialised */
 Value *value_of(const Run *run, const Node *n);
 int64_t size_named(const Run *run, const char *symbol);         /* 0 if the model has no such symbol */
-const Cache *cache_of(const Run *run, const Node *append);
+const Cache *cache_of(const Run *run, const Node *n);           /* the one that its attribute names */
+/* The layer that `number` and the attribute `start` say; -1 and a diagnostic if the cache has none such. */
+int64_t cache_layer(Run *run, const Node *n, const Cache *cache, const Value *number);
 
 /* Element steps of `v` for each axis of `type`: 0 where v lacks the axis. */
 void value_steps(const Value *v, const Type *type, int64_t steps[MAX_RANK]);
@@ -45,5 +47,6 @@ bool check_sizes(Run *run, const Graph *g);
 
 /* interpret_kernel.c */
 void eval_kernel(Run *run, const Node *n);
+void eval_codebook(Run *run, const Node *n);                    /* interpret_codebook.c */
 
 #endif

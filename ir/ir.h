@@ -259,6 +259,7 @@ int role_input(const Node *n, const char *role);                /* the input's n
 Node *role_of(const Node *n, const char *role);                 /* the input, or NULL */
 bool node_features(const Node *n, const char *name);            /* the attribute `features` is this */
 int64_t attend_features(const Node *n);                         /* numbers a key becomes; codebook_attend: codes */
+int64_t attend_recent(const Node *n);                           /* codebook_attend: positions of a block whose keys a bias or recent=keys tells apart; 0: none are */
 int64_t attend_state(const Node *n);                            /* numbers of a state for one element of the batch axes */
 const Cache *graph_cache(const Graph *model, const char *name); /* NULL if there is none */
 

@@ -141,7 +141,7 @@ static const char *const texts[] = {
     "    off: f32[B, T, G], seen: bool[S, T])\n"
     "  dims    B = 1..4  S = 1..8  past = 0..64  D = 3  F = 6  G = 2  K = 4  R = 3  T = S  W = 5\n"
     "  cache   at.s f32[B, G, state=42] state x 2\n"
-    "  cache   cb.s f32[B, G, state=90] state x 1\n"
+    "  cache   cb.s f32[B, G, state=96] state x 1\n"
     "  w = weight key=\"w\" : f32[F, K]\n"
     "  c = weight key=\"c\" : f32[G, F, K]\n"
     "  b = weight key=\"b\" : f32[G, R, D]\n"
