@@ -32,6 +32,7 @@ typedef struct Head {                           /* of one sequence */
 } Head;
 
 bool head_sees(const Head *h, int64_t i, int64_t j);
+int64_t head_position(const Head *h, int64_t i);        /* of row i */
 
 /* ---- random features (features.c) ------------------------------------------------------------------------------------------------ */
 
@@ -70,17 +71,22 @@ MatrixStatus codes_train(Arena *a, Random *r, const Head *heads, int n, int64_t 
 typedef struct HeadError {
     double query_norm, key_norm;                /* root mean squares of |q| and |k|, times sqrt(scale): the x and y of Lemma 2 before reductions */
     double predicted;                           /* features: root of the mean of features_variance over seen pairs; codes: 0 */
-    double measured;                            /* |o' - o| / |o|, o the exact output, the values' mean removed */
+    double measured;                            /* |o' - o| / |o|, o the exact output: see below */
     double variation;                           /* mean over rows of half the sum of |p' - p| */
     double key_error;                           /* codes: |k' - k| / |k|, both less the mean key */
     double logit_error;                         /* codes: root mean square of scale q.(k' - k) over seen pairs */
     int64_t rows;                               /* that were measured */
 } HeadError;
 
-/* All of `heads` together: sequences of one head, or of several. At most `rows` rows of each are looked at, evenly spread (0: all). */
-MatrixStatus features_error(FeatureKind kind, Matrix w, const Reduction *reduction, const Head *heads, int n, int64_t rows, HeadError *out);
+/* The mean of the values over all keys of all `heads` is taken off first: any weights that add up to 1 hand it on, so it would make a failure
+ * look like a success. What differs from one sequence to the next stays.
+ *
+ * All of `heads` together: sequences of one head, or of several. At most `rows` rows of each are looked at, evenly spread (0: all).
+ * `work` is for what is needed on the way. Rows that see no key do not count; if all are such, the errors are 0. */
+MatrixStatus features_error(Arena *work, FeatureKind kind, Matrix w, const Reduction *reduction, const Head *heads, int n, int64_t rows,
+                            HeadError *out);
 /* `block`: keys of the row's own block of positions and of the one before are exact; 0: every key is its code. */
-MatrixStatus codes_error(const Codebook *codebook, int64_t block, const Head *heads, int n, int64_t rows, HeadError *out);
+MatrixStatus codes_error(Arena *work, const Codebook *codebook, int64_t block, const Head *heads, int n, int64_t rows, HeadError *out);
 
 /* ---- operations (cost.c) --------------------------------------------------------------------------------------------------------- */
 

@@ -84,18 +84,26 @@ static MatrixStatus verdict(lapack_int info, MatrixStatus positive)
     return info > 0 ? positive : MATRIX_NO_MEMORY;
 }
 
-MatrixStatus matrix_multiply(Arena *arena, Matrix a, bool transpose_a, Matrix b, bool transpose_b, Matrix *out)
+MatrixStatus matrix_multiply_into(Matrix a, bool transpose_a, Matrix b, bool transpose_b, Matrix out)
 {
     int64_t rows = transpose_a ? a.cols : a.rows, inner = transpose_a ? a.rows : a.cols;
     int64_t cols = transpose_b ? b.rows : b.cols, inner_b = transpose_b ? b.cols : b.rows;
-    if (inner != inner_b || rows < 1 || cols < 1 || inner < 1)
+    if (inner != inner_b || rows < 1 || cols < 1 || inner < 1 || out.rows != rows || out.cols != cols)
         return MATRIX_SHAPE;
     if (rows > INT32_MAX || cols > INT32_MAX || inner > INT32_MAX)
         return MATRIX_TOO_LARGE;
-    *out = matrix_new(arena, rows, cols);
     cblas_dgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, (int)rows, (int)cols,
-                (int)inner, 1.0, a.at, (int)a.cols, b.at, (int)b.cols, 0.0, out->at, (int)cols);
+                (int)inner, 1.0, a.at, (int)a.cols, b.at, (int)b.cols, 0.0, out.at, (int)cols);
     return MATRIX_OK;
+}
+
+MatrixStatus matrix_multiply(Arena *arena, Matrix a, bool transpose_a, Matrix b, bool transpose_b, Matrix *out)
+{
+    int64_t rows = transpose_a ? a.cols : a.rows, cols = transpose_b ? b.rows : b.cols;
+    if (rows < 1 || cols < 1)
+        return MATRIX_SHAPE;
+    *out = matrix_new(arena, rows, cols);
+    return matrix_multiply_into(a, transpose_a, b, transpose_b, *out);
 }
 
 /* A row-major m is, to LAPACK, the column-major m^T = v diag(values) u^T: its left factor is our vt and its right one our u, and

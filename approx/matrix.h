@@ -34,6 +34,7 @@ double matrix_norm(Matrix m);                   /* Frobenius, without overflow o
 
 /* out = op(a) op(b), where op transposes if asked. `out` is made in the arena. */
 MatrixStatus matrix_multiply(Arena *arena, Matrix a, bool transpose_a, Matrix b, bool transpose_b, Matrix *out);
+MatrixStatus matrix_multiply_into(Matrix a, bool transpose_a, Matrix b, bool transpose_b, Matrix out); /* out: of the right shape, its own memory */
 
 /* m = u diag(values) vt with r = min(rows, cols): u [rows, r], values descending, vt [r, cols]. */
 typedef struct Svd {
