@@ -47,6 +47,7 @@ bool check_sizes(Run *run, const Graph *g);
 
 /* interpret_kernel.c */
 void eval_kernel(Run *run, const Node *n);
+void eval_linear(Run *run, const Node *n);                      /* interpret_linear.c */
 void eval_codebook(Run *run, const Node *n);                    /* interpret_codebook.c */
 
 #endif

@@ -91,13 +91,12 @@ static void eval_attend(Run *run, const Node *n)
 
 void eval_kernel(Run *run, const Node *n)
 {
-    if (n->op == OP_codebook_attend) {
-        eval_codebook(run, n);
+    if (n->op == OP_linear_attend) {
+        eval_linear(run, n);
         return;
     }
-    if (op_info[n->op].flags & OPF_BARE) {
-        diag_error(run->cx->diags, "E0490", n->at, "the interpreter does not know %s yet", op_info[n->op].name);
-        run->failed = true;
+    if (n->op == OP_codebook_attend) {
+        eval_codebook(run, n);
         return;
     }
     if (n->op == OP_gemm) {

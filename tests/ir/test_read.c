@@ -494,7 +494,7 @@ static bool run(Bench *t)
 
 START_TEST(the_texts_run)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_TEXTS; i++) {
         Bench t;
         bench_open(&t);
         t.g = bench_read(&t, texts[i]);
