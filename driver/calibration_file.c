@@ -2,7 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "driver/calibration.h"
+#include "driver/calibration_file.h"
 #include "runtime/file.h"
 #include "support/json.h"
 
@@ -39,7 +39,7 @@ static bool tokens_are_bytes(const Compilation *c)
 }
 
 /* Windows of the text, one after the other; what is left at the end and would be shorter is not used. */
-static bool load_text(Compilation *c, const char *path, int64_t bound, Calibration *out)
+static bool load_text(Compilation *c, const char *path, int64_t bound, CalibrationFile *out)
 {
     uint64_t size;
     int fd = file_open(&c->cx, "E0658", path, &size);
@@ -92,7 +92,7 @@ static bool missing(Compilation *c, const char *path, const char *name, const Ho
     return false;
 }
 
-static bool load_tensors(Compilation *c, const char *path, Calibration *out)
+static bool load_tensors(Compilation *c, const char *path, CalibrationFile *out)
 {
     int count;
     const HostTensor *all = safetensors_load(&c->cx, path, &count);
@@ -122,9 +122,9 @@ static bool is_safetensors(const char *path)
     return n >= 12 && !strcmp(path + n - 12, ".safetensors");
 }
 
-bool calibration_load(Compilation *c, const char *path, Calibration *out)
+bool calibration_file_load(Compilation *c, const char *path, CalibrationFile *out)
 {
-    *out = (Calibration){.path = path, .sequences = 1, .length = 1};
+    *out = (CalibrationFile){.path = path, .sequences = 1, .length = 1};
     int64_t vocabulary = 0, bound = 0;
     bool text = is_text(c->model.graph, &vocabulary, &bound), bytes = text && vocabulary <= 256 && tokens_are_bytes(c);
     if (!is_safetensors(path) && !bytes) {
@@ -146,7 +146,7 @@ bool calibration_load(Compilation *c, const char *path, Calibration *out)
     return true;
 }
 
-HostTensor *calibration_slice(Arena *a, const Calibration *from, int64_t first, int64_t count)
+HostTensor *calibration_file_slice(Arena *a, const CalibrationFile *from, int64_t first, int64_t count)
 {
     HostTensor *out = arena_array(a, (size_t)from->n_inputs + 1, sizeof *out);
     for (int i = 0; i < from->n_inputs; i++) {

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "driver/calibration.h"
+#include "driver/calibration_file.h"
 
 static Compilation c;
 
@@ -20,8 +20,8 @@ static void load_bert(void) { load(SOURCE_DIR "/models/bert.attar", SOURCE_DIR "
 
 static void fails(const char *path, const char *code, const char *says)
 {
-    Calibration k;
-    ck_assert(!calibration_load(&c, path, &k));
+    CalibrationFile k;
+    ck_assert(!calibration_file_load(&c, path, &k));
     ck_assert_ptr_nonnull(c.diags.first);
     ck_assert_str_eq(c.diags.first->code, code);
     ck_assert_int_eq(diag_exit_status(&c.diags), 3);
@@ -34,8 +34,8 @@ static void fails(const char *path, const char *code, const char *says)
 START_TEST(text_is_cut_into_windows)
 {
     load_austen();
-    Calibration k;
-    ck_assert(calibration_load(&c, SOURCE_DIR "/models/austen/held.txt", &k));
+    CalibrationFile k;
+    ck_assert(calibration_file_load(&c, SOURCE_DIR "/models/austen/held.txt", &k));
     ck_assert_int_eq(k.sequences, 40);
     ck_assert_int_eq(k.length, 512);
     ck_assert_int_eq(k.n_inputs, 1);
@@ -48,7 +48,7 @@ START_TEST(text_is_cut_into_windows)
     fclose(f);
     for (int i = 0; i < 20480; i++)
         ck_assert_int_eq(((int32_t *)k.inputs[0].data)[i], bytes[i]);
-    HostTensor *part = calibration_slice(&c.arena, &k, 3, 2);
+    HostTensor *part = calibration_file_slice(&c.arena, &k, 3, 2);
     ck_assert_int_eq(part[0].dims[0], 2);
     ck_assert_int_eq(((int32_t *)part[0].data)[0], bytes[3 * 512]);
     compile_free(&c);
@@ -62,8 +62,8 @@ START_TEST(short_texts)
     int fd = mkstemp(path);
     ck_assert(fd >= 0);
     ck_assert_int_eq(write(fd, "It is a truth", 13), 13);
-    Calibration k;
-    ck_assert(calibration_load(&c, path, &k));
+    CalibrationFile k;
+    ck_assert(calibration_file_load(&c, path, &k));
     ck_assert_int_eq(k.sequences, 1);
     ck_assert_int_eq(k.length, 13);
     ck_assert_int_eq(ftruncate(fd, 1), 0);
@@ -77,8 +77,8 @@ END_TEST
 START_TEST(tensors_by_name)
 {
     load_bert();
-    Calibration k;
-    ck_assert(calibration_load(&c, SOURCE_DIR "/tests/golden/bert/golden.safetensors", &k));
+    CalibrationFile k;
+    ck_assert(calibration_file_load(&c, SOURCE_DIR "/tests/golden/bert/golden.safetensors", &k));
     ck_assert_int_eq(k.n_inputs, c.model.graph->n_params);
     for (int i = 0; i < k.n_inputs; i++)
         ck_assert_str_eq(k.inputs[i].name, c.model.graph->params[i]->name);
