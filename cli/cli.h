@@ -62,6 +62,7 @@ typedef struct Options {
     NamedSize dims[MAX_NAMED]; int n_dims;
     NamedFile inputs[MAX_NAMED]; int n_inputs;
     const char *weights[MAX_NAMED + 1]; int n_weights;  /* behind the first; NULL-terminated */
+    const char *lora[MAX_NAMED + 1]; int n_lora;        /* adapters; NULL-terminated */
     uint64_t seed;
     bool json_errors, json;
     const char *remarks;                /* --remarks FILE: every decision as JSON Lines; NULL: none */
@@ -71,7 +72,7 @@ typedef struct Options {
 } Options;
 
 /* Groups of options for argp; their input is an Options. */
-extern const struct argp model_group;   /* MODEL --model --weights --config --allow-extra */
+extern const struct argp model_group;   /* MODEL --model --weights --config --allow-extra --lora --lora-combine --lora-dtype */
 extern const struct argp build_group;   /* --pass --remarks -R --target --clang --no-cache --cache-dir */
 extern const struct argp threads_group; /* --threads */
 extern const struct argp dims_group;    /* --dim */

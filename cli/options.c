@@ -106,6 +106,9 @@ enum {
     KEY_CONFIG = 1000,
     KEY_MODEL,
     KEY_EXTRA,
+    KEY_LORA,
+    KEY_LORA_COMBINE,
+    KEY_LORA_DTYPE,
     KEY_PASS,
     KEY_REMARKS,
     KEY_TARGET,
@@ -137,6 +140,44 @@ static void add_weights(struct argp_state *state, Options *o, const char *arg)
     o->compile.more_weights = o->weights;
 }
 
+static void add_lora(struct argp_state *state, Options *o, const char *arg)
+{
+    if (o->n_lora == MAX_NAMED)
+        argp_error(state, "--lora may be given at most %d times", MAX_NAMED);
+    o->lora[o->n_lora++] = arg;
+    o->compile.lora = o->lora;
+}
+
+static void choose_combine(struct argp_state *state, const char *arg)
+{
+    static const char *const others[][2] = {
+        {"linear", "it multiplies A of one adapter with B of another, which is not the sum of the adapters"},
+        {"svd", "it cuts the sum off at a rank"},
+        {"ties", "it drops small entries and takes votes on signs"},
+        {"ties_svd", "it drops small entries, takes votes on signs and cuts the sum off at a rank"},
+        {"dare_linear", "it drops entries at random"},
+        {"dare_ties", "it drops entries at random and takes votes on signs"},
+        {"dare_linear_svd", "it drops entries at random and cuts the sum off at a rank"},
+        {"dare_ties_svd", "it drops entries at random, takes votes on signs and cuts the sum off at a rank"},
+        {"magnitude_prune", "it drops small entries"},
+        {"magnitude_prune_svd", "it drops small entries and cuts the sum off at a rank"},
+    };
+    if (!strcmp(arg, "cat"))
+        return;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!strcmp(arg, others[i][0]))
+            argp_error(state, "--lora-combine %s is another function than the sum of the adapters: %s; only `cat` is supported, which is exact", arg,
+                       others[i][1]);
+    argp_error(state, "--lora-combine takes cat, the exact sum, not `%s`", arg);
+}
+
+static void choose_lora_dtype(struct argp_state *state, Options *o, const char *arg)
+{
+    if (strcmp(arg, "f32") && strcmp(arg, "stored"))
+        argp_error(state, "--lora-dtype takes f32 or stored, not `%s`", arg);
+    o->compile.lora_stored = !strcmp(arg, "stored");
+}
+
 static error_t parse_model(int key, char *arg, struct argp_state *state)
 {
     Options *o = state->input;
@@ -145,6 +186,9 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_CONFIG: o->compile.config = arg; return 0;
     case KEY_MODEL: o->compile.model_name = arg; return 0;
     case KEY_EXTRA: o->compile.allow_extra = true; return 0;
+    case KEY_LORA: add_lora(state, o, arg); return 0;
+    case KEY_LORA_COMBINE: choose_combine(state, arg); return 0;
+    case KEY_LORA_DTYPE: choose_lora_dtype(state, o, arg); return 0;
     case ARGP_KEY_ARG: take_model(state, o, arg); return 0;
     case ARGP_KEY_END:
         if (!o->compile.model)
@@ -215,6 +259,9 @@ static const struct argp_option model_options[] = {
      "directory with config.json and model.safetensors (or shards and their index), or one .safetensors file; given several times: the tensors of all; NAME=PATH puts `NAME.` before their names", 0},
     {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},
     {"allow-extra", KEY_EXTRA, 0, 0, "tensors that the model does not use are a warning, not an error", 0},
+    {"lora", KEY_LORA, "DIR[:WEIGHT]", 0, "an adapter as PEFT saves it, times a weight (1); given several times: the sum of all", 0},
+    {"lora-combine", KEY_LORA_COMBINE, "HOW", 0, "how several adapters are combined: cat, the exact sum", 0},
+    {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
     {0},
 };
 static const struct argp_option build_options[] = {

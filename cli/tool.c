@@ -48,6 +48,10 @@ bool tool_load(Tool *t)
     Compilation *c = &t->c;
     if (!tool_is_ir(t->o->compile.model))
         return compile_load(c, &t->o->compile);
+    if (t->o->n_lora) {
+        diag_file_error(&c->diags, "E0679", t->o->lora[0], NULL, "%s is IR, which reads no checkpoint: there is nothing to adapt", t->o->compile.model);
+        return false;
+    }
     if (!source_read(&c->cx, "E0100", t->o->compile.model, IR_LIMIT, &c->source))
         return false;
     c->model.graph = graph_read(&c->cx, &c->source);

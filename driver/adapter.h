@@ -47,7 +47,16 @@ typedef struct Adapter {
 Adapter *adapter_open(Context *cx, const char *choice, const Checkpoint *base);
 void adapter_close(Adapter *a);
 
-/* The checkpoint's tensor has to be there. gain[o] = magnitude / |V| of row o: what DoRA multiplies the row with, W' = diag(gain) V. Reads W once. */
+/* Several, in the order of their paths whatever the order of `choices` (NULL-terminated): all that is computed from them has the same bits for any order. */
+typedef struct Adapters { Adapter **items; int n; } Adapters;
+bool adapters_open(Context *cx, const char *const *choices, const Checkpoint *base, Adapters *out);
+void adapters_close(Adapters *all);
+
+/* A layer over `base` with the tensors that adapters replace whole: what their pairs are added to, in every mode. `base` itself if there are none; NULL and a
+ * diagnostic if two adapters want one tensor. Adapters of weight 0 are passed over. */
+Checkpoint *adapters_replace(Context *cx, Checkpoint *base, const Adapters *all);
+
+/* gain[o] = magnitude / |V| of row o: what DoRA multiplies the row with, W' = diag(gain) V. `base`: with what adapters replace. Reads W once. */
 bool adapter_gains(Context *cx, const Checkpoint *base, const AdapterSite *s, double *gain /* [out] */);
 
 #endif

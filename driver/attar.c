@@ -105,6 +105,8 @@ static CompileOptions compile_options(const attar_options *o, int threads)
         .more_weights = o->more_weights,
         .config = o->config,
         .allow_extra = o->allow_extra,
+        .lora = o->lora,
+        .lora_stored = o->lora_stored,
         .taps = o->taps,
         .timing = o->timing,
         .threads = threads,

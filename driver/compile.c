@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "driver/adapted.h"
 #include "driver/compile.h"
 #include "driver/source.h"
 
@@ -123,12 +124,12 @@ static bool read_used(Context *cx, void *state, const char *path, Source *out)
 bool compile_load(Compilation *c, const CompileOptions *o)
 {
     if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source) ||
-        !compile_checkpoint(c, o, &c->options))
+        !compile_checkpoint(c, o, &c->options) || !adapted_weights(c, o))
         return false;
     c->options.allow_extra = o->allow_extra;
     c->options.model = o->model_name;
     c->options.read = read_used;
-    return model_load(&c->cx, &c->source, &c->options, &c->model);
+    return model_load(&c->cx, &c->source, &c->options, &c->model) && adapted_model(c, o);
 }
 
 bool compile_may_turn_off(PassId id)
@@ -232,6 +233,7 @@ void compile_free(Compilation *c)
         jit_free(c->jit);
     if (c->checkpoint)
         checkpoint_close(c->checkpoint);
+    adapters_close(&c->adapters);
     if (c->config)
         json_decref(c->config);
     for (int i = 0; i < c->n_other_configs; i++)

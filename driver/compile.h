@@ -3,6 +3,8 @@
 #define ATTAR_DRIVER_COMPILE_H
 
 #include "codegen/codegen.h"
+#include "driver/adapter.h"
+#include "driver/merge.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
 #include "runtime/checkpoint.h"
@@ -20,6 +22,9 @@ typedef struct CompileOptions {
     const char *target;                         /* NULL: native */
     JitOptions jit;
     int threads;                                /* for packing */
+    const char *const *lora;                    /* adapters, DIR or DIR:weight, NULL-terminated; may be NULL */
+    const char *lora_mode;                      /* merge; NULL: the same */
+    bool lora_stored;                           /* merged weights are rounded to the base's own type */
 } CompileOptions;
 
 typedef struct Compilation {
@@ -29,6 +34,9 @@ typedef struct Compilation {
     Diags diags;
     Source source;
     Checkpoint *checkpoint;                     /* NULL without weights */
+    Adapters adapters;
+    Checkpoint *unmerged;                       /* below `checkpoint`: with what adapters replace whole, without their pairs */
+    Merge merge;
     json_t *config;
     json_t *other_configs[8]; int n_other_configs;      /* files beside the weights that `config` declarations name */
     const char **folders, **prefixes; int n_folders;    /* where the weights lie; what stands before their names, or NULL */

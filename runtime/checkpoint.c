@@ -346,6 +346,8 @@ void checkpoint_report(Context *cx, const Checkpoint *c, int64_t i, int error)
 {
     const char *where = arena_print(cx->arena, "tensor `%s`", file_shown(cx, c->shards.tensors[i].name));
     const MadeTensor *m = made_of(&c, &i);
+    if (m && m->report && m->report(cx, m->state, error))
+        return;
     int64_t tensor;
     const char *path = m ? m->origin : file_of(c, i, &tensor)->path;
     diag_file_error(cx->diags, "E0420", path, where, "cannot read the data: %s", file_reason(cx, error));

@@ -24,6 +24,7 @@ typedef struct MadeTensor {
     int (*make)(const void *state, int64_t first, int64_t count, float *out);
     const void *state;
     const char *origin;                 /* what messages name as its file: an adapter's path, a pass */
+    bool (*report)(Context *cx, const void *state, int error);  /* says what an error of `make` means; NULL, or false without a diagnostic: as one of a file */
 } MadeTensor;
 
 /* The tensors of `base` (NULL: none) and these. One that has a name of base stands in its place, of whatever shape; one name twice among the made ones

@@ -1,0 +1,13 @@
+/* Adapters on the way of a model: before it is loaded they change tensors of the checkpoint, after it what the graph reads. Called by compile_load. */
+#ifndef ATTAR_DRIVER_ADAPTED_H
+#define ATTAR_DRIVER_ADAPTED_H
+
+#include "driver/compile.h"
+
+/* Opens o->lora, puts what they replace whole and, to be merged, their updates over c->checkpoint, and shows c->options the new table. */
+bool adapted_weights(Compilation *c, const CompileOptions *o);
+
+/* With the model: every adapter changes something that the model reads; a table that embedding and head share is taken apart where only one changes. */
+bool adapted_model(Compilation *c, const CompileOptions *o);
+
+#endif
