@@ -234,6 +234,7 @@ void emit_matrix(Emitter *e, Text *out);
 
 void emit_gemm(Kernel *k);              /* gemm.c */
 void emit_attend(Kernel *k);            /* attend.c */
+void emit_codebook_attend(Kernel *k);   /* codebook_attend.c */
 void emit_map(Kernel *k);               /* map.c */
 void emit_append(Kernel *k);
 void emit_rowwise(Kernel *k);           /* rows.c */

@@ -1,0 +1,139 @@
+/* codebook_attend: emitted C against the float64 interpreter, over lengths on both sides of every tile and block, with 1
+ * to 3 threads and the same bits. */
+#include "emit_test.h"
+
+typedef struct Shape {
+    const char *name;
+    int g, r, k, w, n;  /* key heads, query heads to each, sizes of keys and values, codes */
+    const char *axes;   /* of the codebook: "" or "G, " */
+    const char *inputs, *roles, *names, *attributes;
+} Shape;
+
+#define BIAS ", b: f32[G, R, D]"
+#define KEEP ", keep: i32[B, T]"
+static const Shape shapes[] = {
+    {"full", 2, 1, 32, 32, 32, "", "", "", "", ""},
+    {"full_padded", 2, 3, 20, 12, 13, "G, ", KEEP, ", keep", ", keep", "scale=0.25"},
+    {"causal", 2, 1, 64, 64, 64, "", "", "", "", "causal=true scale=0.125"},
+    {"causal_groups", 1, 3, 16, 40, 50, "G, ", "", "", "", "causal=true block=16"},
+    {"causal_padded", 2, 2, 8, 5, 7, "", KEEP, ", keep", ", keep", "causal=true"},
+    {"bias", 2, 2, 16, 20, 12, "", BIAS, ", bias", ", b", "causal=true block=8 scale=0.25"},
+    {"bias_long", 1, 1, 32, 32, 48, "", BIAS, ", bias", ", b", "causal=true block=50"},
+    {"bias_one", 1, 2, 8, 8, 16, "G, ", BIAS, ", bias", ", b", "causal=true block=1"},
+    {"bias_padded", 2, 2, 16, 16, 20, "", BIAS KEEP, ", bias, keep", ", b, keep", "causal=true block=20"},
+    {"exact", 2, 2, 32, 32, 32, "G, ", "", "", "", "causal=true block=32 recent=keys scale=0.5"},
+    {"exact_odd", 1, 3, 20, 24, 9, "", "", "", "", "causal=true block=7 recent=keys"},
+    {"exact_bias", 2, 1, 16, 16, 16, "", BIAS, ", bias", ", b", "causal=true block=60 recent=keys"},
+    {"exact_padded", 2, 2, 8, 12, 17, "G, ", BIAS KEEP, ", bias, keep", ", b, keep", "causal=true block=13 recent=keys"},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* `keys`: the size of T. */
+static const char *model_text(Trial *t, const Shape *s, const char *keys)
+{
+    Text out = text_new(&t->arena);
+    const char *turned = *s->axes ? "G, K, N" : "K, N";
+    text_add(&out, "kernels test(q: f32[B, S, G, R, K], k: f32[B, T, G, K], v: f32[B, T, G, W], c: f32[%s]%s)\n", turned, s->inputs);
+    text_add(&out, "  dims B = 1..  S = 1..  past = 0..  T = %s  G = %d  R = %d  K = %d  W = %d  N = %d  D = 11\n", keys, s->g, s->r, s->k,
+             s->w, s->n);
+    text_add(&out, "  rows = transpose c : f32[%sN, K]\n", s->axes);
+    text_add(&out, "  o = codebook_attend q, k, v, rows%s over=K keys=T queries=S roles=[codebook%s] %s : f32[B, S, G, R, W]\n", s->names,
+             s->roles, s->attributes);
+    text_add(&out, "  return o\n");
+    return out.data;
+}
+
+static void shape_check(const Shape *s, const Target *target)
+{
+    static const int64_t lengths[][3] = {{1, 0, 1}, {1, 36, 1}, {7, 9, 2}, {48, 0, 1}, {49, 48, 1}, {64, 0, 2}, {150, 0, 1}, {30, 171, 1}};
+    Trial t;
+    trial_open(&t, target);
+    t.below = 2; /* keep: 0 and 1 */
+    trial_load(&t, model_text(&t, s, "past+S"));
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        trial_check(&t, (int64_t[]){lengths[i][2], lengths[i][0], lengths[i][1]}, 5e-6);
+    trial_close(&t);
+}
+
+START_TEST(forms)
+{
+    shape_check(&shapes[_i], target_native());
+}
+END_TEST
+
+/* Rows that stand before the first key are zeros; any number of rows where the mask is not causal. */
+START_TEST(rows_before_keys)
+{
+    for (int i = 0; i < SHAPES; i++) {
+        Trial t;
+        trial_open(&t, target_native());
+        t.below = 2;
+        trial_load(&t, model_text(&t, &shapes[i], "1.."));
+        trial_check(&t, (int64_t[]){2, 70, 0, 9}, 5e-6);
+        trial_check(&t, (int64_t[]){1, 5, 0, 60}, 5e-6);
+        trial_close(&t);
+    }
+}
+END_TEST
+
+/* Keys that are not kept hold NaN, and so does the last value: only the last row may see one. */
+START_TEST(poison)
+{
+    static const int with_keep[] = {4, 8, 12};
+    for (int i = 0; i < 3; i++) {
+        const int64_t sizes[] = {2, 90, 0}, last = 89;
+        const Shape *s = &shapes[with_keep[i]];
+        HostTensor in[8], out;
+        Trial t;
+        trial_open(&t, target_native());
+        t.below = 2;
+        trial_load(&t, model_text(&t, s, "past+S"));
+        const Plan *p = &t.out.plan;
+        int keep = p->n_inputs - 1;
+        for (int k = 0; k < p->n_inputs; k++)
+            in[k] = trial_input(&t, &p->inputs[k], sizes);
+        for (int64_t key = 0; key < 2 * 90; key++) {
+            if (key % 90 == last)
+                host_set(&in[keep], key, 1);
+            for (int x = 0; x < s->g * s->k && !host_get(&in[keep], key); x++)
+                host_set(&in[1], key * s->g * s->k + x, NAN);
+            for (int x = 0; x < s->g * s->w && (!host_get(&in[keep], key) || key % 90 == last); x++)
+                host_set(&in[2], key * s->g * s->w + x, NAN);
+        }
+        out = trial_output(&t, &p->outputs[0], sizes);
+        ck_assert_int_eq(trial_run(&t, sizes, in, &out, 2), 0);
+        Value *want = interpret(&t.cx, t.g, &(Bindings){.sizes = sizes, .inputs = in}, &t.arena);
+        trial_compare(&t, s->name, &out, want, 5e-6);
+        int64_t row = (int64_t)s->g * s->r * s->w;
+        for (int64_t x = 0; x < 2 * 90 * row; x++)
+            ck_assert(isnan(want->data[x]) == (x / row % 90 == last));
+        trial_close(&t);
+    }
+}
+END_TEST
+
+START_TEST(narrow_vectors)
+{
+    for (int i = 0; i < target_count; i++)
+        if (native_can(&targets[i]))
+            for (int s = 1; s < SHAPES; s += 2)
+                shape_check(&shapes[s], &targets[i]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("codebook");
+    TCase *cases = tcase_create("codebook");
+    tcase_set_timeout(cases, 300);
+    tcase_add_loop_test(cases, forms, 0, SHAPES);
+    tcase_add_test(cases, rows_before_keys);
+    tcase_add_test(cases, poison);
+    tcase_add_test(cases, narrow_vectors);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
