@@ -8,10 +8,19 @@
 #include "driver/adapted.h"
 #include "runtime/file.h"
 
+static bool merges(const CompileOptions *o)
+{
+    return !o->lora_mode || !strcmp(o->lora_mode, "merge");
+}
+
 bool adapted_weights(Compilation *c, const CompileOptions *o)
 {
     if (!o->lora || !o->lora[0])
         return true;
+    if (!merges(o)) {
+        diag_file_error(&c->diags, "E0686", o->lora[0], NULL, "adapters cannot be used in the mode `%s`; `merge` is the one there is", o->lora_mode);
+        return false;
+    }
     if (!c->checkpoint) {
         diag_file_error(&c->diags, "E0651", o->lora[0], NULL, "an adapter changes weights, but no checkpoint was given");
         return false;

@@ -106,6 +106,7 @@ static CompileOptions compile_options(const attar_options *o, int threads)
         .config = o->config,
         .allow_extra = o->allow_extra,
         .lora = o->lora,
+        .lora_mode = o->lora_mode,
         .lora_stored = o->lora_stored,
         .taps = o->taps,
         .timing = o->timing,

@@ -29,6 +29,7 @@ typedef struct attar_options {
     const char *const *passes_off;      /* NULL-terminated names, or NULL */
     bool taps, timing;                  /* instrumented code for diff and bench */
     const char *const *lora;            /* adapters as PEFT saves them, DIR or DIR:WEIGHT, NULL-terminated, or NULL: the sum of all is added to the weights */
+    const char *lora_mode;              /* "merge" or NULL */
     bool lora_stored;                   /* merged weights are rounded to the type that the checkpoint stores them in, instead of kept in f32 */
     void (*warn)(void *state, const char *message);     /* warnings; NULL: dropped */
     void *warn_state;
