@@ -28,11 +28,23 @@ static bool fill(Bench *b, Session *s, int64_t length)
     return true;
 }
 
+static bool keeps_state(const Bench *b)
+{
+    return plan_state(&b->plain->c.emitted.plan) != NULL;
+}
+
+/* How far a session goes on behind the positions that it was filled with. */
+static int64_t steps_after(const Bench *b)
+{
+    return keeps_state(b) ? STEPS * (int64_t)ROUNDS : STEPS;
+}
+
 static bool measure(Bench *b, Session *s, const HostTensor *token, int64_t past, double *seconds)
 {
     double rounds[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
-        session_truncate(s, past);
+        if (!keeps_state(b)) /* a state only goes on */
+            session_truncate(s, past);
         double start = tool_seconds();
         for (int i = 0; i < STEPS; i++) {
             const HostTensor *outputs;
@@ -48,7 +60,7 @@ static bool measure(Bench *b, Session *s, const HostTensor *token, int64_t past,
 static bool all_lengths(Bench *b, Session *s, int64_t capacity)
 {
     const HostTensor *token = step_inputs(b, 0, 1);
-    int64_t longest = capacity - STEPS;
+    int64_t longest = capacity - steps_after(b);
     if (!token || !fill(b, s, longest))
         return false;
     int64_t lengths[MAX_DECODES];
@@ -58,6 +70,11 @@ static bool all_lengths(Bench *b, Session *s, int64_t capacity)
     for (int i = 0; i < count; i++) {
         DecodeTime *d = &b->decodes[b->n_decodes];
         d->past = lengths[i];
+        if (keeps_state(b) && i) {
+            session_reset(s);
+            if (!fill(b, s, d->past))
+                return false;
+        }
         if (!measure(b, s, token, d->past, &d->seconds))
             return false;
         b->n_decodes++;
@@ -68,9 +85,9 @@ static bool all_lengths(Bench *b, Session *s, int64_t capacity)
 bool bench_decode(Bench *b)
 {
     const Plan *plan = &b->plain->c.emitted.plan;
-    int64_t capacity = signature_capacity(plan);
-    if (signature_step(plan) < 0 || signature_past(plan) < 0 || capacity <= STEPS) {
-        tool_note("decode: this model does not go token by token, or its caches hold no more than %d positions", STEPS);
+    int64_t capacity = plan_capacity(plan);
+    if (signature_step(plan) < 0 || signature_past(plan) < 0 || capacity <= steps_after(b)) {
+        tool_note("decode: this model does not go token by token, or holds no more than %d positions", (int)steps_after(b));
         return true;
     }
     Session *s = session_new(&b->plain->c.cx, &b->plain->c.program, b->batch, tool_threads(&b->options->o), NULL);

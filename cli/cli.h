@@ -137,6 +137,8 @@ typedef struct Decisions {              /* of one pass; the sizes behind bytes a
 /* Passes that made something or were refused, the one that saves most first. */
 int remarks_decisions(Tool *t, Decisions **out);
 Account remarks_account(Tool *t, int64_t *sizes /* room for c->kernels' symbols */);
+typedef struct Kept { int states; double state_bytes, position_bytes; } Kept;   /* of a row of the batch: layers' states, other caches a position */
+Kept remarks_kept(const Plan *plan);
 const char *remarks_inexact(Tool *t);   /* names of the passes that approximated something, or NULL */
 void remarks_json(Tool *t, Text *out);  /* one JSON object a line: remarks, stored values, a summary */
 bool remarks_save(Tool *t);             /* as --remarks asks */

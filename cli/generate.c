@@ -149,7 +149,7 @@ static bool prefill(Writer *w, int64_t *next)
 
 static bool write_text(Writer *w)
 {
-    int64_t next, capacity = signature_capacity(w->plan);
+    int64_t next, capacity = plan_capacity(w->plan);
     if (!prefill(w, &next))
         return false;
     fputs(w->g->prompt, stdout);
@@ -165,8 +165,9 @@ static bool write_text(Writer *w)
         if (w->made + 1 == w->g->steps)
             continue;
         if (session_length(w->session) == capacity) {
-            w->end =
-                arena_print(&w->t->c.arena, "the cache is full: this model holds %lld positions", (long long)capacity);
+            w->end = arena_print(&w->t->c.arena, "%s: this model holds %lld positions",
+                                 plan_grows(w->plan) ? "the cache is full" : "the text is as long as it may be",
+                                 (long long)capacity);
             continue;
         }
         int32_t token = (int32_t)next;

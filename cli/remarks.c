@@ -117,6 +117,22 @@ const char *remarks_inexact(Tool *t)
 
 /* ---- for programs ------------------------------------------------------------------------------------------------ */
 
+Kept remarks_kept(const Plan *plan)
+{
+    Kept k = {0};
+    for (int i = 0; i < plan->n_caches; i++) {
+        const PlanTensor *c = &plan->caches[i];
+        double bytes = (double)c->bytes_per_row * (double)c->layers;
+        if (c->growing >= 0) {
+            k.position_bytes += bytes / (double)c->dims[c->growing].base;
+            continue;
+        }
+        k.states += (int)c->layers;
+        k.state_bytes += bytes;
+    }
+    return k;
+}
+
 static void put_summary(Tool *t, const Account *a, const int64_t *sizes, Text *out)
 {
     const Graph *g = t->c.kernels;
@@ -131,8 +147,8 @@ static void put_summary(Tool *t, const Account *a, const int64_t *sizes, Text *o
     text_add(out, ",\"flops\":%.0f,\"traffic\":{\"before\":%.0f,\"after\":%.0f,\"weights\":%.0f}", a->after.flops,
              a->before.bytes_read + a->before.bytes_written, a->after.bytes_read + a->after.bytes_written,
              a->after.bytes_of_weights);
-    text_add(out, ",\"arena\":{\"bytes\":%lld,\"bound\":%lld,\"separate\":%.0f},\"stored\":%d}\n", (long long)a->arena,
-             (long long)a->lower_bound, a->separate, a->n_stored);
+    text_add(out, ",\"arena\":{\"bytes\":%lld,\"bound\":%lld,\"separate\":%.0f},\"states\":%.0f,\"stored\":%d}\n", (long long)a->arena,
+             (long long)a->lower_bound, a->separate, remarks_kept(&t->c.emitted.plan).state_bytes, a->n_stored);
 }
 
 void remarks_json(Tool *t, Text *out)

@@ -269,7 +269,7 @@ static int put_names(Report *r, int first, bool print)
 static void print_stored(Report *r)
 {
     const Account *a = &r->account;
-    int room = MOST_LINES - LAST_LINES - r->lines, shown = a->n_stored <= room ? a->n_stored : room - 1;
+    int last = LAST_LINES + (plan_state(&r->t->c.emitted.plan) != NULL), room = MOST_LINES - last - r->lines, shown = a->n_stored <= room ? a->n_stored : room - 1;
     while (shown > 0 && shown + put_names(r, shown, false) > room)
         shown--;
     bool fits = shown + put_names(r, shown, false) <= room;
@@ -309,6 +309,21 @@ static void print_approximations(Tool *t, bool few)
         printf("approx      and %zu more: --all shows them\n", all->count - (MOST - 1));
 }
 
+/* What a row of the batch keeps from call to call, if some of it does not grow with the text. */
+static void print_states(Report *r)
+{
+    const Plan *plan = &r->t->c.emitted.plan;
+    Kept k = remarks_kept(plan);
+    if (!k.states)
+        return;
+    Text line = begin_line(r, "memory", "states");
+    text_add(&line, "%d of %s for each row of the batch, however long the text", k.states,
+             tool_bytes(r->a, k.state_bytes));
+    if (k.position_bytes > 0)
+        text_add(&line, "; other caches: %s for each of its positions", tool_bytes(r->a, k.position_bytes));
+    end_line(r, &line);
+}
+
 static void print_totals(Report *r)
 {
     const Account *a = &r->account;
@@ -318,6 +333,7 @@ static void print_totals(Report *r)
              tool_bytes(r->a, (double)a->arena), tool_bytes(r->a, (double)a->lower_bound),
              tool_bytes(r->a, a->separate));
     end_line(r, &line);
+    print_states(r);
     line = begin_line(r, "traffic", "read+written");
     double before = a->before.bytes_read + a->before.bytes_written,
            after = a->after.bytes_read + a->after.bytes_written;

@@ -53,8 +53,8 @@ static void put_tensor(Text *out, const char *constness, const char *name, const
         text_char(out, ' ');
     text_add(out, " /* ");
     type_print(type, out);
-    if (t->growing >= 0)
-        text_add(out, ", %lld layers", (long long)t->layers);
+    if (t->layers)
+        text_add(out, ", %lld layers%s", (long long)t->layers, t->growing < 0 ? " of a state that does not grow" : "");
     text_add(out, " */\n");
 }
 

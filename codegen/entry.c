@@ -133,25 +133,25 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
     return arena_print(arena_of(e), "%s + %s * %llu", name, s->layer, (unsigned long long)layer_stride / 4);
 }
 
-/* The layer that an append writes: the repeat's number or a constant, and what is added to it. */
-static const char *append_layer(Emitter *e, const Node *append) {
-    const Node *n = append->inputs[1];
+/* The layer of the cache that a node writes: the repeat's number or a constant, and what is added to it. */
+static const char *layer_written(Emitter *e, const Node *writer) {
+    const Node *n = writer->op == OP_append ? writer->inputs[1] : role_of(writer, "layer");
     while (n->op == OP_get || op_info[n->op].class == CLASS_VIEW || n->op == OP_cast)
         n = n->inputs[0];
-    const Attr *start = node_attr(append, ATTR_start);
+    const Attr *start = node_attr(writer, ATTR_start);
     long long first = start ? (long long)start->extent.base : 0;
     if (n->op == OP_index && e->entry->layer)
         return first ? arena_print(arena_of(e), "(%s + %lld)", e->entry->layer, first) : e->entry->layer;
     if (n->op == OP_const)
         return arena_print(arena_of(e), "%lld", (long long)attr_float(n, ATTR_value, 0) + first);
-    emit_fail(e, append, "the layer it writes is neither the repeat's number nor a constant");
+    emit_fail(e, writer, "the layer it writes is neither the repeat's number nor a constant");
     return "0";
 }
 
 static const char *cache_pointer(Emitter *e, const Node *home) {
     const Cache *c = &e->model->caches[home->place.index];
     Stride s = stride_const(1);
-    const char *name = e->entry->cache[home->place.index], *layer = home->op == OP_append ? append_layer(e, home) : "0";
+    const char *name = e->entry->cache[home->place.index], *layer = node_has_state(home) ? layer_written(e, home) : "0";
     for (int i = c->type->rank - 1; i >= 0; i--) {
         Extent size = c->type->axis[i].size;
         if (c->panels && i == c->growing)

@@ -92,6 +92,24 @@ static bool kernel_pointer(Kernel *k, const Node *value, bool write, Access *out
 bool kernel_read(Kernel *k, const Node *value, Access *out) { return kernel_pointer(k, value, false, out); }
 bool kernel_result(Kernel *k, const Node *value, Access *out) { return kernel_pointer(k, value, true, out); }
 
+bool kernel_state(Kernel *k, Access *out) {
+    const Graph *model = k->e->model;
+    const char *name = attr_name(k->node, ATTR_cache), *dot = name ? strrchr(name, '.') : NULL;
+    const Cache *cache = graph_cache(model, name);
+    if (!cache || cache->growing >= 0) {
+        emit_fail(k->e, k->node, "it names no state");
+        return false;
+    }
+    if (!k->state) {                    /* a value that lies in the cache, at the layer that the kernel's node says */
+        k->state = arena_alloc(k->e->cx->arena, sizeof *k->state);
+        *k->state = *k->node;
+        k->state->type = cache->type;
+        k->state->place = (Place){.kind = PLACE_CACHE, .index = (int)(cache - model->caches)};
+        k->state->name = dot ? dot + 1 : name;
+    }
+    return kernel_pointer(k, k->state, true, out);
+}
+
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation) {
     Emitter *e = k->e;
     uint64_t layer_stride, offset = pack_panels(e, weight, gemm, x, panel, rotation, &layer_stride);

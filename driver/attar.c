@@ -173,7 +173,7 @@ bool attar_has_cache(const attar_model *m)
 }
 int64_t attar_cache_capacity(const attar_model *m)
 {
-    return signature_capacity(plan_of(m));
+    return plan_capacity(plan_of(m));
 }
 
 int attar_approximation_count(const attar_model *m)

@@ -54,18 +54,6 @@ int signature_step(const Plan *plan)
     return -1;
 }
 
-int64_t signature_capacity(const Plan *plan)
-{
-    int64_t capacity = 0;
-    for (int i = 0; i < plan->n_caches; i++) {
-        const PlanTensor *t = &plan->caches[i];
-        int64_t here = t->growing >= 0 ? t->dims[t->growing].base : 0;
-        if (here && (!capacity || here < capacity))
-            capacity = here;
-    }
-    return capacity;
-}
-
 int signature_axis(const PlanTensor *t, int symbol)
 {
     for (int a = 0; symbol >= 0 && a < t->rank; a++)

@@ -9,7 +9,6 @@
 int signature_past(const Plan *plan);           /* the filled length of the caches */
 int signature_batch(const Plan *plan);          /* the first axis of the caches, or else of the first input, if it is a symbol */
 int signature_step(const Plan *plan);           /* models with caches: how many positions a call adds */
-int64_t signature_capacity(const Plan *plan);   /* positions that the caches hold; 0 without caches */
 
 /* The axis of the tensor whose size is exactly this symbol, or -1. */
 int signature_axis(const PlanTensor *t, int symbol);

@@ -114,7 +114,7 @@ static void lower_graph(PassContext *px, Graph *g)
  * may stay one. */
 static bool read_from_memory(const Node *reader, int i)
 {
-    return !(reader->op == OP_append && i == 1);
+    return !(reader->op == OP_append && i == 1) && i != role_input(reader, "layer");
 }
 
 static void store_leaf(PassContext *px, Node *leaf)

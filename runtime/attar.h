@@ -62,14 +62,14 @@ int attar_approximation_count(const attar_model *m);
 bool attar_approximation_at(const attar_model *m, int i, attar_approximation *out);     /* false: no such number */
 
 bool attar_has_cache(const attar_model *m);
-int64_t attar_cache_capacity(const attar_model *m);     /* positions; 0 without caches */
+int64_t attar_cache_capacity(const attar_model *m);     /* positions, also where only states of constant size are left; 0 without caches */
 
 /* `batch` is needed by models with caches (rows kept apart); 0 otherwise. */
 attar_status attar_session_new(const attar_model *m, int64_t batch, int threads, attar_session **out, attar_error *error);
 void attar_session_free(attar_session *s);
 void attar_session_reset(attar_session *s);             /* caches empty again */
 int64_t attar_session_length(const attar_session *s);   /* positions in the caches */
-void attar_session_truncate(attar_session *s, int64_t length);
+void attar_session_truncate(attar_session *s, int64_t length);  /* forgets the last ones; a model with states of constant size can only forget all */
 
 /* Inputs by name in any order; missing, unknown, wrong dtype or shape: ATTAR_INPUT with axis names. i64 ids are taken for i32 inputs if they fit.
  * Outputs belong to the session and stay valid until its next call. The caches grow by S. */

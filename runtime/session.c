@@ -27,6 +27,7 @@ struct Session {
     SessionHooks hooks;
     Pool *pool;
     int64_t batch, length, capacity; /* positions filled, and how many the caches hold */
+    int64_t held;                    /* positions that states have seen: they cannot forget some of them */
     int batch_symbol;                /* -1: none */
     PlanDim grows;
     Size *sizes;     /* of each symbol */
@@ -92,7 +93,7 @@ static PlanDim find_growth(const Plan *plan, int batch_symbol)
     return (PlanDim){.base = 1};
 }
 
-static int64_t find_capacity(const Plan *plan)
+int64_t plan_capacity(const Plan *plan)
 {
     int64_t capacity = INT64_MAX;
     for (int i = 0; i < plan->n_caches; i++) {
@@ -100,7 +101,26 @@ static int64_t find_capacity(const Plan *plan)
         if (c->growing >= 0 && c->dims[c->growing].base < capacity)
             capacity = c->dims[c->growing].base;
     }
+    for (int i = 0; i < plan->n_symbols; i++)
+        if (plan->symbols[i].past && plan->symbols[i].high < capacity)
+            capacity = plan->symbols[i].high;
     return plan->n_caches ? capacity : 0;
+}
+
+bool plan_grows(const Plan *plan)
+{
+    for (int i = 0; i < plan->n_caches; i++)
+        if (plan->caches[i].growing >= 0)
+            return true;
+    return false;
+}
+
+const PlanTensor *plan_state(const Plan *plan)
+{
+    for (int i = 0; i < plan->n_caches; i++)
+        if (plan->caches[i].growing < 0)
+            return &plan->caches[i];
+    return NULL;
 }
 
 static bool check_batch(Context *cx, const Session *s)
@@ -153,7 +173,7 @@ static bool set_up(Context *cx, Session *s, int threads)
         return no_memory(cx, "tables of a session", 0, "");
     s->batch_symbol = find_batch(s->plan);
     s->grows = find_growth(s->plan, s->batch_symbol);
-    s->capacity = find_capacity(s->plan);
+    s->capacity = plan_capacity(s->plan);
     if (!check_batch(cx, s) || !make_caches(cx, s))
         return false;
     s->pool = pool_new(threads > 0 ? threads : pool_cpus());
@@ -208,7 +228,7 @@ void session_free(Session *s)
 
 void session_reset(Session *s)
 {
-    s->length = 0;
+    s->length = s->held = 0;
 }
 int64_t session_length(const Session *s)
 {
@@ -219,6 +239,8 @@ void session_truncate(Session *s, int64_t length)
 {
     if (length >= 0 && length < s->length)
         s->length = length;
+    if (s->length == 0)
+        s->held = 0;
 }
 
 /* ---- a run ------------------------------------------------------------------------------------------------------- */
@@ -234,16 +256,31 @@ static void known_sizes(Session *s)
         s->sizes[s->batch_symbol] = (Size){s->batch, FROM_SESSION, 0};
 }
 
+static bool no_such_state(Context *cx, const Session *s, const char *name)
+{
+    if (s->held < 0)
+        diag_file_error(cx->diags, "E0611", NULL, NULL,
+                        "the run before failed halfway: what the state `%s` holds of it is not known", name);
+    else
+        diag_file_error(cx->diags, "E0611", NULL, NULL,
+                        "the session was cut to %" PRId64 " positions, but the state `%s` is one of all %" PRId64,
+                        s->length, name, s->held);
+    return false;
+}
+
 static bool check_caches(Context *cx, Session *s)
 {
+    const PlanTensor *state = plan_state(s->plan);
     if (s->plan->n_caches == 0)
         return true;
+    if (state && s->length != s->held)
+        return no_such_state(cx, s, state->name);
     int64_t more = dim_value(&s->grows, s->sizes);
     if (more >= 0 && more <= s->capacity - s->length)
         return true;
     diag_file_error(cx->diags, "E0607", NULL, NULL,
-                    "the run needs %" PRId64 " positions, the cache holds %" PRId64 " (%" PRId64 " filled)",
-                    s->length + more, s->capacity, s->length);
+                    "the run needs %" PRId64 " positions, the %s %" PRId64 " (%" PRId64 " filled)", s->length + more,
+                    plan_grows(s->plan) ? "cache holds" : "model takes", s->capacity, s->length);
     return false;
 }
 
@@ -325,8 +362,17 @@ static void call(void *state, ptrdiff_t thread)
         atomic_store(&c->failed, 1);
 }
 
+/* What a run that failed has done to a state is not known; one that began at position 0 begins there again. */
+static void lose_state(Session *s)
+{
+    if (plan_state(s->plan) && s->length > 0)
+        s->held = -1;
+}
+
 static bool finish(Context *cx, Session *s, bool failed)
 {
+    if (s->fault[0] != 0 || failed)
+        lose_state(s);
     if (s->fault[0] == 1) {
         inputs_report_index(cx, s->plan, s->matched, s->fault[1], s->fault[2], s->fault[3]);
         return false;
@@ -337,7 +383,7 @@ static bool finish(Context *cx, Session *s, bool failed)
         return false;
     }
     if (s->plan->n_caches)
-        s->length += dim_value(&s->grows, s->sizes);
+        s->held = s->length += dim_value(&s->grows, s->sizes);
     return true;
 }
 

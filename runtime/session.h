@@ -13,6 +13,10 @@ typedef struct Program {                        /* a compiled model, ready to ru
     const unsigned char *weights;
 } Program;
 
+int64_t plan_capacity(const Plan *plan);        /* positions that its caches can hold, or the bound of the position where states alone are left; 0: no caches */
+bool plan_grows(const Plan *plan);              /* some cache grows with the positions */
+const PlanTensor *plan_state(const Plan *plan); /* a cache of constant size, or NULL: such a session cannot forget its last positions */
+
 typedef struct Session Session;
 typedef struct SessionHooks {                   /* all may be NULL */
     void (*tap)(void *state, int64_t value, int64_t layer, const void *data);
@@ -24,7 +28,7 @@ Session *session_new(Context *cx, const Program *program, int64_t batch, int thr
 void session_free(Session *s);
 void session_reset(Session *s);
 int64_t session_length(const Session *s);
-void session_truncate(Session *s, int64_t length);
+void session_truncate(Session *s, int64_t length);  /* with a state only to 0 or not at all: anything else makes the next run fail (E0611) */
 
 /* Checks names, dtypes, shapes, bounds (E0501.. with axis names), grows the arena if these sizes are new, runs. Steady state allocates nothing. */
 bool session_run(Context *cx, Session *s, const HostTensor *inputs, int n_inputs, const HostTensor **outputs);

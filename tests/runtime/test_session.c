@@ -372,6 +372,123 @@ START_TEST(caches_grow)
 }
 END_TEST
 
+/* ---- states: sum[B] of all ids so far, of constant size; a run at position 0 begins anew ---------------------------- */
+
+typedef struct StateCall {
+    const int32_t *ids;
+    float *out, *state;
+    ptrdiff_t B, S, past;
+} StateCall;
+
+static int state_run(const void *call, ptrdiff_t thread)
+{
+    const StateCall *c = call;
+    int failed = 0;
+    for (ptrdiff_t b = 0; b < c->B && thread == 0; b++) {
+        if (c->past == 0)
+            c->state[b] = 0;
+        for (ptrdiff_t i = 0; i < c->S; i++) {
+            c->state[b] += (float)c->ids[b * c->S + i];
+            failed |= c->ids[b * c->S + i] < 0;
+        }
+        c->out[b] = c->state[b];
+    }
+    return failed;
+}
+
+static PlanTensor state_inputs[] = {{.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS}};
+static PlanTensor state_outputs[] = {{.name = "out", .dtype = DT_F32, .rank = 1, .dims = {{"B", 0, 1, {0}, {1}}}}};
+static PlanTensor state_caches[] = {{.name = "at.state",
+                                     .dtype = DT_F32,
+                                     .rank = 2,
+                                     .dims = {{"B", 0, 1, {0}, {1}}, {"state", 1, 0, {0}, {0}}},
+                                     .layers = 1,
+                                     .growing = -1,
+                                     .bytes_per_row = sizeof(float)}};
+static Slot state_slots[] = {{SLOT_INPUT, 0}, {SLOT_OUTPUT, 0}, {SLOT_CACHE, 0},
+                             {SLOT_SIZE, 0},  {SLOT_SIZE, 1},   {SLOT_SIZE, 2}};
+static const Plan state_plan = {.name = "state",
+                                .symbols = log_symbols,
+                                .n_symbols = 3,
+                                .inputs = state_inputs,
+                                .n_inputs = 1,
+                                .outputs = state_outputs,
+                                .n_outputs = 1,
+                                .caches = state_caches,
+                                .n_caches = 1,
+                                .slots = state_slots,
+                                .n_slots = 6};
+static const Program state_program = {&state_plan, state_run, NULL, NULL};
+
+static bool state_step(Fixture *f, Session *s, int64_t n, int32_t first, float *sum)
+{
+    int32_t ids[16] = {0};
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = first + (int32_t)i;
+    HostTensor in[] = {tensor("ids", DT_I32, 1, n, ids)};
+    const HostTensor *out;
+    bool good = session_run(&f->cx, s, in, 1, &out);
+    *sum = good ? *(float *)out->data : -1;
+    return good;
+}
+
+START_TEST(states_go_on_or_begin_again)
+{
+    Fixture f;
+    float sum;
+    fixture_begin(&f);
+    ck_assert_int_eq(plan_capacity(&state_plan), CAPACITY);
+    ck_assert_int_eq(plan_capacity(&log_plan), CAPACITY);
+    ck_assert(plan_state(&state_plan) == &state_caches[0] && !plan_state(&log_plan));
+    ck_assert(!plan_grows(&state_plan) && plan_grows(&log_plan));
+    Session *s = session_new(&f.cx, &state_program, 1, 2, NULL);
+    ck_assert(state_step(&f, s, 3, 1, &sum) && sum == 6);
+    ck_assert(state_step(&f, s, 2, 10, &sum) && sum == 27);
+    session_truncate(s, 5); /* as it is */
+    ck_assert(state_step(&f, s, 1, 100, &sum) && sum == 127);
+    ck_assert(!state_step(&f, s, 3, 1, &sum));
+    expect_error(&f, "full", "E0607", "needs 9 positions, the model takes 8 (6 filled)");
+    forget(&f);
+    ck_assert(state_step(&f, s, 2, 0, &sum) && sum == 128);
+    session_truncate(s, 7);
+    ck_assert(!state_step(&f, s, 1, 1, &sum));
+    expect_error(&f, "cut", "E0611", "was cut to 7 positions, but the state `at.state` is one of all 8");
+    forget(&f);
+    ck_assert(!state_step(&f, s, 1, 1, &sum)); /* and stays refused */
+    forget(&f);
+    session_truncate(s, 0);
+    ck_assert(state_step(&f, s, 1, 5, &sum) && sum == 5);
+    session_reset(s);
+    ck_assert(state_step(&f, s, 1, 7, &sum) && sum == 7);
+    session_free(s);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(a_state_after_a_run_that_failed)
+{
+    Fixture f;
+    float sum;
+    fixture_begin(&f);
+    Session *s = session_new(&f.cx, &state_program, 1, 1, NULL);
+    ck_assert(!state_step(&f, s, 2, -1, &sum)); /* at position 0: nothing was lost */
+    forget(&f);
+    ck_assert(state_step(&f, s, 2, 1, &sum) && sum == 3);
+    ck_assert(!state_step(&f, s, 2, -1, &sum));
+    forget(&f);
+    ck_assert(!state_step(&f, s, 1, 4, &sum));
+    expect_error(&f, "failed", "E0611", "the run before failed halfway");
+    forget(&f);
+    session_truncate(s, 1);
+    ck_assert(!state_step(&f, s, 1, 4, &sum));
+    forget(&f);
+    session_reset(s);
+    ck_assert(state_step(&f, s, 1, 4, &sum) && sum == 4);
+    session_free(s);
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(batches)
 {
     Fixture f;
@@ -545,6 +662,8 @@ int main(void)
     tcase_add_test(t, suggestion);
     tcase_add_test(t, index_out_of_range);
     tcase_add_test(t, caches_grow);
+    tcase_add_test(t, states_go_on_or_begin_again);
+    tcase_add_test(t, a_state_after_a_run_that_failed);
     tcase_add_test(t, batches);
     tcase_add_test(t, stated_growth);
     tcase_add_test(t, hooks);
