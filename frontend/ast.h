@@ -52,7 +52,7 @@ struct Expr {
     Expr *left, *right;
     Expr **items; int n_items;
     Arg *args; int n_args;
-    Ident *params; int n_params;
+    struct Param *params; int n_params; /* FN: without types; value: what the parameter is if the call does not say */
     TypeExpr *type;
     int depth;                          /* height of the tree: the parser refuses more than 512 ("nested too deeply"), long chains of one operator excepted */
 };

@@ -204,6 +204,8 @@ Expr *build_fn(Parser *p, List *params, Expr *body, Span at)
     e->n_params = params->count;
     e->left = body;
     hold(p, e, body);
+    for (int i = 0; i < e->n_params; i++)
+        hold(p, e, e->params[i].value);
     return e;
 }
 

@@ -66,14 +66,14 @@ static Ident nameless(void);
 %precedence '^'
 
 %type <ident> name
-%type <list> bindings fields renames prefixes params params_0 results args args_0 axes targets exprs names stmts annotations result_list
+%type <list> bindings fields renames prefixes params params_0 results args args_0 axes targets exprs fn_params fn_params_0 stmts annotations result_list
 %type <expr> expr postfix primary axis
 %type <type> type
 %type <stmt> stmt core if_stmt
 %type <body> body
 %type <decl> decl
 %type <arg> arg
-%type <param> param
+%type <param> param fn_param
 %type <result> result
 %type <target> target
 %type <binding> binding
@@ -338,12 +338,17 @@ expr
     | '-' expr %prec NEGATIVE               { $$ = build_unary(p, '-', $2, @1, @$); }
     | postfix '^' expr                      { $$ = build_binary(p, '^', $1, $3, @2, @$); }
     | T_IF expr T_THEN expr T_ELSE expr %prec PREFIX    { $$ = build_if(p, $2, $4, $6, @$); }
-    | T_FN '(' names ')' T_GIVES expr %prec PREFIX      { $$ = build_fn(p, $names, $6, @$); }
+    | T_FN '(' fn_params_0 ')' T_GIVES expr %prec PREFIX { $$ = build_fn(p, $fn_params_0, $6, @$); }
     | postfix
     ;
-names
-    : name                                  { $$ = list_add(p, list_new(p), &$1, sizeof $1); }
-    | names ',' name                        { $$ = list_add(p, $1, &$3, sizeof $3); }
+fn_params_0: %empty { $$ = list_new(p); } | fn_params ;
+fn_params
+    : fn_param                              { $$ = list_add(p, list_new(p), &$1, sizeof $1); }
+    | fn_params ',' fn_param                { $$ = list_add(p, $1, &$3, sizeof $3); }
+    ;
+fn_param
+    : name                                  { $$ = (Param){ $name, NULL, NULL, nameless() }; }
+    | name '=' expr                         { $$ = (Param){ $name, NULL, $expr, nameless() }; }
     ;
 postfix
     : primary

@@ -151,7 +151,12 @@ static void show(Text *t, const Expr *e)
     case EXPR_FN:
         text_add(t, "(fn");
         for (int i = 0; i < e->n_params; i++)
-            text_add(t, " %s", e->params[i].text);
+            text_add(t, " %s", e->params[i].name.text);
+        for (int i = 0; i < e->n_params; i++)
+            if (e->params[i].value) {
+                text_add(t, " %s=", e->params[i].name.text);
+                show(t, e->params[i].value);
+            }
         text_add(t, " => ");
         show(t, e->left);
         text_char(t, ')');
@@ -261,6 +266,7 @@ static const struct {
     {"if a then b else c ?? d", "(if a b (?? c d))"},
     {"if a then if b then c else d else e", "(if a (if b c d) e)"},
     {"fn(i, j) => i < j & true", "(fn i j => (& (< i j) true))"},
+    {"fn() => fn(w, eps=1.0 + x) => w", "(fn => (fn w eps eps=(+ f1 x) => w))"},
     {"fn(i) => i |> f()", "(|> (fn i => i) (call f))"},
     {"(a, b)", "(tuple a b)"},
     {"(a)", "a"},
