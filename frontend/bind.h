@@ -324,6 +324,7 @@ typedef struct AttendCall {
 bool attend_operands(Bind *b, Call *c, int queries, AttendCall *a);
 bool attend_mask(Bind *b, AttendCall *a, int param);       /* the role `mask`, if the call gives one */
 bool attend_number(Bind *b, Call *c, int param, double *out);           /* unchanged if the call does not give it */
+Node *attend_heads(Bind *b, const AttendCall *a, Node *w);  /* [.., rows, head], with the keys' names of head axes */
 void attend_role(AttendCall *a, const char *role, Node *x);
 Node *attend_emit(Bind *b, AttendCall *a, Op op);           /* with axes and roles; the caller adds attributes, then */
 bool attend_finish(Bind *b, AttendCall *a, Node *n);        /* gives it its type */

@@ -6,13 +6,38 @@
 
 /* ---- axes -------------------------------------------------------------------------------------------------------- */
 
-static Term refuse(Bind *b, const AttendCall *a, const char *why)
+static Diag *complain(Bind *b, const AttendCall *a, const char *why)
 {
     Diag *d = bind_error(b, "E0304", b->at, "`%s`: %s", a->call->name, why);
     const Node *const in[] = {a->q, a->k, a->v};
     for (int i = 0; i < 3; i++)
         diag_note(d, "`%s` is %s", a->call->params[i], type_text(b, in[i]->type));
+    return d;
+}
+
+static Term refuse(Bind *b, const AttendCall *a, const char *why)
+{
+    complain(b, a, why);
     return term_poison();
+}
+
+/* Queries and keys that call their positions alike. */
+static void refuse_keys(Bind *b, const AttendCall *a)
+{
+    Diag *d = complain(b, a, "keys and values share no axis that the queries lack");
+    const Type *k = a->k->type;
+    const char *same = NULL;
+    Text to = text_new(b->cx->arena);
+    for (int i = 0; i < k->rank; i++) {
+        const char *name = k->axis[i].name;
+        bool positions = name != a->head && type_find(a->v->type, name) >= 0 && type_find(a->q->type, name) >= 0 &&
+                         name == a->q->type->axis[a->q->type->rank > 1].name;
+        same = positions ? name : same;
+        text_add(&to, "%s%s", i ? ", " : "", positions ? "T" : axis_written(b, name));
+    }
+    if (same)
+        diag_help(d, "where keys stand at the positions of the queries, theirs need a name of their own: `k as [%s]`, and `v` likewise",
+                  to.data);
 }
 
 /* The one axis that x and y have and z lacks: NULL if there is none or another. */
@@ -51,7 +76,9 @@ static bool find_queries(Bind *b, AttendCall *a, int param)
     }
     if (count == 1)
         return true;
-    refuse(b, a, count ? "`queries=` must say along which axis the rows stand" : "the queries have no axis of their own");
+    Diag *d = complain(b, a, count ? "several axes of the queries may be that of the rows" : "the queries have no axis of their own");
+    if (count)
+        diag_help(d, "say along which the rows stand: `queries=%s`", axis_written(b, a->queries));
     return false;
 }
 
@@ -68,15 +95,38 @@ bool attend_operands(Bind *b, Call *c, int queries, AttendCall *a)
     a->keys = axis_shared(k, v, q, &keys);
     if (!a->head)
         refuse(b, a, heads ? "more than one axis may be the heads' own" : "queries and keys share no axis to be summed");
+    else if (!a->keys && !keys)
+        refuse_keys(b, a);
     else if (!a->keys)
-        refuse(b, a, keys ? "keys and values share more than one axis that the queries lack"
-                          : "keys and values share no axis that the queries lack");
+        refuse(b, a, "keys and values share more than one axis that the queries lack");
     else if (!extent_is_const(q->axis[type_find(q, a->head)].size))
         refuse(b, a, "the size of the heads is not known at compile time");
     return a->head && a->keys && extent_is_const(q->axis[type_find(q, a->head)].size) && find_queries(b, a, queries);
 }
 
 /* ---- inputs with a role ------------------------------------------------------------------------------------------ */
+
+/* attention calls the heads of queries and keys alike where they are as many; what the model gives for each head has the name that it
+ * has in the model. */
+Node *attend_heads(Bind *b, const AttendCall *a, Node *w)
+{
+    const Type *k = a->k->type;
+    int odd = -1, own = -1, odds = 0, owns = 0;
+    for (int i = 0; i < w->type->rank - 2; i++)
+        if (type_find(k, w->type->axis[i].name) < 0) {
+            odd = i;
+            odds++;
+        }
+    for (int i = 0; i < k->rank && odds == 1; i++) {
+        const Axis *x = &k->axis[i];
+        if (x->name == a->head || x->name == a->keys || type_find(w->type, x->name) >= 0 ||
+            !extent_equal(x->size, w->type->axis[odd].size))
+            continue;
+        own = i;
+        owns++;
+    }
+    return bind_in_library(b, b->at) && owns == 1 ? make_rename(b, w, odd, k->axis[own].name) : w;
+}
 
 void attend_role(AttendCall *a, const char *role, Node *x)
 {
@@ -125,7 +175,7 @@ bool attend_mask(Bind *b, AttendCall *a, int param)
         Diag *d = bind_error(b, "E0201", g->at, "the mask of `%s` is a condition on positions, not %s", a->call->name,
                              term_print(b, &t));
         if (t.kind == TERM_FUNCTION)
-            diag_help(d, "call the function: `mask=causal(i=0..S, j=0..T)`; `attention` calls it itself");
+            diag_help(d, "call the function: `mask=causal((0..S) + (T - S), 0..T)`; `attention` calls it itself");
     }
     return false;
 }

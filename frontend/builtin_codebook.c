@@ -79,7 +79,7 @@ Term builtin_codebook_attend(Bind *b, Call *c)
     Node *codes = codebook_rows(b, c, &a), *bias = NULL;
     if (!codes || !read_block(b, c, &block) || !read_recent(b, c, &recent) || !attend_number(b, c, P_SCALE, &scale))
         return term_poison();
-    attend_role(&a, "codebook", codes);
+    attend_role(&a, "codebook", attend_heads(b, &a, codes));
     if (has_argument(b, c, P_BIAS)) {
         if (!(bias = arg_float(b, c, P_BIAS)))
             return term_poison();

@@ -82,12 +82,15 @@ static Term refuse_function(Bind *b, const Call *c, const Var *v)
     const Decl *op = b->frame->decl;
     Span at = written_first(b->frame, name_of(b->cx->names, c->name), v->at, &op);
     const Term *t = &v->term;
-    Diag *d = bind_error(b, "E0212", at, "`%s` of `%s` must be a function of positions, not %s", c->name, op->name.text,
-                         term_print(b, t));
+    bool kernel = !strcmp(c->name, "kernel");
+    Diag *d = bind_error(b, "E0212", at, "`%s` of `%s` must be %s, not %s", c->name, op->name.text,
+                         kernel ? "a kernel such as `performer(w)`" : "a function of positions", term_print(b, t));
     if (at.source == b->site.source && span_start(at).line != span_start(b->site).line)
         diag_label(d, b->site, "`%s` is called here", op->name.text);
     if (!strcmp(c->name, "mask"))
         advise_mask(b, d, t, at);
+    else if (kernel)
+        diag_help(d, "kernels are performer(w), hyperbolic(w), relu_features(w), elu1(), soft_codes(c)");
     else
         diag_help(d, "it is called with the positions: `fn(%s) => ...`", names_of_call(b, c));
     return term_poison();
