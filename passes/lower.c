@@ -8,7 +8,7 @@
  *
  * Then lower_layout.c puts in copies where a kernel needs its operand laid out differently, and the two sides of each
  * choice are put together. */
-#include "passes/inside.h"
+#include "passes/linear.h"
 
 Node *copy_before(PassContext *px, Node *where, Node *value)
 {
@@ -185,6 +185,8 @@ static void gather_sides(PassContext *px, Graph *g)
 
 bool pass_lower(PassContext *px, Graph *model)
 {
+    if (linear_masks_expand(px, model))
+        remove_dead(model);
     prepare(px, model);
     lower_graph(px, model);
     remove_dead(model);

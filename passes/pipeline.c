@@ -29,6 +29,7 @@ const PassStep pipeline[] = {
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
     {PASS_ID_reassociate, "before attention is fused: keys and values still are products of their latent"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
+    {PASS_ID_linear_attention, "masks still are conditions on positions; what becomes ordinary operators is fused below"},
     {PASS_ID_fold_factors, "a factor between a norm and its products would hide the norm's gain"},
     {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},
     {PASS_ID_defer_scales, "without its gain a norm is one factor a row; the epilogues come later"},
