@@ -107,9 +107,9 @@ enum {
     KEY_MODEL,
     KEY_EXTRA,
     KEY_LORA,
+    KEY_LORA_MODE,
     KEY_LORA_COMBINE,
     KEY_LORA_DTYPE,
-    KEY_LORA_MODE,
     KEY_PASS,
     KEY_REMARKS,
     KEY_TARGET,
@@ -179,6 +179,13 @@ static void choose_lora_dtype(struct argp_state *state, Options *o, const char *
     o->compile.lora_stored = !strcmp(arg, "stored");
 }
 
+static void choose_lora_mode(struct argp_state *state, Options *o, const char *arg)
+{
+    if (strcmp(arg, "merge") && strcmp(arg, "side") && strcmp(arg, "slots"))
+        argp_error(state, "--lora-mode takes merge, side or slots, not `%s`", arg);
+    o->compile.lora_mode = arg;
+}
+
 static error_t parse_model(int key, char *arg, struct argp_state *state)
 {
     Options *o = state->input;
@@ -188,8 +195,8 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_MODEL: o->compile.model_name = arg; return 0;
     case KEY_EXTRA: o->compile.allow_extra = true; return 0;
     case KEY_LORA: add_lora(state, o, arg); return 0;
+    case KEY_LORA_MODE: choose_lora_mode(state, o, arg); return 0;
     case KEY_LORA_COMBINE: choose_combine(state, arg); return 0;
-    case KEY_LORA_MODE: o->compile.lora_mode = arg; return 0;
     case KEY_LORA_DTYPE: choose_lora_dtype(state, o, arg); return 0;
     case ARGP_KEY_ARG: take_model(state, o, arg); return 0;
     case ARGP_KEY_END:
@@ -262,7 +269,7 @@ static const struct argp_option model_options[] = {
     {"config", KEY_CONFIG, "FILE", 0, "this config.json instead of the one beside the weights", 0},
     {"allow-extra", KEY_EXTRA, 0, 0, "tensors that the model does not use are a warning, not an error", 0},
     {"lora", KEY_LORA, "DIR[:WEIGHT]", 0, "an adapter as PEFT saves it, times a weight (1); given several times: the sum of all", 0},
-    {"lora-mode", KEY_LORA_MODE, "MODE", 0, "how adapters are computed: merge (into the packed weights)", 0},
+    {"lora-mode", KEY_LORA_MODE, "MODE", 0, "merge: added to the weights; side: beside them, which stay as they are; slots: each row of the batch chooses one, by one more input `adapter` (0: none); without: merge or side, whichever costs less", 0},
     {"lora-combine", KEY_LORA_COMBINE, "HOW", 0, "how several adapters are combined: cat, the exact sum", 0},
     {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
     {0},

@@ -1,4 +1,4 @@
-/* Adapters and the model: merged weights as a layer over the checkpoint; which of them the model reads; tied tables taken apart.
+/* Adapters and the model: merged weights as a layer over the checkpoint, or paths beside them; which of them the model reads; tied tables taken apart.
  *
  * An adapter of an embedding changes what a lookup gives, one of a head what the head multiplies with. Where both read one tensor, the head's
  * nodes get a key of their own, `KEY.head`, and a tensor made of the table without the embedding's update. */
@@ -6,19 +6,20 @@
 #include <string.h>
 
 #include "driver/adapted.h"
+#include "driver/lora_side.h"
 #include "runtime/file.h"
 
-static bool merges(const CompileOptions *o)
+static bool is_mode(const char *mode)
 {
-    return !o->lora_mode || !strcmp(o->lora_mode, "merge");
+    return !mode || !strcmp(mode, "merge") || !strcmp(mode, "side") || !strcmp(mode, "slots");
 }
 
 bool adapted_weights(Compilation *c, const CompileOptions *o)
 {
     if (!o->lora || !o->lora[0])
         return true;
-    if (!merges(o)) {
-        diag_file_error(&c->diags, "E0686", o->lora[0], NULL, "adapters cannot be used in the mode `%s`; `merge` is the one there is", o->lora_mode);
+    if (!is_mode(o->lora_mode)) {
+        diag_file_error(&c->diags, "E0686", o->lora[0], NULL, "adapters have no mode `%s`: it is merge, side or slots", o->lora_mode);
         return false;
     }
     if (!c->checkpoint) {
@@ -31,12 +32,7 @@ bool adapted_weights(Compilation *c, const CompileOptions *o)
     if (!whole)
         return false;
     c->checkpoint = c->unmerged = whole;
-    MergeOptions options = {.stored = o->lora_stored, .threads = o->threads};
-    Checkpoint *merged = merge_adapters(&c->cx, whole, &c->adapters, &options, &c->merge);
-    if (!merged)
-        return false;
-    c->checkpoint = merged;
-    c->options.checkpoint = checkpoint_tensors(merged, &c->options.n_checkpoint);
+    c->options.checkpoint = checkpoint_tensors(whole, &c->options.n_checkpoint);
     return true;
 }
 
@@ -283,16 +279,92 @@ static bool check_read(Compilation *c, const Uses *u, const Adapter *a)
     return true;
 }
 
+/* ---- how ---------------------------------------------------------------------------------------------------------- */
+
+static bool merge_all(Compilation *c, const CompileOptions *o, const Uses *u)
+{
+    MergeOptions options = {.stored = o->lora_stored, .threads = o->threads};
+    Checkpoint *merged = merge_adapters(&c->cx, c->unmerged, &c->adapters, &options, &c->merge);
+    if (!merged)
+        return false;
+    c->checkpoint = merged;
+    if (!split_tables(c, o, u))
+        return false;
+    merge_record(&c->cx, &c->merge, &c->adapters, &c->approximations);
+    return true;
+}
+
+/* Bytes of the factors of all pairs. */
+static double pair_bytes(const Compilation *c)
+{
+    double bytes = 0;
+    for (int i = 0; i < c->adapters.n; i++)
+        for (int k = 0; k < c->adapters.items[i]->n_sites; k++) {
+            const AdapterSite *s = &c->adapters.items[i]->sites[k];
+            bytes += 4.0 * (double)s->rank * ((double)s->in + (double)s->out);
+        }
+    return bytes;
+}
+
+/* Bytes of the table that merging takes apart; 0: none. */
+static double split_bytes(const Compilation *c, const Uses *u, int heads)
+{
+    bool looked_up, other;
+    double bytes = 0;
+    for (size_t i = 0; i < u->count; i++) {
+        const HostTensor *t = checkpoint_find(c->checkpoint, u->items[i].stored);
+        if (!t || !table_of(u, u->items[i].stored, &looked_up, &other) || (!heads && !changes_table(c, u->items[i].stored)))
+            continue;
+        bytes = 4;
+        for (int k = 0; k < t->rank; k++)
+            bytes *= (double)t->dims[k];
+    }
+    return bytes;
+}
+
+/* Without --lora-mode: merged weights cost a run nothing, so they are merged, unless a table that embedding and head share would have to be packed twice
+ * and is larger than all factors; a path beside it is smaller then, if nothing in the model forbids one. */
+static bool choose_mode(Compilation *c, const CompileOptions *o, const Uses *u, int heads)
+{
+    PassContext px = {&c->cx, &c->remarks, "lora"};
+    double pairs = pair_bytes(c), split = split_bytes(c, u, heads);
+    Graph *loaded = c->model.graph;
+    Diags before = c->diags;
+    if (split > pairs) {
+        c->model.graph = graph_copy(&c->cx, loaded);
+        if (lora_beside(c, o, false)) {
+            remark(&px, REMARK_PASSED, REMARK_COST_WORSE, NULL, "beside the weights (%.4g kB), as merging packs a shared table twice (%.4g kB more)",
+                   pairs * 1e-3, split * 1e-3);
+            return true;
+        }
+        c->model.graph = loaded;
+        c->diags = before;
+    }
+    if (!merge_all(c, o, u))
+        return false;
+    remark(&px, REMARK_PASSED, REMARK_FOLDED, NULL, "merged into the weights: a run does no more than without; beside them it would read %.4g kB more",
+           pairs * 1e-3);
+    return true;
+}
+
+static bool apply(Compilation *c, const CompileOptions *o, const Uses *u, int heads)
+{
+    const char *mode = o->lora_mode;
+    if (mode && !strcmp(mode, "merge"))
+        return merge_all(c, o, u);
+    return mode ? lora_beside(c, o, !strcmp(mode, "slots")) : choose_mode(c, o, u, heads);
+}
+
 bool adapted_model(Compilation *c, const CompileOptions *o)
 {
     if (!c->adapters.n)
         return true;
     Uses u = uses_of(c);
-    if (!split_tables(c, o, &u))
+    int heads;
+    if (!find_heads(c, &u, tied_table(&u), &heads))
         return false;
     for (int i = 0; i < c->adapters.n; i++)
         if (!check_read(c, &u, c->adapters.items[i]))
             return false;
-    merge_record(&c->cx, &c->merge, &c->adapters, &c->approximations);
-    return true;
+    return apply(c, o, &u, heads);
 }

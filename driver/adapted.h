@@ -4,10 +4,11 @@
 
 #include "driver/compile.h"
 
-/* Opens o->lora, puts what they replace whole and, to be merged, their updates over c->checkpoint, and shows c->options the new table. */
+/* Opens o->lora, puts what they replace whole over c->checkpoint, and shows c->options the new table. */
 bool adapted_weights(Compilation *c, const CompileOptions *o);
 
-/* With the model: every adapter changes something that the model reads; a table that embedding and head share is taken apart where only one changes. */
+/* With the model: every adapter changes something that the model reads. Then they are merged, a table that embedding and head share being taken apart where
+ * only one changes, or stand beside the weights. */
 bool adapted_model(Compilation *c, const CompileOptions *o);
 
 #endif

@@ -23,7 +23,7 @@ typedef struct CompileOptions {
     JitOptions jit;
     int threads;                                /* for packing */
     const char *const *lora;                    /* adapters, DIR or DIR:weight, NULL-terminated; may be NULL */
-    const char *lora_mode;                      /* merge; NULL: the same */
+    const char *lora_mode;                      /* merge, side or slots (lora_side.h); NULL: what costs less (adapted.c) */
     bool lora_stored;                           /* merged weights are rounded to the base's own type */
 } CompileOptions;
 

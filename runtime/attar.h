@@ -28,8 +28,9 @@ typedef struct attar_options {
     const char *clang;                  /* NULL: $ATTAR_CLANG, clang-19, clang */
     const char *const *passes_off;      /* NULL-terminated names, or NULL */
     bool taps, timing;                  /* instrumented code for diff and bench */
-    const char *const *lora;            /* adapters as PEFT saves them, DIR or DIR:WEIGHT, NULL-terminated, or NULL: the sum of all is added to the weights */
-    const char *lora_mode;              /* "merge" or NULL */
+    const char *const *lora;            /* adapters as PEFT saves them, DIR or DIR:WEIGHT, NULL-terminated, or NULL: the sum of all, or with lora_mode "slots" one for each row */
+    const char *lora_mode;              /* "merge": added to the weights; "side": beside them, which stay as they are; "slots": all resident, one more input `adapter`, i32[batch],
+                                           says for each row which (from 1, as listed; 0: none); NULL: merge or side, whichever costs less */
     bool lora_stored;                   /* merged weights are rounded to the type that the checkpoint stores them in, instead of kept in f32 */
     void (*warn)(void *state, const char *message);     /* warnings; NULL: dropped */
     void *warn_state;
