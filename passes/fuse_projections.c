@@ -13,8 +13,9 @@
 
 /* ---- products that only lead to one beside the others -------------------------------------------------------------- */
 
-typedef struct Beside { /* the way from dot(x, a) to what is added: elementwise operators, then a product with a weight */
-    Node *way[4];
+enum { LONGEST_WAY = 16 };
+typedef struct Beside { /* from dot(x, a) to what is added: elementwise operators, then products with weights */
+    Node *way[LONGEST_WAY];
     int n;
 } Beside;
 
@@ -35,29 +36,65 @@ static bool adds_to_product(const Node *n, const Product *first, int depth)
            (adds_to_product(value->inputs[0], first, depth + 1) || adds_to_product(value->inputs[1], first, depth + 1));
 }
 
+static bool is_added(const Node *product, const Product *first)
+{
+    const Node *sum = only_reader(product);
+    return sum && sum->op == OP_add && adds_to_product(sum->inputs[sum->inputs[0] == product], first, 0);
+}
+
+/* All that reads the value are products with weights that are added to products of x. */
+static bool ends_in_sums(Node *value, const Product *first, Beside *out)
+{
+    Product next[MAX_TOGETHER];
+    int n;
+    if (product_readers(value, next, &n) || !n || out->n + n > LONGEST_WAY)
+        return false;
+    for (int i = 0; i < n; i++) {
+        if (!is_added(next[i].dot, first))
+            return false;
+        out->way[out->n++] = next[i].dot;
+    }
+    return true;
+}
+
 static bool leads_beside(const Product *p, const Product *first, Beside *out)
 {
     Node *value = p->dot;
     *out = (Beside){.n = 0};
-    while (out->n < 4) {
-        Node *reader = is_kept(value) ? NULL : only_reader(value);
-        Product next;
-        if (!reader || reader->graph != value->graph)
+    while (out->n < LONGEST_WAY && !is_kept(value)) {
+        if (ends_in_sums(value, first, out))
+            return true;
+        Node *reader = only_reader(value);
+        if (!reader || reader->graph != value->graph || !is_map(reader) || !type_equal(reader->type, value->type))
             return false;
-        out->way[out->n++] = reader;
         for (int i = 0; i < reader->n_inputs; i++)
             if (reader->inputs[i] != value && !is_near_leaf(reader->inputs[i], first->dot))
                 return false;
-        if (product_fits(reader, &next)) {
-            Node *sum = only_reader(reader);
-            return next.x == value && sum && sum->op == OP_add &&
-                   adds_to_product(sum->inputs[sum->inputs[0] == reader], first, 0);
-        }
-        if (!is_map(reader) || !type_equal(reader->type, value->type))
-            return false;
-        value = reader;
+        out->way[out->n++] = value = reader;
     }
     return false;
+}
+
+static bool has_gemm(const Node *n, int depth)
+{
+    const Node *value = below_transposes((Node *)(uintptr_t)n);
+    if (value->op == OP_get)
+        value = value->inputs[0];
+    return value->op == OP_gemm ||
+           (value->op == OP_add && depth < 8 && (has_gemm(value->inputs[0], depth + 1) || has_gemm(value->inputs[1], depth + 1)));
+}
+
+/* The second half of a low-rank path, added to a gemm: each goes on in the accumulators of its own (fuse-side), so that
+ * several of one value are not together. */
+static bool stands_alone(const Product *p)
+{
+    const Node *sum = only_reader(p->dot);
+    double depth = 1, columns = 1;
+    for (int i = 0; i < p->w->type->rank; i++) {
+        const Axis *axis = &p->w->type->axis[i];
+        *(attr_has_name(p->dot, ATTR_over, axis->name) ? &depth : &columns) *= (double)extent_high(axis->size);
+    }
+    return depth < columns && sum && sum->op == OP_add && has_gemm(sum->inputs[sum->inputs[0] == p->dot], 0);
 }
 
 static void move_up(Node *n, Node *where)
@@ -74,8 +111,8 @@ static void move_up(Node *n, Node *where)
 
 static void remark_beside(PassContext *px, const Node *gemm, int n)
 {
-    remark(px, REMARK_PASSED, REMARK_FUSED, gemm, "%s, ahead of the product%s that their own products are added to",
-           n > 1 ? "low-rank products are one gemm" : "a low-rank product stands", n > 1 ? "s" : "");
+    remark(px, REMARK_PASSED, REMARK_FUSED, gemm, "%s ahead of what is added to",
+           n > 1 ? "low-rank products are one gemm," : "a low-rank product stands");
 }
 
 /* Takes the products out that lead beside others; those stay in `products`. */
@@ -127,10 +164,11 @@ static bool fuse_graph(PassContext *px, Graph *g)
             changed |= fuse_graph(px, n->body);
         Product products[MAX_TOGETHER];
         int count = 1;
-        if (!product_fits(n, &products[0]))
+        if (!product_fits(n, &products[0]) || stands_alone(&products[0]))
             continue;
         for (Node *m = n->next; m && count < MAX_TOGETHER; m = m->next)
-            if (product_fits(m, &products[count]) && product_same_input(&products[0], &products[count]))
+            if (product_fits(m, &products[count]) && product_same_input(&products[0], &products[count]) &&
+                !stands_alone(&products[count]))
                 count++;
         if (count == 1)
             continue;

@@ -1,0 +1,238 @@
+/* Adapters merged, beside the weights, and one for each row of a batch: the modes against PEFT's outputs and against each other. What a row of a batch
+ * gets is to the bit what it gets alone: adapters of other rows are masked to exact zeros, and a base without its adapter is the base. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/attar.h"
+#include "runtime/checkpoint.h"
+
+#define GOLDEN SOURCE_DIR "/tests/golden/"
+
+typedef struct Golden { Arena arena; Names names; Diags diags; Context cx; HostTensor *all; int count; } Golden;
+typedef struct Output { int64_t count; float *data; } Output;
+
+/* whole: a tensor that the adapter brings as it is, which rows cannot choose */
+static const struct { const char *name, *model, *output, *adapters[3], *whole; double bound; } folders[] = {
+    {"lora-llama", "llama", "logits", {"adapter"}, NULL, 1.1e-5},
+    {"lora-llama-dora", "llama", "logits", {"adapter"}, NULL, 9.6e-6},
+    {"lora-llama-patterns", "llama", "logits", {"adapter"}, NULL, 1.3e-5},
+    {"lora-llama-embedding", "llama", "logits", {"adapter"}, "model.embed_tokens.weight", 1.2e-5},
+    {"lora-gpt2", "gpt2", "logits", {"adapter"}, NULL, 8.6e-6},
+    {"lora-bert", "bert", "pooled", {"adapter"}, "pooler.dense.bias", 1.9e-6},
+    {"lora-two", "llama", "logits", {"adapter-a:0.7", "adapter-b:1.5"}, NULL, 1e-5},
+};
+enum { FOLDERS = sizeof folders / sizeof *folders, MOST_INPUTS = 4 };
+
+static void golden_open(Golden *g, const char *folder)
+{
+    char path[512];
+    snprintf(path, sizeof path, GOLDEN "%s/golden.safetensors", folder);
+    memset(g, 0, sizeof *g);
+    g->names.map = map_new(&g->arena);
+    g->diags.arena = &g->arena;
+    g->cx = (Context){&g->arena, &g->diags, &g->names};
+    g->all = safetensors_load(&g->cx, path, &g->count);
+    ck_assert_ptr_nonnull(g->all);
+}
+
+/* The choices as paths; `only` >= 0: that one alone. */
+static attar_status try_compile(int folder, const char *mode, int only, attar_model **m, attar_error *error)
+{
+    char model[512], weights[512], paths[3][512];
+    const char *lora[4] = {NULL};
+    int n = 0;
+    snprintf(model, sizeof model, SOURCE_DIR "/models/%s.attar", folders[folder].model);
+    snprintf(weights, sizeof weights, GOLDEN "%s", folders[folder].name);
+    for (int i = 0; i < 3 && folders[folder].adapters[i]; i++) {
+        snprintf(paths[i], sizeof paths[i], GOLDEN "%s/%s", folders[folder].name, folders[folder].adapters[i]);
+        if (only < 0 || only == i)
+            lora[n++] = paths[i];
+    }
+    attar_options o = {.model = model, .weights = weights, .threads = 1, .lora = mode ? lora : NULL, .lora_mode = mode};
+    return attar_compile(&o, m, error);
+}
+
+static attar_model *compile(int folder, const char *mode, int only)
+{
+    attar_model *m = NULL;
+    attar_error error = {0};
+    ck_assert_msg(try_compile(folder, mode, only, &m, &error) == ATTAR_OK, "%s", error.message ? error.message : "");
+    return m;
+}
+
+/* Inputs of the golden file, `keep` all true where the model wants one, and which adapter each row takes (NULL: no such input). */
+static attar_status try_run(const attar_model *m, const Golden *g, const int32_t *adapter, const char *output, Output *out, attar_error *error)
+{
+    static bool keep[64];
+    attar_tensor inputs[MOST_INPUTS];
+    const attar_tensor *outputs;
+    int n = 0;
+    memset(keep, 1, sizeof keep);
+    for (int i = 0; i < attar_input_count(m); i++) {
+        const char *name = attar_input_name(m, i);
+        attar_tensor t = {.name = name, .dtype = "bool", .rank = 2, .dims = {2, 11}, .data = keep};
+        for (int k = 0; k < g->count; k++)
+            if (!strncmp(g->all[k].name, "input.", 6) && !strcmp(g->all[k].name + 6, name)) {
+                t = (attar_tensor){.name = name, .dtype = dtype_name(g->all[k].dtype), .rank = g->all[k].rank, .data = g->all[k].data};
+                memcpy(t.dims, g->all[k].dims, sizeof t.dims);
+            }
+        if (!strcmp(name, "adapter"))
+            t = (attar_tensor){.name = name, .dtype = "i32", .rank = 1, .dims = {2}, .data = (void *)(uintptr_t)adapter};
+        ck_assert_int_lt(n, MOST_INPUTS);
+        inputs[n++] = t;
+    }
+    attar_session *s;
+    ck_assert_int_eq(attar_session_new(m, attar_has_cache(m) ? 2 : 0, 1, &s, NULL), ATTAR_OK);
+    attar_status status = attar_run(s, inputs, n, &outputs, error);
+    for (int i = 0; status == ATTAR_OK && i < attar_output_count(m); i++) {
+        if (strcmp(attar_output_name(m, i), output))
+            continue;
+        out->count = 1;
+        for (int d = 0; d < outputs[i].rank; d++)
+            out->count *= outputs[i].dims[d];
+        out->data = malloc((size_t)out->count * sizeof(float));
+        memcpy(out->data, outputs[i].data, (size_t)out->count * sizeof(float));
+    }
+    attar_session_free(s);
+    return status;
+}
+
+static Output run(const attar_model *m, const Golden *g, const int32_t *adapter, const char *output)
+{
+    Output out = {0};
+    attar_error error = {0};
+    ck_assert_msg(try_run(m, g, adapter, output, &out, &error) == ATTAR_OK, "%s", error.message ? error.message : "");
+    ck_assert_ptr_nonnull(out.data);
+    return out;
+}
+
+/* Compiles, runs once and lets go. */
+static Output run_once(int folder, const char *mode, int only, const Golden *g)
+{
+    attar_model *m = compile(folder, mode, only);
+    Output out = run(m, g, NULL, folders[folder].output);
+    attar_model_free(m);
+    return out;
+}
+
+static double apart(const Output *a, const float *b)
+{
+    double most = 0;
+    for (int64_t i = 0; i < a->count; i++)
+        most = fmax(most, fabs((double)a->data[i] - (double)b[i]));
+    return most;
+}
+
+static const float *golden_output(const Golden *g, const char *name)
+{
+    for (int i = 0; i < g->count; i++)
+        if (!strncmp(g->all[i].name, "output.", 7) && !strcmp(g->all[i].name + 7, name))
+            return g->all[i].data;
+    ck_abort_msg("no output %s", name);
+    return NULL;
+}
+
+/* Merged and beside: both within the folder's bound of PEFT, so within twice that of each other; and not the base. */
+START_TEST(merged_and_beside_are_peft)
+{
+    Golden g;
+    golden_open(&g, folders[_i].name);
+    const float *want = golden_output(&g, folders[_i].output), *base = golden_output(&g, "base");
+    Output merged = run_once(_i, "merge", -1, &g), beside = run_once(_i, "side", -1, &g);
+    ck_assert_double_le(apart(&merged, want), folders[_i].bound);
+    ck_assert_double_le(apart(&beside, want), folders[_i].bound);
+    ck_assert_double_le(apart(&beside, merged.data), 2 * folders[_i].bound);
+    ck_assert_double_gt(apart(&beside, base), 1e-2);
+    free(merged.data);
+    free(beside.data);
+    arena_free(&g.arena);
+}
+END_TEST
+
+/* Every pair of choices of two rows: each row has the bits of the run in which all rows take its adapter; 0 those of the model without adapters. */
+START_TEST(rows_choose)
+{
+    Golden g;
+    if (folders[_i].whole) {
+        attar_model *m = NULL;
+        attar_error error = {0};
+        ck_assert_int_eq(try_compile(_i, "slots", -1, &m, &error), ATTAR_INPUT);
+        ck_assert_msg(strstr(error.message, "E0691") && strstr(error.message, folders[_i].whole), "%s", error.message);
+        attar_error_clear(&error);
+        return;
+    }
+    golden_open(&g, folders[_i].name);
+    int n = folders[_i].adapters[1] ? 2 : 1;
+    Output alone[3] = {run_once(_i, NULL, -1, &g)};
+    for (int k = 0; k < n; k++)
+        alone[k + 1] = run_once(_i, "side", k, &g);
+    attar_model *slots = compile(_i, "slots", -1);
+    ck_assert_double_le(apart(&alone[0], golden_output(&g, "base")), 2 * folders[_i].bound);
+    for (int32_t pair = 0; pair < (n + 1) * (n + 1); pair++) {
+        int32_t adapter[2] = {pair % (n + 1), pair / (n + 1)};
+        Output both = run(slots, &g, adapter, folders[_i].output);
+        for (int row = 0; row < 2; row++) {
+            size_t half = (size_t)both.count / 2;
+            ck_assert_msg(!memcmp(both.data + row * half, alone[adapter[row]].data + row * half, half * sizeof(float)), "row %d of (%d, %d)", row,
+                          (int)adapter[0], (int)adapter[1]);
+        }
+        free(both.data);
+    }
+    attar_model_free(slots);
+    for (int k = 0; k <= n; k++)
+        free(alone[k].data);
+    arena_free(&g.arena);
+}
+END_TEST
+
+START_TEST(a_choice_out_of_range)
+{
+    Golden g;
+    golden_open(&g, "lora-two");
+    attar_model *m = compile(FOLDERS - 1, "slots", -1);
+    for (int32_t bad = -1; bad <= 3; bad += 4) {
+        int32_t adapter[2] = {1, bad};
+        Output out = {0};
+        attar_error error = {0};
+        ck_assert_int_eq(try_run(m, &g, adapter, "logits", &out, &error), ATTAR_INPUT);
+        ck_assert_msg(strstr(error.message, "E0610") && strstr(error.message, "adapter"), "%s", error.message);
+        attar_error_clear(&error);
+    }
+    attar_model_free(m);
+    arena_free(&g.arena);
+}
+END_TEST
+
+START_TEST(modes_by_name)
+{
+    attar_model *m = NULL;
+    attar_error error = {0};
+    ck_assert_int_eq(try_compile(0, "both", -1, &m, &error), ATTAR_USAGE);
+    ck_assert_msg(strstr(error.message, "merge, side or slots") != NULL, "%s", error.message);
+    attar_error_clear(&error);
+}
+END_TEST
+
+int main(void)
+{
+    char cache[] = "/tmp/attar-lora-XXXXXX";
+    if (!getenv("ATTAR_CACHE_DIR") && mkdtemp(cache))
+        setenv("ATTAR_CACHE_DIR", cache, 1);
+    Suite *s = suite_create("modes of adapters");
+    TCase *c = tcase_create("modes");
+    tcase_set_timeout(c, 240);
+    tcase_add_loop_test(c, merged_and_beside_are_peft, 0, FOLDERS);
+    tcase_add_loop_test(c, rows_choose, 0, FOLDERS);
+    tcase_add_test(c, a_choice_out_of_range);
+    tcase_add_test(c, modes_by_name);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
