@@ -211,8 +211,8 @@ START_TEST(modes_by_name)
 {
     attar_model *m = NULL;
     attar_error error = {0};
-    ck_assert_int_eq(try_compile(0, "both", -1, &m, &error), ATTAR_USAGE);
-    ck_assert_msg(strstr(error.message, "merge, side or slots") != NULL, "%s", error.message);
+    ck_assert_int_eq(try_compile(0, "both", -1, &m, &error), ATTAR_INPUT);
+    ck_assert_msg(strstr(error.message, "E0686") && strstr(error.message, "merge, side or slots"), "%s", error.message);
     attar_error_clear(&error);
 }
 END_TEST
