@@ -7,6 +7,7 @@
  *     that many rows read
  *     attend: q, v                                the head axis, or the values' own, neighbours
  *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
+ *     codebook_attend: k, codebook                the head axis, or the codes, neighbours
  *
  * Keys cost nothing extra where the kernel that makes them can write panels itself: a map that only this attend
  * reads, or a cache that only attends read as keys. Keys in a cache that is read otherwise too stay in rows; all
@@ -303,6 +304,25 @@ static void settle_keys(PassContext *px, Node *attend, int input)
     attend->inputs[input] = copy;
 }
 
+/* Products of keys and queries with all codes: vectors run along the codes. A weight is packed so. */
+static void settle_codebook(PassContext *px, Node *attend)
+{
+    int i = role_input(attend, "codebook");
+    Node *c = attend->inputs[i];
+    const char *codes = c->type->axis[c->type->rank - 2].name;
+    Layout l;
+    if (c->op != OP_weight || (layout_of(c, &l) && layout_is_unit(&l, c->type, type_find(c->type, codes), 1))) {
+        settle_last(px, attend, i, codes);
+        return;
+    }
+    Node *turned = with_last(px, attend, c, codes), *packed = weight_transposed(px, turned);
+    if (packed)
+        attend->inputs[i] = make_transposed(px, attend, packed, c->type);
+    else
+        settle_last(px, attend, i, codes);
+    node_remove(turned);
+}
+
 static void settle_graph(PassContext *px, Graph *g)
 {
     for (Node *n = g->first; n; n = n->next) {
@@ -314,6 +334,10 @@ static void settle_graph(PassContext *px, Graph *g)
             settle_gemm(px, n);
         if (n->op == OP_dot)
             settle_dot(px, n);
+        if (n->op == OP_codebook_attend) {
+            settle_last(px, n, 1, node_attr(n, ATTR_over)->names.items[0]);
+            settle_codebook(px, n);
+        }
         if (n->op != OP_attend)
             continue;
         settle_last(px, n, 0, node_attr(n, ATTR_over)->names.items[0]);
