@@ -74,7 +74,8 @@ static bool read_operands(Codebook *c)
         return false;
     c->biased = reads_role(c, "bias", &c->bias);
     c->kept = reads_role(c, "keep", &c->keep);
-    if (k->e->failed || !kernel_result(k, n, &c->out))
+    c->cached = attr_name(n, ATTR_cache) != NULL;
+    if (k->e->failed || !kernel_result(k, n, &c->out) || (c->cached && !kernel_state(k, &c->state)))
         return false;
     if (role_of(n, "mask"))
         emit_fail(k->e, n, "its mask has not been taken apart");
@@ -488,6 +489,16 @@ static const char *row_count(Codebook *c)
     return kernel_factor(c->k, q->axis[type_find(q, c->row_axis)].size);
 }
 
+/* Positions before the call's own. */
+static const char *past_size(Codebook *c)
+{
+    const Graph *model = graph_model(c->k->node->graph);
+    for (int i = 0; i < model->n_symbols; i++)
+        if (!strcmp(model->symbols[i]->name, "past"))
+            return kernel_size(c->k, extent_symbol(model->symbols[i]));
+    return "0";
+}
+
 /* Rows before the first key: they see none. */
 static void emit_rows_before(Codebook *c)
 {
@@ -605,8 +616,9 @@ static void emit_tasks(Codebook *c)
     emit_codes(c);
     if (c->block && c->biased)
         emit_bias(c);
-    put_state(c, "state_of");
-    put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)(c->n_codes * (c->width + 1)));
+    put_state(c, c->cached ? address_of(c, &c->state, NULL, NULL) : "state_of");
+    put_line(k, "for (ptrdiff_t i = 0; i < %lld%s; i++)", (long long)(c->n_codes * (c->width + 1)),
+             c->cached ? " && start == 0" : "");
     put_inside(k, "count[i] = 0.0f;");
     if (c->early)
         emit_rows_before(c);
@@ -627,7 +639,9 @@ void emit_codebook_attend(Kernel *k)
     emit_memory(&c);
     if (c.n_rows)
         put_line(k, "const ptrdiff_t group = %s; /* rows at one position */", c.group);
-    if (c.causal)
+    if (c.cached)
+        put_line(k, "const ptrdiff_t start = %s, last = start + %s;", past_size(&c), row_count(&c));
+    else if (c.causal)
         put_line(k, "const ptrdiff_t last = %s, start = last - %s; /* start: the first row's position */", key_count(&c), row_count(&c));
     else
         put_line(k, "const ptrdiff_t last = %s;", key_count(&c));

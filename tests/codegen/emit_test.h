@@ -344,13 +344,27 @@ static inline void trial_compare(Trial *t, const char *what, const HostTensor *g
         ck_assert_msg(end[i] == 0x5a, "%s: `%s` is written past its end", what, got->name);
 }
 
+static inline size_t trial_cache_bytes(Trial *t, int i, const int64_t *sizes) {
+    const PlanTensor *c = &t->out.plan.caches[i];
+    return (size_t)c->layers * c->bytes_per_row * (size_t)(c->dims[0].n ? dim_size(&c->dims[0], sizes) : 1);
+}
+
+/* What the caches hold, and that again before another run of the same call: a state goes on from where it was. */
+static inline void trial_save_caches(Trial *t, const int64_t *sizes, unsigned char *saved[8], bool back) {
+    for (int i = 0; i < t->out.plan.n_caches; i++) {
+        size_t bytes = trial_cache_bytes(t, i, sizes);
+        if (!back)
+            saved[i] = arena_alloc(&t->arena, bytes);
+        memcpy(back ? t->cache_memory[i] : saved[i], back ? saved[i] : t->cache_memory[i], bytes);
+    }
+}
+
 static inline void trial_open_caches(Trial *t, const int64_t *sizes) {
     const Plan *p = &t->out.plan;
     t->past = 0;
     t->caches = p->n_caches ? interpret_caches(t->g, sizes, &t->arena) : NULL;
     for (int i = 0; i < p->n_caches; i++) {
-        int64_t rows = p->caches[i].dims[0].n ? dim_size(&p->caches[i].dims[0], sizes) : 1;
-        size_t bytes = (size_t)p->caches[i].layers * p->caches[i].bytes_per_row * (size_t)rows;
+        size_t bytes = trial_cache_bytes(t, i, sizes);
         free(t->cache_memory[i]);
         t->cache_memory[i] = aligned_alloc(64, (bytes + 127) / 64 * 64);
         memset(t->cache_memory[i], 0xff, bytes);
@@ -372,9 +386,12 @@ static inline void trial_check(Trial *t, const int64_t *sizes, double tolerance)
     Bindings b = {.sizes = sizes, .inputs = inputs, .weight = trial_weight, .caches = t->caches};
     Value *want = interpret(&t->cx, t->g, &b, &work);
     ck_assert_msg(want != NULL, "%s: %s", what, trial_said(t));
+    unsigned char *saved[8];
+    trial_save_caches(t, sizes, saved, false);
     for (int threads = 1; threads <= MAX_THREADS; threads++) {
         for (int i = 0; i < p->n_outputs; i++)
             outputs[threads - 1][i] = trial_output(t, &p->outputs[i], sizes);
+        trial_save_caches(t, sizes, saved, true);
         ck_assert_int_eq(trial_run(t, sizes, inputs, outputs[threads - 1], threads), 0);
         for (int i = 0; i < p->n_outputs; i++) {
             trial_compare(t, what, &outputs[threads - 1][i], &want[i], tolerance);

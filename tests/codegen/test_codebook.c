@@ -28,17 +28,27 @@ static const Shape shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-/* `keys`: the size of T. */
+static int64_t state_size(const Shape *s)
+{
+    const char *at = strstr(s->attributes, "block=");
+    bool exact = strstr(s->attributes, "recent=keys"), near = exact || strstr(s->roles, "bias");
+    return s->n * (s->w + 1) + (near ? 2 * atoi(at + 6) * (1 + s->w + (exact ? s->k : 0)) : 0);
+}
+
+/* `keys`: the size of T; NULL: there is a state, and T = S. */
 static const char *model_text(Trial *t, const Shape *s, const char *keys)
 {
     Text out = text_new(&t->arena);
+    const char *more = keys ? "" : ", layer", *layer = keys ? "" : ", l", *cache = keys ? "" : "start=1 cache=kv.s";
     const char *turned = *s->axes ? "G, K, N" : "K, N";
     text_add(&out, "kernels test(q: f32[B, S, G, R, K], k: f32[B, T, G, K], v: f32[B, T, G, W], c: f32[%s]%s)\n", turned, s->inputs);
-    text_add(&out, "  dims B = 1..  S = 1..  past = 0..  T = %s  G = %d  R = %d  K = %d  W = %d  N = %d  D = 11\n", keys, s->g, s->r, s->k,
+    text_add(&out, "  dims B = 1..  S = 1..  past = 0..  T = %s  G = %d  R = %d  K = %d  W = %d  N = %d  D = 11\n", keys ? keys : "S", s->g, s->r, s->k,
              s->w, s->n);
+    if (!keys)
+        text_add(&out, "  cache kv.s f32[B, G, state=%lld] state x 3\n  l = const value=1 : i32\n", (long long)state_size(s));
     text_add(&out, "  rows = transpose c : f32[%sN, K]\n", s->axes);
-    text_add(&out, "  o = codebook_attend q, k, v, rows%s over=K keys=T queries=S roles=[codebook%s] %s : f32[B, S, G, R, W]\n", s->names,
-             s->roles, s->attributes);
+    text_add(&out, "  o = codebook_attend q, k, v, rows%s%s over=K keys=T queries=S roles=[codebook%s%s] %s %s : f32[B, S, G, R, W]\n",
+             s->names, layer, s->roles, more, s->attributes, cache);
     text_add(&out, "  return o\n");
     return out.data;
 }
@@ -71,6 +81,25 @@ START_TEST(rows_before_keys)
         trial_load(&t, model_text(&t, &shapes[i], "1.."));
         trial_check(&t, (int64_t[]){2, 70, 0, 9}, 5e-6);
         trial_check(&t, (int64_t[]){1, 5, 0, 60}, 5e-6);
+        trial_close(&t);
+    }
+}
+END_TEST
+
+/* Calls of several lengths over one state, whose memory holds NaN before: each as the interpreter's. Then as one call. */
+START_TEST(states)
+{
+    static const int64_t calls[][8] = {{130}, {1, 1, 1, 47, 1, 60, 19, 0}, {64, 65, 1, 0}};
+    const Shape *s = &shapes[_i];
+    for (int c = 0; c < 3 && strstr(s->attributes, "causal"); c++) {
+        Trial t;
+        trial_open(&t, target_native());
+        t.below = 2;
+        trial_load(&t, model_text(&t, s, NULL));
+        for (int64_t i = 0, past = 0; i < 8 && calls[c][i]; past += calls[c][i++])
+            trial_check(&t, (int64_t[]){2, calls[c][i], past}, 5e-6);
+        trial_open_caches(&t, (int64_t[]){2, 1, 0}); /* afresh */
+        trial_check(&t, (int64_t[]){2, 9, 0}, 5e-6);
         trial_close(&t);
     }
 }
@@ -127,6 +156,7 @@ int main(void)
     TCase *cases = tcase_create("codebook");
     tcase_set_timeout(cases, 300);
     tcase_add_loop_test(cases, forms, 0, SHAPES);
+    tcase_add_loop_test(cases, states, 0, SHAPES);
     tcase_add_test(cases, rows_before_keys);
     tcase_add_test(cases, poison);
     tcase_add_test(cases, narrow_vectors);
