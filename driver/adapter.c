@@ -236,7 +236,8 @@ static bool check_ranks(Reader *r, const Draft *d, int64_t *rank, double *alpha)
     if (a->rank < 2 || b->rank != a->rank || (is_table(d) && a->rank != 2))
         return FAIL("E0677", where, "A is [%s] and B is [%s]: a pair of this kind has two matrices", shape_of(r, a), shape_of(r, b));
     if (inner(b, 2) != 1)
-        return FAIL("E0677", where, "B is [%s]: behind outputs and rank only axes of size 1 may follow", shape_of(r, b));
+        return FAIL("E0677", where, "A is [%s] and B is [%s]: behind B's outputs and rank only axes of size 1 may follow", shape_of(r, a),
+                    shape_of(r, b));
     if (a->dims[0] == b->dims[1] && a->dims[0] == *rank)
         return true;
     if (a->dims[1] == *rank && b->dims[0] == *rank && a->rank == 2) {
