@@ -55,6 +55,8 @@ static UNUSED const char *put_adapter(Fixture *f, const char *name, const char *
     HostTensor t[MOST_TENSORS];
     const char *dir = at(f, name);
     mkdir(dir, 0700);
+    unlink(arena_print(&f->arena, "%s/adapter_model.safetensors", dir)); /* replacing a file waits for the disk, making one does not */
+    unlink(arena_print(&f->arena, "%s/adapter_config.json", dir));
     int n = parse_tensors(f, lines, t);
     ck_assert(safetensors_save(&f->cx, arena_print(&f->arena, "%s/adapter_model.safetensors", dir), t, n));
     put_text(f, arena_print(&f->arena, "%s/adapter_config.json", name), config);
