@@ -90,7 +90,7 @@ static Term refuse_function(Bind *b, const Call *c, const Var *v)
     if (!strcmp(c->name, "mask"))
         advise_mask(b, d, t, at);
     else if (kernel)
-        diag_help(d, "kernels are performer(w), hyperbolic(w), relu_features(w), elu1(), soft_codes(c)");
+        diag_help(d, "kernels are performer(w), hyperbolic(w), relu_features(w), elu1(), soft_codes(c), codebook(c)");
     else
         diag_help(d, "it is called with the positions: `fn(%s) => ...`", names_of_call(b, c));
     return term_poison();
