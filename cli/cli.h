@@ -63,6 +63,7 @@ typedef struct Options {
     NamedFile inputs[MAX_NAMED]; int n_inputs;
     const char *weights[MAX_NAMED + 1]; int n_weights;  /* behind the first; NULL-terminated */
     const char *lora[MAX_NAMED + 1]; int n_lora;        /* adapters; NULL-terminated */
+    const char *linearize[MAX_NAMED + 1]; int n_linearize;      /* NULL-terminated */
     uint64_t seed;
     bool json_errors, json;
     const char *remarks;                /* --remarks FILE: every decision as JSON Lines; NULL: none */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "support/linearize.h"
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
@@ -110,6 +111,8 @@ enum {
     KEY_LORA_MODE,
     KEY_LORA_COMBINE,
     KEY_LORA_DTYPE,
+    KEY_LINEARIZE,
+    KEY_CALIBRATE,
     KEY_PASS,
     KEY_REMARKS,
     KEY_TARGET,
@@ -186,6 +189,20 @@ static void choose_lora_mode(struct argp_state *state, Options *o, const char *a
     o->compile.lora_mode = arg;
 }
 
+static void add_linearize(struct argp_state *state, Options *o, const char *arg)
+{
+    Arena arena = {0};
+    LinearizeSpec spec;
+    const char *why;
+    if (!linearize_read(&arena, arg, &spec, &why))
+        argp_error(state, "--linearize %s: %s", arg, why);
+    arena_free(&arena);
+    if (o->n_linearize == MAX_NAMED)
+        argp_error(state, "--linearize may be given at most %d times", MAX_NAMED);
+    o->linearize[o->n_linearize++] = arg;
+    o->compile.linearize = o->linearize;
+}
+
 static error_t parse_model(int key, char *arg, struct argp_state *state)
 {
     Options *o = state->input;
@@ -198,6 +215,8 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_LORA_MODE: choose_lora_mode(state, o, arg); return 0;
     case KEY_LORA_COMBINE: choose_combine(state, arg); return 0;
     case KEY_LORA_DTYPE: choose_lora_dtype(state, o, arg); return 0;
+    case KEY_LINEARIZE: add_linearize(state, o, arg); return 0;
+    case KEY_CALIBRATE: o->compile.calibrate = arg; return 0;
     case ARGP_KEY_ARG: take_model(state, o, arg); return 0;
     case ARGP_KEY_END:
         if (!o->compile.model)
@@ -272,6 +291,9 @@ static const struct argp_option model_options[] = {
     {"lora-mode", KEY_LORA_MODE, "MODE", 0, "merge: added to the weights; side: beside them, which stay as they are; slots: each row of the batch chooses one, by one more input `adapter` (0: none); without: merge or side, whichever costs less", 0},
     {"lora-combine", KEY_LORA_COMBINE, "HOW", 0, "how several adapters are combined: cat, the exact sum", 0},
     {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
+    {"linearize", KEY_LINEARIZE, "SPEC", 0,
+     "approximate attention: performer:features=256,seed=7,layers=2-5,max_err=0.05 or vq:codes=256,block=256 (repeatable)", 0},
+    {"calibrate", KEY_CALIBRATE, "FILE", 0, "inputs of the model in a .safetensors file, on which approximations are measured", 0},
     {0},
 };
 static const struct argp_option build_options[] = {

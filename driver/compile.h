@@ -17,6 +17,8 @@ typedef struct CompileOptions {
     const char *const *more_weights;            /* more of them, NULL-terminated; may be NULL */
     const char *model_name;                     /* of the file's models; NULL: its only one */
     bool allow_extra;
+    const char *const *linearize;               /* requests (support/linearize.h), NULL-terminated; may be NULL */
+    const char *calibrate;                      /* safetensors file with inputs of the model; may be NULL */
     PassOptions passes;
     bool taps, timing, tiles;                   /* as EmitOptions has them */
     const char *target;                         /* NULL: native */

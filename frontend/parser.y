@@ -376,6 +376,7 @@ args
 arg
     : expr                                  { $$ = (Arg){ nameless(), $expr }; }
     | name '=' expr                         { $$ = (Arg){ $name, $expr }; }
+    | T_BLOCK '=' expr                      { $$ = (Arg){ build_ident(p, @1), $expr }; }
     ;
 
 %%

@@ -5,7 +5,14 @@
 
 /* ---- annotations ------------------------------------------------------------------------------------------------ */
 
-typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_UNROLL, REQUEST_OTHER } Request;
+typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_UNROLL, REQUEST_LINEARIZE, REQUEST_OTHER } Request;
+
+typedef struct Requests {
+    bool holds;            /* the values of the assignment are kept as they are, the rounds of the loop written out */
+    const char *linearize; /* NULL: the attention of the assignment is exact */
+    Span at;
+} Requests;
+
 static const char *const requests[] = {"keep",   "fuse",     "unroll", "linearize", "absorb",
                                        "quantize", "dtype", "recompute", "must"};
 enum { N_REQUESTS = sizeof requests / sizeof *requests };
@@ -16,8 +23,8 @@ static bool is_fuse_off(const Annotation *a)
            !strcmp(a->args[0].value->text, "off");
 }
 
-/* True if it holds here: the values of the assignment are kept as they are, the rounds of the loop written out. */
-static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
+/* True if it holds here. */
+static bool read_annotation(Bind *b, Scope *s, const Annotation *a, const Stmt *st, Requests *out)
 {
     int r = 0;
     while (r < N_REQUESTS && strcmp(a->name.text, requests[r]) != 0)
@@ -39,6 +46,11 @@ static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
         diag_help(d, "without the annotation the statement is computed exactly as written");
         return false;
     }
+    if (r == REQUEST_LINEARIZE) {
+        out->linearize = request_linearize(b, s, a);
+        out->at = a->at;
+        return false;
+    }
     if (r == REQUEST_FUSE ? is_fuse_off(a) : a->n_args == 0)
         return true;
     if (r == REQUEST_FUSE)
@@ -48,12 +60,12 @@ static bool read_annotation(Bind *b, const Annotation *a, const Stmt *st)
     return false;
 }
 
-static bool read_annotations(Bind *b, const Stmt *st)
+static Requests read_annotations(Bind *b, Scope *s, const Stmt *st)
 {
-    bool holds = false;
+    Requests out = {0};
     for (int i = 0; i < st->n_annotations; i++)
-        holds = read_annotation(b, &st->annotations[i], st) || holds;
-    return holds;
+        out.holds = read_annotation(b, s, &st->annotations[i], st, &out) || out.holds;
+    return out;
 }
 
 /* ---- assignments ------------------------------------------------------------------------------------------------ */
@@ -143,12 +155,15 @@ static void refuse_count(Bind *b, const Stmt *st, const Term *t, int n)
         diag_help(d, "write a name for each value: `%s, ... =`", st->targets[0].name.text);
 }
 
-static void assign_statement(Bind *b, Scope *s, const Stmt *st, bool keep)
+static void assign_statement(Bind *b, Scope *s, const Stmt *st, const Requests *asked)
 {
+    bool keep = asked->holds;
     const char *outer = b->hint;
     int first = b->model->next_id;
     b->hint = hint_for(b, st->targets[0].name.text);
     Term t = eval(b, s, st->values[0]);
+    if (asked->linearize && t.kind != TERM_POISON)
+        request_mark(b, first, asked->linearize, asked->at);
     bool list = t.kind == TERM_LIST;
     int n = list ? t.n_items : 1;
     if (t.kind != TERM_POISON && n != st->n_targets) {
@@ -332,10 +347,10 @@ static void return_statement(Bind *b, Scope *s, const Stmt *st)
 
 static void statement(Bind *b, Scope *s, const Stmt *st)
 {
-    bool annotated = read_annotations(b, st);
+    Requests asked = read_annotations(b, s, st);
     switch (st->kind) {
-    case STMT_ASSIGN: assign_statement(b, s, st, annotated); break;
-    case STMT_REPEAT: statement_repeat(b, s, st, annotated); break;
+    case STMT_ASSIGN: assign_statement(b, s, st, &asked); break;
+    case STMT_REPEAT: statement_repeat(b, s, st, asked.holds); break;
     case STMT_AT: scoped_body(b, s, st); break;
     case STMT_IF: choose_body(b, s, st); break;
     case STMT_ASSERT:

@@ -227,6 +227,16 @@ static void add_second(Match *m, Node *attend, const Node *q)
     attr_set_bool(m->px->cx, attend, ATTR_second, true);
 }
 
+/* What @linearize asks for this attention; NULL: nothing. One of the three may have been written anew on the way. */
+static const char *request_of(const Match *m)
+{
+    const Node *all[] = {m->softmax, m->score, m->out};
+    for (int i = 0; i < 3; i++)
+        if (attr_name(all[i], ATTR_linearize))
+            return attr_name(all[i], ATTR_linearize);
+    return NULL;
+}
+
 void match_build(Match *m)
 {
     collect_scale(m);
@@ -247,6 +257,9 @@ void match_build(Match *m)
     attr_set_name(cx, attend, ATTR_keys, m->keys);
     if (m->scale != 1)
         attr_set_float(cx, attend, ATTR_scale, m->scale);
+    const char *request = request_of(m);
+    if (request)
+        attr_set_name(cx, attend, ATTR_linearize, request);
     Type s = {.dtype = DT_F32};
     for (int i = 0; i < q->type->rank; i++)
         if (q->type->axis[i].name != m->head)

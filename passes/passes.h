@@ -51,6 +51,7 @@ typedef struct PassContext {
     Context *cx;
     Remarks *remarks;
     const char *pass;                   /* the running pass's name */
+    struct LinearizePlan *linearize;    /* linearize.h; NULL: nothing is approximated */
 } PassContext;
 
 Remark *remark(PassContext *px, RemarkKind kind, RemarkCode code, const Node *n, const char *why, ...) __attribute__((format(printf, 5, 6)));
@@ -82,6 +83,7 @@ typedef struct PassOptions {
     const char *stop_before;            /* run up to where this pass first stands, without it; NULL: all */
     void (*after)(void *state, const PassInfo *pass, const Graph *model, const PassTime *time);    /* dumps; may be NULL */
     void *after_state;
+    struct LinearizePlan *linearize;    /* what attention is approximated with (linearize.h); NULL: none is */
 } PassOptions;
 
 /* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass

@@ -10,9 +10,11 @@ const PassInfo pass_info[PASS_COUNT] = {
 #define PLACES FACT_PLACES
 #define EXACT PASS_EXACT
 #define EXACT_IF PASS_EXACT_IF
+#define APPROX PASS_APPROX
 #define PASS(id, name, kind, needs, breaks, sentence) {name, sentence, kind, needs, breaks, pass_##id},
 #include "passes/passes.def"
 #undef PASS
+#undef APPROX
 #undef EXACT_IF
 #undef EXACT
 #undef PLACES
@@ -29,6 +31,8 @@ const PassStep pipeline[] = {
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
     {PASS_ID_reassociate, "before attention is fused: keys and values still are products of their latent"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
+    {PASS_ID_linearize_performer, "attention is one node now, and its mask a condition in it"},
+    {PASS_ID_linearize_vq, "the layers and heads that differ stand apart since the other one"},
     {PASS_ID_linear_attention, "masks still are conditions on positions; what becomes ordinary operators is fused below"},
     {PASS_ID_fold_factors, "a factor between a norm and its products would hide the norm's gain"},
     {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},
@@ -48,6 +52,7 @@ typedef struct Runner {
     Graph *model;
     Remarks *remarks;
     unsigned facts;
+    struct LinearizePlan *linearize;
 } Runner;
 
 static void supply(Runner *r, unsigned needs)
@@ -63,7 +68,7 @@ static void supply(Runner *r, unsigned needs)
 static bool run_pass(Runner *r, PassId id, bool *changed)
 {
     const PassInfo *info = &pass_info[id];
-    PassContext px = {r->cx, r->remarks, info->name};
+    PassContext px = {r->cx, r->remarks, info->name, r->linearize};
     int errors = r->cx->diags->errors;
     supply(r, info->needs);
     *changed = info->run(&px, r->model);
@@ -97,7 +102,7 @@ static double now(void)
 
 static void remark_off(Runner *r, int step)
 {
-    PassContext px = {r->cx, r->remarks, pass_info[pipeline[step].id].name};
+    PassContext px = {r->cx, r->remarks, pass_info[pipeline[step].id].name, NULL};
     for (int i = 0; i < step; i++)
         if (pipeline[i].id == pipeline[step].id)
             return;
@@ -125,7 +130,7 @@ static int last_step(const PassOptions *options)
 
 bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times)
 {
-    Runner r = {cx, model, remarks, 0};
+    Runner r = {cx, model, remarks, 0, options ? options->linearize : NULL};
     int last = last_step(options);
     for (int i = 0; i < pipeline_length; i++) {
         const PassInfo *info = &pass_info[pipeline[i].id];
@@ -153,7 +158,7 @@ bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *
 
 bool pass_run_one(Context *cx, Graph *model, PassId id, Remarks *remarks)
 {
-    Runner r = {cx, model, remarks, 0};
+    Runner r = {cx, model, remarks, 0, NULL};
     bool changed = false;
     return run_pass(&r, id, &changed);
 }

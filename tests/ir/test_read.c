@@ -58,7 +58,7 @@ static const char *const texts[] = {
     "  r1      = sum u14 over=[B, S] : f32[D]\n"
     "  r2      = max u14 over=D : f32[B, S]\n"
     "  r3      = mean u14 over=S : f32[B, D]\n"
-    "  sm      = softmax u14 over=D : f32[B, S, D]\n"
+    "  sm      = softmax u14 over=D linearize=\"performer:features=8,seed=0\" : f32[B, S, D]\n"
     "  run     = cumsum u14 over=S reverse=true : f32[B, S, D]\n"
     "  peak    = cummax run over=D exclusive=true : f32[B, S, D]\n"
     "  best    = topk peak over=D axis=Q : i32[B, S, Q]\n"
