@@ -51,6 +51,12 @@ static void put_label(Text *out, const Node *n)
         text_add(out, "\\n");
         put_escaped(out, key);
     }
+    if (op_info[n->op].flags & OPF_BARE) { /* no cluster around it, whose label would say what it does */
+        Text formula = text_new(out->arena);
+        formula_print(n, &formula);
+        text_add(out, "\\n");
+        put_escaped(out, formula.data);
+    }
     if (n->type) {
         Text type = text_new(out->arena);
         type_print(n->type, &type);
@@ -74,7 +80,7 @@ static void put_cluster(Text *out, const Node *n, int depth)
 {
     Text formula = text_new(out->arena);
     if (n->op != OP_repeat)
-        formula_print(n->body, &formula);
+        formula_print(n, &formula);
     indent(out, depth);
     text_add(out, "subgraph cluster_%d {\n", n->id);
     indent(out, depth + 1);

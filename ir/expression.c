@@ -4,6 +4,7 @@
  * Accumulators are called acc (acc0, acc1 if there are several) and the score s; other parameters have the names of
  * the kernel's inputs. A value used twice is written once, behind the line: t * sigmoid(t) where t = acc0 / 2. */
 #include <math.h>
+#include <string.h>
 #include "ir/ir.h"
 
 enum Binding { BIND_LOOSEST, BIND_OR, BIND_AND, BIND_COMPARE, BIND_SUM, BIND_PRODUCT, BIND_UNARY, BIND_CALL };
@@ -292,9 +293,42 @@ static void print_attend(const Graph *body, Text *out)
     put_positions(&w);
 }
 
-void formula_print(const Graph *body, Text *out)
+/* ---- kernels that their attributes describe ---------------------------------------------------------------------- */
+
+static void print_linear(const Node *n, Text *out)
 {
-    if (body->owner && body->owner->op == OP_attend) {
+    static const char *const shown[] = {"mask", "keep", "prefix", "document", "offset", NULL};
+    const char *recent = attr_name(n, ATTR_recent);
+    bool causal = attr_bool(n, ATTR_causal, false);
+    if (n->op == OP_linear_attend) {
+        text_add(out, "features %s", attr_name(n, ATTR_features));
+        if (role_of(n, "projection"))
+            text_add(out, " (%lld)", (long long)attend_features(n));
+        if (attr_float(n, ATTR_eps, 0) > 0)
+            text_add(out, " + %g", attr_float(n, ATTR_eps, 0));
+    } else
+        text_add(out, "%lld codes", (long long)attend_features(n));
+    text_add(out, causal ? ", causal" : "");
+    for (int i = 0; shown[i]; i++)
+        if (role_of(n, shown[i]))
+            text_add(out, ", %s", shown[i]);
+    if (n->op == OP_codebook_attend && attend_recent(n)) {
+        text_add(out, ", blocks of %lld", (long long)attend_recent(n));
+        text_add(out, role_of(n, "bias") ? ", bias by distance" : "");
+        text_add(out, recent && !strcmp(recent, "keys") ? ", recent keys exact" : "");
+    }
+    if (attr_name(n, ATTR_cache))
+        text_add(out, ", state %s", attr_name(n, ATTR_cache));
+}
+
+void formula_print(const Node *kernel, Text *out)
+{
+    const Graph *body = kernel->body;
+    if (op_info[kernel->op].flags & OPF_BARE) {
+        print_linear(kernel, out);
+        return;
+    }
+    if (kernel->op == OP_attend) {
         print_attend(body, out);
         return;
     }

@@ -274,7 +274,7 @@ void graph_print_with(const Graph *model, Locations locations, Text *out);
 void graph_dot(const Graph *model, Text *out);                  /* for Graphviz (dot.c) */
 Graph *graph_read(Context *cx, const Source *source);           /* NULL and diagnostics E1101.. on error; prints back identically */
 void expression_print(const Graph *body, int result, Text *out); /* a kernel's body as one infix line: gelu(acc + b1) */
-void formula_print(const Graph *body, Text *out);               /* all its results; for attend what it does to the scores: "mask j <= i" */
+void formula_print(const Node *kernel, Text *out);              /* all its results; for attend what it does to the scores: "mask j <= i"; "features elu1, causal" */
 
 /* ---- verifier (verify.c) -------------------------------------------------------------------------------------------------------------- */
 

@@ -376,12 +376,12 @@ static void put_call(Printer *p, const Node *n)
 static void put_nodes(Printer *p, const Graph *g, int indent);
 
 /* What a kernel does, for people: the reader skips it like any comment. In lines of its own if it is long. */
-static void put_formula(Printer *p, const Graph *body)
+static void put_formula(Printer *p, const Node *n)
 {
     enum { LONGEST = 118 };
     size_t margin = p->margin + 2;
     Text line = text_new(p->arena);
-    formula_print(body, &line);
+    formula_print(n, &line);
     if (text_column(p->out) + 5 + line.length <= LONGEST) {
         text_add(p->out, "   # %s\n", line.data);
         return;
@@ -436,7 +436,7 @@ static void put_body(Printer *p, const Node *n, int indent)
     if (n->op == OP_repeat || idle)
         text_char(p->out, '\n');
     else
-        put_formula(p, n->body);
+        put_formula(p, n);
     put_nodes(p, n->body, indent + 1);
     text_pad(p->out, (size_t)indent * 2);
     text_char(p->out, '}');

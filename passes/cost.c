@@ -68,25 +68,6 @@ static double attend_flops(const Node *n, const int64_t *sizes)
     return scores * (2 * contracted(n, n->inputs[0], sizes) + 2 * own_size(n, sizes) + 5) + body_flops(n, sizes);
 }
 
-enum { AT_ONCE = 24 }; /* keys that are not among the codes yet, for a row on average, where no key is told apart from its code */
-
-/* Keys to codes, rows with codes and recent keys. */
-static double codebook_flops(const Node *n, const int64_t *sizes)
-{
-    const Graph *model = graph_model(n->graph);
-    const Type *k = n->inputs[1]->type, *v = n->inputs[2]->type;
-    const char *over = node_attr(n, ATTR_over)->names.items[0], *recent = attr_name(n, ATTR_recent);
-    double codes = (double)attend_features(n), head = contracted(n, n->inputs[1], sizes), width = 1, block = AT_ONCE;
-    for (int i = 0; i < v->rank; i++)
-        if (type_find(k, v->axis[i].name) < 0 || v->axis[i].name == over)
-            width = (double)extent_value(v->axis[i].size, model, sizes);
-    if (attend_recent(n))
-        block = 1.5 * (double)attend_recent(n);
-    double exact = recent && !strcmp(recent, "keys") ? 2 * head : 0;
-    double row = codes * (2 * head + 2 * width + 5) + (attr_bool(n, ATTR_causal, false) ? block * (exact + 2 * width + 5) : 0);
-    return count_of(model, k, sizes) * 2 * codes + count_of(model, n->type, sizes) / width * row;
-}
-
 /* What a product of the side sums over. */
 static double side_depth(const Node *n, int k, const int64_t *sizes)
 {
@@ -105,7 +86,8 @@ static double flops_of(const Node *n, const int64_t *sizes)
     switch (n->op) {
     case OP_dot: return 2 * contracted(n, n->inputs[0], sizes) * count_of(model, n->type, sizes);
     case OP_attend: return attend_flops(n, sizes);
-    case OP_codebook_attend: return codebook_flops(n, sizes);
+    case OP_linear_attend:
+    case OP_codebook_attend: return linear_flops(n, sizes);
     case OP_gemm:
         for (int j = 0; j < attr_int(n, ATTR_weights, 1); j++)
             flops += 2 * contracted(n, n->inputs[0], sizes) * count_of(model, n->body->params[j]->type, sizes);
@@ -220,7 +202,8 @@ Cost node_cost(const Node *n, const int64_t *sizes)
         if (is_constant(n->inputs[i]))
             cost.bytes_of_weights += bytes;
     }
-    cost.bytes_written = written_bytes(n, sizes);
+    cost.bytes_read += state_bytes(n, sizes);
+    cost.bytes_written = written_bytes(n, sizes) + state_bytes(n, sizes);
     return cost;
 }
 

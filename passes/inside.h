@@ -62,6 +62,8 @@ bool remove_dead(Graph *model);
 /* ---- estimates (cost.c) ------------------------------------------------------------------------------------------ */
 
 double bytes_at(const Graph *model, const Type *t, const int64_t *sizes);
+double linear_flops(const Node *n, const int64_t *sizes);       /* of linear_attend and codebook_attend (cost_linear.c) */
+double state_bytes(const Node *n, const int64_t *sizes);        /* of one layer of the state that the node reads and writes; 0: none */
 typedef double TypeBytes(PassContext *px, const Graph *model, const Type *t);
 TypeBytes type_bytes;  /* at the sizes asked for: for remarks */
 TypeBytes usual_bytes; /* at the usual sizes, whatever is asked for: for decisions, which must not depend on a report's */

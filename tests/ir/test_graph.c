@@ -312,8 +312,43 @@ START_TEST(attend_says_masks_and_score)
                                               scores[i].body));
         ck_assert_msg(g != NULL, "%s: %s", scores[i].line, bench_said(&t));
         Text line = text_new(&t.arena);
-        formula_print(g->results[0].value->body, &line);
+        formula_print(g->results[0].value, &line);
         ck_assert_str_eq(line.data, scores[i].line);
+        bench_close(&t);
+    }
+}
+END_TEST
+
+/* clang-format off */
+static const struct { const char *line, *says; } linear[] = {
+    {"linear_attend q, k, v over=K keys=T queries=S features=elu1 causal=true", "features elu1, causal"},
+    {"linear_attend q, k, v, w, keep over=K keys=T queries=S roles=[projection, keep] features=relu eps=0.001", "features relu (6) + 0.001, keep"},
+    {"linear_attend q, k, v, w over=K keys=T queries=S roles=projection features=hyperbolic", "features hyperbolic (12)"},
+    {"linear_attend q, k, v, w, n, p over=K keys=T queries=S roles=[projection, layer, prefix] features=positive causal=true cache=at.s",
+     "features positive (6), causal, prefix, state at.s"},
+    {"codebook_attend q, k, v, w over=K keys=T queries=S roles=codebook", "6 codes"},
+    {"codebook_attend q, k, v, w, keep over=K keys=T queries=S roles=[codebook, keep] causal=true block=8 recent=keys",
+     "6 codes, causal, keep, blocks of 8, recent keys exact"},
+};
+/* clang-format on */
+
+START_TEST(kernels_without_a_body_say_what_they_are)
+{
+    for (size_t i = 0; i < sizeof linear / sizeof *linear; i++) {
+        Bench t;
+        bench_open(&t);
+        Graph *g = bench_read(&t, arena_print(&t.arena,
+                                              "kernels T(q: f32[S, K], k: f32[T, K], v: f32[T, V], keep: i32[T], n: i32, p: i32)\n"
+                                              "  dims S = 1..  past = 0..  F = 6  K = 4  T = S  V = 3\n"
+                                              "  cache at.s f32[state=30] state x 2\n"
+                                              "  w = weight key=\"w\" : f32[F, K]\n  o = %s\n  return o\n",
+                                              linear[i].line));
+        ck_assert_msg(g != NULL, "%s: %s", linear[i].line, bench_said(&t));
+        Text line = text_new(&t.arena), dot = text_new(&t.arena);
+        formula_print(g->results[0].value, &line);
+        ck_assert_str_eq(line.data, linear[i].says);
+        graph_dot(g, &dot);
+        ck_assert(strstr(dot.data, arena_print(&t.arena, "\\n%s\\n", linear[i].says)) != NULL);
         bench_close(&t);
     }
 }
@@ -340,5 +375,5 @@ END_TEST
 
 RUN_CASES("graph", extents_have_one_form, extents_multiply_and_divide, extents_never_wrap, extents_have_bounds, types,
           attributes_are_sorted_and_replaced, uses_count_bodies_and_results, nodes_move_and_are_replaced,
-          names_become_unique_words, copies_are_deep, expressions_have_no_spare_parentheses, attend_says_masks_and_score,
+          names_become_unique_words, copies_are_deep, expressions_have_no_spare_parentheses, attend_says_masks_and_score, kernels_without_a_body_say_what_they_are,
           expressions_of_shared_values_stay_short)

@@ -131,9 +131,74 @@ START_TEST(test_decode)
 }
 END_TEST
 
+/* ---- attention without scores: B = 2, G = 3, R = 4 rows a key, K = 8, W = 5, F = 16 ---------------------------------- */
+
+/* Keys of their own, or with a state as many as there are rows. */
+static Cost of_kernel(Fixture *f, const char *kernel, bool state, const int64_t *sizes)
+{
+    Source *source = arena_alloc(&f->arena, sizeof *source);
+    const char *text = arena_print(&f->arena,
+                                   "kernels T(q: f32[B, S, G, R, K], k: f32[B, T, G, K], v: f32[B, T, G, W], n: i32)\n"
+                                   "  dims  B = 1..  S = 1..%s  past = 0..  F = 16  G = 3  K = 8  R = 4%s  W = 5\n"
+                                   "  cache at.s f32[B, G, state=112] state x 2\n"
+                                   "  cache cb.s f32[B, G, state=320] state x 2\n"
+                                   "  w = weight key=\"w\" : f32[F, K]\n"
+                                   "  o = %s over=K keys=T queries=S\n  return o\n",
+                                   state ? "" : "  T = 1..", state ? "  T = S" : "", kernel);
+    *source = (Source){"test.ir", text, strlen(text)};
+    Graph *g = graph_read(&f->cx, source);
+    ck_assert_msg(g != NULL, "%s", fixture_said(f));
+    return node_cost(g->results[0].value, sizes);
+}
+
+START_TEST(test_linear)
+{
+    Fixture f;
+    fixture_open(&f);
+    int64_t sizes[] = {2, 100, 300, 0};
+    double rows = 2 * 100 * 3 * 4, keys = 2 * 300 * 3;
+    Cost c = of_kernel(&f, "linear_attend q, k, v, w roles=projection features=positive", false, sizes);
+    ck_assert_double_eq(c.flops, (rows + keys) * (2 * 8 * 16 + 16 + 2 * 16 * (5 + 1)));
+    ck_assert_double_eq(c.bytes_read, 4 * (rows * 8 + keys * (8 + 5) + 16 * 8));
+    ck_assert_double_eq(c.bytes_written, 4 * rows * 5);
+    ck_assert_double_eq(c.bytes_of_weights, 4 * 16 * 8);
+    c = of_kernel(&f, "linear_attend q, k, v, w roles=projection features=hyperbolic causal=true", false, sizes);
+    ck_assert_double_eq(c.flops, (rows + keys) * (2 * 8 * 16 + 32 + 2 * 32 * (5 + 1)) + rows * 64 * (32 + 5));
+    c = of_kernel(&f, "linear_attend q, k, v features=elu1", false, sizes);
+    ck_assert_double_eq(c.flops, (rows + keys) * (8 + 2 * 8 * (5 + 1)));
+    c = of_kernel(&f, "linear_attend q, k, v features=none", false, sizes);
+    ck_assert_double_eq(c.flops, (rows + keys) * 2 * 8 * (5 + 1));
+    c = of_kernel(&f, "codebook_attend q, k, v, w roles=codebook", false, sizes);
+    ck_assert_double_eq(c.flops, keys * (2 * 8 * 16 + 2 * 5) + rows * 16 * (2 * 8 + 2 * 5 + 5));
+    c = of_kernel(&f, "codebook_attend q, k, v, w roles=codebook causal=true block=8 recent=keys", false, sizes);
+    ck_assert_double_eq(c.flops, keys * (2 * 8 * 16 + 2 * 5) + rows * (16 + 12) * (2 * 8 + 2 * 5 + 5));
+    fixture_close(&f);
+}
+END_TEST
+
+/* One row: no chunk, and the state is read and written once. */
+START_TEST(test_linear_state)
+{
+    Fixture f;
+    fixture_open(&f);
+    int64_t sizes[] = {2, 1, 40};
+    double rows = 2 * 3 * 4, keys = 2 * 3, state = 2 * 3 * 16 * (5 + 2);
+    Cost c = of_kernel(&f, "linear_attend q, k, v, w, n roles=[projection, layer] features=positive causal=true cache=at.s",
+                       true, sizes);
+    ck_assert_double_eq(c.flops, (rows + keys) * (2 * 8 * 16 + 16 + 2 * 16 * (5 + 1)));
+    ck_assert_double_eq(c.bytes_read, 4 * (rows * 8 + keys * (8 + 5) + 16 * 8 + 1 + state));
+    ck_assert_double_eq(c.bytes_written, 4 * (rows * 5 + state));
+    c = of_kernel(&f, "codebook_attend q, k, v, w, n roles=[codebook, layer] causal=true block=8 recent=keys cache=cb.s",
+                  true, sizes);
+    ck_assert_double_eq(c.flops, keys * (2 * 8 * 16 + 2 * 5) + rows * (16 + 12) * (2 * 8 + 2 * 5 + 5));
+    ck_assert_double_eq(c.bytes_written, 4 * (rows * 5 + 2 * 3 * 320));
+    fixture_close(&f);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *tests[] = {test_prefill, test_decode};
-    int loops[] = {0, 0};
-    return run_suite("costs", tests, loops, 2);
+    const TTest *tests[] = {test_prefill, test_decode, test_linear, test_linear_state};
+    int loops[] = {0, 0, 0, 0};
+    return run_suite("costs", tests, loops, 4);
 }
