@@ -7,23 +7,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/adapters.h"
 #include "cli/cli.h"
 
 typedef struct InspectOptions {
     Options o;
-    const char *path;
+    const char *path, *weights; /* weights: of an adapter's base */
 } InspectOptions;
 
 static const char doc[] =
-    "Shows the tensors of a safetensors file, an index of shards, or a directory with either, as a folded tree.\n\n"
+    "Shows the tensors of a safetensors file, an index of shards, or a directory with either, as a folded tree; of an adapter its "
+    "modules, ranks, scales and the size of its updates.\n\n"
     "  attar inspect model.safetensors\n"
-    "  attar inspect models/austen";
+    "  attar inspect models/austen\n"
+    "  attar inspect ADAPTER --weights BASE        is it for these weights, and how large are its updates?";
+
+static const struct argp_option options[] = {
+    {"weights", 'w', "PATH", 0, "of an adapter: the checkpoint that it is for", 0},
+    {0},
+};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     InspectOptions *p = state->input;
     switch (key) {
     case ARGP_KEY_INIT: options_to_groups(state, &p->o); return 0;
+    case 'w': p->weights = arg; return 0;
     case ARGP_KEY_ARG:
         if (p->path)
             argp_error(state, "one file at a time");
@@ -38,7 +47,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child groups[] = {{&output_group, 0, NULL, 0}, {0}};
-static const struct argp argp = {NULL, parse, "FILE", doc, groups, NULL, NULL};
+static const struct argp argp = {options, parse, "FILE", doc, groups, NULL, NULL};
 
 /* ---- folding: tensors whose names differ in numbers alone, with equal types, are one row ------------------------- */
 
@@ -265,6 +274,12 @@ static bool show_config(Tool *t, const char *path)
 static bool inspect(Tool *t, const InspectOptions *p)
 {
     Compilation *c = &t->c;
+    if (adapters_is_folder(&c->arena, p->path))
+        return adapters_inspect(t, p->path, p->weights);
+    if (p->weights) {
+        tool_note("attar inspect: --weights is for adapters, and %s has no adapter_config.json", p->path);
+        exit(EXIT_USAGE);
+    }
     c->checkpoint = checkpoint_open(&c->cx, p->path);
     if (!c->checkpoint)
         return false;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/adapters.h"
 #include "cli/cli.h"
 
 typedef struct ReportOptions {
@@ -341,6 +342,7 @@ static void print_totals(Report *r)
              tool_bytes(r->a, before - a->before.bytes_of_weights),
              tool_bytes(r->a, after - a->after.bytes_of_weights));
     end_line(r, &line);
+    adapters_report(r->t);
     if (r->t->c.approximations.count)
         print_approximations(r->t, true);
     else if (inexact)

@@ -350,8 +350,12 @@ static bool choose_mode(Compilation *c, const CompileOptions *o, const Uses *u, 
 static bool apply(Compilation *c, const CompileOptions *o, const Uses *u, int heads)
 {
     const char *mode = o->lora_mode;
-    if (mode && !strcmp(mode, "merge"))
+    if (mode ? !strcmp(mode, "merge") : o->lora_stored)
         return merge_all(c, o, u);
+    if (o->lora_stored) {
+        diag_file_error(&c->diags, "E0686", o->lora[0], NULL, "merged weights were to be rounded to the type of the checkpoint, and mode `%s` merges none", mode);
+        return false;
+    }
     return mode ? lora_beside(c, o, !strcmp(mode, "slots")) : choose_mode(c, o, u, heads);
 }
 
