@@ -9,6 +9,7 @@
 
 #include "runtime/attar.h"
 #include "runtime/checkpoint.h"
+#include "tests/driver/made_adapter.h"
 
 #define GOLDEN SOURCE_DIR "/tests/golden/"
 
@@ -207,6 +208,66 @@ START_TEST(a_choice_out_of_range)
 }
 END_TEST
 
+/* ---- a table that embedding and head share -------------------------------------------------------------------------- */
+
+#define IN_EMBEDDING {"model.embed_tokens", 0, 97, 60, true}
+#define IN_HEAD {"lm_head", 0, 60, 97, false}
+#define IN_QUERIES {"model.layers.%d.self_attn.q_proj", 2, 60, 80, false}
+static const struct { MadeSite sites[3]; int n; } tied[] = {
+    {{IN_EMBEDDING, IN_QUERIES}, 2}, {{IN_HEAD, IN_QUERIES}, 2}, {{IN_EMBEDDING, IN_HEAD, IN_QUERIES}, 3}};
+enum { TIED = sizeof tied / sizeof *tied };
+
+/* llama-tied with the folders, NULL-terminated. */
+static Output run_tied(const char *const *lora, const char *mode, const Golden *g, const int32_t *adapter)
+{
+    attar_options o = {.model = SOURCE_DIR "/models/llama.attar", .weights = GOLDEN "llama-tied", .threads = 1, .lora = lora, .lora_mode = mode};
+    attar_model *m = NULL;
+    attar_error error = {0};
+    ck_assert_msg(attar_compile(&o, &m, &error) == ATTAR_OK, "%s", error.message ? error.message : "");
+    Output out = run(m, g, adapter, "logits");
+    attar_model_free(m);
+    return out;
+}
+
+/* Merged, where embedding and head become two tables, and beside the one that both read: the same model. In slots, each row has the bits of its adapter
+ * beside the table alone. */
+START_TEST(tied_tables)
+{
+    char folder[] = "/tmp/attar-tied-XXXXXX", first[64], second[64];
+    Golden g;
+    golden_open(&g, "llama-tied");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(first, sizeof first, "%s/b", folder);
+    snprintf(second, sizeof second, "%s/a", folder);
+    ck_assert(made_adapter(&g.cx, first, 1, 4, "", tied[_i].sites, tied[_i].n));
+    ck_assert(made_adapter(&g.cx, second, 2, 3, "\"use_rslora\": true, ", tied[TIED - 1 - _i].sites, tied[TIED - 1 - _i].n));
+    const char *both[] = {first, second, NULL}, *one[] = {first, NULL}, *other[] = {second, NULL}, *none[] = {NULL};
+    Output base = run_tied(none, NULL, &g, NULL), merged = run_tied(both, "merge", &g, NULL), beside = run_tied(both, "side", &g, NULL);
+    ck_assert_double_le(apart(&beside, merged.data), 2e-5);
+    ck_assert_double_gt(apart(&beside, base.data), 1e-2);
+    Output alone[] = {base, run_tied(one, "side", &g, NULL), run_tied(other, "side", &g, NULL)};
+    for (int k = 0; k < 3; k++) {
+        int32_t adapter[2] = {k, (k + 1) % 3}; /* in the order of the list, not of the paths */
+        Output rows = run_tied(both, "slots", &g, adapter);
+        size_t half = (size_t)rows.count / 2;
+        for (int row = 0; row < 2; row++)
+            ck_assert_msg(!memcmp(rows.data + row * half, alone[adapter[row]].data + row * half, half * sizeof(float)), "row %d: %d", row, adapter[row]);
+        free(rows.data);
+    }
+    for (int k = 0; k < 3; k++)
+        free(alone[k].data);
+    free(merged.data);
+    free(beside.data);
+    for (int k = 0; k < 2; k++) {
+        remove(arena_print(&g.arena, "%s/adapter_config.json", both[k]));
+        remove(arena_print(&g.arena, "%s/adapter_model.safetensors", both[k]));
+        remove(both[k]);
+    }
+    remove(folder);
+    arena_free(&g.arena);
+}
+END_TEST
+
 START_TEST(modes_by_name)
 {
     attar_model *m = NULL;
@@ -230,6 +291,10 @@ int main(void)
     tcase_add_test(c, a_choice_out_of_range);
     tcase_add_test(c, modes_by_name);
     suite_add_tcase(s, c);
+    TCase *t = tcase_create("tied");
+    tcase_set_timeout(t, 240);
+    tcase_add_loop_test(t, tied_tables, 0, TIED);
+    suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
