@@ -140,10 +140,8 @@ Kernel kernel_begin(Emitter *e, const Node *n);
 void kernel_end(Kernel *k);
 /* Pointers: a parameter the first time, the same one after that. The result is a copy with `name` set. */
 bool kernel_read(Kernel *k, const Node *value, Access *out);            /* `const T *restrict name` (no restrict if it shares storage with a result) */
-bool kernel_result(Kernel *k, const Node *value, Access *out);
+bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
 bool kernel_state(Kernel *k, Access *out);                              /* read and written: the state of the node's layer, axes as in the cache's type */
-/* The cache that the kernel's attribute names, at its layer: read and written, with the axes of the cache's type. */
-bool kernel_state(Kernel *k, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
 /* A weight of `gemm`, multiplied with the rows x, as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation);
 const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
@@ -239,6 +237,7 @@ void emit_matrix(Emitter *e, Text *out);
 void emit_gemm(Kernel *k);              /* gemm.c */
 void emit_attend(Kernel *k);            /* attend.c */
 void emit_codebook_attend(Kernel *k);   /* codebook_attend.c */
+void emit_linear_attend(Kernel *k);     /* linear.c */
 void emit_map(Kernel *k);               /* map.c */
 void emit_append(Kernel *k);
 void emit_rowwise(Kernel *k);           /* rows.c */

@@ -381,6 +381,7 @@ static void emit_kernel(Emitter *e, const Node *n) {
     switch (n->op) {
     case OP_gemm: emit_gemm(&k); break;
     case OP_attend: emit_attend(&k); break;
+    case OP_linear_attend: emit_linear_attend(&k); break;
     case OP_codebook_attend: emit_codebook_attend(&k); break;
     case OP_map: emit_map(&k); break;
     case OP_append: emit_append(&k); break;

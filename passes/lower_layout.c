@@ -8,6 +8,7 @@
  *     attend: q, v                                the head axis, or the values' own, neighbours
  *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
  *     codebook_attend: k, codebook                the head axis, or the codes, neighbours
+ *     linear_attend: q, k, v, the projection      the head axis, or the values' own, neighbours; any steps otherwise
  *
  * Keys cost nothing extra where the kernel that makes them can write panels itself: a map that only this attend
  * reads, or a cache that only attends read as keys. Keys in a cache that is read otherwise too stay in rows; all
@@ -323,6 +324,17 @@ static void settle_codebook(PassContext *px, Node *attend)
     node_remove(turned);
 }
 
+static void settle_linear(PassContext *px, Node *n)
+{
+    const char *head = node_attr(n, ATTR_over)->names.items[0];
+    int projection = role_input(n, "projection");
+    settle_last(px, n, 0, head);
+    settle_last(px, n, 1, head);
+    settle_last(px, n, 2, n->type->axis[n->type->rank - 1].name);
+    if (projection >= 0)
+        settle_last(px, n, projection, head);
+}
+
 static void settle_graph(PassContext *px, Graph *g)
 {
     for (Node *n = g->first; n; n = n->next) {
@@ -338,6 +350,8 @@ static void settle_graph(PassContext *px, Graph *g)
             settle_last(px, n, 1, node_attr(n, ATTR_over)->names.items[0]);
             settle_codebook(px, n);
         }
+        if (n->op == OP_linear_attend)
+            settle_linear(px, n);
         if (n->op != OP_attend)
             continue;
         settle_last(px, n, 0, node_attr(n, ATTR_over)->names.items[0]);
