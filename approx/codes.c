@@ -134,18 +134,28 @@ static bool move(Arena *a, Clusters *c)
     return moved;
 }
 
-enum { MOST_KEYS = 16384 };                     /* that are clustered: of more, every second, third ... */
+enum { MOST_KEYS = 8192 };                      /* that are clustered: of more, every second, third ... */
+
+/* Heads of the queries that share a head of the keys bring the same keys one after the other. */
+static bool same_keys(const Head *a, const Head *b)
+{
+    size_t bytes = (size_t)(a->keys * a->width) * sizeof *a->k;
+    return a->keys == b->keys && (a->k == b->k || !memcmp(a->k, b->k, bytes)) && a->keep == b->keep;
+}
 
 static Matrix gather(Arena *a, const Head *heads, int n)
 {
     int64_t all = 0, width = heads->width, seen = 0;
-    for (int t = 0; t < n; t++)
-        for (int64_t j = 0; j < heads[t].keys; j++)
+    bool *again = arena_array(a, (size_t)n, sizeof *again);
+    for (int t = 0; t < n; t++) {
+        again[t] = t && same_keys(&heads[t - 1], &heads[t]);
+        for (int64_t j = 0; j < heads[t].keys && !again[t]; j++)
             all += head_key_counts(&heads[t], j);
+    }
     int64_t step = (all + MOST_KEYS - 1) / MOST_KEYS;
     Matrix keys = matrix_new(a, step ? (all + step - 1) / step : 0, width);
     for (int t = 0; t < n; t++)
-        for (int64_t j = 0; j < heads[t].keys; j++)
+        for (int64_t j = 0; j < heads[t].keys && !again[t]; j++)
             if (head_key_counts(&heads[t], j) && seen++ % step == 0)
                 memcpy(keys.at + (seen - 1) / step * width, heads[t].k + j * width, (size_t)width * sizeof(double));
     return keys;

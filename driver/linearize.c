@@ -5,7 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "driver/linearize.h"
+#include "driver/linearize_make.h"
 #include "support/holes.h"
 
 enum { ROWS_A_HEAD = 1024, FEWEST_ROWS = 16, LLOYD_ROUNDS = 25, MOST_TRIED = 4096 };
@@ -19,8 +19,7 @@ typedef struct Gate {
     int n_specs, n_options;    /* the first come from the command, the others from @linearize */
     bool *used;                /* [specs] */
     LinearizeConstants *constants; /* [specs][site's rounds * heads] of the site at hand */
-    MadeTensor *made;
-    size_t n_made, made_capacity;
+    LinearizeTensors made;
 } Gate;
 
 static bool refuse(Gate *g, const char *code, const LinearizeSpec *s, const char *help, const char *why)
@@ -299,110 +298,6 @@ void linearize_cost(const LinearizeSite *site, const LinearizeSpec *spec, const 
     }
 }
 
-/* ---- made tensors ------------------------------------------------------------------------------------------------ */
-
-/* [heads, rows, cols] of one round of a site, filled with `fill`; one row of zeros or ones where a head has none. */
-static float *made_tensor(Gate *g, int site, int spec, int64_t round, const char *part, int64_t rows, int64_t cols)
-{
-    Compilation *c = g->c;
-    const LinearizeSite *s = &g->plan->sites[site];
-    const char *key = linearize_key(&c->arena, site, spec, part, s->repeated);
-    MadeTensor t = {.name = model_key(&c->cx, &c->model, key, s->repeated ? round : -1), .origin = linearize_pass(g->specs[spec].kind)};
-    t.dims[t.rank++] = s->heads;
-    if (rows)
-        t.dims[t.rank++] = rows;
-    t.dims[t.rank++] = cols;
-    float *data = arena_array(&c->arena, (size_t)(s->heads * (rows ? rows : 1) * cols) + 1, sizeof *data);
-    t.data = data;
-    g->made = arena_room(&c->arena, g->made, g->n_made, &g->made_capacity, sizeof t);
-    g->made[g->n_made++] = t;
-    return data;
-}
-
-static void put_vector(float *out, int64_t head, int64_t width, const double *from, double otherwise, double factor, const double *times)
-{
-    for (int64_t i = 0; i < width; i++)
-        out[head * width + i] = (float)((from ? from[i] * factor : otherwise) * (times ? times[i] : 1));
-}
-
-static void put_inverse(float *out, int64_t head, int64_t width, const double *from)
-{
-    for (int64_t i = 0; i < width; i++)
-        out[head * width + i] = (float)(from ? 1 / from[i] : 1);
-}
-
-static void put_matrix(float *out, int64_t head, Matrix m)
-{
-    for (int64_t i = 0; i < m.rows * m.cols; i++)
-        out[head * m.rows * m.cols + i] = (float)m.at[i];
-}
-
-static LinearizeConstants *constants_at(const Gate *g, int spec, const LinearizeSite *s, int64_t round, int64_t head)
-{
-    return &g->constants[((int64_t)spec * s->rounds + round) * s->heads + head];
-}
-
-static void make_round(Gate *g, int site, int spec, int64_t round, const LinearizeParts *p)
-{
-    const LinearizeSite *s = &g->plan->sites[site];
-    int64_t w = s->width, size = g->specs[spec].size;
-    bool vq = g->specs[spec].kind == LINEARIZE_VQ;
-    float *rows = made_tensor(g, site, spec, round, vq ? "codebook" : "projection", size, w);
-    float *query_mean = p->query_mean ? made_tensor(g, site, spec, round, "query_mean", 0, w) : NULL;
-    float *offset = p->query_mean ? made_tensor(g, site, spec, round, "offset", 0, w) : NULL;
-    float *key_mean = p->key_mean ? made_tensor(g, site, spec, round, "key_mean", 0, w) : NULL;
-    float *query_scale = p->rescale ? made_tensor(g, site, spec, round, "query_scale", 0, w) : NULL;
-    float *key_scale = p->rescale ? made_tensor(g, site, spec, round, "key_scale", 0, w) : NULL;
-    float *query_metric = p->metric ? made_tensor(g, site, spec, round, "query_metric", w, w) : NULL;
-    float *key_metric = p->metric ? made_tensor(g, site, spec, round, "key_metric", w, w) : NULL;
-    for (int64_t h = 0; h < s->heads; h++) {
-        if (s->choice[round * s->heads + h] != spec)
-            continue;
-        const LinearizeConstants *k = constants_at(g, spec, s, round, h);
-        const Reduction *r = &k->reduction;
-        put_matrix(rows, h, k->rows);
-        if (query_mean) {
-            put_vector(query_mean, h, w, r->query_mean, 0, 1, NULL);
-            put_vector(offset, h, w, r->query_mean, 0, s->scale, r->rescale);
-        }
-        if (key_mean)
-            put_vector(key_mean, h, w, r->key_mean, 0, 1, NULL);
-        if (query_scale) {
-            put_vector(query_scale, h, w, r->rescale, 1, 1, NULL);
-            put_inverse(key_scale, h, w, r->rescale);
-        }
-        if (query_metric) {
-            put_matrix(query_metric, h, k->from_metric);
-            put_matrix(key_metric, h, k->to_metric);
-        }
-    }
-}
-
-/* What any of the heads needs, all of them get: one kernel computes them. */
-static void make_tensors(Gate *g, int site)
-{
-    LinearizeSite *s = &g->plan->sites[site];
-    LinearizeParts *parts = arena_array(&g->c->arena, (size_t)g->n_specs + 1, sizeof *parts);
-    s->parts = parts;
-    for (int spec = 0; spec < g->n_specs; spec++) {
-        LinearizeParts *p = &parts[spec];
-        bool any = false;
-        for (int64_t i = 0; i < s->rounds * s->heads; i++) {
-            if (s->choice[i] != spec)
-                continue;
-            const LinearizeConstants *k = constants_at(g, spec, s, i / s->heads, i % s->heads);
-            any = true;
-            p->query_mean |= k->reduction.query_mean != NULL;
-            p->key_mean |= k->reduction.key_mean != NULL;
-            p->rescale |= k->reduction.rescale != NULL;
-            p->metric |= k->to_metric.at != NULL;
-        }
-        p->block = g->specs[spec].kind == LINEARIZE_VQ && s->causal && g->specs[spec].block > 0;
-        for (int64_t r = 0; any && r < s->rounds; r++)
-            make_round(g, site, spec, r, p);
-    }
-}
-
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
 static void put_row(Text *out, const LinearizeSite *s, const LinearizeSpec *spec, const LinearizeRow *row)
@@ -492,6 +387,11 @@ static void record_round(Gate *g, int site, int spec, const LinearizeRow *rows, 
         a->help = SAY("of this head: %s%s%s", what_passes(g, site, worst, sp), passing ? "; all heads pass in the layers " : "", passing ? passing : "");
 }
 
+static LinearizeConstants *constants_at(const Gate *g, int spec, const LinearizeSite *s, int64_t round, int64_t head)
+{
+    return &g->constants[((int64_t)spec * s->rounds + round) * s->heads + head];
+}
+
 static bool measure_row(Gate *g, int site, int spec, LinearizeRow *row)
 {
     const LinearizeSite *s = &g->plan->sites[site];
@@ -539,22 +439,11 @@ static bool measure_site(Gate *g, int site)
             if (worst[r])
                 record_round(g, site, spec, &rows[r * s->heads], count[r], worst[r], most > g->specs[spec].max_err && errors[r] == most, passing);
     }
-    make_tensors(g, site);
+    g->plan->sites[site].parts = linearize_make(g->c, site, &g->plan->sites[site], g->specs, g->n_specs, g->constants, &g->made);
     return true;
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
-
-static bool hand_over(Gate *g)
-{
-    Compilation *c = g->c;
-    if (!g->n_made)
-        return true;
-    Checkpoint *with = checkpoint_with(&c->cx, c->checkpoint, g->made, (int64_t)g->n_made);
-    if (with)
-        c->checkpoint = with;
-    return with != NULL;
-}
 
 static bool decide(Gate *g)
 {
@@ -574,7 +463,7 @@ static bool decide(Gate *g)
     for (int i = 0; i < g->plan->n_sites; i++)
         if (g->plan->sites[i].choice && !measure_site(g, i))
             return false;
-    return hand_over(g);
+    return linearize_hand_over(c, &g->made);
 }
 
 bool linearize_plan(Compilation *c, const CompileOptions *o, LinearizePlan **out)
