@@ -221,15 +221,17 @@ static double relative_difference(const Value *a, const Value *b)
     return off / (largest > 0 ? largest : 1);
 }
 
-/* The results three ways: the mathematics, the kernels, the machine code. */
+/* The results three ways: the mathematics, the kernels, the machine code. What was asked to be approximated is not the mathematics any more:
+ * then the kernels say what the machine code should give. */
 static bool print_results(Diff *d, const Value *mathematics, const Value *kernels, const HostTensor *outputs)
 {
     const Graph *g = d->t->c.kernels;
-    bool good = true;
-    printf("results:\n");
+    bool good = true, approximate = d->t->c.approximations.count > 0;
+    printf(approximate ? "results, approximated as was asked for:\n" : "results:\n");
     for (int i = 0; i < g->n_results; i++) {
         double exact = relative_difference(&mathematics[i], &kernels[i]);
-        HostTensor want = {.dtype = DT_F64, .rank = 1, .dims = {mathematics[i].count}, .data = mathematics[i].data};
+        const Value *true_to = approximate ? &kernels[i] : &mathematics[i];
+        HostTensor want = {.dtype = DT_F64, .rank = 1, .dims = {true_to->count}, .data = true_to->data};
         HostTensor got = outputs[i];
         got.rank = 1;
         got.dims[0] = host_count(&outputs[i]);
@@ -237,7 +239,7 @@ static bool print_results(Diff *d, const Value *mathematics, const Value *kernel
         tensors_compare(&got, &want, &off);
         printf("  %-26s kernels against the mathematics (both float64): %.3g; compiled: max abs %.3g, relative %.3g\n",
                outputs[i].name, exact, off.absolute, off.relative);
-        good &= exact <= 1e-9 && off.relative <= d->options->tolerance;
+        good &= (approximate || exact <= 1e-9) && off.relative <= d->options->tolerance;
     }
     return good;
 }

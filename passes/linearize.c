@@ -104,7 +104,7 @@ static void replace(PassContext *px, const LinearizePlan *plan, const LinearizeP
     const char *reason;
     Node *n = linearize_build(px, plan, p, &reason);
     if (!n) {
-        remark(px, REMARK_MISSED, REMARK_AXIS_MISMATCH, p->attend, "%s", reason);
+        diag_error(px->cx->diags, "E9902", p->attend->at, "the kernel for `%s` is not sound: %s", word_of(p->attend), reason);
         return;
     }
     remark(px, REMARK_PASSED, REMARK_FUSED, n, "softmax of %lld of %lld heads approximated: %s", (long long)p->heads,
@@ -128,7 +128,7 @@ static bool linearize(PassContext *px, Graph *model, LinearizeKind kind)
         return plan && kind == LINEARIZE_PERFORMER && describe(px, model, plan);
     if (!plan->split) {
         tell_apart(px, model, plan);
-        changed = true;
+        changed = plan->pieces.count != (size_t)plan->n_sites;
     }
     for (size_t i = 0; i < plan->pieces.count; i++) {
         const LinearizePiece *p = &plan->pieces.items[i];

@@ -52,6 +52,11 @@ static void write_model(const char *text)
     "let H = 3\nlet K = 4\nmodel M(x: f32[B, S, H, K]) -> f32[B, S, H, K] {\n  repeat i < 5 {\n"                                    \
     "    x = x + attention(x, x, x, mask=causal) * 0.5\n  }\n  return x\n}\n"
 
+#define CACHED                                                                                                                      \
+    "let H = 3\nlet K = 4\ncache kv[4] { k: [B, T <= 24, H, K]; v: [B, T <= 24, H, K] }\n"                                           \
+    "model M(x: f32[B, S, H, K]) -> f32[B, S, H, K] {\n  repeat i < 4 {\n    y = x * 0.5\n    k, v = kv[i].append(y, x)\n"            \
+    "    x = x + attention(y, k, v, mask=causal) * 0.5\n  }\n  return x\n}\n"
+
 enum { B = 3, S = 24, H = 3, K = 4 };
 
 static const char *const names[] = {"q", "k", "v", "x", "keep"};
@@ -132,6 +137,39 @@ static double error_of(Run *r)
         all += out[0].data[i] * out[0].data[i];
     }
     return sqrt(off / all);
+}
+
+/* Positions [first, first + count) of the inputs. */
+static HostTensor part_of(Run *r, const HostTensor *t, int64_t first, int64_t count)
+{
+    HostTensor p = *t;
+    size_t row = H * K * sizeof(float);
+    char *data = p.data = arena_array(&r->c.arena, (size_t)(B * count), row);
+    p.dims[1] = count;
+    for (int64_t b = 0; b < B; b++)
+        memcpy(data + (size_t)(b * count) * row, (const char *)t->data + (size_t)(b * S + first) * row, (size_t)count * row);
+    return p;
+}
+
+/* The kernels' result for all positions, from calls of so many each; 0 ends the list. */
+static double *in_steps(Run *r, const int64_t *steps)
+{
+    const Plan *plan = &r->c.emitted.plan;
+    double *all = arena_array(&r->c.arena, B * S * H * K, sizeof *all);
+    Oracle o;
+    oracle_begin(&o, &r->c, r->c.kernels);
+    for (int64_t past = 0; *steps; past += *steps++) {
+        HostTensor x = part_of(r, &r->inputs[0], past, *steps);
+        int64_t sizes[4];
+        NamedSize so_far = {"past", past};
+        ck_assert(signature_sizes(&r->c.cx, plan, &so_far, 1, &x, 1, 1, 1, sizes));
+        Value *v = oracle_run(&o, sizes, &x, 1, false);
+        ck_assert_ptr_nonnull(v);
+        for (int64_t b = 0; b < B; b++)
+            memcpy(all + (b * S + past) * H * K, v->data + b * *steps * H * K, (size_t)(*steps * H * K) * sizeof *all);
+    }
+    oracle_free(&o);
+    return all;
 }
 
 static void run_end(Run *r)
@@ -224,6 +262,38 @@ START_TEST(some_layers_and_heads)
 }
 END_TEST
 
+/* What a cache keeps of changed keys and their offsets is the same whatever the calls; chosen layers keep a state. */
+static const struct {
+    const char *first, *second;
+    int states, growing;
+    double most;
+} kept[] = {
+    {"performer:features=512,layers=0", NULL, 1, 2, 0.08},
+    {"performer:features=512,layers=0-1", NULL, 1, 2, 0.15},
+    {"performer:features=64,heads=1,layers=0", NULL, 0, 4, 0.15},
+    {"vq:codes=72,block=4", NULL, 1, 0, 1e-4},
+    {"vq:codes=72,block=0,layers=1-2", NULL, 1, 4, 1e-4},
+    {"vq:codes=72,block=4,layers=3", "performer:features=512,layers=0", 2, 2, 0.08},
+};
+
+START_TEST(caches_keep_what_kernels_read)
+{
+    Run r;
+    run_begin(&r, CACHED, 0.7, kept[_i].first, kept[_i].second);
+    ck_assert_msg(passes(&r), "%s", said(&r));
+    int states = 0;
+    for (int i = 0; i < r.c.kernels->n_caches; i++)
+        states += r.c.kernels->caches[i].growing < 0;
+    ck_assert_int_eq(states, kept[_i].states);
+    ck_assert_int_eq(r.c.kernels->n_caches - states, kept[_i].growing);
+    ck_assert_double_lt(error_of(&r), kept[_i].most);
+    double *once = in_steps(&r, (int64_t[]){S, 0}), *often = in_steps(&r, (int64_t[]){5, 1, 1, 10, 1, 6, 0});
+    for (int i = 0; i < B * S * H * K; i++)
+        ck_assert_double_lt(fabs(once[i] - often[i]), 1e-9);
+    run_end(&r);
+}
+END_TEST
+
 START_TEST(over_its_bound)
 {
     Run r;
@@ -311,6 +381,7 @@ int main(void)
     tcase_add_loop_test(t, more_features_come_nearer, 0, 2);
     tcase_add_loop_test(t, a_code_for_each_key, 0, 2);
     tcase_add_loop_test(t, some_layers_and_heads, 0, sizeof parts / sizeof *parts);
+    tcase_add_loop_test(t, caches_keep_what_kernels_read, 0, sizeof kept / sizeof *kept);
     tcase_add_test(t, over_its_bound);
     tcase_add_loop_test(t, what_is_asked, 0, sizeof requests / sizeof *requests);
     tcase_add_test(t, asked_for_twice);
