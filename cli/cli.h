@@ -39,6 +39,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(bench, "time per kernel and its share of this machine's limit") \
     X(inspect, "what is in a safetensors file") \
     X(expand, "a wider checkpoint that gives the same output") \
+    X(extract_lora, "what a fine-tuned checkpoint changed, as an adapter of low rank") \
     X(doctor, "the compiler, the processor, the cache directory, versions") \
     X(cache, "list, verify or prune the compiled objects kept on disk") \
     X(ops, "the operators of the model language") \

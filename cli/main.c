@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 typedef struct Verb {
-    const char *name, *summary;
+    const char *name, *summary; /* as written here: `_` stands for the `-` of the command line */
     int (*run)(int argc, char **argv);
 } Verb;
 
@@ -17,10 +17,22 @@ static const Verb verbs[] = {
 };
 enum { VERB_COUNT = sizeof verbs / sizeof *verbs };
 
+enum { LONGEST_VERB = 16 };
+
+/* The name as a user types it. */
+static const char *verb_name(const Verb *v, char out[LONGEST_VERB])
+{
+    snprintf(out, LONGEST_VERB, "%s", v->name);
+    for (char *c = out; *c; c++)
+        *c = *c == '_' ? '-' : *c;
+    return out;
+}
+
 static const Verb *find_verb(const char *name)
 {
+    char known[LONGEST_VERB];
     for (int i = 0; i < VERB_COUNT; i++)
-        if (!strcmp(verbs[i].name, name))
+        if (!strcmp(verb_name(&verbs[i], known), name))
             return &verbs[i];
     return NULL;
 }
@@ -34,8 +46,9 @@ static void print_help(FILE *to)
           "    attar emit models/bert.attar --weights DIR\n\n"
           "usage: attar VERB [OPTION...]          attar VERB --help for its options and examples\n\n",
           to);
+    char name[LONGEST_VERB];
     for (int i = 0; i < VERB_COUNT; i++)
-        fprintf(to, "    %-10s %s\n", verbs[i].name, verbs[i].summary);
+        fprintf(to, "    %-12s %s\n", verb_name(&verbs[i], name), verbs[i].summary);
     fputs("\nexit status: 0 good, 1 the model is wrong or a comparison failed, 2 usage, 3 weights or input file,\n"
           "4 environment (no compiler, no memory, no space), 70 a fault of attar itself\n",
           to);
@@ -44,8 +57,9 @@ static void print_help(FILE *to)
 static int unknown_verb(const char *name)
 {
     const char *names[VERB_COUNT];
+    char known[VERB_COUNT][LONGEST_VERB];
     for (int i = 0; i < VERB_COUNT; i++)
-        names[i] = verbs[i].name;
+        names[i] = verb_name(&verbs[i], known[i]);
     const char *near = name_nearest(name, names, VERB_COUNT);
     fprintf(stderr, "attar: no verb is called `%s`", name);
     if (near)
