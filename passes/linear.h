@@ -35,6 +35,11 @@ const char *linear_mask_refused(PassContext *px, Node *mask, const char *queries
 Node *linear_keep(PassContext *px, Node *where, const LinearMask *m, Axis keys);
 Node *linear_prefix(PassContext *px, Node *where, const LinearMask *m);
 
+/* ---- linear attention as a model writes it out (linear_match.c) ---------------------------------------------------- */
+
+/* Scores of features, their sum and the division become a linear_attend. True if something changed; uses are counted before. */
+bool linear_match(PassContext *px, Graph *g);
+
 /* ---- ordinary operators instead (linear_expand.c) ---------------------------------------------------------------- */
 
 /* The value of a linear_attend from scores of all queries and keys; any mask. The node is replaced. */

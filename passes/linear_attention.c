@@ -1,6 +1,7 @@
 /* linear-attention: linear_attend and codebook_attend as the model writes them, with any condition as their mask, become kernels that keep
  * sums over keys.
  *
+ *     formulas    that are linear attention written out become linear_attend too (linear_match.c)
  *     mask        taken apart (linear_mask.c) into causal, keep, prefix and document; what is none of these makes ordinary
  *                 operators of the whole (linear_expand.c)
  *     caches      of causal kernels become states of constant size (linear_state.c) */
@@ -104,12 +105,12 @@ static const char *words_of(PassContext *px, const LinearMask *m)
     return t.length ? t.data : "no mask";
 }
 
-static void expand(PassContext *px, Node *n, const LinearMask *m)
+static void expand(PassContext *px, Node *n, const LinearMask *m, const char *help)
 {
     Remark *r = remark(px, REMARK_MISSED, REMARK_MASK_NOT_LINEAR, n, "%s", m->why);
     if (m->failing)
         r->evidence = m->failing->at;
-    r->help = "causal, prefix, document and padding masks, joined by `&`, keep the time proportional to the length";
+    r->help = help;
     if (n->op == OP_linear_attend)
         linear_expand(px, n);
     else
@@ -126,8 +127,12 @@ static void settle(PassContext *px, Node *n)
     if (linear_mask(px, mask, attr_name(n, ATTR_queries), attr_name(n, ATTR_keys), k, &m) && takes(n, &m))
         made = kernel_of(px, n, &m);
     if (!made) {
-        m.why = m.why ? m.why : "features with `eps` are divided by the largest of all keys, which no row may know";
-        expand(px, n, &m);
+        const char *help = "causal, prefix, document and padding masks, joined by `&`, keep the time proportional to the length";
+        if (!m.why) {
+            m.why = "features with `eps` are divided by the largest of all keys, and rows that see some of them must not know it";
+            help = "leave `eps` out: nothing is divided by a sum near 0 without it";
+        }
+        expand(px, n, &m, help);
         return;
     }
     remark(px, REMARK_PASSED, REMARK_FUSED, made, "the mask is part of the kernel: %s", words_of(px, &m));
@@ -145,7 +150,7 @@ bool linear_masks_expand(PassContext *px, Graph *g)
         if (!is_linear(n) || !role_of(n, "mask"))
             continue;
         LinearMask m = {.why = "the pass that would find out what the mask means did not run"};
-        expand(px, n, &m);
+        expand(px, n, &m, NULL);
         changed = true;
     }
     return changed;
@@ -170,5 +175,11 @@ bool pass_linear_attention(PassContext *px, Graph *model)
     each(px, model, &changed);
     if (changed)
         remove_dead(model);
+    if (linear_match(px, model)) { /* with masks that are none to be expanded again */
+        remove_dead(model);
+        each(px, model, &changed);
+        remove_dead(model);
+        changed = true;
+    }
     return linear_states(px, model) || changed;
 }
