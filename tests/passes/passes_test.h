@@ -55,12 +55,19 @@ static inline const Source *fixture_file(Fixture *f, const char *path)
     return s;
 }
 
+static inline bool fixture_read(Context *cx, void *state, const char *path, Source *out)
+{
+    (void)cx;
+    *out = *fixture_file(state, path);
+    return true;
+}
+
 /* models/NAME.attar with the config of a golden folder; GRAPH level. */
 static inline Graph *fixture_model(Fixture *f, const char *model, const char *golden)
 {
     char path[512];
     snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/%s/config.json", golden);
-    ModelOptions options = {.config_path = path, .n_checkpoint = -1};
+    ModelOptions options = {.config_path = path, .n_checkpoint = -1, .read = fixture_read, .state = f};
     options.config = json_read_file(&f->diags, "E0590", path, 1 << 20, 64);
     snprintf(path, sizeof path, SOURCE_DIR "/models/%s.attar", model);
     Model out;

@@ -10,7 +10,7 @@ static const struct {
     {"llama", "mistral"}, {"llama", "qwen2"}, {"llama", "llama-rope-llama3"},
     {"llama", "llama-rope-dynamic"}, {"llama", "smollm3"}, {"phi", "phi"},
     {"bloom", "bloom"}, {"falcon", "falcon-grouped"}, {"cohere", "cohere"},
-    {"deepseek", "deepseek-v3-dense"}, {"minilm", "minilm"},
+    {"deepseek", "deepseek-v3-dense"}, {"llama_performer", "llama-performer"}, {"minilm", "minilm"},
 };
 enum { N_MODELS = sizeof models / sizeof models[0] };
 
@@ -129,16 +129,21 @@ static int count_op(const Graph *g, Op op)
     return count;
 }
 
-/* What every one of these models has to become: all attention fused, q, k, v in one gemm, no product left as loops. */
+/* What every one of these models has to become: all attention fused, q, k, v in one gemm, no product left as loops; Performer's
+ * attention one kernel with a state, and no cache that grows. */
 START_TEST(test_shape)
 {
-    static const int gemms[N_MODELS] = {5, 5, 5, 5, 5, 5, 5, 5, 4, 5, 5, 4, 6, 4};
+    static const int gemms[N_MODELS] = {5, 5, 5, 5, 5, 5, 5, 5, 4, 5, 5, 4, 6, 5, 4};
     Fixture f;
     fixture_open(&f);
     Graph *g = load(&f, _i);
     ck_assert_msg(passes_run(&f.cx, g, NULL, &f.remarks, NULL), "%s", fixture_said(&f));
     bool latent = !strcmp(models[_i].model, "deepseek"); /* expanded and absorbed */
-    ck_assert_int_eq(count_op(g, OP_attend), latent ? 2 : 1);
+    bool performer = !strcmp(models[_i].model, "llama_performer");
+    ck_assert_int_eq(count_op(g, OP_attend), latent ? 2 : !performer);
+    ck_assert_int_eq(count_op(g, OP_linear_attend), performer);
+    for (int i = 0; i < g->n_caches && performer; i++)
+        ck_assert_int_lt(g->caches[i].growing, 0);
     ck_assert_int_eq(count_op(g, OP_dot), latent ? 2 : 0);
     ck_assert_int_eq(count_op(g, OP_choose), latent);
     ck_assert_int_eq(count_op(g, OP_gemm), gemms[_i]);
