@@ -29,7 +29,6 @@ typedef struct Job { /* one item */
     int64_t each;         /* elements of one of them */
     double *gains;        /* [layers][gain_size], or one layer for all if the key has no {i}; NULL: none */
     int64_t gain_size, gain_step; /* its dimension; columns or contracted elements before it moves on by one */
-    DType dtype;
     Block *blocks;
     size_t n_blocks, capacity;
 } Job;
@@ -71,7 +70,7 @@ static int64_t stacked(const PackItem *item)
     return item->stack ? item->stack : 1;
 }
 
-/* The layers' tensors, all with the shape and the dtype that the plan was made for. */
+/* The layers' tensors, all with the shape that the plan was made for. Each may have a dtype of its own: an adapter merged into some layers alone makes f32 of these. */
 static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
 {
     const PackItem *item = job->item;
@@ -86,11 +85,7 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
         const HostTensor *t = &table[number];
         if (t->rank != rank || memcmp(t->dims, item->stored + first, (size_t)rank * sizeof *t->dims))
             return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
-        if (i > 0 && t->dtype != job->dtype)
-            return fail(cx, item, "E0426",
-                        item->stack ? "its dtype differs between the tensors that are stacked" : "its dtype differs between layers");
         job->tensors[i] = number;
-        job->dtype = t->dtype;
         job->each = host_count(t);
     }
     return true;
@@ -351,19 +346,30 @@ static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
     }
 }
 
+/* Elements of one tensor as floats; `room` holds them as they are stored. */
+static int read_tensor(const Work *w, int64_t tensor, int64_t first, int64_t count, void *room, float *out)
+{
+    int64_t n;
+    DType dtype = checkpoint_tensors(w->checkpoint, &n)[tensor].dtype;
+    uint64_t size = dtype_size(dtype);
+    void *stored = dtype == DT_F32 ? (void *)out : room;
+    int error = checkpoint_read_raw(w->checkpoint, tensor, (uint64_t)first * size, (uint64_t)count * size, stored);
+    if (!error && dtype != DT_F32)
+        convert_f32(dtype, stored, (size_t)count, out);
+    return error;
+}
+
 /* Elements [first, first + count) of a layer, which may lie in several tensors that are stacked: 0, or an error and the
  * tensor that it is about. */
-static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t first, int64_t count, void *out,
-                         int64_t *tensor)
+static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t first, int64_t count, void *room,
+                         float *out, int64_t *tensor)
 {
-    uint64_t size = dtype_size(job->dtype);
     int error = 0;
     for (int64_t done = 0, now; done < count && !error; done += now) {
         int64_t at = first + done, inside = at % job->each;
         now = count - done < job->each - inside ? count - done : job->each - inside;
         *tensor = job->tensors[layer * stacked(job->item) + at / job->each];
-        error = checkpoint_read_raw(w->checkpoint, *tensor, (uint64_t)inside * size, (uint64_t)now * size,
-                                    (unsigned char *)out + (uint64_t)done * size);
+        error = read_tensor(w, *tensor, inside, now, room, out + done);
     }
     return error;
 }
@@ -377,12 +383,9 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
         return 0;
     }
     float *floats = (float *)(void *)(room + CHUNK * sizeof(double));
-    void *stored = job->dtype == DT_F32 ? (void *)floats : room;
-    int error = read_elements(w, job, layer, item->start + b->low, b->span, stored, tensor);
+    int error = read_elements(w, job, layer, item->start + b->low, b->span, room, floats, tensor);
     if (error)
         return error;
-    if (job->dtype != DT_F32)
-        convert_f32(job->dtype, stored, (size_t)b->span, floats);
     scatter(job, b, floats, out);
     if (job->gains || item->factor != 0)
         multiply(job, b, layer, out);

@@ -340,6 +340,35 @@ START_TEST(constants)
 }
 END_TEST
 
+START_TEST(mixed_types)
+{ /* layers of one weight in files of several types: each is read in its own */
+    Fixture f;
+    fixture_begin(&f);
+    Case c = cases[0];
+    HostTensor *want = make_tensors(&f, &c), mixed[3];
+    static const DType types[] = {DT_BF16, DT_F32, DT_F64};
+    for (int layer = 0; layer < 3; layer++) {
+        mixed[layer] = want[layer];
+        mixed[layer].dtype = types[layer];
+        mixed[layer].data = arena_alloc(&f.arena, (size_t)stored_count(&c) * sizeof(double));
+        for (int64_t i = 0; i < stored_count(&c); i++) {
+            host_set(&want[layer], i, layer == 0 ? (double)(i % 251) : host_get(&want[layer], i));
+            host_set(&mixed[layer], i, host_get(&want[layer], i));
+        }
+    }
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), mixed, 3));
+    Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    PackItem item = item_of(&c);
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.offset + 3 * item.layer_stride};
+    Packed p;
+    ck_assert_msg(pack_weights(&f.cx, checkpoint, &plan, 2, &p), "%s", rendered(&f));
+    check_item(&c, &item, want, NULL, &p);
+    pack_free(&p);
+    checkpoint_close(checkpoint);
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     Fixture f;
@@ -414,6 +443,7 @@ int main(void)
     tcase_add_test(t, all_together);
     tcase_add_loop_test(t, stacked, 0, 8);
     tcase_add_test(t, constants);
+    tcase_add_test(t, mixed_types);
     tcase_add_test(t, refusals);
     suite_add_tcase(s, t);
     return run_suite(s);
