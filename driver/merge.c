@@ -4,6 +4,7 @@
  * Where the update is exactly 0 the base's own number is given back, so that an adapter whose B is zero leaves every bit as it was. */
 #include <errno.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,14 +53,30 @@ static void add_row(double factor, const double *from, int64_t count, double *to
         to[j] += factor * from[j];
 }
 
+/* Four at a time, so that `to` is read and written once for them. */
+static void add_rows(const double *factor, const double *from, int64_t step, int64_t count, double *to)
+{
+    const double *b = from + step, *c = b + step, *d = c + step;
+    for (int64_t j = 0; j < count; j++)
+        to[j] += factor[0] * from[j] + factor[1] * b[j] + factor[2] * c[j] + factor[3] * d[j];
+}
+
 /* scale * (B A) of a stored row's elements [column, column + count). */
 static void product(const Change *c, int64_t row, int64_t column, int64_t count, double *out)
 {
     const AdapterSite *s = c->site;
+    const double *from = (s->turned ? c->bt : s->a) + column;
+    int64_t step = s->turned ? s->out : s->in;
     memset(out, 0, (size_t)count * sizeof *out);
-    for (int64_t k = 0; k < s->rank; k++) {
-        double factor = s->scale * (s->turned ? s->a[k * s->in + row] : s->b[row * s->rank + k]);
-        add_row(factor, s->turned ? c->bt + k * s->out + column : s->a + k * s->in + column, count, out);
+    for (int64_t k = 0; k < s->rank; k += 4) {
+        double factor[4];
+        int64_t now = s->rank - k < 4 ? s->rank - k : 4;
+        for (int64_t i = 0; i < now; i++)
+            factor[i] = s->scale * (s->turned ? s->a[(k + i) * s->in + row] : s->b[row * s->rank + k + i]);
+        if (now == 4)
+            add_rows(factor, from + k * step, step, count, out);
+        for (int64_t i = 0; i < now && now < 4; i++)
+            add_row(factor[i], from + (k + i) * step, count, out);
     }
 }
 
@@ -188,25 +205,78 @@ static Target target_of(const Checkpoint *base, const char *key)
     return t;
 }
 
-bool adapter_gains(Context *cx, const Checkpoint *base, const AdapterSite *s, double *gain)
+/* The gains of one pair: squares of norms may be summed by any thread, what is wrong with them is said afterwards. */
+typedef struct Gains {
+    Target v; /* W with this pair alone */
+    Change change;
+    double *gain;
+    int error;
+} Gains;
+
+static void gains_begin(Gains *g, Arena *a, const Checkpoint *base, const AdapterSite *s, double *gain)
 {
-    Target t = target_of(base, s->key);
-    Change v = {.weight = 1, .site = s, .bt = turn(cx->arena, s)};
-    t.changes = &v;
-    t.n = 1;
+    *g = (Gains){.v = target_of(base, s->key), .change = {.weight = 1, .site = s, .bt = turn(a, s)}, .gain = gain};
     memset(gain, 0, (size_t)s->out * sizeof *gain);
-    int error = add_squares(&t, gain);
-    if (error)
-        checkpoint_report(cx, base, t.tensor, error);
-    for (int64_t o = 0; o < s->out && !error; o++) {
-        if (!(gain[o] > 0) || !isfinite(gain[o])) {
-            diag_file_error(cx->diags, "E0682", checkpoint_file(base, s->key), arena_print(cx->arena, "tensor `%s`", file_shown(cx, s->key)),
-                            "row %lld of weight and update has norm %g, which DoRA divides by", (long long)o, sqrt(gain[o]));
+}
+
+static void gains_sum(Gains *g)
+{
+    g->v.changes = &g->change;
+    g->v.n = 1;
+    g->error = add_squares(&g->v, g->gain);
+}
+
+static bool gains_finish(Context *cx, Gains *g)
+{
+    const AdapterSite *s = g->change.site;
+    if (g->error)
+        checkpoint_report(cx, g->v.base, g->v.tensor, g->error);
+    for (int64_t o = 0; o < s->out && !g->error; o++) {
+        if (!(g->gain[o] > 0) || !isfinite(g->gain[o])) {
+            diag_file_error(cx->diags, "E0682", checkpoint_file(g->v.base, s->key), arena_print(cx->arena, "tensor `%s`", file_shown(cx, s->key)),
+                            "row %lld of weight and update has norm %g, which DoRA divides by", (long long)o, sqrt(g->gain[o]));
             return false;
         }
-        gain[o] = s->magnitude[o] / sqrt(gain[o]);
+        g->gain[o] = s->magnitude[o] / sqrt(g->gain[o]);
     }
-    return !error;
+    return !g->error;
+}
+
+bool adapter_gains(Context *cx, const Checkpoint *base, const AdapterSite *s, double *gain)
+{
+    Gains g;
+    gains_begin(&g, cx->arena, base, s, gain);
+    gains_sum(&g);
+    return gains_finish(cx, &g);
+}
+
+/* ---- by threads -------------------------------------------------------------------------------------------------- */
+
+typedef struct Work {
+    void (*one)(void *items, int i);
+    void *items;
+    int n;
+    atomic_int next;
+} Work;
+
+static void take(void *state, ptrdiff_t thread)
+{
+    Work *w = state;
+    (void)thread;
+    for (int i; (i = atomic_fetch_add(&w->next, 1)) < w->n;)
+        w->one(w->items, i);
+}
+
+static void each(int threads, int n, void (*one)(void *items, int i), void *items)
+{
+    Work w = {.one = one, .items = items, .n = n};
+    threads = threads > 0 ? threads : pool_cpus();
+    Pool *pool = n > 1 && threads > 1 ? pool_new(threads < n ? threads : n) : NULL;
+    if (pool)
+        pool_run(pool, take, &w);
+    else
+        take(&w, 0);
+    pool_free(pool);
 }
 
 /* ---- which tensors change ---------------------------------------------------------------------------------------- */
@@ -218,6 +288,8 @@ typedef struct Plans {
     Target *targets;
     int n, room;
     Map index;
+    Gains *gains; /* of all pairs of DoRA */
+    int n_gains;
 } Plans;
 
 static Target *target_for(Plans *p, const Adapter *a, const char *key)
@@ -241,8 +313,7 @@ static bool add_site(Plans *p, const Adapter *a, const AdapterSite *s)
     Change c = {.weight = a->weight, .site = s, .bt = turn(p->cx->arena, s)};
     if (s->magnitude) {
         double *gain = arena_array(p->cx->arena, (size_t)s->out + 1, sizeof *gain);
-        if (!adapter_gains(p->cx, p->base, s, gain))
-            return false;
+        gains_begin(&p->gains[p->n_gains++], p->cx->arena, p->base, s, gain);
         c.gain = gain;
     }
     t->changes[t->n++] = c;
@@ -259,6 +330,11 @@ static bool add_site(Plans *p, const Adapter *a, const AdapterSite *s)
     return true;
 }
 
+static void sum_one(void *items, int i)
+{
+    gains_sum((Gains *)items + i);
+}
+
 static bool plan(Plans *p, const Adapters *all)
 {
     int n = 0;
@@ -267,24 +343,31 @@ static bool plan(Plans *p, const Adapters *all)
     p->room = all->n;
     p->targets = arena_array(p->cx->arena, 2 * (size_t)n + 1, sizeof *p->targets);
     p->index = map_new(p->cx->arena);
+    p->gains = arena_array(p->cx->arena, (size_t)n + 1, sizeof *p->gains);
     for (int i = 0; i < all->n; i++)
         for (int k = 0; k < all->items[i]->n_sites && all->items[i]->weight != 0; k++)
             if (!all->items[i]->sites[k].tied && !add_site(p, all->items[i], &all->items[i]->sites[k]))
                 return false;
+    each(p->o->threads, p->n_gains, sum_one, p->gains);
+    for (int i = 0; i < p->n_gains; i++)
+        if (!gains_finish(p->cx, &p->gains[i]))
+            return false;
     return true;
 }
 
 /* ---- what rounding leaves of the update -------------------------------------------------------------------------- */
 
-static void count_losses(DType to, int64_t count, const double *w, const double *sum, MergeLoss *out)
+/* `from`: the type of the base, whose own numbers it holds exactly. */
+static void count_losses(DType from, DType to, int64_t count, const double *w, const double *sum, MergeLoss *out)
 {
+    bool exact = from == to || (to == DT_F32 && from != DT_F64);
     for (int64_t j = 0; j < count; j++) {
-        double value = w[j] + sum[j], kept = rounded(to, value);
+        double value = w[j] + sum[j], kept = rounded(to, value), was = exact ? w[j] : rounded(to, w[j]);
         out->update += sum[j] * sum[j];
         out->base += w[j] * w[j];
         out->error += (kept - value) * (kept - value);
         out->entries += sum[j] != 0;
-        out->still += sum[j] != 0 && kept == rounded(to, w[j]);
+        out->still += sum[j] != 0 && kept == was;
         out->largest = fmax(out->largest, fabs(value));
     }
 }
@@ -300,7 +383,7 @@ static void finish_losses(MergeLoss *l)
 static int measure(const Target *t, MergedWeight *out)
 {
     double w[PIECE], sum[PIECE];
-    DType kept = t->stored ? t->type.dtype : DT_F32;
+    DType from = t->type.dtype, kept = t->stored ? from : DT_F32;
     int64_t rows = t->rows < ROWS ? t->rows : ROWS;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t column = 0; column < t->row; column += PIECE) {
@@ -308,9 +391,12 @@ static int measure(const Target *t, MergedWeight *out)
             int error = compute(t, i * t->rows / rows, column, now, w, sum);
             if (error)
                 return error;
-            count_losses(kept, now, w, sum, &out->kept);
-            count_losses(t->type.dtype, now, w, sum, &out->as_stored);
+            count_losses(from, kept, now, w, sum, &out->kept);
+            if (kept != from)
+                count_losses(from, from, now, w, sum, &out->as_stored);
         }
+    if (kept == from)
+        out->as_stored = out->kept;
     finish_losses(&out->kept);
     finish_losses(&out->as_stored);
     return 0;
@@ -321,27 +407,41 @@ static int by_weight(const void *a, const void *b)
     return strcmp(((const MergedWeight *)a)->key, ((const MergedWeight *)b)->key);
 }
 
+typedef struct Measured {
+    const Target *target;
+    MergedWeight *out;
+    int error;
+} Measured;
+
+static void measure_one(void *items, int i)
+{
+    Measured *m = (Measured *)items + i;
+    m->error = measure(m->target, m->out);
+}
+
 /* Adds a row to out->weights, which has room for it. */
-static bool measure_one(Plans *p, const Target *t, Merge *out)
+static Measured add_weight(const Target *t, Merge *out)
 {
     MergedWeight *m = &out->weights[out->n++];
     *m = (MergedWeight){.key = t->key, .stored = t->type.dtype, .adapters = t->n};
     for (int k = 0; k < t->n; k++)
         m->rank += (int)t->changes[k].site->rank;
-    int error = measure(t, m);
-    if (error)
-        checkpoint_report(p->cx, p->base, t->tensor, error);
-    return !error;
+    return (Measured){t, m, 0};
 }
 
-static bool measure_all(Plans *p, Merge *out)
+static bool measure_all(Plans *p, const Target *targets, int n, Merge *out)
 {
-    for (int i = 0; i < p->n; i++) {
-        bool bias = p->targets[i].changes[0].bias;
-        out->biases += bias;
-        if (!bias && !measure_one(p, &p->targets[i], out))
-            return false;
-    }
+    Measured *all = arena_array(p->cx->arena, (size_t)n + 1, sizeof *all);
+    int weights = 0;
+    for (int i = 0; i < n; i++)
+        if (targets[i].n && targets[i].changes[0].bias)
+            out->biases++;
+        else if (targets[i].n)
+            all[weights++] = add_weight(&targets[i], out);
+    each(p->o->threads, weights, measure_one, all);
+    for (int i = 0; i < weights; i++)
+        if (all[i].error)
+            return checkpoint_report(p->cx, p->base, all[i].target->tensor, all[i].error), false;
     if (out->n > 1)
         qsort(out->weights, (size_t)out->n, sizeof *out->weights, by_weight);
     return true;
@@ -379,7 +479,7 @@ Checkpoint *merge_adapters(Context *cx, Checkpoint *base, const Adapters *all, c
     if (!plan(&p, all))
         return NULL;
     out->weights = arena_array(cx->arena, (size_t)p.n + 2, sizeof *out->weights); /* and a head */
-    if (!measure_all(&p, out))
+    if (!measure_all(&p, p.targets, p.n, out))
         return NULL;
     if (!p.n)
         return base;
@@ -431,7 +531,7 @@ Checkpoint *merge_head(Context *cx, Checkpoint *top, const Checkpoint *base, con
                 return NULL;
     t->key = name;
     MadeTensor made = made_tensor(t, name);
-    if (t->n && !measure_one(&p, t, out))
+    if (!measure_all(&p, t, 1, out))
         return NULL;
     return checkpoint_with(cx, top, &made, 1);
 }
