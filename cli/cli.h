@@ -38,6 +38,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(diff, "machine code against the float64 interpreter, value by value") \
     X(bench, "time per kernel and its share of this machine's limit") \
     X(inspect, "what is in a safetensors file") \
+    X(linearize, "what linear attention would cost each layer of a model, and save") \
     X(expand, "a wider checkpoint that gives the same output") \
     X(extract_lora, "what a fine-tuned checkpoint changed, as an adapter of low rank") \
     X(doctor, "the compiler, the processor, the cache directory, versions") \

@@ -7,7 +7,7 @@
 
 void study_begin(Study *s, Context *cx)
 {
-    *s = (Study){.cx = cx, .exact_bits = NAN, .max_err = 0.1};
+    *s = (Study){.cx = cx, .exact_bits = NAN, .recommended_bits = NAN, .max_err = 0.1};
 }
 
 bool study_setting(Study *s, bool codes, int64_t size, int64_t block)

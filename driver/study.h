@@ -18,7 +18,7 @@ typedef struct StudySetting {
 typedef struct StudyHead { HeadError of[STUDY_SETTINGS]; } StudyHead;
 
 typedef struct StudyLayer {
-    int64_t number;                             /* as `layers=` counts */
+    int64_t number, last;                       /* as `layers=` counts; last: where refused, of all that are so for the same reason */
     const char *where, *refused;                /* refused: why it has to stay exact; NULL: it was measured */
     AttentionShape shape;
     int64_t heads, group;                       /* heads of the keys, and how many heads of the queries share one */
@@ -39,7 +39,7 @@ typedef struct Study {
     StudySetting settings[STUDY_SETTINGS]; int n_settings;
     StudyLayer *layers; size_t n_layers, capacity;
     StudyText *texts; size_t n_texts, texts_capacity;
-    double exact_bits;                          /* NAN: not a model of text */
+    double exact_bits, recommended_bits;        /* NAN: not a model of text; nothing is recommended */
 } Study;
 
 void study_begin(Study *s, Context *cx);

@@ -182,6 +182,7 @@ static void errors(Study *s, Text *out)
         const StudyLayer *l = &s->layers[i];
         text_add(out, "<tr><td>%lld", (long long)l->number);
         if (l->refused) {
+            text_add(out, l->last > l->number ? "-%lld" : "", (long long)l->last);
             text_add(out, "</td><td colspan=\"%d\" style=\"text-align:left\">stays exact: ", s->n_settings);
             escape(out, l->refused);
             text_add(out, "</td></tr>\n");
@@ -270,6 +271,8 @@ static void recommendation(Study *s, Text *out)
     for (int i = 0; i < n; i++)
         text_add(out, "--linearize %s\n", requests[i]);
     text_add(out, "</pre>\n");
+    if (!isnan(s->recommended_bits))
+        text_add(out, "<p>%.3f bits per %s with it, %.3f exact.</p>\n", s->recommended_bits, s->unit, s->exact_bits);
     const char *annotation = study_annotation(s);
     if (annotation)
         text_add(out, "<p>or, in the model file, in the line before the attention:</p>\n<pre>%s</pre>\n", annotation);

@@ -29,7 +29,7 @@ static void heading(const Study *s, Text *out, const char *first, bool features_
         bool begins = k == 0 || s->settings[k].codes != s->settings[k - 1].codes;
         if (begins && !(features_alone && s->settings[k].codes)) {
             text_pad(out, (size_t)(FIRST + CELL * k) + 4);
-            text_add(out, s->settings[k].codes ? "vq, codes (blocks of %lld exact)" : "performer, features", (long long)s->settings[k].block);
+            text_add(out, s->settings[k].codes ? "vq, codes" : "performer, features");
         }
     }
     text_char(out, '\n');
@@ -48,6 +48,19 @@ static double mean_norm(const StudyLayer *l, bool keys)
     return sum / (double)l->heads;
 }
 
+static const char *layers_of(Arena *a, const StudyLayer *l)
+{
+    return l->last > l->number ? arena_print(a, "%lld-%lld", (long long)l->number, (long long)l->last) : arena_print(a, "%lld", (long long)l->number);
+}
+
+static bool causal(const Study *s)
+{
+    for (size_t i = 0; i < s->n_layers; i++)
+        if (!s->layers[i].refused && s->layers[i].shape.causal)
+            return true;
+    return false;
+}
+
 static void errors(Study *s, Text *out)
 {
     Arena *a = s->cx->arena;
@@ -56,7 +69,7 @@ static void errors(Study *s, Text *out)
     for (size_t i = 0; i < s->n_layers; i++) {
         const StudyLayer *l = &s->layers[i];
         if (l->refused) {
-            text_add(out, "%-7lld  stays exact: %s\n", (long long)l->number, l->refused);
+            text_add(out, "%-7s  stays exact: %s\n", layers_of(a, l), l->refused);
             continue;
         }
         text_add(out, "%-6lld %5s  %5s", (long long)l->number, figure(a, mean_norm(l, false)), figure(a, mean_norm(l, true)));
@@ -65,6 +78,12 @@ static void errors(Study *s, Text *out)
         text_char(out, '\n');
     }
     text_add(out, "x = q sqrt(scale), y = k sqrt(scale). At |x|, |y| above 2 or so random features fail, whatever their number.\n");
+    for (int k = 0; k < s->n_settings; k++)
+        if (s->settings[k].codes && causal(s)) {
+            text_add(out, "Beside codes the keys of a row's own block of %lld positions and of the one before are exact, in causal layers.\n",
+                     (long long)s->settings[k].block);
+            return;
+        }
 }
 
 static double worst_predicted(const StudyLayer *l, int setting)
@@ -165,6 +184,8 @@ static void recommendation(Study *s, Text *out)
     text_add(out, "Recommended (* above): what saves most at %lld positions with the worst head of a layer within %g\n", (long long)s->length, s->max_err);
     for (int i = 0; i < n; i++)
         text_add(out, "  --linearize %s\n", requests[i]);
+    if (!isnan(s->recommended_bits))
+        text_add(out, "%.3f bits per %s with it, %.3f exact\n", s->recommended_bits, s->unit, s->exact_bits);
     const char *annotation = study_annotation(s);
     if (annotation)
         text_add(out, "or, in the model file, in the line before the attention\n  %s\n", annotation);
