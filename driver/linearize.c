@@ -8,7 +8,7 @@
 #include "driver/linearize_make.h"
 #include "support/holes.h"
 
-enum { ROWS_A_HEAD = 1024, FEWEST_ROWS = 16, LLOYD_ROUNDS = 25, MOST_TRIED = 4096 };
+enum { HELD_OUT_FROM = 4 /* sequences */, ROWS_A_HEAD = 1024, FEWEST_ROWS = 16, LLOYD_ROUNDS = 25, MOST_TRIED = 4096 };
 
 typedef struct Gate {
     Compilation *c;
@@ -275,17 +275,36 @@ MatrixStatus linearize_head(Compilation *c, Arena *a, const CompileOptions *o, c
     return performer_head(a, spec, layer, head, site->width, heads, n, constants, error);
 }
 
+MatrixStatus linearize_error(Arena *a, const LinearizeSite *site, const LinearizeSpec *spec, const LinearizeConstants *k, const Head *heads, int n,
+                             HeadError *error)
+{
+    if (spec->kind == LINEARIZE_PERFORMER)
+        return features_error(a, FEATURES_POSITIVE, k->rows, &k->reduction, heads, n, rows_of_each(n), error);
+    Codebook book = {.to_metric = k->to_metric, .from_metric = k->from_metric};
+    MatrixStatus status = matrix_multiply(a, k->rows, false, k->from_metric, false, &book.codes);
+    return status != MATRIX_OK ? status : codes_error(a, &book, site->causal ? spec->block : 0, heads, n, rows_of_each(n), error);
+}
+
 /* ---- operations -------------------------------------------------------------------------------------------------- */
+
+/* The most keys there can be. Of past + S the caches say how much fits. */
+static int64_t bound_of(const LinearizeSite *site, const Graph *model, int64_t usual)
+{
+    const Type *k = site->kept[1] ? site->kept[1]->type : NULL;
+    int at = k ? type_find(k, site->keys) : -1;
+    int64_t bound = at < 0 ? SYMBOL_UNBOUNDED : extent_high(k->axis[at].size);
+    for (int i = 0; i < model->n_caches && at >= 0 && k->axis[at].size.n > 1; i++) {
+        const Cache *c = &model->caches[i];
+        int64_t fits = c->growing < 0 ? bound : extent_high(c->type->axis[c->growing].size);
+        bound = fits < bound ? fits : bound;
+    }
+    return bound < SYMBOL_UNBOUNDED ? bound : usual;
+}
 
 void linearize_cost(const LinearizeSite *site, const LinearizeSpec *spec, const Graph *model, int64_t usual, LinearizeRow *row)
 {
     AttentionShape shape = {site->width, site->values, site->causal};
-    int64_t bound = usual;
-    (void)model;
-    const Type *k = site->kept[1] ? site->kept[1]->type : NULL;
-    int at = k ? type_find(k, site->keys) : -1;
-    if (at >= 0 && extent_high(k->axis[at].size) < SYMBOL_UNBOUNDED)
-        bound = extent_high(k->axis[at].size);
+    int64_t bound = bound_of(site, model, usual);
     row->length = bound;
     row->flops_before = cost_exact(shape, bound);
     if (spec->kind == LINEARIZE_VQ) {
@@ -318,6 +337,41 @@ static void put_row(Text *out, const LinearizeSite *s, const LinearizeSpec *spec
              (long long)row->pays);
 }
 
+typedef struct Sides { /* what constants are made from, and what they are measured on */
+    Head *fit, *test;
+    int n_fit, n_test;
+} Sides;
+
+static bool held_out(const Gate *g)
+{
+    return g->calibration.rows >= HELD_OUT_FROM;
+}
+
+/* Every second sequence is measured, the others make the constants: a codebook fits the keys that it was made from too well. Few sequences have
+ * to do for both. The heads of the queries that share keys come one after the other. */
+static Sides sides_of(const Gate *g, Arena *a, const LinearizeSite *s, Head *heads, int n)
+{
+    int group = (int)s->group;
+    if (!held_out(g) || n % group || n / group < 2)
+        return (Sides){heads, heads, n, n};
+    Sides sides = {arena_array(a, (size_t)n, sizeof *heads), arena_array(a, (size_t)n, sizeof *heads), 0, 0};
+    for (int i = 0; i < n; i++)
+        if (i / group % 2)
+            sides.test[sides.n_test++] = heads[i];
+        else
+            sides.fit[sides.n_fit++] = heads[i];
+    return sides;
+}
+
+static MatrixStatus measure(Gate *g, Arena *a, Arena *work, const LinearizeSite *s, const LinearizeSpec *spec, int64_t layer, int64_t head, Head *heads,
+                            int n, LinearizeConstants *k, HeadError *error)
+{
+    Sides sides = sides_of(g, work, s, heads, n);
+    MatrixStatus status = linearize_head(g->c, a, g->o, s, spec, layer, head, sides.fit, sides.n_fit, k, error);
+    bool again = status == MATRIX_OK && !spec->trained && sides.test != sides.fit;
+    return again ? linearize_error(work, s, spec, k, sides.test, sides.n_test, error) : status;
+}
+
 /* What of the same head passes: more features or codes, the other kind. */
 static const char *what_passes(Gate *g, int site, const LinearizeRow *worst, const LinearizeSpec *spec)
 {
@@ -333,7 +387,7 @@ static const char *what_passes(Gate *g, int site, const LinearizeRow *worst, con
         for (other.size = kind == 0 ? 2 * spec->size : 256; other.size <= MOST_TRIED; other.size *= kind == 0 ? 2 : 4) {
             LinearizeConstants unused;
             HeadError e;
-            if (linearize_head(g->c, &work, g->o, s, &other, s->first_layer + worst->round, worst->head, heads, n, &unused, &e) != MATRIX_OK)
+            if (measure(g, &work, &work, s, &other, s->first_layer + worst->round, worst->head, heads, n, &unused, &e) != MATRIX_OK)
                 break;
             bool good = e.measured <= spec->max_err;
             text_add(&out, "%s%s %s=%lld gives %.4f", out.length ? ", " : "", other.kind == LINEARIZE_VQ ? "vq" : "performer",
@@ -379,7 +433,8 @@ static void record_round(Gate *g, int site, int spec, const LinearizeRow *rows, 
     a->table = table.data;
     a->measured = worst->error.measured;
     a->predicted = sp->kind == LINEARIZE_PERFORMER ? worst->error.predicted : NAN;
-    a->measured_on = g->calibration.measured_on;
+    a->measured_on = held_out(g) ? SAY("%s (every second row; the others made the constants)", g->calibration.measured_on)
+                                 : SAY("%s (which made the constants too)", g->calibration.measured_on);
     a->bound = sp->max_err;
     a->bound_name = "max_err";
     a->note = SAY("|q| = %.2f, |k| = %.2f, total variation %.3f", worst->error.query_norm, worst->error.key_norm, worst->error.variation);
@@ -400,7 +455,7 @@ static bool measure_row(Gate *g, int site, int spec, LinearizeRow *row)
     LinearizeConstants *k = constants_at(g, spec, s, row->round, row->head);
     int64_t layer = s->first_layer + row->round;
     int n = g->o->calibrate ? calibration_heads(&g->calibration, &work, site, row->round, row->head, &heads) : 0;
-    MatrixStatus status = linearize_head(g->c, &g->c->arena, g->o, s, &g->specs[spec], layer, row->head, heads, n, k, &row->error);
+    MatrixStatus status = measure(g, &g->c->arena, &work, s, &g->specs[spec], layer, row->head, heads, n, k, &row->error);
     linearize_cost(s, &g->specs[spec], g->c->model.graph, n ? heads[0].keys : 1, row);
     arena_free(&work);
     if (status == MATRIX_OK)

@@ -29,4 +29,8 @@ typedef struct LinearizeConstants {
 MatrixStatus linearize_head(Compilation *c, Arena *a, const CompileOptions *o, const LinearizeSite *site, const LinearizeSpec *spec, int64_t layer, int64_t head,
                             const Head *heads, int n, LinearizeConstants *constants, HeadError *error);
 
+/* The errors of constants on other sequences than those that they were made from. */
+MatrixStatus linearize_error(Arena *a, const LinearizeSite *site, const LinearizeSpec *spec, const LinearizeConstants *k, const Head *heads, int n,
+                             HeadError *error);
+
 #endif
