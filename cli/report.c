@@ -318,8 +318,8 @@ static void print_states(Report *r)
     if (!k.states)
         return;
     Text line = begin_line(r, "memory", "states");
-    text_add(&line, "%d of %s for each row of the batch, however long the text", k.states,
-             tool_bytes(r->a, k.state_bytes));
+    text_add(&line, "%s in %d layer%s for each row of the batch, however long the text",
+             tool_bytes(r->a, k.state_bytes), k.states, k.states == 1 ? "" : "s");
     if (k.position_bytes > 0)
         text_add(&line, "; other caches: %s for each of its positions", tool_bytes(r->a, k.position_bytes));
     end_line(r, &line);
