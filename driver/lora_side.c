@@ -371,7 +371,7 @@ static bool may_choose(Beside *b)
 
 static void say(Beside *b)
 {
-    PassContext px = {b->cx, &b->c->remarks, "lora"};
+    PassContext px = {b->cx, &b->c->remarks, "lora", NULL};
     for (size_t i = 0; i < b->n_parts; i++) {
         const Parts *p = b->parts[i];
         remark(&px, REMARK_PASSED, REMARK_FUSED, NULL, "`%s` stays as it is; a path of rank %lld%s stands beside it", p->key, (long long)p->columns,
