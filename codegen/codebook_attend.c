@@ -139,7 +139,6 @@ static bool prepare(Codebook *c)
         c->heads *= c->row[i].size.base;
     }
     c->product = matrix_use(k->e);
-    math_use(k->e, MATH_LARGER);
     struct {
         const char *name, **to;
     } words[] = {{"norms", &c->norms}, {"nearest", &c->nearest}, {"take_in", &c->take_in}, {"weigh", &c->weigh}, {"own_keys", &c->own_keys}};

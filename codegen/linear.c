@@ -369,6 +369,7 @@ static void put_sequence(Linear *l)
         put_rows(l, "0", "rows");
         return;
     }
+    math_use(k->e, MATH_LARGER);
     const char *seen = "larger(keys - rows, 0)";
     if (l->has_prefix) {
         const char *past = l->has_state ? "past" : "0";
@@ -563,7 +564,6 @@ void emit_linear_attend(Kernel *k)
         return;
     }
     matrix_use(k->e);
-    math_use(k->e, MATH_LARGER);
     emit_comment(l);
     uint64_t bytes = linear_emit_work(l);
     linear_emit_begin(l);

@@ -134,7 +134,7 @@ static void put_inside(Linear *l)
 {
     Kernel *k = l->k;
     long long wide = l->wide, span = l->span;
-    put_open(k, "for (ptrdiff_t strip = 0; inside && strip < count; strip += %d)", LINEAR_STRIP);
+    put_open(k, "for (ptrdiff_t strip = 0; in_chunk && strip < count; strip += %d)", LINEAR_STRIP);
     put_line(k, "const ptrdiff_t rows = lesser(count - strip, %d), deep = strip + rows;", LINEAR_STRIP);
     put_line(
         k,
@@ -170,12 +170,12 @@ void linear_emit_rows(Linear *l)
     items[n++] = "ptrdiff_t first";
     items[n++] = "ptrdiff_t count";
     if (l->causal)
-        items[n++] = "int inside";
+        items[n++] = "int in_chunk";
     long long wide = l->wide, width = l->width;
     Text before = linear_open(
         l,
         l->causal
-            ? "Rows first .. first + count: what they read of the state and, `inside` a chunk of keys that is not\n"
+            ? "Rows first .. first + count: what they read of the state and, `in_chunk` a chunk of keys that is not\n"
               " * in the state yet, of the keys up to their own."
             : "Rows first .. first + count: what they read of the state.",
         "void", l->read, items, n);

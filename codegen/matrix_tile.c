@@ -164,5 +164,6 @@ void emit_matrix(Emitter *e, Text *out)
     put_tile(out, tile);
     put_rows(out, tile);
     put_product(out, tile);
-    put_transpose(out);
+    if (mentions(e->kernels.data, "matrix_transpose"))
+        put_transpose(out);
 }
