@@ -12,7 +12,7 @@
 #include "runtime/attar.h"
 #include "tests/driver/made_adapter.h"
 
-enum { ADAPTERS = 8, RANK = 8, MOST_ROUNDS = 201, MOST_TOKENS = 512 };
+enum { ADAPTERS = 16, RANK = 8, MOST_ROUNDS = 201, MOST_TOKENS = 512 };
 
 static const MadeSite sites[] = {
     {"model.layers.%d.self_attn.q_proj", 6, 192, 192, false}, {"model.layers.%d.self_attn.k_proj", 6, 192, 64, false},
@@ -23,7 +23,7 @@ static const MadeSite sites[] = {
 
 static const struct { const char *name, *mode; int adapters; } ways[] = {
     {"base", NULL, 0}, {"merged", "merge", 1}, {"side", "side", 1}, {"2 summed, side", "side", 2},
-    {"slots 1", "slots", 1}, {"slots 4", "slots", 4}, {"slots 8", "slots", 8},
+    {"slots 1", "slots", 1}, {"slots 4", "slots", 4}, {"slots 8", "slots", 8}, {"slots 16", "slots", 16},
 };
 static const struct { const char *name; int64_t batch, before, tokens; } loads[] = {
     {"prefill B=1 S=256", 1, 0, 256}, {"prefill B=8 S=64", 8, 0, 64}, {"decode B=1 at 128", 1, 128, 1}, {"decode B=8 at 128", 8, 128, 1},

@@ -12,10 +12,13 @@ typedef struct Parts {
     int64_t rounds, in, out, columns, rank;
     int64_t *first;
     bool turned, table, gains, biases;
+    bool chosen;                        /* of many adapters: A is [n + 1, rank, in] and B [n + 1, rank, out], looked up for each row; 0: zeros */
     bool before;                        /* B is divided by f, so that f comes after the sum; false: some f is near zero, B stands as it is */
     const char *a, *b, *f, *bias;       /* keys of the made tensors, with the same holes */
     bool made;
 } Parts;
+
+enum { CHOOSE_FROM = 12 }; /* so many adapters in slots are looked up; fewer are all computed, in the tiles of the products, and masked (measured: bench/lora.sh) */
 
 typedef struct Beside {
     Compilation *c;

@@ -41,6 +41,7 @@ static void set_columns(Beside *b, Parts *p)
     }
     if (b->slots)
         p->columns = b->n * p->rank;
+    p->chosen = b->slots && !p->table && b->n >= CHOOSE_FROM;
 }
 
 static const char *part_key(Beside *b, const Parts *p, const char *part)
@@ -137,7 +138,7 @@ static void fill_a(const Parts *p, int k, const AdapterSite *s, float *a)
 {
     for (int64_t r = 0; r < s->rank; r++)
         for (int64_t i = 0; i < p->in; i++) {
-            int64_t column = p->first[k] + r;
+            int64_t column = p->first[k] + r + (p->chosen ? p->rank : 0);
             a[p->table ? i * p->columns + column : column * p->in + i] = (float)s->a[r * p->in + i];
         }
 }
@@ -147,7 +148,7 @@ static void fill_b(const Beside *b, const Parts *p, int k, const AdapterSite *s,
     for (int64_t o = 0; o < p->out; o++) {
         double factor = b->adapters[k]->weight * s->scale * (gain ? gain[o] : 1) / (p->before ? f[o] : 1);
         for (int64_t r = 0; r < s->rank; r++)
-            out[o * p->columns + p->first[k] + r] = (float)(factor * s->b[o * s->rank + r]);
+            out[p->chosen ? (p->first[k] + p->rank + r) * p->out + o : o * p->columns + p->first[k] + r] = (float)(factor * s->b[o * s->rank + r]);
     }
 }
 
@@ -183,10 +184,11 @@ static bool make_round(Beside *b, Parts *p, int64_t i, const Round *round)
 {
     const Adapter *origin = b->adapters[0];
     int64_t slots = b->slots ? b->n : 0, rank = b->slots ? p->rank : p->columns, rows = b->slots ? b->n + 1 : 0;
-    float *a = p->table   ? add_tensor(b, origin, p->a, i, p->in, slots, rank)
-               : b->slots ? add_tensor(b, origin, p->a, i, slots, rank, p->in)
-                          : add_tensor(b, origin, p->a, i, rank, p->in, 0);
-    float *out = add_tensor(b, origin, p->b, i, p->out, slots, rank);
+    float *a = p->table    ? add_tensor(b, origin, p->a, i, p->in, slots, rank)
+               : p->chosen ? add_tensor(b, origin, p->a, i, rows, rank, p->in)
+               : b->slots  ? add_tensor(b, origin, p->a, i, slots, rank, p->in)
+                           : add_tensor(b, origin, p->a, i, rank, p->in, 0);
+    float *out = p->chosen ? add_tensor(b, origin, p->b, i, rows, rank, p->out) : add_tensor(b, origin, p->b, i, p->out, slots, rank);
     float *f = p->gains ? add_tensor(b, origin, p->f, i, rows, p->out, 0) : NULL;
     float *bias = p->biases ? add_tensor(b, origin, p->bias, i, rows, p->out, 0) : NULL;
     if (!a || !out || (p->gains && !f) || (p->biases && !bias))

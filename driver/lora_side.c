@@ -45,7 +45,6 @@ static Node *put_weight(Beside *b, Node *where, const Node *from, const char *ke
     attr_set_ints(b->cx, w, ATTR_strides, strides, type->rank);
     if (start)
         attr_set_extent(b->cx, w, ATTR_start, extent_const(start));
-    w->name = name_of(b->cx->names, "beside");
     return w;
 }
 
@@ -115,6 +114,13 @@ typedef struct Site { /* one use of a weight */
     int n_low;
 } Site;
 
+/* "q_proj.A", in the words of the weight. */
+static const char *part_name(const Site *s, const char *part)
+{
+    const char *word = s->w->name ? s->w->name : "beside", *end = strstr(word, ".weight");
+    return name_of(s->b->cx->names, arena_print(s->b->cx->arena, "%.*s.%s", end ? (int)(end - word) : (int)strlen(word), word, part));
+}
+
 /* A tensor of the span, `inner` elements each; with `low` these are the low axes, before or behind the span's. */
 static Node *part_weight(Site *s, const char *key, const Along *span, int64_t size, bool low_first, bool low)
 {
@@ -136,27 +142,35 @@ static Node *part_weight(Site *s, const char *key, const Along *span, int64_t si
         if (!is_low)
             stored[n_stored++] = size;
     }
-    return put_weight(s->b, s->use, s->use, key, type_new(s->b->cx, t.dtype, t.rank, t.axis), stored, n_stored, strides,
-                      span->start * (low_first ? 1 : columns));
+    Node *w = put_weight(s->b, s->use, s->use, key, type_new(s->b->cx, t.dtype, t.rank, t.axis), stored, n_stored, strides,
+                         span->start * (low_first ? 1 : columns));
+    w->name = part_name(s, key == s->p->a ? "A" : "B");
+    return w;
 }
 
-/* A vector of the outputs; with slots that of each row's adapter. */
-static Node *part_vector(Site *s, Node *where, const char *key, const char **why)
+/* Vectors along the span, `rows` of them (0: one, without an axis); with slots those of each row's adapter. */
+static Node *part_vectors(Site *s, Node *where, const char *key, const Along *span, int64_t size, int64_t rows, const char **why)
 {
     Beside *b = s->b;
-    const Along *span = &s->m.out;
     Axis axes[MAX_RANK];
-    int64_t strides[MAX_RANK], stored[2] = {b->n + 1, s->p->out};
-    int rank = 0;
+    int64_t strides[MAX_RANK], stored[3] = {b->n + 1};
+    int rank = 0, n_stored = b->slots;
     if (b->slots) {
-        strides[rank] = s->p->out;
+        strides[rank] = size * (rows ? rows : 1);
         axes[rank++] = (Axis){name_of(b->cx->names, "lora_choice"), extent_const(b->n + 1)};
     }
+    if (rows) {
+        strides[rank] = size;
+        axes[rank++] = s->low[1];
+        stored[n_stored++] = rows;
+    }
+    stored[n_stored++] = size;
     for (int i = 0; i < span->n; i++) {
         strides[rank] = span->stride[i];
         axes[rank++] = span->axis[i];
     }
-    Node *w = put_weight(b, where, s->use, key, type_new(b->cx, DT_F32, rank, axes), stored + !b->slots, 1 + b->slots, strides, span->start);
+    Node *w = put_weight(b, where, s->use, key, type_new(b->cx, DT_F32, rank, axes), stored, n_stored, strides, span->start);
+    w->name = part_name(s, key == s->p->a ? "A" : key == s->p->b ? "B" : key == s->p->f ? "gain" : "bias");
     return b->slots ? put_op(b, where, s->use, OP_gather, NULL, 2, (Node *[]){w, b->choice}, &axes[0].name, 1, why) : w;
 }
 
@@ -172,6 +186,7 @@ static Node *mask_of(Beside *b, const Parts *p, const Axis *low)
     Axis axes[] = {{name_of(b->cx->names, "lora_choice"), extent_const(b->n + 1)}, low[0], low[1]};
     int64_t sizes[] = {b->n + 1, b->n, p->rank}, strides[] = {b->n * p->rank, p->rank, 1};
     Node *table = put_weight(b, b->first, b->choice, parts_mask(b, p->rank), type_new(b->cx, DT_F32, 3, axes), sizes, 3, strides, 0);
+    table->name = name_of(b->cx->names, "adapters");
     Node *own = put_op(b, b->first, b->choice, OP_gather, NULL, 2, (Node *[]){table, b->choice}, &axes[0].name, 1, &why);
     Node *zero = put_before(b, b->first, b->choice->graph, OP_const, type_new(b->cx, DT_F32, 0, NULL), 0, NULL, b->choice);
     attr_set_float(b->cx, zero, ATTR_value, 0);
@@ -227,6 +242,17 @@ static bool check_axes(Site *s)
     return true;
 }
 
+/* x with the A of the row's adapter, then with its B, which adds up rows of outputs. */
+static Node *chosen_path(Site *s, const char **why)
+{
+    Beside *b = s->b;
+    const Attr *over = node_attr(s->use, ATTR_over);
+    Node *a = part_vectors(s, s->use, s->p->a, &s->m.in, s->p->in, s->p->rank, why), *factors = part_vectors(s, s->use, s->p->b, &s->m.out, s->p->out, s->p->rank, why);
+    Node *t = a && factors ? put_op(b, s->use, s->use, OP_dot, NULL, 2, (Node *[]){s->x, a}, over->names.items, over->names.count, why) : NULL;
+    Node *rows = t ? put_op(b, s->use, s->use, OP_mul, NULL, 2, (Node *[]){t, factors}, NULL, 0, why) : NULL;
+    return rows ? put_op(b, s->use, s->use, OP_sum, NULL, 1, &rows, &s->low[1].name, 1, why) : NULL;
+}
+
 /* x with A, masked, with B; axes as those of the use. */
 static Node *low_path(Site *s, const char **why)
 {
@@ -238,13 +264,14 @@ static Node *low_path(Site *s, const char **why)
     Node *t = put_op(b, s->use, s->use, s->use->op, NULL, 2, (Node *[]){lookup ? a : s->x, lookup ? s->x : a}, over->names.items, over->names.count, why);
     if (!t)
         return NULL;
-    t->name = name_of(b->cx->names, "low");
+    t->name = part_name(s, "low");
     if (b->slots) {
         Node *zero = put_before(b, s->use, s->use->graph, OP_const, type_new(b->cx, DT_F32, 0, NULL), 0, NULL, s->use);
         attr_set_float(b->cx, zero, ATTR_value, 0);
         t = put_op(b, s->use, s->use, OP_where, NULL, 3, (Node *[]){mask_of(b, s->p, s->low), t, zero}, NULL, 0, why);
         if (!t)
             return NULL;
+        t->name = part_name(s, "own");
     }
     return put_op(b, s->use, s->use, OP_dot, s->use->type, 2, (Node *[]){t, factors}, low, s->n_low, why);
 }
@@ -255,8 +282,8 @@ static bool stand_beside(Site *s)
     Beside *b = s->b;
     Node *use = s->use, *after = use->next, *y = use;
     const char *why = NULL;
-    Node *u = low_path(s, &why), *f = u && s->p->gains ? part_vector(s, after, s->p->f, &why) : NULL;
-    Node *bias = u && s->p->biases ? part_vector(s, after, s->p->bias, &why) : NULL;
+    Node *u = s->p->chosen ? chosen_path(s, &why) : low_path(s, &why), *f = u && s->p->gains ? part_vectors(s, after, s->p->f, &s->m.out, s->p->out, 0, &why) : NULL;
+    Node *bias = u && s->p->biases ? part_vectors(s, after, s->p->bias, &s->m.out, s->p->out, 0, &why) : NULL;
     if (!u || (s->p->gains && !f) || (s->p->biases && !bias))
         return refuse(b, use, s->p->key, why ? why : "its axes do not fit");
     if (f && !s->p->before)

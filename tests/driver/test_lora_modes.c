@@ -268,6 +268,46 @@ START_TEST(tied_tables)
 }
 END_TEST
 
+/* So many adapters that each row's is looked up, not all of them computed: of 14, two rows take the first and the last, or none. Embedding, head, products
+ * over one axis and over two. */
+START_TEST(many_adapters)
+{
+    enum { MANY = 14 };
+    static const MadeSite sites[] = {IN_EMBEDDING, IN_HEAD, IN_QUERIES, {"model.layers.%d.self_attn.o_proj", 2, 80, 60, false}};
+    char folder[] = "/tmp/attar-many-XXXXXX";
+    const char *all[MANY + 1] = {NULL};
+    Golden g;
+    golden_open(&g, "llama-tied");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    for (int i = 0; i < MANY; i++) {
+        all[i] = arena_print(&g.arena, "%s/%02d", folder, i);
+        ck_assert(made_adapter(&g.cx, all[i], (uint64_t)i + 3, 1 + i % 3, "", sites, 4));
+    }
+    const char *first[] = {all[0], NULL}, *last[] = {all[MANY - 1], NULL}, *none[] = {NULL};
+    Output alone[] = {run_tied(none, NULL, &g, NULL), run_tied(first, "side", &g, NULL), run_tied(last, "side", &g, NULL)};
+    static const int32_t choices[][2] = {{0, MANY}, {1, 0}, {MANY, 1}};
+    ck_assert_double_gt(apart(&alone[1], alone[2].data), 1e-2);
+    for (int k = 0; k < 3; k++) {
+        Output rows = run_tied(all, "slots", &g, choices[k]);
+        int64_t half = rows.count / 2;
+        for (int64_t i = 0; i < rows.count; i++) {
+            int32_t own = choices[k][i / half];
+            ck_assert_double_le(fabs((double)rows.data[i] - (double)alone[own == MANY ? 2 : own].data[i]), 2e-5);
+        }
+        free(rows.data);
+    }
+    for (int k = 0; k < 3; k++)
+        free(alone[k].data);
+    for (int i = 0; i < MANY; i++) {
+        remove(arena_print(&g.arena, "%s/adapter_config.json", all[i]));
+        remove(arena_print(&g.arena, "%s/adapter_model.safetensors", all[i]));
+        remove(all[i]);
+    }
+    remove(folder);
+    arena_free(&g.arena);
+}
+END_TEST
+
 START_TEST(modes_by_name)
 {
     attar_model *m = NULL;
@@ -287,7 +327,8 @@ int main(void)
     TCase *c = tcase_create("modes");
     tcase_set_timeout(c, 240);
     tcase_add_loop_test(c, merged_and_beside_are_peft, 0, FOLDERS);
-    tcase_add_loop_test(c, rows_choose, 0, FOLDERS);
+    tcase_add_loop_test(c, rows_choose, 3, FOLDERS); /* the ones before are part of the last */
+    tcase_add_loop_test(c, rows_choose, 1, 2);
     tcase_add_test(c, a_choice_out_of_range);
     tcase_add_test(c, modes_by_name);
     suite_add_tcase(s, c);
@@ -295,6 +336,10 @@ int main(void)
     tcase_set_timeout(t, 240);
     tcase_add_loop_test(t, tied_tables, 0, TIED);
     suite_add_tcase(s, t);
+    TCase *many = tcase_create("many");
+    tcase_set_timeout(many, 240);
+    tcase_add_test(many, many_adapters);
+    suite_add_tcase(s, many);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
