@@ -151,12 +151,6 @@ static const char *tied_table(const Uses *u)
     return found;
 }
 
-static bool is_head(const AdapterSite *s)
-{
-    size_t length = strlen(s->module);
-    return (length >= 7 && !strcmp(s->module + length - 7, "lm_head")) || (length >= 9 && !strcmp(s->module + length - 9, "embed_out"));
-}
-
 /* Pairs of a head that has no tensor, or one that the model does not read because it ties: they belong to the table. */
 static bool find_heads(Compilation *c, const Uses *u, const char *table, int *heads)
 {
@@ -165,7 +159,7 @@ static bool find_heads(Compilation *c, const Uses *u, const char *table, int *he
         for (int k = 0; k < c->adapters.items[i]->n_sites; k++) {
             const Adapter *a = c->adapters.items[i];
             AdapterSite *s = &c->adapters.items[i]->sites[k];
-            if (a->weight == 0 || !is_head(s) || is_read(u, s->key))
+            if (a->weight == 0 || !adapter_is_head(s->module) || is_read(u, s->key))
                 continue;
             s->tied = s->tied || table;
             *heads += s->tied;

@@ -47,6 +47,8 @@ typedef struct Adapter {
 Adapter *adapter_open(Context *cx, const char *choice, const Checkpoint *base);
 void adapter_close(Adapter *a);
 
+bool adapter_is_head(const char *module);       /* may it be tied to the embedding, without a tensor of its own? lm_head, embed_out */
+
 /* Several, in the order of their paths whatever the order of `choices` (NULL-terminated): all that is computed from them has the same bits for any order. */
 typedef struct Adapters { Adapter **items; int n; } Adapters;
 bool adapters_open(Context *cx, const char *const *choices, const Checkpoint *base, Adapters *out);

@@ -45,4 +45,46 @@ typedef struct PeftSpelling { const char *drop, *add; } PeftSpelling;
 PeftSpelling peft_spelling(Arena *a, const PeftName *names, int64_t count, const Checkpoint *base);
 const char *peft_module(Arena *a, PeftSpelling s, const char *module);
 
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+typedef struct Draft { /* the tensors of one module */
+    const char *path;   /* as PEFT knows the module */
+    const char *module; /* as the checkpoint spells it */
+    const HostTensor *parts[PEFT_PARTS];
+    bool straight, other; /* does the weight fit as [out, in], as [in, out]? */
+} Draft;
+
+typedef struct Reader {
+    Context *cx;
+    const Checkpoint *base;
+    PeftConfig config;
+    Adapter *a;
+    const HostTensor *all;
+    int64_t count;
+    PeftName *names;
+    PeftSpelling spelling;
+    Draft *drafts;
+    int n_drafts;
+    Map modules; /* module -> number of its draft + 1 */
+    Map replaced;
+    bool mixed; /* some weights are stored [in, out], others [out, in] */
+} Reader;
+
+#define FAIL(code, where, ...) (diag_file_error(r->cx->diags, code, r->a->file, where, __VA_ARGS__), false)
+
+/* (adapter_pair.c) */
+const char *tensor_place(Reader *r, const HostTensor *t);
+const char *module_place(Reader *r, const Draft *d);
+const char *tensor_shape(Reader *r, const HostTensor *t);       /* "6, 8" */
+bool draft_is_table(const Draft *d);
+const HostTensor *draft_a(const Draft *d), *draft_b(const Draft *d);
+int64_t tensor_inner(const HostTensor *t, int from);            /* elements of the axes from there on */
+const HostTensor *draft_weight(Reader *r, const Draft *d);      /* of the base; NULL: none */
+/* Both halves, types, ranks, vectors, and the weight: each false with one diagnostic. */
+bool check_pair(Reader *r, Draft *d);
+bool check_ranks(Reader *r, const Draft *d, int64_t *rank, double *alpha);
+bool check_turns(Reader *r);                                    /* of all pairs */
+bool draft_turned(const Reader *r, const Draft *d);
+bool check_square(Reader *r, const Draft *d);
+
 #endif

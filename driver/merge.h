@@ -10,7 +10,6 @@ typedef struct MergeLoss {              /* of one weight, in one element type */
     double update, base;                /* Frobenius norms of the update and of W, over the rows looked at */
     double error;                       /* norm of (rounded W + update) - W - update */
     double still, entries;              /* entries that the update should change, and that keep the base's value; that it should change */
-    double largest;                     /* magnitude of the merged weight */
 } MergeLoss;
 
 typedef struct MergedWeight {
