@@ -66,6 +66,7 @@ typedef struct Options {
     const char *weights[MAX_NAMED + 1]; int n_weights;  /* behind the first; NULL-terminated */
     const char *lora[MAX_NAMED + 1]; int n_lora;        /* adapters; NULL-terminated */
     const char *linearize[MAX_NAMED + 1]; int n_linearize;      /* NULL-terminated */
+    const char *lowrank[MAX_NAMED + 1]; int n_lowrank;
     uint64_t seed;
     bool json_errors, json;
     const char *remarks;                /* --remarks FILE: every decision as JSON Lines; NULL: none */

@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "support/linearize.h"
+#include "support/lowrank.h"
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
@@ -112,6 +113,7 @@ enum {
     KEY_LORA_COMBINE,
     KEY_LORA_DTYPE,
     KEY_LINEARIZE,
+    KEY_LOWRANK,
     KEY_CALIBRATE,
     KEY_PASS,
     KEY_REMARKS,
@@ -203,6 +205,20 @@ static void add_linearize(struct argp_state *state, Options *o, const char *arg)
     o->compile.linearize = o->linearize;
 }
 
+static void add_lowrank(struct argp_state *state, Options *o, const char *arg)
+{
+    Arena arena = {0};
+    LowrankSpec spec;
+    const char *why;
+    if (!lowrank_read(&arena, arg, &spec, &why))
+        argp_error(state, "--lowrank %s: %s", arg, why);
+    arena_free(&arena);
+    if (o->n_lowrank == MAX_NAMED)
+        argp_error(state, "--lowrank may be given at most %d times", MAX_NAMED);
+    o->lowrank[o->n_lowrank++] = arg;
+    o->compile.lowrank = o->lowrank;
+}
+
 static error_t parse_model(int key, char *arg, struct argp_state *state)
 {
     Options *o = state->input;
@@ -216,6 +232,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_LORA_COMBINE: choose_combine(state, arg); return 0;
     case KEY_LORA_DTYPE: choose_lora_dtype(state, o, arg); return 0;
     case KEY_LINEARIZE: add_linearize(state, o, arg); return 0;
+    case KEY_LOWRANK: add_lowrank(state, o, arg); return 0;
     case KEY_CALIBRATE: o->compile.calibrate = arg; return 0;
     case ARGP_KEY_ARG: take_model(state, o, arg); return 0;
     case ARGP_KEY_END:
@@ -293,6 +310,8 @@ static const struct argp_option model_options[] = {
     {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
     {"linearize", KEY_LINEARIZE, "SPEC", 0,
      "approximate attention: performer:features=256,seed=7,layers=2-5,max_err=0.05 or vq:codes=256,block=256 (repeatable)", 0},
+    {"lowrank", KEY_LOWRANK, "SPEC", 0,
+     "weights as two factors: ffn:rank=128, attention:err=0.02, or a pattern of keys such as *.down_proj.weight:rank=64 (repeatable; the first that names a weight has it)", 0},
     {"calibrate", KEY_CALIBRATE, "FILE", 0, "inputs of the model in a .safetensors file, on which approximations are measured", 0},
     {0},
 };

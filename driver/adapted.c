@@ -320,7 +320,7 @@ static double split_bytes(const Compilation *c, const Uses *u, int heads)
  * and is larger than all factors; a path beside it is smaller then, if nothing in the model forbids one. */
 static bool choose_mode(Compilation *c, const CompileOptions *o, const Uses *u, int heads)
 {
-    PassContext px = {&c->cx, &c->remarks, "lora", NULL};
+    PassContext px = {.cx = &c->cx, .remarks = &c->remarks, .pass = "lora"};
     double pairs = pair_bytes(c), split = split_bytes(c, u, heads);
     Graph *loaded = c->model.graph;
     Diags before = c->diags;

@@ -10,6 +10,7 @@
 #include "driver/adapted.h"
 #include "driver/compile.h"
 #include "driver/linearize.h"
+#include "driver/lowrank.h"
 #include "driver/source.h"
 
 enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 1 << 20 };
@@ -143,7 +144,7 @@ bool compile_passes(Compilation *c, const CompileOptions *o)
     assert(c->model.graph);
     c->kernels = graph_copy(&c->cx, c->model.graph);
     PassOptions passes = o->passes;
-    if (!linearize_plan(c, o, &passes.linearize))
+    if (!lowrank_plan(c, o, &passes.lowrank) || !linearize_plan(c, o, &passes.linearize))
         return false;
     c->times = arena_array(&c->arena, (size_t)pipeline_length, sizeof *c->times);
     return passes_run(&c->cx, c->kernels, &passes, &c->remarks, c->times);

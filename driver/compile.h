@@ -18,6 +18,7 @@ typedef struct CompileOptions {
     const char *model_name;                     /* of the file's models; NULL: its only one */
     bool allow_extra;
     const char *const *linearize;               /* requests (support/linearize.h), NULL-terminated; may be NULL */
+    const char *const *lowrank;                 /* requests (support/lowrank.h), NULL-terminated; may be NULL */
     const char *calibrate;                      /* safetensors file with inputs of the model; may be NULL */
     PassOptions passes;
     bool taps, timing, tiles;                   /* as EmitOptions has them */

@@ -398,7 +398,7 @@ static bool may_choose(Beside *b)
 
 static void say(Beside *b)
 {
-    PassContext px = {b->cx, &b->c->remarks, "lora", NULL};
+    PassContext px = {.cx = b->cx, .remarks = &b->c->remarks, .pass = "lora"};
     for (size_t i = 0; i < b->n_parts; i++) {
         const Parts *p = b->parts[i];
         remark(&px, REMARK_PASSED, REMARK_FUSED, NULL, "`%s` stays as it is; a path of rank %lld%s stands beside it", p->key, (long long)p->columns,

@@ -52,6 +52,7 @@ typedef struct PassContext {
     Remarks *remarks;
     const char *pass;                   /* the running pass's name */
     struct LinearizePlan *linearize;    /* linearize.h; NULL: nothing is approximated */
+    struct LowrankPlan *lowrank;        /* lowrank.h; NULL: no weight is factored */
 } PassContext;
 
 Remark *remark(PassContext *px, RemarkKind kind, RemarkCode code, const Node *n, const char *why, ...) __attribute__((format(printf, 5, 6)));
@@ -84,6 +85,7 @@ typedef struct PassOptions {
     void (*after)(void *state, const PassInfo *pass, const Graph *model, const PassTime *time);    /* dumps; may be NULL */
     void *after_state;
     struct LinearizePlan *linearize;    /* what attention is approximated with (linearize.h); NULL: none is */
+    struct LowrankPlan *lowrank;        /* which weights are factored (lowrank.h); NULL: none is */
 } PassOptions;
 
 /* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass

@@ -23,7 +23,8 @@ const PassInfo pass_info[PASS_COUNT] = {
 };
 
 const PassStep pipeline[] = {
-    {PASS_ID_canonicalize, "first: every later pass looks for one spelling only"},
+    {PASS_ID_factor_lowrank, "first: weights still are whole tensors of the checkpoint, each in the product that the model file wrote"},
+    {PASS_ID_canonicalize, "every later pass looks for one spelling only"},
     {PASS_ID_cse, "equal values become one before any of them moves out of a repeat"},
     {PASS_ID_fold, "after one spelling is chosen, constants meet constants"},
     {PASS_ID_canonicalize, "folded constants complete formulas: 1 / sqrt(2), sqrt(2 / pi)"},
@@ -53,6 +54,7 @@ typedef struct Runner {
     Remarks *remarks;
     unsigned facts;
     struct LinearizePlan *linearize;
+    struct LowrankPlan *lowrank;
 } Runner;
 
 static void supply(Runner *r, unsigned needs)
@@ -68,7 +70,7 @@ static void supply(Runner *r, unsigned needs)
 static bool run_pass(Runner *r, PassId id, bool *changed)
 {
     const PassInfo *info = &pass_info[id];
-    PassContext px = {r->cx, r->remarks, info->name, r->linearize};
+    PassContext px = {r->cx, r->remarks, info->name, r->linearize, r->lowrank};
     int errors = r->cx->diags->errors;
     supply(r, info->needs);
     *changed = info->run(&px, r->model);
@@ -102,7 +104,7 @@ static double now(void)
 
 static void remark_off(Runner *r, int step)
 {
-    PassContext px = {r->cx, r->remarks, pass_info[pipeline[step].id].name, NULL};
+    PassContext px = {.cx = r->cx, .remarks = r->remarks, .pass = pass_info[pipeline[step].id].name};
     for (int i = 0; i < step; i++)
         if (pipeline[i].id == pipeline[step].id)
             return;
@@ -130,7 +132,7 @@ static int last_step(const PassOptions *options)
 
 bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times)
 {
-    Runner r = {cx, model, remarks, 0, options ? options->linearize : NULL};
+    Runner r = {cx, model, remarks, 0, options ? options->linearize : NULL, options ? options->lowrank : NULL};
     int last = last_step(options);
     for (int i = 0; i < pipeline_length; i++) {
         const PassInfo *info = &pass_info[pipeline[i].id];
@@ -158,7 +160,7 @@ bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *
 
 bool pass_run_one(Context *cx, Graph *model, PassId id, Remarks *remarks)
 {
-    Runner r = {cx, model, remarks, 0, NULL};
+    Runner r = {.cx = cx, .model = model, .remarks = remarks};
     bool changed = false;
     return run_pass(&r, id, &changed);
 }

@@ -26,6 +26,7 @@ typedef struct attar_options {
     bool no_cache;                      /* neither read nor write compiled objects */
     const char *cache_dir;              /* NULL: $ATTAR_CACHE_DIR, $XDG_CACHE_HOME/attar, ~/.cache/attar */
     const char *clang;                  /* NULL: $ATTAR_CLANG, clang-19, clang */
+    const char *const *lowrank;         /* requests to factor weights, as --lowrank takes them, NULL-terminated, or NULL */
     const char *const *linearize;       /* requests to approximate attention, as --linearize takes them, NULL-terminated, or NULL */
     const char *calibrate;              /* safetensors file with inputs of the model, on which approximations are measured; may be NULL */
     const char *const *passes_off;      /* NULL-terminated names, or NULL */

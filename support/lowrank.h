@@ -1,0 +1,23 @@
+/* Requests for factors of low rank: WHERE:rank=R or WHERE:err=E, max_err=E. WHERE is `ffn`, `attention`, `all`, or a pattern of weights' keys in which `*` stands
+ * for any characters. Read from --lowrank. */
+#ifndef ATTAR_SUPPORT_LOWRANK_H
+#define ATTAR_SUPPORT_LOWRANK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "support/arena.h"
+
+typedef struct LowrankSpec {
+    const char *where;
+    int64_t rank;                       /* 0: as `err` asks */
+    double err;                         /* of each weight, relative, in the Frobenius norm; NAN: `rank` is given */
+    double max_err;                     /* with `rank`: over it the build fails; NAN: none */
+    const char *text;                   /* the request as given */
+} LowrankSpec;
+
+bool lowrank_read(Arena *a, const char *text, LowrankSpec *out, const char **why);
+/* `part`: "ffn", "attention" or "other"; `key`: the weight's, with holes. */
+bool lowrank_names(const LowrankSpec *s, const char *part, const char *key);
+
+#endif

@@ -1,0 +1,34 @@
+# --lowrank: factors where asked and nowhere else, their errors in the report, the C and the exit status; requests that cannot be met.
+. tests/cli/lib.sh
+austen="models/llama.attar --weights models/austen"
+
+expect 0 "without it" "$attar" report $austen
+grep -q 'factor-lowrank' "$work/out" && fail "a weight was factored without being asked for" || pass
+expect 0 "a rank" "$attar" report $austen --lowrank ffn:rank=48
+says out "a rank" 'rewritten   factor-lowrank *18 of 18'
+says out "a rank" '^approx .*mlp.down_proj.weight (rank=48): relative error of the weight'
+grep -q '^approx .*self_attn' "$work/out" && fail "ffn is not attention" || pass
+expect 0 "attention" "$attar" report $austen --lowrank attention:rank=16
+[ "$(grep -c '^approx .*self_attn.*rank=16' "$work/out")" = 4 ] && pass || fail "attention has four products"
+expect 0 "a pattern" "$attar" report $austen --lowrank '*.up_proj.weight:rank=9'
+[ "$(grep -c '^approx ' "$work/out")" = 1 ] && pass || fail "one weight is named"
+expect 0 "the C" "$attar" emit $austen --lowrank ffn:rank=48
+says out "the C" 'factor-lowrank.*rank=48'
+expect 0 "an error" "$attar" report $austen --lowrank ffn:err=0.5
+says out "an error" '^approx .*err 0.5000'
+expect 1 "over its bound" "$attar" generate $austen --lowrank ffn:rank=8,max_err=0.2 --prompt "It is" --steps 4
+says err "over its bound" 'E0901.*factor-lowrank'
+expect 0 "too large" "$attar" report $austen --all --lowrank attention:rank=150
+says out "too large" 'NOT_FACTORED'
+grep -q '^approx ' "$work/out" && fail "factors that save nothing were put in" || pass
+expect 0 "two requests" "$attar" report $austen --lowrank '*.q_proj.weight:rank=5' --lowrank all:rank=20
+says out "two requests" 'q_proj.weight (rank=5)'
+says out "two requests" 'o_proj.weight (rank=20)'
+grep -q 'embed_tokens.weight (rank' "$work/out" && fail "a table that the head shares was factored" || pass
+expect 0 "compiled" "$attar" diff $austen --lowrank all:rank=24 --dim S=9 --dim B=1
+expect 2 "no setting" "$attar" report $austen --lowrank ffn
+expect 2 "both" "$attar" report $austen --lowrank ffn:rank=3,err=0.1
+expect 2 "rank 0" "$attar" report $austen --lowrank ffn:rank=0
+expect 1 "named nothing" "$attar" report $austen --lowrank 'no.such*:rank=3'
+says err "named nothing" 'ffn: model.layers.{i}.mlp.up_proj.weight'
+finish
