@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "driver/compile.h"
 #include "runtime/attar.h"
 #include "runtime/checkpoint.h"
 #include "tests/driver/made_adapter.h"
@@ -308,6 +309,82 @@ START_TEST(many_adapters)
 }
 END_TEST
 
+/* ---- what is refused, and what is chosen ----------------------------------------------------------------------------- */
+
+/* Models that read q_proj in a way that nothing can stand beside, or whose rows have no adapters to choose. */
+static const struct { const char *mode, *text, *code, *says; } refused[] = {
+    {"side", "(x: f32[B, D]) -> (y: f32[B, E]) {\n  w = weight(\"model.layers.0.self_attn.q_proj.weight\", [E, D])\n"
+             "  return dot(x, w, over=D) * sum(w * w, over=D)\n}\n", "E0690", "`mul` reads it, which is no product"},
+    {"side", "(x: f32[B, E]) -> (y: f32[B, D]) {\n  return dot(x, weight(\"model.layers.0.self_attn.q_proj.weight\", [E, D]), over=E)\n}\n", "E0690",
+     "the product does not sum over its inputs"},
+    {"side", "(x: i32[B]) -> (y: f32[B, D]) {\n  return gather(weight(\"model.layers.0.self_attn.q_proj.weight\", [E, D]), x, over=E)\n}\n", "E0690",
+     "does not multiply with it"},
+    {"slots", "(adapter: f32[B, D]) -> (y: f32[B, E]) {\n  return linear(adapter, \"model.layers.0.self_attn.q_proj\", E)\n}\n", "E0691",
+     "has an input `adapter` already"},
+    {"slots", "(x: f32[D]) -> (y: f32[E]) {\n  return linear(x, \"model.layers.0.self_attn.q_proj\", E)\n}\n", "E0691", "no batch"},
+    {"slots", "(x: f32[B], z: f32[D]) -> (y: f32[B, E]) {\n  return x * linear(z, \"model.layers.0.self_attn.q_proj\", E)\n}\n", "E0690",
+     "its input has no batch"},
+};
+enum { REFUSED = sizeof refused / sizeof *refused };
+
+START_TEST(not_beside)
+{
+    char path[] = "/tmp/attar-beside-XXXXXX";
+    int fd = mkstemp(path);
+    FILE *file = fdopen(fd, "wb");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "let D = 40\nlet E = 40\nmodel M%s", refused[_i].text);
+    fclose(file);
+    const char *lora[] = {GOLDEN "lora-llama/adapter", NULL};
+    attar_options o = {.model = path, .weights = GOLDEN "lora-llama", .threads = 1, .lora = lora, .lora_mode = refused[_i].mode, .allow_extra = true};
+    attar_model *m = NULL;
+    attar_error error = {0};
+    ck_assert_int_eq(attar_compile(&o, &m, &error), ATTAR_INPUT);
+    ck_assert_msg(strstr(error.message, refused[_i].code) && strstr(error.message, refused[_i].says), "%s", error.message);
+    attar_error_clear(&error);
+    remove(path);
+}
+END_TEST
+
+/* The first remark of `lora` about how adapters are used. */
+static const char *chosen_mode(const char *model, const char *weights, const char *const *lora, Compilation *c)
+{
+    CompileOptions o = {.model = model, .weights = weights, .lora = lora, .threads = 1};
+    compile_begin(c);
+    ck_assert(compile_load(c, &o));
+    for (size_t i = 0; i < c->remarks.count; i++)
+        if (!strcmp(c->remarks.items[i].pass, "lora") && strncmp(c->remarks.items[i].why, "`", 1))
+            return c->remarks.items[i].why;
+    ck_abort_msg("no remark");
+    return NULL;
+}
+
+/* Merged; beside where merging would pack a shared table twice that is larger than the factors. */
+START_TEST(what_costs_less)
+{
+    static const MadeSite sites[] = {IN_EMBEDDING};
+    static Compilation c;
+    char folder[] = "/tmp/attar-cost-XXXXXX";
+    Golden g;
+    golden_open(&g, "llama-tied");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    const char *plain[] = {GOLDEN "lora-llama/adapter", NULL}, *made[] = {folder, NULL};
+    const char *why = chosen_mode(SOURCE_DIR "/models/llama.attar", GOLDEN "lora-llama", plain, &c);
+    ck_assert_msg(!strncmp(why, "merged into the weights", 23), "%s", why);
+    compile_free(&c);
+    for (int rank = 4; rank <= 64; rank *= 16) { /* 97 x 60 numbers, against 157 for each rank */
+        ck_assert(made_adapter(&g.cx, folder, 1, rank, "", sites, 1));
+        why = chosen_mode(SOURCE_DIR "/models/llama.attar", GOLDEN "llama-tied", made, &c);
+        ck_assert_msg(!strncmp(why, rank == 4 ? "beside the weights" : "merged into the weights", 18), "rank %d: %s", rank, why);
+        compile_free(&c);
+    }
+    remove(arena_print(&g.arena, "%s/adapter_config.json", folder));
+    remove(arena_print(&g.arena, "%s/adapter_model.safetensors", folder));
+    remove(folder);
+    arena_free(&g.arena);
+}
+END_TEST
+
 START_TEST(modes_by_name)
 {
     attar_model *m = NULL;
@@ -331,6 +408,8 @@ int main(void)
     tcase_add_loop_test(c, rows_choose, 1, 2);
     tcase_add_test(c, a_choice_out_of_range);
     tcase_add_test(c, modes_by_name);
+    tcase_add_loop_test(c, not_beside, 0, REFUSED);
+    tcase_add_test(c, what_costs_less);
     suite_add_tcase(s, c);
     TCase *t = tcase_create("tied");
     tcase_set_timeout(t, 240);
