@@ -44,9 +44,12 @@ static void set_columns(Beside *b, Parts *p)
     p->chosen = b->slots && !p->table && b->n >= CHOOSE_FROM;
 }
 
+/* "model.layers.{i}.self_attn.q_proj.beside_A": in the emitted C the last words are the name. */
 static const char *part_key(Beside *b, const Parts *p, const char *part)
 {
-    return name_of(b->cx->names, arena_print(b->cx->arena, "lora.%s.%s%s", part, p->table ? "rows." : "", p->key));
+    size_t length = strlen(p->key), end = strlen(".weight");
+    length -= length > end && !strcmp(p->key + length - end, ".weight") ? end : 0;
+    return name_of(b->cx->names, arena_print(b->cx->arena, "%.*s.%s_%s", (int)length, p->key, p->table ? "rows" : "beside", part));
 }
 
 Parts *parts_of(Beside *b, const char *key, int64_t rounds, bool lookup, bool tied)
@@ -225,7 +228,7 @@ bool parts_make(Beside *b, Parts *p)
 
 const char *parts_mask(Beside *b, int64_t rank)
 {
-    const char *key = name_of(b->cx->names, arena_print(b->cx->arena, "lora.slots.%lld", (long long)rank));
+    const char *key = name_of(b->cx->names, arena_print(b->cx->arena, "adapters.rank_%lld", (long long)rank));
     float *mask = add_tensor(b, b->adapters[0], key, -1, b->n + 1, b->n, rank);
     for (int64_t k = 0; mask && k < b->n; k++)
         for (int64_t r = 0; r < rank; r++)
