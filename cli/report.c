@@ -36,7 +36,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT: options_to_groups(state, &r->o); return 0;
     case 'j': r->o.json = true; return 0;
-    case KEY_ALL: r->all = true; return 0;
+    case KEY_ALL: r->all = r->o.compile.time_heads = true; return 0;
     case KEY_LINE: r->line = (int)options_integer(state, "--line", arg, 1, INT32_MAX); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -20,6 +20,7 @@ typedef struct CompileOptions {
     const char *const *linearize;               /* requests (support/linearize.h), NULL-terminated; may be NULL */
     const char *const *lowrank;                 /* requests (support/lowrank.h), NULL-terminated; may be NULL */
     const char *calibrate;                      /* safetensors file with inputs of the model; may be NULL */
+    bool time_heads;                            /* heads that are linearized are timed before and after, for the tables of the records */
     PassOptions passes;
     bool taps, timing, tiles;                   /* as EmitOptions has them */
     const char *target;                         /* NULL: native */

@@ -10,6 +10,12 @@
 
 enum { HELD_OUT_FROM = 4 /* sequences */, ROWS_A_HEAD = 1024, FEWEST_ROWS = 16, LLOYD_ROUNDS = 25, MOST_TRIED = 4096 };
 
+typedef struct Timed {
+    const LinearizeSite *site;
+    int spec;
+    double before, after;
+} Timed;
+
 typedef struct Gate {
     Compilation *c;
     const CompileOptions *o;
@@ -18,6 +24,7 @@ typedef struct Gate {
     LinearizeSpec *specs;
     int n_specs, n_options;    /* the first come from the command, the others from @linearize */
     bool *used;                /* [specs] */
+    Timed timed; /* the last */
     LinearizeConstants *constants; /* [specs][site's rounds * heads] of the site at hand */
     LinearizeTensors made;
 } Gate;
@@ -333,8 +340,11 @@ static void put_row(Text *out, const LinearizeSite *s, const LinearizeSpec *spec
     text_pad(out, 82);
     text_add(out, "output %.4f variation %.4f", e->measured, e->variation);
     text_pad(out, 120);
-    text_add(out, "MFLOP %.3g -> %.3g at %lld, fewer from %lld\n", 1e-6 * row->flops_before, 1e-6 * row->flops_after, (long long)row->length,
+    text_add(out, "MFLOP %.3g -> %.3g at %lld, fewer from %lld", 1e-6 * row->flops_before, 1e-6 * row->flops_after, (long long)row->length,
              (long long)row->pays);
+    if (!isnan(row->seconds_before) && !isnan(row->seconds_after))
+        text_add(out, "; ms %.3g -> %.3g", 1e3 * row->seconds_before, 1e3 * row->seconds_after);
+    text_char(out, '\n');
 }
 
 typedef struct Sides { /* what constants are made from, and what they are measured on */
@@ -447,6 +457,21 @@ static LinearizeConstants *constants_at(const Gate *g, int spec, const Linearize
     return &g->constants[((int64_t)spec * s->rounds + round) * s->heads + head];
 }
 
+/* All heads of a site are of one shape: the first is timed. */
+static void time_row(Gate *g, const LinearizeSite *s, int spec, LinearizeRow *row)
+{
+    Timed *t = &g->timed;
+    double group = (double)s->group;
+    row->seconds_before = row->seconds_after = NAN;
+    if (!g->o->time_heads)
+        return;
+    if (t->site != s || t->spec != spec)
+        *t = (Timed){s, spec, linearize_time(g->o, s, NULL, row->length, row->flops_before * group),
+                     linearize_time(g->o, s, &g->specs[spec], row->length, row->flops_after * group)};
+    row->seconds_before = t->before;
+    row->seconds_after = t->after;
+}
+
 static bool measure_row(Gate *g, int site, int spec, LinearizeRow *row)
 {
     const LinearizeSite *s = &g->plan->sites[site];
@@ -457,6 +482,7 @@ static bool measure_row(Gate *g, int site, int spec, LinearizeRow *row)
     int n = g->o->calibrate ? calibration_heads(&g->calibration, &work, site, row->round, row->head, &heads) : 0;
     MatrixStatus status = measure(g, &g->c->arena, &work, s, &g->specs[spec], layer, row->head, heads, n, k, &row->error);
     linearize_cost(s, &g->specs[spec], g->c->model.graph, n ? heads[0].keys : 1, row);
+    time_row(g, s, spec, row);
     arena_free(&work);
     if (status == MATRIX_OK)
         return true;

@@ -14,11 +14,16 @@ typedef struct LinearizeRow {
     int64_t round, head;
     HeadError error;
     double flops_before, flops_after;   /* of the head over a sequence of `length` positions */
+    double seconds_before, seconds_after;       /* of the same on one thread, heads that share keys together; NAN: not timed */
     int64_t length, pays;               /* pays: the shortest length at which it takes fewer operations; 0: none */
 } LinearizeRow;
 
 /* The cost columns of a row: at the bound of the keys' axis, or at `usual` if it has none. */
 void linearize_cost(const LinearizeSite *site, const LinearizeSpec *spec, const Graph *model, int64_t usual, LinearizeRow *row);
+
+/* Seconds that one key head with the query heads that share it takes for `length` positions on one thread, as it is (spec NULL) or replaced, by
+ * compiling and running it. NAN if it cannot be, or if so many operations would take too long. */
+double linearize_time(const CompileOptions *o, const LinearizeSite *site, const LinearizeSpec *spec, int64_t length, double flops);
 
 /* The constants and errors of a head as `spec` would replace it, from what it saw. MATRIX_OK or why not. `parts` NULL: everything that helps. */
 typedef struct LinearizeConstants {

@@ -8,6 +8,8 @@
  *     vq          the nearest code counts in the metric of the queries: q -> q M^-1/2, k -> k M^1/2, codes likewise
  *
  * With a cache that nobody else reads, keys are changed before they are kept there: what is kept then is what the kernel reads. */
+#include <string.h>
+
 #include "passes/linearize_inside.h"
 
 typedef struct Making {
@@ -155,8 +157,13 @@ static Node *keep_offset(Making *m, Node *append, Node *offset)
     c.type = type_new(cx, t.dtype, t.rank, t.axis);
     c.name = name_of(cx->names, arena_print(cx->arena, "%s.offset%d", c.name, m->number));
     c.panels = false;
-    model->caches = arena_grow(cx->arena, model->caches, (size_t)model->n_caches, (size_t)model->n_caches + 1, sizeof c);
-    model->caches[model->n_caches++] = c;
+    bool there = false; /* layers that stand apart may share a cache, each its own layers of it */
+    for (int i = 0; i < model->n_caches; i++)
+        there |= !strcmp(model->caches[i].name, c.name);
+    if (!there) {
+        model->caches = arena_grow(cx->arena, model->caches, (size_t)model->n_caches, (size_t)model->n_caches + 1, sizeof c);
+        model->caches[model->n_caches++] = c;
+    }
     Node *inputs[] = {offset, append->inputs[1]};
     Node *kept = node_before(cx, append, OP_append, type_new(cx, grown.dtype, grown.rank, grown.axis), 2, inputs);
     inherit(kept, append);

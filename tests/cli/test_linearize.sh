@@ -22,7 +22,7 @@ says out "asked" '^approx  *linearize-vq of encoder\.layer\.0\.attention, head [
 [ "$(grep -c '^approx ' "$work/out")" = 2 ] && pass || fail "asked: not one record a layer"
 grep -q '^exact ' "$work/out" && fail "asked: the report says exact" || pass
 expect 0 "every head" "$attar" report $bert $asked --all
-[ "$(grep -c 'layer [01] head [012] .*|q| .*output .*variation .*MFLOP' "$work/out")" = 6 ] && pass || fail "every head: not six rows"
+[ "$(grep -c 'layer [01] head [012] .*|q| .*output .*variation .*MFLOP.* ms [0-9.e-]* -> [0-9.e-]*$' "$work/out")" = 6 ] && pass || fail "every head: not six rows"
 expect 0 "as JSON" "$attar" report $bert $asked --json
 [ "$(grep -c '"kind":"approximation".*"pass":"linearize-vq".*"bound":5,"over":false' "$work/out")" = 2 ] && pass || fail "as JSON: not two records"
 says out "as JSON" '"kind":"summary".*"exact":false'
