@@ -67,6 +67,36 @@ START_TEST(over_its_bound)
 }
 END_TEST
 
+/* The same through attar.h: what is asked for is told, and what is over its bound is refused. */
+START_TEST(through_the_interface)
+{
+    const char *asked[] = {"vq:codes=8,block=0,max_err=2", NULL}, *too_little[] = {"vq:codes=2,block=0,max_err=0.001", NULL};
+    attar_options o = {.model = options.model,
+                       .weights = options.weights,
+                       .threads = 1,
+                       .linearize = asked,
+                       .calibrate = SOURCE_DIR "/tests/golden/bert/golden.safetensors"};
+    attar_model *m = NULL;
+    attar_error error = {0};
+    ck_assert_msg(attar_compile(&o, &m, &error) == ATTAR_OK, "%s", error.message ? error.message : "");
+    ck_assert_int_eq(attar_approximation_count(m), 2);
+    for (int i = 0; i < 2; i++) {
+        attar_approximation a;
+        ck_assert(attar_approximation_at(m, i, &a));
+        ck_assert_str_eq(a.kind, "linearize-vq");
+        ck_assert_str_eq(a.setting, "codes=8, block=0, seed=0");
+        ck_assert_double_eq(a.bound, 2);
+        ck_assert(a.measured > 0.05 && a.measured < 1 && isnan(a.predicted));
+        ck_assert_ptr_nonnull(strstr(a.measured_on, "golden.safetensors"));
+    }
+    attar_model_free(m);
+    o.linearize = too_little;
+    ck_assert_int_eq(attar_compile(&o, &m, &error), ATTAR_MODEL);
+    ck_assert_ptr_nonnull(strstr(error.message, "E0901"));
+    attar_error_clear(&error);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("approximate");
@@ -75,6 +105,7 @@ int main(void)
     tcase_add_test(t, not_asked);
     tcase_add_test(t, in_the_header);
     tcase_add_test(t, over_its_bound);
+    tcase_add_test(t, through_the_interface);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
