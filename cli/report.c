@@ -66,7 +66,8 @@ static Text begin_line(Report *r, const char *label, const char *noun)
     text_add(&line, "%s", label);
     text_pad(&line, 12);
     text_add(&line, "%s", noun);
-    text_pad(&line, 26);
+    text_pad(&line, 25);
+    text_char(&line, ' ');
     return line;
 }
 

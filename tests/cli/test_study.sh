@@ -212,4 +212,21 @@ if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1; t
     [ "$(coloured '' '--color never')" = 0 ] && pass || fail "--color never is not honoured"
     [ "$(coloured 'TERM=dumb' '')" = 0 ] && pass || fail "TERM=dumb is not honoured"
 fi
+
+# Linear attention: masks and states, or why not.
+expect 0 "report of Performer" "$attar" report models/llama_performer.attar --weights tests/golden/llama-performer
+says out "report of Performer" '^rewritten  *linear-attention 4 of 4 '
+says out "report of Performer" '^memory  *states  *[0-9.]* kB in 2 layers '
+cat >"$work/window.attar" <<'END'
+let H = 2; let K = 4; let P = 64
+cache kv[1] { k: [B, T <= P, H, K]; v: [B, T <= P, H, K] }
+model Window(x: f32[B, S, H, K], keep: bool[B, P]) -> (y: f32[B, S, H, K], z: f32[B, S, H, K]) {
+  k, v = kv[0].append(x, x)
+  return (attention(x, k, v, mask=causal & window(8), kernel=elu1()),
+          attention(x, k, v, mask=causal & padding(keep), kernel=elu1()))
+}
+END
+expect 0 "report of a window" "$attar" report "$work/window.attar" --all
+says out "report of a window" 'MASK_NOT_LINEAR.*window.attar:5:'
+says out "report of a window" 'CACHE_GROWS.*window.attar:6:'
 finish
