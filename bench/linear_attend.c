@@ -1,0 +1,228 @@
+/* What linear attention costs: 8 heads of 64, 256 positive features, one thread.
+ *
+ *     bench_linear_attend [rounds=5] [longest=65536] [exact=4096]
+ *
+ * For each length L the kernel alone, over all keys and causal: milliseconds, its multiply-adds against those that the
+ * processor does from registers (measured in between), time a position, and exact attention as long as L is at most
+ * `exact`. Then the lengths at which both cost the same, beside 2 m and 4.5 m, which the counts of multiply-adds say; and
+ * one position at a time, after 1,000 positions and after 100,000. It is processor time that counts, and the least of the
+ * rounds: whatever else the machine does only adds to it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/limits.h"
+
+enum { HEADS = 8, WIDTH = 64, FEATURES = 256, CHUNK = 64 };
+
+#define SIGNATURE "q: f32[B, S, H, K], k: f32[B, S, H, K], v: f32[B, S, H, K]"
+static const char *const texts[] = {
+    "model Full(" SIGNATURE
+    ", w: f32[F, K]) -> (out: f32[B, S, H, K]) {\n  return attention(q, k, v, kernel=performer(w))\n}\n",
+    "model Causal(" SIGNATURE ", w: f32[F, K]) -> (out: f32[B, S, H, K]) {\n"
+    "  return attention(q, k, v, mask=causal, kernel=performer(w))\n}\n",
+    "model Exact(" SIGNATURE ") -> (out: f32[B, S, H, K]) {\n  return attention(q, k, v)\n}\n",
+    "model Exact(" SIGNATURE ") -> (out: f32[B, S, H, K]) {\n  return attention(q, k, v, mask=causal)\n}\n",
+    "cache kv[1] { k: [B, T <= 131072, H, K]; v: [B, T <= 131072, H, K] }\n"
+    "model Steps(" SIGNATURE ", w: f32[F, K]) -> (out: f32[B, S, H, K]) {\n"
+    "  keys, values = kv[0].append(k, v)\n  return attention(q, keys, values, mask=causal, kernel=performer(w))\n}\n",
+};
+enum { FULL, CAUSAL, EXACT, EXACT_CAUSAL, STEPS, BUILDS };
+
+typedef struct Build {
+    Compilation c;
+    Session *session;
+    uint64_t times[16];
+    int inputs;
+} Build;
+
+static Build builds[BUILDS];
+static Limits limits;
+static int rounds = 5;
+static float *data[4];
+
+static void fail(Build *b)
+{
+    Text t = text_new(&b->c.arena);
+    diag_render(&b->c.diags, &t, false);
+    fputs(t.data, stderr);
+    exit(1);
+}
+
+static void build(Build *b, const char *text)
+{
+    char path[] = "/tmp/linearXXXXXX";
+    int fd = mkstemp(path);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!f) {
+        perror(path);
+        exit(1);
+    }
+    fprintf(f, "let H = %d\nlet K = %d\nlet F = %d\n%s", HEADS, WIDTH, FEATURES, text);
+    fclose(f);
+    CompileOptions o = {.model = path, .timing = true, .threads = 1};
+    SessionHooks hooks = {.times = b->times};
+    compile_begin(&b->c);
+    bool good = compile_all(&b->c, &o);
+    unlink(path);
+    b->session = good ? session_new(&b->c.cx, &b->c.program, 1, 1, &hooks) : NULL;
+    if (!b->session)
+        fail(b);
+    b->inputs = b->c.program.plan->n_inputs;
+}
+
+/* Of this processor, not of the clock: what the limits are measured with, too. */
+double tool_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds of the attention of one run: its share of the run's processor time. */
+static double run(Build *b, int64_t length)
+{
+    static const char *const names[] = {"q", "k", "v", "w"};
+    HostTensor in[4];
+    const HostTensor *out;
+    for (int i = 0; i < 4; i++) {
+        in[i] = (HostTensor){.name = names[i], .dtype = DT_F32, .rank = i < 3 ? 4 : 2, .data = data[i]};
+        memcpy(in[i].dims, i < 3 ? (int64_t[]){1, length, HEADS, WIDTH} : (int64_t[]){FEATURES, WIDTH, 0, 0},
+               4 * sizeof(int64_t));
+    }
+    memset(b->times, 0, sizeof b->times);
+    double start = tool_seconds(), attention = 0, all = 0;
+    if (!session_run(&b->c.cx, b->session, in, b->inputs, &out))
+        fail(b);
+    double ran = tool_seconds() - start;
+    for (int i = 0; i < b->c.emitted.n_kernels; i++) {
+        Op op = b->c.emitted.kernels[i].node->op;
+        all += (double)b->times[i];
+        attention += op == OP_attend || op == OP_linear_attend ? (double)b->times[i] : 0;
+    }
+    return all > 0 ? ran * attention / all : 0;
+}
+
+/* The least of the rounds. */
+static double least(Build *b, int64_t length)
+{
+    double best = run(b, length);
+    for (int i = 0; i < rounds; i++) {
+        double again = run(b, length);
+        best = again < best ? again : best;
+    }
+    return best;
+}
+
+/* Multiplications and additions: features of queries and keys, the state built and read, the triangle of a chunk. */
+static double flops(int which, int64_t length)
+{
+    double each = 4.0 * FEATURES * WIDTH + 4.0 * FEATURES * WIDTH;
+    if (which == CAUSAL)
+        each += (double)CHUNK * (FEATURES + WIDTH);
+    return each * HEADS * (double)length;
+}
+
+static void table(int64_t longest, int64_t exact)
+{
+    double peak = 0;
+    for (int i = 0; i < 2 * rounds + 8; i++) {
+        double now = limits_flops(&limits);
+        peak = now > peak ? now : peak;
+    }
+    printf("%d heads of %d, %d features, one thread; %.1f GFLOP/s from registers\n", HEADS, WIDTH, FEATURES,
+           1e-9 * peak);
+    printf("%8s | %9s %6s %6s %9s | %9s %6s %6s %9s\n", "L", "all keys", "share", "ns/pos", "exact", "causal", "share",
+           "ns/pos", "exact");
+    for (int64_t length = 1024; length <= longest; length *= 4) {
+        printf("%8lld", (long long)length);
+        for (int which = FULL; which <= CAUSAL; which++) {
+            double seconds = least(&builds[which], length);
+            printf(" | %9.2f %5.0f%% %6.0f", 1e3 * seconds, 100 * flops(which, length) / seconds / peak,
+                   1e9 * seconds / (double)length);
+            if (length <= exact)
+                printf(" %9.2f", 1e3 * least(&builds[which + 2], length));
+            else
+                printf(" %9s", "");
+        }
+        printf("\n");
+        fflush(stdout);
+    }
+}
+
+/* The length from which on the linear kernel is the quicker one, between two lengths that straddle it. */
+static int64_t crossover(int which)
+{
+    int64_t low = 64, high = 8192;
+    while (high - low > 64) {
+        int64_t middle = (low + high) / 2 / 16 * 16;
+        bool quicker = least(&builds[which], middle) < least(&builds[which + 2], middle);
+        *(quicker ? &high : &low) = middle;
+    }
+    return high;
+}
+
+/* One position at a time after `before` positions. */
+static double step(Build *b, int64_t before)
+{
+    double best = 1;
+    while (session_length(b->session) < before) {
+        int64_t rest = before - session_length(b->session);
+        run(b, rest < 1024 ? rest : 1024);
+    }
+    for (int i = 0; i < 200; i++) {
+        double now = run(b, 1);
+        best = now < best ? now : best;
+    }
+    return best;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t longest = 65536, exact = 4096;
+    for (int i = 1; i < argc; i++)
+        if (!strncmp(argv[i], "rounds=", 7))
+            rounds = (int)strtol(argv[i] + 7, NULL, 10);
+        else if (!strncmp(argv[i], "longest=", 8))
+            longest = strtoll(argv[i] + 8, NULL, 10);
+        else if (!strncmp(argv[i], "exact=", 6))
+            exact = strtoll(argv[i] + 6, NULL, 10);
+    if (rounds < 1 || longest < 1024 || longest > 1 << 20 || exact < 0) {
+        fputs("usage: bench_linear_attend [rounds=5] [longest=65536] [exact=4096]\n", stderr);
+        return 2;
+    }
+    uint64_t state = 1;
+    for (int i = 0; i < 4; i++) {
+        size_t n = i < 3 ? (size_t)(longest < 8192 ? 8192 : longest) * HEADS * WIDTH : FEATURES * WIDTH;
+        data[i] = malloc(n * sizeof *data[i]);
+        if (!data[i])
+            return 1;
+        for (size_t j = 0; j < n; j++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            data[i][j] = (float)((double)(state >> 40) / (1 << 23) - 1);
+        }
+    }
+    for (int i = 0; i < BUILDS; i++)
+        build(&builds[i], texts[i]);
+    CompileOptions o = {.threads = 1};
+    if (!limits_open(&builds[0].c.cx, &o, 1, &limits))
+        fail(&builds[0]);
+    table(longest, exact);
+    printf("the same time as exact attention at L = %lld over all keys (2 m = %d)", (long long)crossover(FULL),
+           2 * FEATURES);
+    printf(" and %lld causal (4.5 m = %d)\n", (long long)crossover(CAUSAL), 9 * FEATURES / 2);
+    double near = step(&builds[STEPS], 1000), far = step(&builds[STEPS], 100000);
+    printf("one position: %.1f us after 1,000, %.1f us after 100,000 (%.2f times); the state is %.0f kB\n", 1e6 * near,
+           1e6 * far, far / near, 4e-3 * HEADS * FEATURES * (WIDTH + 2));
+    limits_close(&limits);
+    for (int i = 0; i < BUILDS; i++) {
+        session_free(builds[i].session);
+        compile_free(&builds[i].c);
+    }
+    for (int i = 0; i < 4; i++)
+        free(data[i]);
+    return 0;
+}
