@@ -12,9 +12,8 @@
 
 typedef struct Random { uint64_t state[4]; double spare; bool has_spare; } Random;
 
-/* Streams of one seed are independent. Projections and codebooks of a head of the keys come from its own, whoever makes them. */
+/* Streams of one seed are independent: one for each layer and head, say. */
 Random random_new(uint64_t seed, uint64_t stream);
-uint64_t random_stream(int64_t layer, int64_t head);
 uint64_t random_bits(Random *r);
 double random_uniform(Random *r);               /* in [0, 1) */
 double random_normal(Random *r);                /* mean 0, variance 1 */
@@ -63,8 +62,6 @@ Reduction reduction_choose(Arena *a, FeatureKind kind, const Head *heads, int n)
  * same metric: the nearest code of k is the one for which |to_metric (k - c)| is least, that is of k' = to_metric k among to_metric c; with
  * q' = from_metric q the products q'.k' = q.k stay. (to_metric = M^(1/2), from_metric its inverse; both symmetric [width, width].) */
 typedef struct Codebook { Matrix codes, to_metric, from_metric; } Codebook;
-
-enum { CODES_ROUNDS = 20 };                     /* that are worth their time */
 
 /* At most `rounds` of Lloyd's algorithm from a k-means++ start. `codes` above the number of different keys gives equal codes. */
 MatrixStatus codes_train(Arena *a, Random *r, const Head *heads, int n, int64_t codes, int rounds, Codebook *out);

@@ -23,8 +23,6 @@ Random random_new(uint64_t seed, uint64_t stream)
     return r;
 }
 
-uint64_t random_stream(int64_t layer, int64_t head) { return (uint64_t)layer << 32 | (uint64_t)head; }
-
 static uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }
 
 uint64_t random_bits(Random *r)

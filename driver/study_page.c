@@ -143,7 +143,7 @@ static void scatter(const Study *s, Text *out)
 {
     Axis2 x = {-2, 2, LEFT, RIGHT}, y = {-2, 1, BOTTOM, TOP};
     text_add(out, "<h2>What Lemma 2 predicts, and what was measured</h2>\n<p>Each point is a head and a number of features. On the line both agree; far to "
-                  "the right of 1 the prediction only says that the head cannot be approximated.</p>\n<div class=\"charts\">\n");
+                  "the right of 1 the prediction only says that the head cannot be approximated; beyond 100 it is drawn at 100.</p>\n<div class=\"charts\">\n");
     frame(out, &x, &y, "all layers", "predicted error of one weight", "measured error of the output");
     text_add(out, "<line class=\"limit\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", at(&x, 0.01), at(&y, 0.01), at(&x, 10), at(&y, 10));
     for (size_t i = 0; i < s->n_layers; i++)

@@ -44,6 +44,32 @@ static void set_norms(double *rows, int64_t count, int64_t width, double norm)
     }
 }
 
+static double dot(const double *a, const double *b, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+typedef struct WithFeatures { FeatureKind kind; Matrix w; } WithFeatures;
+
+static double pair_of_features(const Head *h, int64_t i, int64_t j, const void *with)
+{
+    const WithFeatures *f = with;
+    double sum = 0, norms = 0, x[64], y[64];
+    for (int64_t d = 0; d < h->width; d++) {
+        x[d] = sqrt(h->scale) * h->q[i * h->width + d];
+        y[d] = sqrt(h->scale) * h->k[j * h->width + d];
+        norms += (x[d] * x[d] + y[d] * y[d]) / 2;
+    }
+    for (int64_t m = 0; m < f->w.rows; m++) {
+        double u = dot(f->w.at + m * h->width, x, h->width) + dot(f->w.at + m * h->width, y, h->width);
+        sum += f->kind == FEATURES_POSITIVE ? exp(u - norms) : exp(u - norms) + exp(-u - norms);
+    }
+    return sum;
+}
+
 /* ---- performer: d = 64, L = 1024, directions at random, every row of norm rho ------------------------------------------------------ */
 
 static const struct { double rho; int64_t features; double predicted, measured; } performer_table[] = {
@@ -77,6 +103,41 @@ START_TEST(performer_errors)
 }
 END_TEST
 
+/* Each weight's error before they are normalised, relative to exp(x.y), over pairs and redraws: what is predicted for independent rows, and not more
+ * for orthogonal ones. */
+START_TEST(predictions_hold_for_single_weights)
+{
+    enum { D = 16, L = 24, M = 32, DRAWS = 400 };
+    Random r = random_new(7, 5);
+    Head h = head_at_random(&r, L, L, D);
+    set_norms((double *)h.q, L, D, 1.6);
+    set_norms((double *)h.k, L, D, 1.6);
+    for (FeatureKind kind = FEATURES_POSITIVE; kind <= FEATURES_HYPERBOLIC; kind++)
+        for (int orthogonal = 0; orthogonal < 2; orthogonal++) {
+            double squares = 0;
+            HeadError e;
+            for (int t = 0; t < DRAWS; t++) {
+                Matrix w = {M, D, NULL};
+                if (orthogonal)
+                    ck_assert_int_eq(features_orthogonal(&arena, &r, M, D, false, &w), MATRIX_OK);
+                else
+                    w.at = normals(&r, M * D);
+                if (!t)
+                    ck_assert_int_eq(features_error(&arena, kind, w, NULL, &h, 1, 0, &e), MATRIX_OK);
+                for (int64_t i = 0; i < L; i++)
+                    for (int64_t j = 0; j < L; j++) {
+                        double exact = exp(h.scale * dot(h.q + i * D, h.k + j * D, D));
+                        double pair = pair_of_features(&h, i, j, &(WithFeatures){kind, w}) / (kind == FEATURES_HYPERBOLIC ? 2 * M : M);
+                        squares += (pair / exact - 1) * (pair / exact - 1) / (DRAWS * L * L);
+                    }
+            }
+            double ratio = sqrt(squares) / e.predicted;
+            ck_assert_msg(ratio < 1.06 && ratio > (orthogonal ? 0.5 : 0.94), "kind %d, orthogonal %d: measured %g, predicted %g", kind, orthogonal,
+                          sqrt(squares), e.predicted);
+        }
+}
+END_TEST
+
 /* With the values' mean at 1 the same weights would seem twenty times as good: the measure does not see the mean. */
 START_TEST(the_mean_of_the_values_does_not_hide_anything)
 {
@@ -95,14 +156,6 @@ START_TEST(the_mean_of_the_values_does_not_hide_anything)
 END_TEST
 
 /* ---- the measure itself, written out again ------------------------------------------------------------------------------------------ */
-
-static double dot(const double *a, const double *b, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
 
 /* Output error and total variation of weights that pair(h, i, j) gives up to a factor. */
 static void by_hand(const Head *h, double (*pair)(const Head *, int64_t, int64_t, const void *), const void *with, double *measured, double *variation)
@@ -140,24 +193,6 @@ static void by_hand(const Head *h, double (*pair)(const Head *, int64_t, int64_t
     }
     *measured = sqrt(error / size);
     *variation = apart / rows;
-}
-
-typedef struct WithFeatures { FeatureKind kind; Matrix w; } WithFeatures;
-
-static double pair_of_features(const Head *h, int64_t i, int64_t j, const void *with)
-{
-    const WithFeatures *f = with;
-    double sum = 0, norms = 0, x[64], y[64];
-    for (int64_t d = 0; d < h->width; d++) {
-        x[d] = sqrt(h->scale) * h->q[i * h->width + d];
-        y[d] = sqrt(h->scale) * h->k[j * h->width + d];
-        norms += (x[d] * x[d] + y[d] * y[d]) / 2;
-    }
-    for (int64_t m = 0; m < f->w.rows; m++) {
-        double u = dot(f->w.at + m * h->width, x, h->width) + dot(f->w.at + m * h->width, y, h->width);
-        sum += f->kind == FEATURES_POSITIVE ? exp(u - norms) : exp(u - norms) + exp(-u - norms);
-    }
-    return sum;
 }
 
 static Head masked(Random *r, int which)
@@ -501,6 +536,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, performer_errors);
+    tcase_add_test(tests, predictions_hold_for_single_weights);
     tcase_add_test(tests, the_mean_of_the_values_does_not_hide_anything);
     tcase_add_test(tests, masks_and_kinds_by_hand);
     tcase_add_test(tests, rows_far_below_the_tops);
