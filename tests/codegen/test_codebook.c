@@ -105,6 +105,47 @@ START_TEST(states)
 }
 END_TEST
 
+/* A million keys through one state: counts are exact, means as near as their updates allow. */
+START_TEST(a_million_keys)
+{
+    enum { PART = 50000, TIMES = 20, CODES = 3 };
+    const Shape s = {"many", 1, 1, 2, 4, CODES, "", "", "", "", "causal=true"};
+    const int64_t codes[CODES][2] = {{-1, 0}, {1, 0}, {8, 8}};
+    HostTensor in[4], out;
+    double sums[CODES][4] = {{0}}, counts[CODES] = {0};
+    Trial t;
+    trial_open(&t, target_native());
+    trial_load(&t, model_text(&t, &s, NULL));
+    const Plan *p = &t.out.plan;
+    trial_open_caches(&t, (int64_t[]){1, PART, 0});
+    for (int64_t past = 0; past < (int64_t)PART * TIMES; past += PART) {
+        const int64_t sizes[] = {1, PART, past};
+        for (int i = 0; i < 4; i++)
+            in[i] = trial_input(&t, &p->inputs[i], sizes);
+        for (int i = 0; i < 2 * CODES; i++)
+            host_set(&in[3], i, (double)codes[i % CODES][i / CODES]); /* [K, N] */
+        for (int64_t j = 0; j < PART; j++) {
+            int code = host_get(&in[1], 2 * j) > -0.5; /* three of four keys are code 1 */
+            host_set(&in[1], 2 * j, code ? 0.75 : -0.75);
+            host_set(&in[1], 2 * j + 1, 0);
+            counts[code]++;
+            for (int w = 0; w < 4; w++)
+                sums[code][w] += host_get(&in[2], 4 * j + w);
+        }
+        out = trial_output(&t, &p->outputs[0], sizes);
+        ck_assert_int_eq(trial_run(&t, sizes, in, &out, 1), 0);
+    }
+    const float *state = (const float *)(const void *)t.cache_memory[0] + 2 * CODES * 5; /* of layer 1 + 1 */
+    for (int c = 0; c < CODES; c++) {
+        ck_assert_msg(state[c] == (float)counts[c], "code %d occurs %.0f times, not %.0f", c, state[c], counts[c]);
+        for (int w = 0; w < 4 && counts[c] > 0; w++)
+            ck_assert_double_eq_tol(state[CODES + 4 * c + w], sums[c][w] / counts[c], 2e-6);
+    }
+    ck_assert(counts[1] > 700000 && state[2] == 0);
+    trial_close(&t);
+}
+END_TEST
+
 /* Keys that are not kept hold NaN, and so does the last value: only the last row may see one. */
 START_TEST(poison)
 {
@@ -158,6 +199,7 @@ int main(void)
     tcase_add_loop_test(cases, forms, 0, SHAPES);
     tcase_add_loop_test(cases, states, 0, SHAPES);
     tcase_add_test(cases, rows_before_keys);
+    tcase_add_test(cases, a_million_keys);
     tcase_add_test(cases, poison);
     tcase_add_test(cases, narrow_vectors);
     suite_add_tcase(suite, cases);
