@@ -23,6 +23,37 @@ static inline void step_low_rank(Gen *g)
         gen_push(g, w, 3);
 }
 
+/* One to three products of x, some with a low-rank path beside them, plain, scaled or masked on the way, before or behind the product; with a bias. */
+static inline void step_beside(Gen *g)
+{
+    GenValue a = gen_pick(g);
+    const Type *t = a.node->type;
+    if (t->rank < 2 || t->rank > 4 || !gen_last_const(t) || g->n_weights + 12 * GEN_ROUNDS > GEN_WEIGHTS)
+        return;
+    Axis low = gen_axis(g, "Side", 3);
+    for (int n = 1 + gen_below(g, 3); n > 0; n--) {
+        Axis out = gen_new_axis(g, t);
+        Node *y = gen_one_in(g, 2) ? gen_linear(g, a.node, 1, &out) : NULL;
+        Node *l = gen_linear(g, a.node, 1, &low);
+        if (gen_one_in(g, 3))
+            l = gen_either(g, OP_mul, l, gen_one_in(g, 2) ? gen_const(g, 0.5) : gen_weight(g, 1, &low, 1));
+        else if (gen_one_in(g, 3) && gen_axes_within(g->keep->type, l->type))
+            l = gen_where(g, g->keep, l, gen_const(g, 0));
+        const Type *back = gen_shuffled(g, gen_type(g, DT_F32, 2, (Axis[]){low, out}));
+        Node *u = gen_dot(g, l, gen_weight(g, 2, back->axis, 1), low.name);
+        gen_maybe_keep(g, u);
+        y = y ? y : gen_linear(g, a.node, 1, &out);
+        if (gen_one_in(g, 3))
+            y = gen_either(g, OP_add, y, gen_weight(g, 1, &out, 1));
+        y = gen_either(g, OP_add, y, u);
+        if (gen_one_in(g, 3))
+            y = gen_either(g, OP_mul, y, gen_weight(g, 1, &out, 1));
+        gen_push(g, y, a.size * 12 + 1);
+        if (gen_one_in(g, 8))
+            gen_push(g, u, a.size * 9);
+    }
+}
+
 typedef struct Latent {
     Axis heads, inner, plain, turned, both; /* the latent's own axis; a key's two parts, and the cached value's */
     bool shared;                            /* there is a part for all heads */

@@ -240,7 +240,7 @@ START_TEST(test_coverage)
         {PASS_ID_fuse_epilogue, true, REMARK_MULTI_USE},   {PASS_ID_fuse_epilogue, true, REMARK_AXIS_MISMATCH},
         {PASS_ID_fuse_epilogue, true, REMARK_BLOCKED_BY_USER}, {PASS_ID_fuse_epilogue, true, REMARK_ORDER_DEPENDS},
         {PASS_ID_fuse_epilogue, true, REMARK_TARGET_LACKS}, {PASS_ID_fold_factors, false, REMARK_FOLDED},
-        {PASS_ID_fold_gains, false, REMARK_FOLDED},
+        {PASS_ID_fold_gains, false, REMARK_FOLDED},        {PASS_ID_fuse_side, false, REMARK_FUSED},
     };
     print_coverage();
     for (int i = 0; i < CHUNKS; i++)
