@@ -117,7 +117,7 @@ static void remark_refused(PassContext *px, const LinearizePlan *plan, Node *att
 {
     const LinearizeSite *s = &plan->sites[site];
     if (s->refused)
-        remark(px, REMARK_MISSED, REMARK_MASK_NOT_SEPARABLE, attend, "stays exact: %s", s->refused);
+        remark(px, REMARK_MISSED, s->masked ? REMARK_MASK_NOT_SEPARABLE : REMARK_NOT_LINEAR, attend, "stays exact: %s", s->refused);
 }
 
 static bool linearize(PassContext *px, Graph *model, LinearizeKind kind)

@@ -23,6 +23,7 @@ typedef struct LinearizeSite {          /* one attend, in the order of the graph
     const char *name, *path;            /* the value's name; the checkpoint path alone */
     const char *request;                /* of @linearize in one spelling; NULL: none */
     const char *refused;                /* why it has to stay exact; NULL: it may be linearized */
+    bool masked;                        /* it is the mask that refuses */
     Span at;
     int64_t first_layer, rounds;        /* its layers are first_layer .. first_layer + rounds - 1: one number for each round of a repeat */
     bool repeated;                      /* it stands in a repeat */

@@ -128,15 +128,16 @@ void linearize_describe(PassContext *px, Node *attend, LinearizeSite *out)
     out->path = attend->scope ? attend->scope : "";
     out->where = *out->path ? out->path : out->name;
     describe_place(attend, out);
-    const char *score = score_refused(px, attend);
-    if (!out->refused)
-        out->refused = score;
-    if (out->refused)
-        return;
-    Node *mask = linearize_mask(px, attend);
-    if (!describe_axes(px, attend, mask, out))
+    const char *before = out->refused ? out->refused : score_refused(px, attend);
+    Node *mask = before ? NULL : linearize_mask(px, attend);
+    out->refused = NULL;
+    bool fits = describe_axes(px, attend, mask, out); /* what stays exact has layers and heads too */
+    if (before)
+        out->refused = before;
+    if (before || !fits)
         return;
     LinearMask found;
+    out->masked = true;
     if (!linear_mask(px, mask, out->queries, out->keys, attend->inputs[1]->type, &found))
         out->refused = found.why ? found.why : "its mask cannot be kept by sums over keys";
     out->causal = !out->refused && found.causal;

@@ -345,6 +345,11 @@ START_TEST(what_is_asked)
         ck_assert_int_eq(count_ops(r.c.kernels, OP_attend), requests[_i].code != NULL);
         ck_assert_int_eq(r.c.approximations.count, requests[_i].code == NULL);
     }
+    bool told = false; /* what stays exact has a remark that names the reason */
+    for (size_t i = 0; i < r.c.remarks.count; i++)
+        told |= r.c.remarks.items[i].kind == REMARK_MISSED && !strcmp(r.c.remarks.items[i].pass, "linearize-performer") &&
+                strstr(r.c.remarks.items[i].why, requests[_i].text ? requests[_i].text : "stays exact");
+    ck_assert_int_eq(told, requests[_i].good && requests[_i].code);
     run_end(&r);
 }
 END_TEST
