@@ -25,6 +25,13 @@ same "top-k 1 is greedy" "$work/greedy" "$work/topone"
 expect 0 "a full cache" "$attar" generate $austen --prompt "It is a truth" --steps 600
 says err "a full cache" 'the cache is full'
 [ "$(wc -c <"$work/out")" = 514 ] && pass || fail "a full cache: $(wc -c <"$work/out") bytes, expected 512 positions, one more token and a newline"
+# Behind a state of constant size there is no end, and no other text: prefill and steps agree with float64.
+linear="models/llama_codebook.attar --weights models/austen-linear"
+expect 0 "a state" "$attar" verify $linear --golden models/austen-linear/golden.safetensors
+says out "a state" 'token by token.*PASS$'
+expect 0 "beyond a cache" "$attar" generate $linear --prompt "It is a truth" --steps 1200
+[ "$(wc -c <"$work/out")" = 1214 ] && pass || fail "beyond a cache: $(wc -c <"$work/out") bytes, expected 13, 1200 more and a newline"
+says err "beyond a cache" 'linear-attention 6'
 expect 0 "no steps" "$attar" generate $austen --prompt "It" --steps 0
 long=$(printf '%0600d' 0)
 expect 3 "a prompt too long" "$attar" generate $austen --prompt "$long"
