@@ -198,13 +198,16 @@ void linear_expand(PassContext *px, Node *n)
                      .mask = role_of(n, "mask"),
                      .projection = role_of(n, "projection")},
            *e = &expand;
-    Node *a = weights_of(e);
+    Node *before = n->prev, *a = weights_of(e);
     Node *sum = reduced(e, OP_sum, a, e->keys), *zero = two(e, OP_eq, sum, number(e, 0));
     Node *inputs[] = {zero, number(e, 0), two(e, OP_div, product(e, a, n->inputs[2], e->keys), sum)};
     Node *out = make_before(px, n, OP_where, NULL, 3, inputs, n); /* a row that sees no key is zeros */
     out = make_transposed(px, n, out, n->type);
-    if (is_kept(n))
+    if (is_kept(n)) { /* and the name is its alone */
         attr_set_bool(px->cx, out, ATTR_keep, true);
+        for (Node *m = before ? before->next : n->graph->first; m != n; m = m->next)
+            m->name = m == out ? n->name : NULL;
+    }
     node_replace(n, out);
     node_remove(n);
 }

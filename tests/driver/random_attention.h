@@ -281,6 +281,36 @@ static inline Node *weighted_values(Gen *g, const Attention *a, Node *score)
     return gen_dot(g, p, v, a->t.name);
 }
 
+/* The same by features in the place of the softmax: one node, any mask. */
+static inline Node *linear_values(Gen *g, const Attention *a)
+{
+    static const char *const features[] = {"elu1", "relu", "positive", "hyperbolic"};
+    int kind = gen_below(g, 4), n = 3;
+    Node *inputs[5] = {a->q, a->keys, a->values}, *mask = attention_mask(g, a);
+    const char *roles[2];
+    Axis rows[] = {gen_axis(g, "Feat", 7), a->k};
+    if (kind > 1) {
+        roles[n - 3] = gen_name(g, "projection");
+        inputs[n++] = gen_weight(g, 2, rows, 0.7);
+    }
+    if (mask) {
+        roles[n - 3] = gen_name(g, "mask");
+        inputs[n++] = mask;
+    }
+    Node *o = node_new(g->cx, g->here, OP_linear_attend, NULL, n, inputs);
+    attr_set_names(g->cx, o, ATTR_over, &a->k.name, 1);
+    attr_set_name(g->cx, o, ATTR_keys, a->t.name);
+    attr_set_name(g->cx, o, ATTR_queries, a->s.name);
+    attr_set_name(g->cx, o, ATTR_features, gen_name(g, features[kind]));
+    if (n > 3)
+        attr_set_names(g->cx, o, ATTR_roles, roles, n - 3);
+    if (kind == 1)
+        attr_set_float(g->cx, o, ATTR_eps, 0.125);
+    if (gen_one_in(g, 2))
+        attr_set_float(g->cx, o, ATTR_scale, 0.25);
+    return gen_typed(g, o, NULL);
+}
+
 /* The heads together, projected back to the width of x, and the residual. */
 static inline void project_back(Gen *g, const Attention *a, Node *o)
 {
@@ -370,6 +400,10 @@ static inline void step_attention(Gen *g)
     }
     if (gen_one_in(g, 5))
         a.keys = gen_ordered(g, a.keys, gen_shuffled(g, a.keys->type));
+    if (!latent && gen_one_in(g, 6)) {
+        project_back(g, &a, linear_values(g, &a));
+        return;
+    }
     Node *score = masked(g, &a, score_function(g, &a, scaled_score(g, &a, a.q, a.keys)));
     project_back(g, &a, weighted_values(g, &a, score));
 }

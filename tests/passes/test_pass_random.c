@@ -241,6 +241,8 @@ START_TEST(test_coverage)
         {PASS_ID_fuse_epilogue, true, REMARK_BLOCKED_BY_USER}, {PASS_ID_fuse_epilogue, true, REMARK_ORDER_DEPENDS},
         {PASS_ID_fuse_epilogue, true, REMARK_TARGET_LACKS}, {PASS_ID_fold_factors, false, REMARK_FOLDED},
         {PASS_ID_fold_gains, false, REMARK_FOLDED},        {PASS_ID_fuse_side, false, REMARK_FUSED},
+        {PASS_ID_linear_attention, false, REMARK_FUSED},   {PASS_ID_linear_attention, false, REMARK_CONSTANT_STATE},
+        {PASS_ID_linear_attention, true, REMARK_MASK_NOT_LINEAR},
     };
     print_coverage();
     for (int i = 0; i < CHUNKS; i++)
@@ -251,7 +253,7 @@ START_TEST(test_coverage)
     ck_assert_int_ge(coverage->cached, 100);
     ck_assert_int_ge(coverage->kept, 200);
     for (int p = 0; p < PASS_COUNT; p++)
-        ck_assert_msg(coverage->changed[p] >= 30, "%s changed %d graphs", pass_info[p].name, coverage->changed[p]);
+        ck_assert_msg(pass_info[p].kind == PASS_APPROX /* only when asked */ || coverage->changed[p] >= 30, "%s changed %d graphs", pass_info[p].name, coverage->changed[p]);
     for (size_t i = 0; i < sizeof reached / sizeof *reached; i++) {
         int times = reached[i].missed ? missed_remarks(reached[i].pass, reached[i].code)
                                       : passed_remarks(reached[i].pass, reached[i].code);
