@@ -18,14 +18,14 @@ enum { HEADS = 8, WIDTH = 64, CODES = 256, BLOCK = 256 };
 
 #define QKV "q: f32[B, S, H, K], k: f32[B, S, H, K], v: f32[B, S, H, K]"
 #define BUILT(name, kernel)                                                                                            \
-    "model " name "(" QKV ", c: f32[H, N, K], b: f32[H, D]) -> (out: f32[B, S, H, K]) {\n"                              \
+    "model " name "(" QKV ", c: f32[H, N, K], b: f32[H, D]) -> (out: f32[B, S, H, K]) {\n"                             \
     "  return attention(q, k, v, mask=causal" kernel ")\n}\n"
 /* A state needs a codebook that is the same in every call: numbers of the file itself. */
 #define STEPS(name, kernel)                                                                                            \
-    "cache kv[1] { k: [B, T <= 131072, H, K]; v: [B, T <= 131072, H, K] }\n"                                            \
+    "cache kv[1] { k: [B, T <= 131072, H, K]; v: [B, T <= 131072, H, K] }\n"                                           \
     "model " name "(" QKV ") -> (out: f32[B, S, H, K]) {\n"                                                            \
     "  keys, values = kv[0].append(k, v)\n"                                                                            \
-    "  c = sin((0..N) * 3.0 + (0..K) * 5.0)\n"                                                                          \
+    "  c = sin((0..N) * 3.0 + (0..K) * 5.0)\n"                                                                         \
     "  return attention(q, keys, values, mask=causal" kernel ")\n}\n"
 static const char *const texts[] = {
     BUILT("Codes", ", kernel=codebook(c)"),
@@ -65,7 +65,8 @@ static void build(Build *b, const char *text)
         perror(path);
         exit(1);
     }
-    fprintf(f, "let H = %d\nlet K = %d\nlet N = %d\nlet Q = %d\nlet D = %d\n%s", HEADS, WIDTH, CODES, BLOCK, 2 * BLOCK, text);
+    fprintf(f, "let H = %d\nlet K = %d\nlet N = %d\nlet Q = %d\nlet D = %d\n%s", HEADS, WIDTH, CODES, BLOCK, 2 * BLOCK,
+            text);
     fclose(f);
     CompileOptions o = {.model = path, .timing = true, .threads = 1};
     SessionHooks hooks = {.times = b->times};
@@ -85,14 +86,18 @@ static double processor_time(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static double clocked; /* seconds of the last run's attention by the clock: what is so short that nothing comes between */
+static double
+    clocked; /* seconds of the last run's attention by the clock: what is so short that nothing comes between */
 
 /* Seconds of the attention of one run: its share of the run's processor time. */
 static double run(Build *b, int64_t length)
 {
     static const char *const names[] = {"q", "k", "v", "c", "b"};
-    const int64_t dims[5][4] = {{1, length, HEADS, WIDTH}, {1, length, HEADS, WIDTH}, {1, length, HEADS, WIDTH},
-                                {HEADS, CODES, WIDTH}, {HEADS, 2 * BLOCK}};
+    const int64_t dims[5][4] = {{1, length, HEADS, WIDTH},
+                                {1, length, HEADS, WIDTH},
+                                {1, length, HEADS, WIDTH},
+                                {HEADS, CODES, WIDTH},
+                                {HEADS, 2 * BLOCK}};
     static const int ranks[] = {4, 4, 4, 3, 2};
     HostTensor in[5];
     const HostTensor *out;
@@ -134,7 +139,8 @@ static double flops(int which, int64_t length)
 static void table(int64_t longest, int64_t exact)
 {
     static const char *const names[] = {"codes alone", "with a bias", "keys exact"};
-    printf("%d heads of %d, %d codes, blocks of %d, causal, one thread\n%8s %10s", HEADS, WIDTH, CODES, BLOCK, "L", "exact ms");
+    printf("%d heads of %d, %d codes, blocks of %d, causal, one thread\n%8s %10s", HEADS, WIDTH, CODES, BLOCK, "L",
+           "exact ms");
     for (int i = 0; i <= KEYS; i++)
         printf(" | %11s GFLOP/s  times", names[i]);
     printf("\n");
@@ -197,7 +203,8 @@ int main(int argc, char **argv)
         double near = step(&builds[i], 1000), far = step(&builds[i], 100000);
         int64_t numbers = CODES * (WIDTH + 1) + (i == KEY_STEPS ? 2 * BLOCK * (2 * WIDTH + 1) : 0);
         printf("one position, %s: %.1f us after 1,000, %.1f us after 100,000 (%.2f times); the state is %.0f kB\n",
-               i == KEY_STEPS ? "keys exact" : "codes alone", 1e6 * near, 1e6 * far, far / near, 4e-3 * HEADS * (double)numbers);
+               i == KEY_STEPS ? "keys exact" : "codes alone", 1e6 * near, 1e6 * far, far / near,
+               4e-3 * HEADS * (double)numbers);
     }
     for (int i = 0; i < BUILDS; i++) {
         session_free(builds[i].session);

@@ -19,10 +19,11 @@
 
 /* Words that the functions below use for themselves. */
 static const char *const own_words[] = {
-    "task", "position", "last", "first", "start", "n",     "query", "score", "sums",  "half",  "count", "mean",  "window", "ring_keys",
-    "code", "values",   "row",  "rows",  "index", "from",  "to",    "i",     "t",     "w",     "part",  "own",   "old",    "slot",
-    "here", "other",    "done", "end",   "total", "local", "key",   "value", "place", "group", "near",  "all",   "state_of",
-    "codes", "kept", "none", "place", "first_key", "block_start", "here_slot",
+    "task",     "position", "last",   "first",     "start", "n",         "query",       "score",     "sums",  "half",
+    "count",    "mean",     "window", "ring_keys", "code",  "values",    "row",         "rows",      "index", "from",
+    "to",       "i",        "t",      "w",         "part",  "own",       "old",         "slot",      "here",  "other",
+    "done",     "end",      "total",  "local",     "key",   "value",     "place",       "group",     "near",  "all",
+    "state_of", "codes",    "kept",   "none",      "place", "first_key", "block_start", "here_slot",
 };
 
 /* ---- what the kernel works on ------------------------------------------------------------------------------------ */
@@ -141,7 +142,11 @@ static bool prepare(Codebook *c)
     c->product = matrix_use(k->e);
     struct {
         const char *name, **to;
-    } words[] = {{"norms", &c->norms}, {"nearest", &c->nearest}, {"take_in", &c->take_in}, {"weigh", &c->weigh}, {"own_keys", &c->own_keys}};
+    } words[] = {{"norms", &c->norms},
+                 {"nearest", &c->nearest},
+                 {"take_in", &c->take_in},
+                 {"weigh", &c->weigh},
+                 {"own_keys", &c->own_keys}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
     return !k->e->failed;
@@ -149,8 +154,7 @@ static bool prepare(Codebook *c)
 
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
-static void put_inside(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void put_inside(Kernel *k, const char *format, ...)
+void codebook_inside(Kernel *k, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -187,7 +191,8 @@ static void put_state(Codebook *c, const char *at)
     put_line(k, "float *count = %s; /* [%lld] */", at, codes);
     put_line(k, "float *mean = count + %lld; /* [%lld][%lld] */", codes, codes, width);
     if (c->block) {
-        put_line(k, "float *code = mean + %lld; /* of the two blocks' keys, by position: [%lld] */", codes * width, 2 * block);
+        put_line(k, "float *code = mean + %lld; /* of the two blocks' keys, by position: [%lld] */", codes * width,
+                 2 * block);
         if (c->exact)
             put_line(k, "float *ring_keys = code + %lld; /* [%lld][%lld] */", 2 * block, (long long)c->head, 2 * block);
         put_line(k, "float *values = %s + %lld; /* [%lld][%lld] */", c->exact ? "ring_keys" : "code",
@@ -222,7 +227,8 @@ static void emit_memory(Codebook *c)
                  arena_print(a, "[%d][%lld]", CODEBOOK_KEYS, (long long)c->width));
     }
     if (!c->cached)
-        put_part(&m, "state_of", (uint64_t)attend_state(k->node) + pad, "count and mean of each code, and what follows");
+        put_part(&m, "state_of", (uint64_t)attend_state(k->node) + pad,
+                 "count and mean of each code, and what follows");
     Text text = k->body;
     k->body = before;
     kernel_scratch(k, 4 * m.floats);
@@ -232,7 +238,7 @@ static void emit_memory(Codebook *c)
 /* ---- addresses ------------------------------------------------------------------------------------------------------ */
 
 /* With the batch's indices, those of the rows' axes, and one of the positions (`axis` NULL: none). */
-static const char *address_of(Codebook *c, const Access *x, const char *axis, const char *var)
+const char *codebook_address_of(Codebook *c, const Access *x, const char *axis, const char *var)
 {
     const char *names[2 * MAX_RANK + 1], *vars[2 * MAX_RANK + 1];
     int n = 0;
@@ -250,18 +256,19 @@ static const char *address_of(Codebook *c, const Access *x, const char *axis, co
 }
 
 /* Variables of the rows' axes that `text` mentions, from the row's number at its position. */
-static void put_row_indices(Codebook *c, const char *number, const char *text)
+void codebook_put_row_indices(Codebook *c, const char *number, const char *text)
 {
     const char *above = number;
     for (int i = c->n_rows - 1; i >= 0; i--) {
         const char *size = kernel_factor(c->k, c->row[i].size);
         if (mentions(text, c->row[i].var))
-            put_line(c->k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", c->row[i].var, above, size);
+            put_line(c->k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", c->row[i].var, above,
+                     size);
         above = arena_print(c->k->e->cx->arena, "%s / %s", above, size);
     }
 }
 
-static const char *step_text(Codebook *c, const Access *x, const char *axis, const char *index)
+const char *codebook_step_text(Codebook *c, const Access *x, const char *axis, const char *index)
 {
     int64_t step;
     const AccessAxis *a = access_axis(x, axis);
@@ -277,22 +284,23 @@ static void emit_values_in(Codebook *c, const char *slot)
     Kernel *k = c->k;
     Arena *a = k->e->cx->arena;
     put_open(k, "for (ptrdiff_t t = 0; t < n; t++)");
-    put_line(k, "const float *from = %s;", address_of(c, &c->v, c->key_axis, "first_key + t"));
+    put_line(k, "const float *from = %s;", codebook_address_of(c, &c->v, c->key_axis, "first_key + t"));
     put_line(k, "float *to = values + (%s) * %lld;", slot, (long long)c->width);
-    const char *taken = arena_print(a, "from[%s]", step_text(c, &c->v, c->value_axis, "w"));
+    const char *taken = arena_print(a, "from[%s]", codebook_step_text(c, &c->v, c->value_axis, "w"));
     if (c->kept) {
         const char *at = c->block ? arena_print(a, "code[%s]", slot) : "code[t]";
-        put_line(k, "const int kept = *(%s);", address_of(c, &c->keep, c->key_axis, "first_key + t"));
-        put_line(k, "const float none = kept && %s < 0.0f ? __builtin_nanf(\"\") : 0.0f; /* a key that is no number */", at);
+        put_line(k, "const int kept = *(%s);", codebook_address_of(c, &c->keep, c->key_axis, "first_key + t"));
+        put_line(k, "const float none = kept && %s < 0.0f ? __builtin_nanf(\"\") : 0.0f; /* a key that is no number */",
+                 at);
         put_line(k, "%s = kept ? (%s < 0.0f ? 0.0f : %s) : -1.0f;", at, at, at);
         put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
-        put_inside(k, "to[w] = kept ? %s + none : 0.0f;", taken);
+        codebook_inside(k, "to[w] = kept ? %s + none : 0.0f;", taken);
     } else {
         const char *at = c->block ? arena_print(a, "code[%s]", slot) : "code[t]";
         put_line(k, "const float none = %s < 0.0f ? __builtin_nanf(\"\") : 0.0f; /* a key that is no number */", at);
         put_line(k, "%s = %s < 0.0f ? 0.0f : %s;", at, at, at);
         put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
-        put_inside(k, "to[w] = %s + none;", taken);
+        codebook_inside(k, "to[w] = %s + none;", taken);
     }
     put_close(k);
 }
@@ -305,152 +313,18 @@ static void emit_new_keys(Codebook *c)
     if (c->block) {
         put_line(k, "const ptrdiff_t slot = position %% %lld; /* of the first new key in the ring */", 2 * block);
         put_line(k, "if (position %% %lld == 0 && position >= %lld)", block, 2 * block);
-        put_inside(k, "%s(code + slot, values + slot * %lld, %lld, count, mean);", c->take_in, width, block);
+        codebook_inside(k, "%s(code + slot, values + slot * %lld, %lld, count, mean);", c->take_in, width, block);
     }
     put_line(k, "const ptrdiff_t first_key = %s;", c->cached ? "position - start" : "position");
-    put_line(k, "const float *key = %s;", address_of(c, &c->keys, c->key_axis, "first_key"));
+    put_line(k, "const float *key = %s;", codebook_address_of(c, &c->keys, c->key_axis, "first_key"));
     const char *step = kernel_stride(k, access_axis(&c->keys, c->key_axis)->stride);
     put_line(k, "%s(n, %lld, %lld, key, %s, codes, %s, MATRIX_PANEL, score, %lld, 0);", c->product, codes,
              (long long)c->head, step, c->code_step, (long long)c->step);
     put_line(k, "%s(score, half, n, code%s);", c->nearest, c->block ? " + slot" : "");
     if (c->exact)
-        put_line(k, "matrix_transpose(n, %lld, key, %s, 1, ring_keys + slot, %lld, 1.0f);", (long long)c->head, step, 2 * block);
+        put_line(k, "matrix_transpose(n, %lld, key, %s, 1, ring_keys + slot, %lld, 1.0f);", (long long)c->head, step,
+                 2 * block);
     emit_values_in(c, c->block ? "slot + t" : "t");
-}
-
-/* ---- rows ------------------------------------------------------------------------------------------------------------- */
-
-/* Their queries, scaled: exponents are to base 2. */
-static void emit_queries(Codebook *c)
-{
-    Kernel *k = c->k;
-    put_open(k, "for (ptrdiff_t row = 0; row < rows; row++)");
-    const char *from = address_of(c, &c->q, c->row_axis, c->n_rows ? "place" : "first + row");
-    if (c->n_rows) {
-        put_line(k, "const ptrdiff_t index = first + row, place = index / group;");
-        put_row_indices(c, "index % group", from);
-    }
-    double scale = attr_float(k->node, ATTR_scale, 1) * M_LOG2E;
-    put_line(k, "const float *from = %s;", from);
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)c->head);
-    put_inside(k, "query[row * %lld + i] = from[%s] * %s;", (long long)c->head, step_text(c, &c->q, c->head_axis, "i"),
-               float_literal(k->e->cx, scale));
-    put_close(k);
-}
-
-static void put_product(Codebook *c, const char *columns, const char *depth, const char *a, long long a_step,
-                        const char *b, const char *b_step, const char *to, long long to_step, int add)
-{
-    put_line(c->k, "%s(rows, %s, %s, %s, %lld, %s, %s, MATRIX_PANEL, %s, %lld, %d);", c->product, columns, depth, a, a_step, b,
-             b_step, to, to_step, add);
-}
-
-static void emit_scores(Codebook *c)
-{
-    Arena *a = c->k->e->cx->arena;
-    const char *head = arena_print(a, "%lld", (long long)c->head), *codes = arena_print(a, "%lld", (long long)c->n_codes),
-               *ring = arena_print(a, "%lld", (long long)(2 * c->block));
-    put_product(c, codes, head, "query", (long long)c->head, "codes", c->code_step, "score", (long long)c->step, 0);
-    if (!c->exact)
-        return;
-    put_line(c->k, "if (old)");
-    c->k->indent++;
-    put_product(c, "old", head, "query", (long long)c->head, "ring_keys + other", ring,
-                arena_print(a, "score + %lld", (long long)c->padded_codes), (long long)c->step, 0);
-    c->k->indent--;
-    put_product(c, "here", head, "query", (long long)c->head, "ring_keys + here_slot", ring,
-                arena_print(a, "score + %lld", (long long)(c->padded_codes + c->padded_window)), (long long)c->step, 0);
-}
-
-static const char *own_weights(Codebook *c)
-{
-    return arena_print(c->k->e->cx->arena, "score + %lld", (long long)(c->padded_codes + (c->block ? c->padded_window : 0)));
-}
-
-/* Keys of the own block that row number `index` sees: its position is start of the block + this - 1. */
-static void put_own(Codebook *c, const char *index)
-{
-    const char *at = c->n_rows ? arena_print(c->k->e->cx->arena, "(%s) / group", index) : index;
-    put_line(c->k, "const ptrdiff_t own = start + %s - %s + 1;", at, c->block ? "block_start" : "position");
-}
-
-static void emit_weights(Codebook *c)
-{
-    Kernel *k = c->k;
-    bool looks = !c->exact || c->kept;
-    const char *own_code = c->block ? ", code + here_slot" : ", code", *old_code = ", code + other";
-    put_open(k, "for (ptrdiff_t row = 0; row < rows; row++)");
-    if (c->causal)
-        put_own(c, "first + row");
-    Text call = text_new(k->e->cx->arena);
-    text_add(&call, "total[row] = %s(score + row * %lld, count", c->weigh, (long long)c->step);
-    if (c->block)
-        text_add(&call, "%s, old", looks ? old_code : "");
-    if (c->causal)
-        text_add(&call, "%s, own", looks ? own_code : "");
-    if (c->biased && c->block)
-        text_add(&call, ", near + %s + %lld - own",
-                 c->n_rows ? arena_print(k->e->cx->arena, "(first + row) %% group * %lld", (long long)(2 * c->block)) : "0",
-                 (long long)c->block);
-    put_line(k, "%s);", call.data);
-    put_close(k);
-}
-
-static void emit_sums(Codebook *c)
-{
-    Kernel *k = c->k;
-    Arena *a = k->e->cx->arena;
-    const char *width = arena_print(a, "%lld", (long long)c->width), *codes = arena_print(a, "%lld", (long long)c->n_codes);
-    put_product(c, width, codes, "score", (long long)c->step, "mean", width, "sums", (long long)c->padded_width, 0);
-    if (c->block) {
-        put_line(k, "if (old)");
-        k->indent++;
-        put_product(c, width, "old", arena_print(a, "score + %lld", (long long)c->padded_codes), (long long)c->step,
-                    arena_print(a, "values + other * %s", width), width, "sums", (long long)c->padded_width, 1);
-        k->indent--;
-    }
-    if (!c->causal)
-        return;
-    const char *values = c->block ? arena_print(a, "values + here_slot * %s", width) : "values";
-    put_line(k, "const ptrdiff_t all = start + first%s - %s + 1; /* keys that every row sees */", c->n_rows ? " / group" : "",
-             c->block ? "block_start" : "position");
-    put_product(c, width, "all", own_weights(c), (long long)c->step, values, width, "sums", (long long)c->padded_width, 1);
-    put_open(k, "for (ptrdiff_t row = 1; row < rows; row++)");
-    put_own(c, "first + row");
-    put_line(k, "%s(%s + row * %lld, %s, all, own, sums + row * %lld);", c->own_keys, own_weights(c), (long long)c->step, values,
-             (long long)c->padded_width);
-    put_close(k);
-}
-
-static void emit_store(Codebook *c)
-{
-    Kernel *k = c->k;
-    put_open(k, "for (ptrdiff_t row = 0; row < rows; row++)");
-    const char *to = address_of(c, &c->out, c->row_axis, c->n_rows ? "place" : "first + row");
-    if (c->n_rows) {
-        put_line(k, "const ptrdiff_t index = first + row, place = index / group;");
-        put_row_indices(c, "index % group", to);
-    }
-    put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
-    put_line(k, "float *to = %s;", to);
-    put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
-    put_inside(k, "to[%s] = sums[row * %lld + w] * part;", step_text(c, &c->out, c->value_axis, "w"), (long long)c->padded_width);
-    put_close(k);
-}
-
-/* Rows first .. of a tile; they stand at the new keys' positions, or anywhere if the mask is not causal. */
-static void emit_tile(Codebook *c, const char *from, const char *end)
-{
-    Kernel *k = c->k;
-    put_open(k, "for (ptrdiff_t first = %s, end = %s; first < end; first += %d)", from, end, c->rows);
-    put_line(k, "const ptrdiff_t rows = lesser(end - first, %d);", c->rows);
-    put_line(k, "float total[%d];", c->rows);
-    emit_queries(c);
-    emit_scores(c);
-    emit_weights(c);
-    emit_sums(c);
-    emit_store(c);
-    put_close(k);
 }
 
 /* ---- the kernel -------------------------------------------------------------------------------------------------------- */
@@ -463,16 +337,16 @@ static void emit_bias(Codebook *c)
     int64_t step;
     const char *row = c->n_rows ? "row" : "0";
     put_open(k, "for (ptrdiff_t row = 0; row < %s; row++)", c->n_rows ? "group" : "1");
-    const char *from = address_of(c, &c->bias, NULL, NULL);
-    put_row_indices(c, row, from);
+    const char *from = codebook_address_of(c, &c->bias, NULL, NULL);
+    codebook_put_row_indices(c, row, from);
     put_line(k, "const float *from = %s;", from);
     put_line(k, "for (ptrdiff_t t = 0; t < %lld; t++)", (long long)(2 * c->block));
     const AccessAxis *axis = access_axis(&c->bias, c->distance_axis);
     bool unit = stride_is_const(axis->stride, &step) && step == 1;
-    put_inside(k, "near[row * %lld + t] = from[lesser(%lld - t, %lld)%s] * %s;", (long long)(2 * c->block),
-               (long long)(2 * c->block - 1), (long long)(c->n_distances - 1),
-               unit ? "" : arena_print(k->e->cx->arena, " * %s", kernel_stride(k, axis->stride)),
-               float_literal(k->e->cx, M_LOG2E));
+    codebook_inside(k, "near[row * %lld + t] = from[lesser(%lld - t, %lld)%s] * %s;", (long long)(2 * c->block),
+                    (long long)(2 * c->block - 1), (long long)(c->n_distances - 1),
+                    unit ? "" : arena_print(k->e->cx->arena, " * %s", kernel_stride(k, axis->stride)),
+                    float_literal(k->e->cx, M_LOG2E));
     put_close(k);
 }
 
@@ -502,15 +376,16 @@ static const char *past_size(Codebook *c)
 static void emit_rows_before(Codebook *c)
 {
     Kernel *k = c->k;
-    put_open(k, "for (ptrdiff_t first = 0; first < lesser(-start, %s)%s; first++)", row_count(c), c->n_rows ? " * group" : "");
-    const char *to = address_of(c, &c->out, c->row_axis, c->n_rows ? "place" : "first");
+    put_open(k, "for (ptrdiff_t first = 0; first < lesser(-start, %s)%s; first++)", row_count(c),
+             c->n_rows ? " * group" : "");
+    const char *to = codebook_address_of(c, &c->out, c->row_axis, c->n_rows ? "place" : "first");
     if (c->n_rows) {
         put_line(k, "const ptrdiff_t place = first / group;");
-        put_row_indices(c, "first % group", to);
+        codebook_put_row_indices(c, "first % group", to);
     }
     put_line(k, "float *to = %s;", to);
     put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
-    put_inside(k, "to[%s] = 0.0f;", step_text(c, &c->out, c->value_axis, "w"));
+    codebook_inside(k, "to[%s] = 0.0f;", codebook_step_text(c, &c->out, c->value_axis, "w"));
     put_close(k);
 }
 
@@ -519,31 +394,32 @@ static void emit_positions(Codebook *c)
     Kernel *k = c->k;
     put_open(k, "for (ptrdiff_t position = %s, n; position < last; position += n)", c->cached ? "start" : "0");
     if (c->block)
-        put_line(k, "n = lesser(lesser(last - position, %lld - position %% %lld), %d);", (long long)c->block, (long long)c->block,
-                 CODEBOOK_KEYS);
+        put_line(k, "n = lesser(lesser(last - position, %lld - position %% %lld), %d);", (long long)c->block,
+                 (long long)c->block, CODEBOOK_KEYS);
     else
         put_line(k, "n = lesser(last - position, %d);", CODEBOOK_KEYS);
     emit_new_keys(c);
     if (c->causal) {
         if (c->block) {
-            put_line(k, "const ptrdiff_t block_start = position / %lld * %lld, old = block_start ? %lld : 0;", (long long)c->block,
-                     (long long)c->block, (long long)c->block);
-            put_line(k, "const ptrdiff_t here_slot = block_start %% %lld, other = %lld - here_slot;", (long long)(2 * c->block),
-                     (long long)c->block);
+            put_line(k, "const ptrdiff_t block_start = position / %lld * %lld, old = block_start ? %lld : 0;",
+                     (long long)c->block, (long long)c->block, (long long)c->block);
+            put_line(k, "const ptrdiff_t here_slot = block_start %% %lld, other = %lld - here_slot;",
+                     (long long)(2 * c->block), (long long)c->block);
             if (c->exact)
                 put_line(k, "const ptrdiff_t here = position + n - block_start; /* keys of the own block so far */");
         }
         const char *group = c->n_rows ? " * group" : "";
         Arena *a = k->e->cx->arena;
-        emit_tile(c, c->cached ? arena_print(a, "(position - start)%s", group)
-                               : arena_print(a, "%s(position - start, 0)%s", math_use(k->e, MATH_LARGER), group),
-                  arena_print(a, "(position - start + n)%s", group));
+        codebook_emit_tile(c,
+                           c->cached ? arena_print(a, "(position - start)%s", group)
+                                     : arena_print(a, "%s(position - start, 0)%s", math_use(k->e, MATH_LARGER), group),
+                           arena_print(a, "(position - start + n)%s", group));
     }
     if (!c->block)
         put_line(k, "%s(code, values, n, count, mean);", c->take_in);
     put_close(k);
     if (!c->causal)
-        emit_tile(c, "0", arena_print(k->e->cx->arena, "%s%s", row_count(c), c->n_rows ? " * group" : ""));
+        codebook_emit_tile(c, "0", arena_print(k->e->cx->arena, "%s%s", row_count(c), c->n_rows ? " * group" : ""));
 }
 
 /* May there be more rows than keys? */
@@ -567,8 +443,8 @@ static void emit_comment(Codebook *c)
         text_float(t, (float)scale);
         text_add(t, " * ");
     }
-    text_add(t, "dot of %s and the row of %s nearest to %s over %s%s) * %s\n", c->q.name, c->codes.name, c->keys.name, c->head_axis,
-             c->causal ? ", mask j <= i" : "", c->v.name);
+    text_add(t, "dot of %s and the row of %s nearest to %s over %s%s) * %s\n", c->q.name, c->codes.name, c->keys.name,
+             c->head_axis, c->causal ? ", mask j <= i" : "", c->v.name);
     if (c->block)
         text_add(t, "Keys of a row's block of %lld and the one before: %s%s.\n", (long long)c->block,
                  c->exact ? "as they are" : "as their codes", c->biased ? ", with a bias by distance" : "");
@@ -584,7 +460,8 @@ static void emit_comment(Codebook *c)
 static void emit_codes(Codebook *c)
 {
     Kernel *k = c->k;
-    const char *from = address_of(c, &c->codes, NULL, NULL), *step = kernel_stride(k, access_axis(&c->codes, c->head_axis)->stride);
+    const char *from = codebook_address_of(c, &c->codes, NULL, NULL),
+               *step = kernel_stride(k, access_axis(&c->codes, c->head_axis)->stride);
     c->code_step = step;
     if (c->padded_codes == c->n_codes) {
         put_line(k, "const float *codes = %s;", from);
@@ -593,7 +470,7 @@ static void emit_codes(Codebook *c)
         put_open(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)c->head);
         put_line(k, "const float *from = %s + i * %s;", from, step);
         put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->padded_codes);
-        put_inside(k, "codes[i * %s + w] = w < %lld ? from[w] : 0.0f;", c->code_step, (long long)c->n_codes);
+        codebook_inside(k, "codes[i * %s + w] = w < %lld ? from[w] : 0.0f;", c->code_step, (long long)c->n_codes);
         put_close(k);
     }
     put_line(k, "%s(codes, %s, half);", c->norms, c->code_step);
@@ -604,7 +481,8 @@ static void emit_tasks(Codebook *c)
     Kernel *k = c->k;
     Text tasks = text_new(k->e->cx->arena);
     for (int i = 0; i < c->n_batch; i++)
-        text_add(&tasks, "%s%s", i ? " * " : "", c->n_batch > 1 ? kernel_factor(k, c->batch[i].size) : kernel_size(k, c->batch[i].size));
+        text_add(&tasks, "%s%s", i ? " * " : "",
+                 c->n_batch > 1 ? kernel_factor(k, c->batch[i].size) : kernel_size(k, c->batch[i].size));
     put_open(k, "for (ptrdiff_t task = thread; task < %s; task += threads)", c->n_batch ? tasks.data : "1");
     const char *above = "task";
     for (int i = c->n_batch - 1; i >= 0; i--) {
@@ -615,10 +493,10 @@ static void emit_tasks(Codebook *c)
     emit_codes(c);
     if (c->block && c->biased)
         emit_bias(c);
-    put_state(c, c->cached ? address_of(c, &c->state, NULL, NULL) : "state_of");
+    put_state(c, c->cached ? codebook_address_of(c, &c->state, NULL, NULL) : "state_of");
     put_line(k, "for (ptrdiff_t i = 0; i < %lld%s; i++)", (long long)(c->n_codes * (c->width + 1)),
              c->cached ? " && start == 0" : "");
-    put_inside(k, "count[i] = 0.0f;");
+    codebook_inside(k, "count[i] = 0.0f;");
     if (c->early)
         emit_rows_before(c);
     emit_positions(c);
@@ -641,7 +519,8 @@ void emit_codebook_attend(Kernel *k)
     if (c.cached)
         put_line(k, "const ptrdiff_t start = %s, last = start + %s;", past_size(&c), row_count(&c));
     else if (c.causal)
-        put_line(k, "const ptrdiff_t last = %s, start = last - %s; /* start: the first row's position */", key_count(&c), row_count(&c));
+        put_line(k, "const ptrdiff_t last = %s, start = last - %s; /* start: the first row's position */",
+                 key_count(&c), row_count(&c));
     else
         put_line(k, "const ptrdiff_t last = %s;", key_count(&c));
     emit_tasks(&c);

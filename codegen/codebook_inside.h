@@ -1,5 +1,5 @@
-/* Shared by the files of codebook_attend's emitter: codebook_attend.c (the function), codebook_row.c (what it calls for
- * one row or a few keys). */
+/* Shared by the files of codebook_attend's emitter: codebook_attend.c (the function), codebook_tile.c (a tile of its rows),
+ * codebook_row.c (what it calls for one row or a few keys). */
 #ifndef ATTAR_CODEGEN_CODEBOOK_INSIDE_H
 #define ATTAR_CODEGEN_CODEBOOK_INSIDE_H
 
@@ -32,6 +32,21 @@ typedef struct Codebook {
 } Codebook;
 
 enum { CODEBOOK_KEYS = 48 };        /* new keys at a time; rows in a tile at most */
+
+/* ---- codebook_attend.c ------------------------------------------------------------------------------------------- */
+
+/* With the batch's indices, those of the rows' axes, and one of the positions (`axis` NULL: none). */
+const char *codebook_address_of(Codebook *c, const Access *x, const char *axis, const char *var);
+/* Variables of the rows' axes that `text` mentions, from the row's number at its position. */
+void codebook_put_row_indices(Codebook *c, const char *number, const char *text);
+const char *codebook_step_text(Codebook *c, const Access *x, const char *axis, const char *index);
+/* What stands under an `if` or `for` without braces. */
+void codebook_inside(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- codebook_tile.c --------------------------------------------------------------------------------------------- */
+
+/* Rows from .. end; they stand at the new keys' positions, or anywhere if the mask is not causal. */
+void codebook_emit_tile(Codebook *c, const char *from, const char *end);
 
 /* ---- codebook_row.c ---------------------------------------------------------------------------------------------- */
 

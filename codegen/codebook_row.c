@@ -78,7 +78,7 @@ static void emit_nearest(Codebook *c)
 
 static void emit_take_in(Codebook *c)
 {
-    static const char *const items[] = {"const float *restrict code",  "const float *restrict value", "ptrdiff_t keys",
+    static const char *const items[] = {"const float *restrict code", "const float *restrict value", "ptrdiff_t keys",
                                         "float *restrict count", "float *restrict mean"};
     head(c, "Some keys into count and mean value of their codes; a code of -1 is a key that nobody sees.", "void",
          c->take_in, items, 5);
@@ -107,7 +107,8 @@ static void emit_recent(Codebook *c, const char *n, const char *code, const char
         line(c, 2, "const ptrdiff_t left = lesser(%s - t, LANES);", n);
         line(c, 2, "lanes x = none;");
         line(c, 2, "for (int i = 0; i < left; i++)");
-        line(c, 3, c->kept ? "x[i] = %s[t + i] < 0.0f ? none[i] : score[(int)%s[t + i]];" : "x[i] = score[(int)%s[t + i]];",
+        line(c, 3,
+             c->kept ? "x[i] = %s[t + i] < 0.0f ? none[i] : score[(int)%s[t + i]];" : "x[i] = score[(int)%s[t + i]];",
              code, code);
     }
     if (c->biased)
@@ -162,9 +163,10 @@ static void emit_weigh(Codebook *c)
                        : c->causal ? "codes, keys that are not among them yet"
                                    : "codes";
     head(c,
-         arena_print(c->k->e->cx->arena,
-                     "One row: scores of %s, to weights; the result is their sum.\n * A code weighs as often as it occurs.",
-                     what),
+         arena_print(
+             c->k->e->cx->arena,
+             "One row: scores of %s, to weights; the result is their sum.\n * A code weighs as often as it occurs.",
+             what),
          "float", c->weigh, items, n);
     const char *old = arena_print(c->k->e->cx->arena, "score + %lld", codes),
                *own = arena_print(c->k->e->cx->arena, "score + %lld", codes + (c->block ? window : 0));
@@ -181,7 +183,8 @@ static void emit_weigh(Codebook *c)
     line(c, 2, "top = select(*at > top, *at, top);");
     line(c, 1, "}");
     line(c, 1, "const float most = %s(top);", math_use(c->k->e, MATH_TOP_ACROSS));
-    line(c, 1, "const lanes base = splat(most == -__builtin_inff() ? 0.0f : most); /* no key at all: all weights are 0 */");
+    line(c, 1,
+         "const lanes base = splat(most == -__builtin_inff() ? 0.0f : most); /* no key at all: all weights are 0 */");
     if (c->block)
         emit_recent_weights(c, "old", old);
     if (c->causal)

@@ -18,8 +18,9 @@ typedef struct Codebook {
     Run *run;
     const Node *node;
     const Value *q, *k, *v, *codebook, *bias, *mask, *keep;
-    const char *over, *keys, *queries, *own, *code, *distance; /* axes: head, keys, positions of rows, the values' own */
-    int64_t width, values, codes, distances;                   /* their sizes */
+    const char *over, *keys, *queries, *own, *code,
+        *distance;                           /* axes: head, keys, positions of rows, the values' own */
+    int64_t width, values, codes, distances; /* their sizes */
     int64_t n_keys, n_queries;
     int64_t block; /* 0: no key is recent */
     bool exact;    /* recent keys are themselves */
@@ -91,9 +92,14 @@ static const Value *role_value(const Run *run, const Node *n, const char *role)
 
 static void codebook_begin(Run *run, const Node *n, Codebook *c)
 {
-    *c = (Codebook){.run = run, .node = n, .q = value_of(run, n->inputs[0]), .k = value_of(run, n->inputs[1]),
-                    .v = value_of(run, n->inputs[2]), .codebook = role_value(run, n, "codebook"),
-                    .bias = role_value(run, n, "bias"), .mask = role_value(run, n, "mask"),
+    *c = (Codebook){.run = run,
+                    .node = n,
+                    .q = value_of(run, n->inputs[0]),
+                    .k = value_of(run, n->inputs[1]),
+                    .v = value_of(run, n->inputs[2]),
+                    .codebook = role_value(run, n, "codebook"),
+                    .bias = role_value(run, n, "bias"),
+                    .mask = role_value(run, n, "mask"),
                     .keep = role_value(run, n, "keep")};
     const char *recent = attr_name(n, ATTR_recent);
     c->over = node_attr(n, ATTR_over)->names.items[0];
@@ -264,7 +270,7 @@ static void eval_definition(Codebook *c, Value *out)
 
 /* ---- the state ------------------------------------------------------------------------------------------------------- */
 
-typedef struct State { /* of one batch entry and key head, in this order */
+typedef struct State {            /* of one batch entry and key head, in this order */
     double *count, *mean;         /* [codes], [codes][values] */
     double *code, *keys, *values; /* [slots], [width][slots], [slots][values]; slots = 2 * block */
     int64_t slots;

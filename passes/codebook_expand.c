@@ -119,7 +119,8 @@ static Node *scores(Expand *e)
             close = two(e, OP_mul, of_two(e, OP_dot, e->q, e->k, e->over), scale);
         if (bias) {
             const Axis *distance = &bias->type->axis[bias->type->rank - 1];
-            Node *d = two(e, OP_minimum, two(e, OP_maximum, two(e, OP_sub, i, j), whole(e, 0)), whole(e, distance->size.base - 1));
+            Node *d = two(e, OP_minimum, two(e, OP_maximum, two(e, OP_sub, i, j), whole(e, 0)),
+                          whole(e, distance->size.base - 1));
             close = two(e, OP_add, close, of_two(e, OP_gather, bias, d, distance->name));
         }
         s = chosen(e, near, close, s);
