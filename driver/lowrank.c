@@ -191,7 +191,7 @@ static bool factor_site(Factoring *f, const LowrankSpec *spec, LowrankSite *s)
 
 static bool read_specs(Factoring *f, const CompileOptions *o)
 {
-    for (int i = 0; o->lowrank[i]; i++) {
+    for (int i = 0; o->lowrank && o->lowrank[i]; i++) {
         const char *why = "there are too many requests";
         if (f->n_specs < MOST_SPECS && lowrank_read(&f->c->arena, o->lowrank[i], &f->specs[f->n_specs++], &why))
             continue;
@@ -224,10 +224,34 @@ static bool answer(Factoring *f, LowrankPlan *plan, const LowrankSpec *spec)
     return false;
 }
 
+/* What the model file asks for, where no option has said otherwise. */
+static bool answer_mark(Factoring *f, LowrankSite *s)
+{
+    LowrankSpec spec;
+    const char *why;
+    if (!s->request || s->asked)
+        return true;
+    if (!lowrank_read_settings(&f->c->arena, s->key, s->request, &spec, &why)) { /* written by hand into the text of a graph */
+        diag_file_error(&f->c->diags, "E0906", NULL, NULL, "`%s` is no request for factors: %s", s->request, why);
+        return false;
+    }
+    s->asked = true;
+    return s->refused || factor_site(f, &spec, s);
+}
+
+static bool nothing_asked(const CompileOptions *o, const LowrankPlan *plan)
+{
+    bool asked = o->lowrank && o->lowrank[0];
+    for (int i = 0; i < plan->n; i++)
+        asked |= plan->sites[i].request != NULL;
+    return !asked;
+}
+
 bool lowrank_plan(Compilation *c, const CompileOptions *o, LowrankPlan **out)
 {
     *out = NULL;
-    if (!o->lowrank || !o->lowrank[0])
+    LowrankPlan *plan = lowrank_find(&c->cx, c->model.graph);
+    if (nothing_asked(o, plan))
         return true;
     Factoring f = {.c = c};
     if (!read_specs(&f, o))
@@ -236,9 +260,11 @@ bool lowrank_plan(Compilation *c, const CompileOptions *o, LowrankPlan **out)
         diag_file_error(&c->diags, "E0651", o->model, NULL, "factors are made of weights, but no checkpoint was given");
         return false;
     }
-    LowrankPlan *plan = lowrank_find(&c->cx, c->model.graph);
     for (int i = 0; i < f.n_specs; i++)
         if (!answer(&f, plan, &f.specs[i]))
+            return false;
+    for (int i = 0; i < plan->n; i++)
+        if (!answer_mark(&f, &plan->sites[i]))
             return false;
     Checkpoint *with = checkpoint_with(&c->cx, c->checkpoint, f.made, (int64_t)f.n_made);
     if (!with)

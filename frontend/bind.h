@@ -253,9 +253,12 @@ Term operator_unary(Bind *b, Term x, int op);
 Term operator_binary(Bind *b, Term x, Term y, int op, const Expr *e);       /* e: where it is written, may be NULL */
 /* A bool known at compile time. */
 bool eval_flag(Bind *b, Scope *s, const Expr *e, const char *what, bool *out);
-/* @linearize (request.c): the request in one spelling, or NULL and an error; put on the attention that was made from id `first` on. */
+/* @linearize, @lowrank (request.c): the request in one spelling, or NULL and an error; put on the attention, or on the products with weights, that
+ * was made from id `first` on. */
 const char *request_linearize(Bind *b, Scope *s, const Annotation *a);
-void request_mark(Bind *b, int first, const char *text, Span at);
+const char *request_lowrank(Bind *b, Scope *s, const Annotation *a);
+void request_mark_attention(Bind *b, int first, const char *text, Span at);
+void request_mark_products(Bind *b, int first, const char *text, Span at);
 void statement_body(Bind *b, Scope *s, const Body *body);
 bool statement_assert(Bind *b, Scope *s, const Stmt *st);
 void statement_repeat(Bind *b, Scope *s, const Stmt *st, bool unroll);

@@ -1,12 +1,14 @@
-/* Annotations that ask for an approximation: @linearize(performer, features=256, layers=2-5, max_err=0.02).
+/* Annotations that ask for an approximation: @linearize(performer, features=256, layers=2-5, max_err=0.02), @lowrank(rank=128).
  *
- * The request is read once, brought into the one spelling that support/linearize.h reads, and stands as an attribute on
- * the products and softmaxes of the statement: it goes where they go, through the text form of the IR as well. */
+ * The request is read once, brought into the one spelling that support/linearize.h or support/lowrank.h reads, and stands
+ * as an attribute on the products and softmaxes of the statement: it goes where they go, through the text form of the IR
+ * as well. */
 #include "bind.h"
 
 #include <string.h>
 
 #include "support/linearize.h"
+#include "support/lowrank.h"
 
 /* A number from a to b as it is written: 2-5, which is no difference here. */
 static bool put_range(Bind *b, Scope *s, const Expr *e, Text *out)
@@ -41,10 +43,17 @@ static const char *refuse(Bind *b, Span at, const char *why)
     return NULL;
 }
 
-static bool put_value(Bind *b, Scope *s, const Arg *arg, Text *out)
+static const char *refuse_lowrank(Bind *b, Span at, const char *why)
 {
-    if (!strcmp(arg->name.text, "layers") || !strcmp(arg->name.text, "heads"))
-        return put_ranges(b, s, arg->value, out);
+    Diag *d = bind_error(b, "E0906", at, "%s", why);
+    diag_help(d, "`@lowrank(rank=128)`, `@lowrank(rank=128, max_err=0.1)` or `@lowrank(err=0.02)`");
+    return NULL;
+}
+
+typedef const char *Refuse(Bind *b, Span at, const char *why);
+
+static bool put_number(Bind *b, Scope *s, const Arg *arg, Text *out, Refuse *refused)
+{
     Term t = eval(b, s, arg->value);
     int64_t whole;
     double number;
@@ -53,9 +62,16 @@ static bool put_value(Bind *b, Scope *s, const Arg *arg, Text *out)
     else if (term_is_number(&t, &number))
         text_double(out, number);
     else if (t.kind != TERM_POISON)
-        refuse(b, arg->value->at,
-               bind_print(b, "`%s` is a number known at compile time, and this is %s", arg->name.text, term_print(b, &t)));
+        refused(b, arg->value->at,
+                bind_print(b, "`%s` is a number known at compile time, and this is %s", arg->name.text, term_print(b, &t)));
     return term_is_number(&t, &number);
+}
+
+static bool put_value(Bind *b, Scope *s, const Arg *arg, Text *out)
+{
+    if (!strcmp(arg->name.text, "layers") || !strcmp(arg->name.text, "heads"))
+        return put_ranges(b, s, arg->value, out);
+    return put_number(b, s, arg, out, refuse);
 }
 
 const char *request_linearize(Bind *b, Scope *s, const Annotation *a)
@@ -87,6 +103,25 @@ const char *request_linearize(Bind *b, Scope *s, const Annotation *a)
     return linearize_read(b->cx->arena, text.data, &spec, &why) ? spec.text : refuse(b, a->at, why);
 }
 
+const char *request_lowrank(Bind *b, Scope *s, const Annotation *a)
+{
+    if (a->n_args == 0)
+        return refuse_lowrank(b, a->at, "`@lowrank` says how much is kept: by `rank` or by `err`");
+    Text text = text_new(b->cx->arena);
+    for (int i = 0; i < a->n_args; i++) {
+        const Arg *arg = &a->args[i];
+        if (!arg->name.text)
+            return refuse_lowrank(b, arg->value->at, "what `@lowrank` takes has a key");
+        text_add(&text, i ? ",%s=" : "%s=", arg->name.text);
+        if (!put_number(b, s, arg, &text, refuse_lowrank))
+            return NULL;
+    }
+    LowrankSpec spec;
+    const char *why;
+    return lowrank_read_settings(b->cx->arena, "", text.data, &spec, &why) ? name_of(b->cx->names, text.data)
+                                                                           : refuse_lowrank(b, a->at, why);
+}
+
 static bool of_values(const Node *n)
 {
     return n->op == OP_softmax ||
@@ -105,9 +140,30 @@ static bool mark(Bind *b, Graph *g, int first, const char *text)
     return found;
 }
 
-void request_mark(Bind *b, int first, const char *text, Span at)
+void request_mark_attention(Bind *b, int first, const char *text, Span at)
 {
     if (mark(b, b->graph, first, text))
         return;
     bind_error(b, "E0903", at, "the annotation is meant for attention, and this statement has no softmax");
+}
+
+static bool mark_products(Bind *b, Graph *g, int first, const char *text)
+{
+    bool found = false;
+    for (Node *n = g->last; n; n = n->prev) {
+        if (n->id < first)
+            continue;
+        if (n->op == OP_dot && (n->inputs[0]->op == OP_weight || n->inputs[1]->op == OP_weight)) {
+            attr_set_name(b->cx, n, ATTR_lowrank, text);
+            found = true;
+        }
+        found |= n->body && mark_products(b, n->body, first, text);
+    }
+    return found;
+}
+
+void request_mark_products(Bind *b, int first, const char *text, Span at)
+{
+    if (!mark_products(b, b->graph, first, text))
+        bind_error(b, "E0906", at, "the annotation is meant for products with weights, and this statement has none");
 }

@@ -5,16 +5,17 @@
 
 /* ---- annotations ------------------------------------------------------------------------------------------------ */
 
-typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_UNROLL, REQUEST_LINEARIZE, REQUEST_OTHER } Request;
+typedef enum Request { REQUEST_KEEP, REQUEST_FUSE, REQUEST_UNROLL, REQUEST_LINEARIZE, REQUEST_LOWRANK, REQUEST_OTHER } Request;
 
 typedef struct Requests {
     bool holds;            /* the values of the assignment are kept as they are, the rounds of the loop written out */
     const char *linearize; /* NULL: the attention of the assignment is exact */
-    Span at;
+    const char *lowrank;   /* NULL: its weights stay whole */
+    Span linearize_at, lowrank_at;
 } Requests;
 
-static const char *const requests[] = {"keep",   "fuse",     "unroll", "linearize", "absorb",
-                                       "quantize", "dtype", "recompute", "must"};
+static const char *const requests[] = {"keep",   "fuse",     "unroll", "linearize", "lowrank",
+                                       "absorb", "quantize", "dtype", "recompute", "must"};
 enum { N_REQUESTS = sizeof requests / sizeof *requests };
 
 static bool is_fuse_off(const Annotation *a)
@@ -48,7 +49,12 @@ static bool read_annotation(Bind *b, Scope *s, const Annotation *a, const Stmt *
     }
     if (r == REQUEST_LINEARIZE) {
         out->linearize = request_linearize(b, s, a);
-        out->at = a->at;
+        out->linearize_at = a->at;
+        return false;
+    }
+    if (r == REQUEST_LOWRANK) {
+        out->lowrank = request_lowrank(b, s, a);
+        out->lowrank_at = a->at;
         return false;
     }
     if (r == REQUEST_FUSE ? is_fuse_off(a) : a->n_args == 0)
@@ -163,7 +169,9 @@ static void assign_statement(Bind *b, Scope *s, const Stmt *st, const Requests *
     b->hint = hint_for(b, st->targets[0].name.text);
     Term t = eval(b, s, st->values[0]);
     if (asked->linearize && t.kind != TERM_POISON)
-        request_mark(b, first, asked->linearize, asked->at);
+        request_mark_attention(b, first, asked->linearize, asked->linearize_at);
+    if (asked->lowrank && t.kind != TERM_POISON)
+        request_mark_products(b, first, asked->lowrank, asked->lowrank_at);
     bool list = t.kind == TERM_LIST;
     int n = list ? t.n_items : 1;
     if (t.kind != TERM_POISON && n != st->n_targets) {

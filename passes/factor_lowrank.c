@@ -92,6 +92,7 @@ static void describe(Finder *f, const Product *p)
     plan->sites = arena_room(f->cx->arena, plan->sites, (size_t)plan->n, &f->capacity, sizeof *plan->sites);
     LowrankSite *s = &plan->sites[plan->n++];
     *s = (LowrankSite){.key = attr_name(p->w, ATTR_key), .weight = p->w, .in = 1, .out = 1, .part = part_of(p->dot, p->x)};
+    s->request = attr_name(p->dot, ATTR_lowrank);
     s->rounds = hole_of_round(s->key) ? layers_of(p->dot) : 1;
     for (int i = 0; i < p->w->type->rank; i++) {
         Axis axis = p->w->type->axis[i];

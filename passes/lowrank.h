@@ -13,6 +13,7 @@ typedef struct LowrankSite {            /* a product dot(x, w) with a weight, in
     int64_t in, out;                    /* elements of the axes that are summed, and of the others */
     int n_in, n_out;
     int in_axis[MAX_RANK], out_axis[MAX_RANK];  /* positions in w's type, in its order */
+    const char *request;                /* of @lowrank; NULL: none */
     const char *refused;                /* why it stays as it is; NULL: it may be factored */
     bool asked;                         /* a request names it */
     int64_t rank;                       /* of the factors; 0: it stays */

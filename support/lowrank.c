@@ -45,11 +45,17 @@ static bool read_setting(const char *item, LowrankSpec *out, const char **why)
 bool lowrank_read(Arena *a, const char *text, LowrankSpec *out, const char **why)
 {
     const char *colon = strrchr(text, ':');
-    *out = (LowrankSpec){.err = NAN, .max_err = NAN, .text = text};
     if (!colon || colon == text || !colon[1])
         return refuse(why, "it is WHERE:rank=R or WHERE:err=E, as in `ffn:rank=128`");
-    out->where = arena_copy(a, text, (size_t)(colon - text));
-    for (const char *p = colon + 1; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+    bool good = lowrank_read_settings(a, arena_copy(a, text, (size_t)(colon - text)), colon + 1, out, why);
+    out->text = text;
+    return good;
+}
+
+bool lowrank_read_settings(Arena *a, const char *key, const char *text, LowrankSpec *out, const char **why)
+{
+    *out = (LowrankSpec){.where = key, .err = NAN, .max_err = NAN, .text = text};
+    for (const char *p = text; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
         if (!read_setting(arena_copy(a, p, strcspn(p, ",")), out, why))
             return false;
     if (!out->rank == isnan(out->err))

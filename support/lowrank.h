@@ -1,5 +1,5 @@
 /* Requests for factors of low rank: WHERE:rank=R or WHERE:err=E, max_err=E. WHERE is `ffn`, `attention`, `all`, or a pattern of weights' keys in which `*` stands
- * for any characters. Read from --lowrank. */
+ * for any characters. Read from --lowrank, and without WHERE from @lowrank. */
 #ifndef ATTAR_SUPPORT_LOWRANK_H
 #define ATTAR_SUPPORT_LOWRANK_H
 
@@ -17,6 +17,8 @@ typedef struct LowrankSpec {
 } LowrankSpec;
 
 bool lowrank_read(Arena *a, const char *text, LowrankSpec *out, const char **why);
+/* What stands behind the colon alone: a request for one weight, whose `where` is `key`. */
+bool lowrank_read_settings(Arena *a, const char *key, const char *text, LowrankSpec *out, const char **why);
 /* `part`: "ffn", "attention" or "other"; `key`: the weight's, with holes. */
 bool lowrank_names(const LowrankSpec *s, const char *part, const char *key);
 

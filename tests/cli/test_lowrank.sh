@@ -26,6 +26,20 @@ says out "two requests" 'q_proj.weight (rank=5)'
 says out "two requests" 'o_proj.weight (rank=20)'
 grep -q 'embed_tokens.weight (rank' "$work/out" && fail "a table that the head shares was factored" || pass
 expect 0 "compiled" "$attar" diff $austen --lowrank all:rank=24 --dim S=9 --dim B=1
+
+# The same asked for in the model file; an option that names the weight goes before it.
+marked="$work/marked.attar --weights models/austen"
+sed 's/^  up = linear/  @lowrank(rank=48)\n  up = linear/; s/^  return linear(a, "o_proj"/  @lowrank(err=0.5)\n  o = linear(a, "o_proj"/
+     s/in=(H, K), bias=o_bias)$/&\n  return o/' models/llama.attar >"$work/marked.attar"
+expect 0 "marked" "$attar" report $marked
+[ "$(grep -c '^approx ' "$work/out")" = 2 ] && pass || fail "two weights are marked"
+says out "marked by rank" '^approx .*mlp.up_proj.weight (rank=48)'
+says out "marked by error" '^approx .*self_attn.o_proj.weight .*err 0.5000'
+expect 0 "marked, and an option" "$attar" report $marked --lowrank '*.up_proj.weight:rank=9'
+says out "marked, and an option" '^approx .*mlp.up_proj.weight (rank=9)'
+says out "the other mark" '^approx .*self_attn.o_proj.weight '
+expect 0 "marked, compiled" "$attar" diff $marked --dim S=5 --dim B=1
+expect 3 "marked, no weights" "$attar" report "$work/marked.attar" --config models/austen/config.json
 expect 2 "no setting" "$attar" report $austen --lowrank ffn
 expect 2 "both" "$attar" report $austen --lowrank ffn:rank=3,err=0.1
 expect 2 "rank 0" "$attar" report $austen --lowrank ffn:rank=0

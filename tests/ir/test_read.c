@@ -73,7 +73,7 @@ static const char *const texts[] = {
     "  ro      = rotate v1, quarter, quarter interleave=true : f32[B, S, H, K]\n"
     "  lay     = repeat i < 2 carries h = x, g = r2 {\n"
     "    lq  = weight key=\"l.{i}.q\" : f32[H, K, D]\n"
-    "    q   = dot h, lq over=D : f32[B, S, H, K]\n"
+    "    q   = dot h, lq over=D lowrank=\"rank=2\" : f32[B, S, H, K]\n"
     "    k   = append q, i cache=kv.k : f32[B, T, H, K]\n"
     "    v   = append ro, i start=1 cache=kv.v : f32[B, T, H, K]\n"
     "    at  = attend q, k, v, keep over=K keys=T scale=0.7071067811865476 (s: f32[B, H, S, T], ok) {\n"
