@@ -4,65 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/aside.h"
 #include "driver/calibrate.h"
-#include "driver/calibration_file.h"
-#include "driver/signature.h"
 #include "ir/interpret.h"
 #include "support/holes.h"
 
-enum { POSITIONS_A_CALL = 4096 };
 static const uint64_t MOST_BYTES = (uint64_t)1 << 30; /* of what is kept: then no further rows are run */
-
-/* ---- the exact model, compiled apart ----------------------------------------------------------------------------- */
-
-typedef struct Aside { /* what belongs to the compilation that is under way */
-    Graph *kernels;
-    Remarks remarks;
-    PassTime *times;
-    Emitted emitted;
-    JitStats jit_stats;
-    Jit *jit;
-    Packed packed;
-    Program program;
-} Aside;
-
-static Aside put_aside(Compilation *c)
-{
-    Aside a = {c->kernels, c->remarks, c->times, c->emitted, c->jit_stats, c->jit, c->packed, c->program};
-    c->remarks = (Remarks){.arena = &c->arena, .asked = a.remarks.asked, .n_asked = a.remarks.n_asked};
-    c->jit = NULL;
-    c->packed = (Packed){0};
-    return a;
-}
-
-static void take_back(Compilation *c, const Aside *a)
-{
-    if (c->packed.data)
-        pack_free(&c->packed);
-    if (c->jit)
-        jit_free(c->jit);
-    c->kernels = a->kernels;
-    c->remarks = a->remarks;
-    c->times = a->times;
-    c->emitted = a->emitted;
-    c->jit_stats = a->jit_stats;
-    c->jit = a->jit;
-    c->packed = a->packed;
-    c->program = a->program;
-}
-
-static CompileOptions captured(const CompileOptions *o, Calibration *k)
-{
-    CompileOptions exact = *o;
-    exact.linearize = NULL;
-    exact.calibrate = NULL;
-    exact.taps = true;
-    exact.timing = exact.tiles = false;
-    exact.passes = (PassOptions){.linearize = &k->plan};
-    memcpy(exact.passes.off, o->passes.off, sizeof exact.passes.off);
-    exact.passes.off[PASS_ID_linearize_performer] = false; /* it looks, and changes nothing */
-    return exact;
-}
 
 static void calibration_begin(Calibration *k, Compilation *c)
 {
@@ -71,36 +18,17 @@ static void calibration_begin(Calibration *k, Compilation *c)
     k->arena.oom_state = c->arena.oom_state;
 }
 
-bool calibration_sites(Compilation *c, const CompileOptions *o, Calibration *out)
-{
-    calibration_begin(out, c);
-    CompileOptions exact = captured(o, out);
-    exact.passes.stop_after = pass_info[PASS_ID_linearize_performer].name;
-    Aside aside = put_aside(c);
-    c->kernels = graph_copy(&c->cx, c->model.graph);
-    bool good = passes_run(&c->cx, c->kernels, &exact.passes, &c->remarks, NULL);
-    take_back(c, &aside);
-    return good;
-}
-
 /* ---- what the taps bring ----------------------------------------------------------------------------------------- */
 
-typedef struct Collector {
-    Calibration *k;
-    const int64_t *sizes; /* in the order of the graph's symbols */
-} Collector;
-
-static void collect(Collector *w, int site, int which, const Node *n, int64_t round, const void *data)
+static void collect(Calibration *k, int site, int which, const Node *n, int64_t round, const int64_t *sizes, const void *data)
 {
-    Calibration *k = w->k;
     const LinearizeSite *s = &k->plan.sites[site];
-    round = round < 0 ? 0 : round;
     if (round >= s->rounds)
         return;
     Kept *kept = &k->kept[which][site][(k->calls - 1) * s->rounds + round];
     int64_t count = 1;
     for (int i = 0; i < n->type->rank; i++) {
-        kept->dims[i] = extent_value(n->type->axis[i].size, k->c->kernels, w->sizes);
+        kept->dims[i] = extent_value(n->type->axis[i].size, k->c->kernels, sizes);
         count *= kept->dims[i];
     }
     kept->data = arena_array(&k->arena, (size_t)count + 1, sizeof *kept->data);
@@ -108,20 +36,18 @@ static void collect(Collector *w, int site, int which, const Node *n, int64_t ro
     k->bytes += (uint64_t)count * sizeof *kept->data;
 }
 
-static void tap(void *state, int64_t kernel, int64_t round, const void *data)
+static void value(void *state, const Node *kernel, int64_t round, const int64_t *sizes, const void *data)
 {
-    Collector *w = state;
-    const Emitted *e = &w->k->c->emitted;
-    if (kernel < 0 || kernel >= e->n_kernels)
-        return;
-    for (int i = 0; i < w->k->plan.n_sites; i++)
+    Calibration *k = state;
+    for (int i = 0; i < k->plan.n_sites; i++)
         for (int j = 0; j < 4; j++)
-            if (e->kernels[kernel].node == w->k->plan.sites[i].kept[j])
-                collect(w, i, j, e->kernels[kernel].node, round, data);
+            if (kernel == k->plan.sites[i].kept[j])
+                collect(k, i, j, kernel, round, sizes, data);
 }
 
-static void next_call(Calibration *k)
+static void next_call(void *state)
 {
+    Calibration *k = state;
     int old = k->capacity;
     if (k->calls == k->capacity)
         k->capacity = old ? 2 * old : 8;
@@ -136,67 +62,32 @@ static void next_call(Calibration *k)
     k->calls++;
 }
 
-/* ---- the calls -------------------------------------------------------------------------------------------------- */
-
-/* Rows that one call takes: not more than the model may, and not many positions at once. */
-static int64_t rows_a_call(const Compilation *c, const CalibrationFile *in)
+static bool enough(void *state)
 {
-    int batch = signature_batch(&c->emitted.plan);
-    int64_t rows = POSITIONS_A_CALL / (in->length > 0 ? in->length : 1);
-    if (batch < 0)
-        return in->sequences; /* they cannot be run apart */
-    if (rows > c->emitted.plan.symbols[batch].high)
-        rows = c->emitted.plan.symbols[batch].high;
-    return rows < 1 ? 1 : rows;
+    const Calibration *k = state;
+    return k->bytes >= MOST_BYTES;
 }
 
-static bool run_rows(Calibration *k, const CompileOptions *o, const CalibrationFile *in, int64_t first, int64_t count)
+static AsideRun capturing(Calibration *k)
 {
-    Compilation *c = k->c;
-    const Plan *plan = &c->emitted.plan;
-    const HostTensor *some = calibration_file_slice(&c->arena, in, first, count), *outputs;
-    int64_t *sizes = arena_array(&c->arena, (size_t)plan->n_symbols + 1, sizeof *sizes);
-    int64_t *mine = arena_array(&c->arena, (size_t)c->kernels->n_symbols + 1, sizeof *mine);
-    if (!signature_sizes(&c->cx, plan, NULL, 0, some, in->n_inputs, count, 1, sizes))
-        return false;
-    signature_for_graph(plan, c->kernels, sizes, mine);
-    Collector w = {k, mine};
-    SessionHooks hooks = {.tap = tap, .tap_state = &w};
-    Session *s = session_new(&c->cx, &c->program, plan->n_caches ? count : 0, o->threads > 0 ? o->threads : pool_cpus(), &hooks);
-    if (!s)
-        return false;
-    next_call(k);
-    bool good = session_run(&c->cx, s, some, in->n_inputs, &outputs);
-    session_free(s);
-    return good;
+    return (AsideRun){.passes = {.linearize = &k->plan}, .captures = PASS_ID_linearize_performer, .next_call = next_call, .value = value, .enough = enough, .state = k};
 }
 
-static bool run_file(Calibration *k, const CompileOptions *o)
+bool calibration_sites(Compilation *c, const CompileOptions *o, Calibration *out)
 {
-    CalibrationFile in;
-    if (!calibration_file_load(k->c, o->calibrate, &in))
-        return false;
-    int64_t each = rows_a_call(k->c, &in);
-    k->of_rows = in.sequences;
-    for (int64_t first = 0; first < in.sequences && k->bytes < MOST_BYTES; first += each) {
-        int64_t count = in.sequences - first < each ? in.sequences - first : each;
-        if (!run_rows(k, o, &in, first, count))
-            return false;
-        k->rows += count;
-    }
-    k->measured_on = k->rows < k->of_rows ? arena_print(&k->c->arena, "the first %lld of %s", (long long)k->rows, in.what) : in.what;
-    return true;
+    calibration_begin(out, c);
+    AsideRun run = capturing(out);
+    return aside_look(c, o, &run);
 }
 
 bool calibration_run(Compilation *c, const CompileOptions *o, Calibration *out)
 {
     calibration_begin(out, c);
-    CompileOptions exact = captured(o, out);
-    Aside aside = put_aside(c);
-    c->kernels = graph_copy(&c->cx, c->model.graph);
-    bool good = passes_run(&c->cx, c->kernels, &exact.passes, &c->remarks, NULL) && compile_emit(c, &exact) && compile_build(c, &exact) &&
-                run_file(out, o);
-    take_back(c, &aside);
+    AsideRun run = capturing(out);
+    bool good = aside_run(c, o, &run);
+    out->rows = run.rows;
+    out->of_rows = run.of_rows;
+    out->measured_on = run.measured_on;
     if (!good)
         calibration_free(out);
     return good;

@@ -2,8 +2,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "approx/matrix.h"
+#include "approx/factor.h"
 #include "driver/lowrank.h"
+#include "driver/lowrank_inputs.h"
 #include "runtime/file.h"
 #include "support/holes.h"
 #include "support/lowrank.h"
@@ -12,14 +13,22 @@ enum { MOST_SPECS = 64 };
 
 typedef struct Decomposed { /* one layer's weight */
     Matrix w;
-    Svd svd;
-    double norm;
+    Matrix root; /* |root m| = |x m| for the inputs x of the calibration; `at` NULL: there is none */
+    Svd svd;     /* of w, or of root w */
+    double norm; /* of the same */
 } Decomposed;
+
+typedef struct Losses { /* relative, in the Frobenius norm; of the product on the calibration inputs if there are any, else of the weight */
+    double predicted, measured, weight;
+} Losses;
 
 typedef struct Factoring {
     Compilation *c;
+    LowrankPlan *plan;
     LowrankSpec specs[MOST_SPECS];
     int n_specs;
+    const LowrankSpec **chosen; /* [site] */
+    LowrankInputs inputs;       /* grams NULL: no calibration */
     MadeTensor *made;
     size_t n_made, room;
 } Factoring;
@@ -69,18 +78,33 @@ static bool read_matrix(Factoring *f, const LowrankSite *s, int64_t round, Arena
     return true;
 }
 
+static bool refuse_matrix(Factoring *f, const LowrankSite *s, int64_t round, MatrixStatus status)
+{
+    const char *key = model_key(&f->c->cx, &f->c->model, s->key, round);
+    if (status)
+        diag_file_error(&f->c->diags, "E0447", checkpoint_path(f->c->checkpoint), arena_print(&f->c->arena, "`%s`", file_shown(&f->c->cx, key)),
+                        "it has no decomposition: %s", matrix_status_text(status));
+    return !status;
+}
+
 static bool decompose(Factoring *f, const LowrankSite *s, int64_t round, Arena *a, Decomposed *out)
 {
     if (!read_matrix(f, s, round, a, &out->w))
         return false;
-    out->norm = matrix_norm(out->w);
-    MatrixStatus status = matrix_svd(a, out->w, &out->svd);
-    if (status == MATRIX_OK)
-        return true;
-    const char *key = model_key(&f->c->cx, &f->c->model, s->key, round);
-    diag_file_error(&f->c->diags, "E0447", checkpoint_path(f->c->checkpoint), arena_print(&f->c->arena, "`%s`", file_shown(&f->c->cx, key)), "it has no decomposition: %s",
-                    matrix_status_text(status));
-    return false;
+    if (!f->inputs.grams) {
+        out->norm = matrix_norm(out->w);
+        return refuse_matrix(f, s, round, matrix_svd(a, out->w, &out->svd));
+    }
+    Matrix seen;
+    MatrixStatus status = factor_root(a, f->inputs.grams[s - f->plan->sites][round], &out->root);
+    if (status) {
+        diag_file_error(&f->c->diags, "E0905", NULL, NULL, "the inputs of `%s` on %s cannot be used: %s", file_shown(&f->c->cx, s->key), f->inputs.measured_on,
+                        matrix_status_text(status));
+        return false;
+    }
+    status = matrix_multiply(a, out->root, false, out->w, false, &seen);
+    out->norm = status ? 0 : matrix_norm(seen);
+    return refuse_matrix(f, s, round, status ? status : matrix_svd(a, seen, &out->svd));
 }
 
 /* Relative, in the Frobenius norm; 0 of a weight that is zero. */
@@ -108,33 +132,85 @@ static void add_made(Factoring *f, const char *name, int64_t rows, int64_t cols,
         m->dims[m->rank++] = cols;
 }
 
-/* Both factors in f32; returns what they are off by, relative to the weight. */
-static double make_factors(Factoring *f, const LowrankSite *s, int64_t round, const Decomposed *d)
+/* Half of the singular values on each side: neither factor is much larger than the weight. */
+static void cut(Arena *a, const Svd *svd, int64_t rank, Matrix *left, Matrix *right)
+{
+    *left = matrix_new(a, svd->u.rows, rank);
+    *right = matrix_copy(a, (Matrix){rank, svd->vt.cols, svd->vt.at});
+    for (int64_t r = 0; r < rank; r++) {
+        double root = sqrt(svd->values[r]);
+        for (int64_t i = 0; i < left->rows; i++)
+            left->at[i * rank + r] = svd->u.at[i * svd->rank + r] * root;
+        for (int64_t o = 0; o < right->cols; o++)
+            right->at[r * right->cols + o] *= root;
+    }
+}
+
+static MatrixStatus cur(Arena *a, Matrix w, int64_t rank, Matrix *left, Matrix *right)
+{
+    int64_t *columns, *rows;
+    Matrix u;
+    MatrixStatus status = factor_columns(a, w, rank, &columns);
+    if (!status)
+        status = factor_rows(a, w, rank, &rows);
+    if (!status)
+        status = factor_cur(a, w, columns, rows, rank, &u);
+    if (status)
+        return status;
+    *right = factor_take_rows(a, w, rows, rank);
+    return matrix_multiply(a, factor_take_columns(a, w, columns, rank), false, u, false, left);
+}
+
+/* What w - left right is, relative: of the weight, and on what x the root stands for. */
+static MatrixStatus loss(Arena *a, const Decomposed *d, Matrix left, Matrix right, double *weight, double *on_inputs)
+{
+    Matrix miss, seen;
+    MatrixStatus status = matrix_multiply(a, left, false, right, false, &miss);
+    for (int64_t i = 0; !status && i < miss.rows * miss.cols; i++)
+        miss.at[i] = d->w.at[i] - miss.at[i];
+    double norm = matrix_norm(d->w);
+    *weight = !status && norm > 0 ? matrix_norm(miss) / norm : 0;
+    *on_inputs = *weight;
+    if (status || !d->root.at)
+        return status;
+    status = matrix_multiply(a, d->root, false, miss, false, &seen);
+    *on_inputs = !status && d->norm > 0 ? matrix_norm(seen) / d->norm : 0;
+    return status;
+}
+
+static float *rounded(Arena *a, Matrix m)
+{
+    float *out = arena_array(a, (size_t)(m.rows * m.cols), sizeof *out);
+    for (int64_t i = 0; i < m.rows * m.cols; i++) {
+        out[i] = (float)m.at[i];
+        m.at[i] = (double)out[i];
+    }
+    return out;
+}
+
+/* Both factors in f32, and what they miss. */
+static MatrixStatus make_factors(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, int64_t round, const Decomposed *d, Arena *work, Losses *out)
 {
     Arena *a = &f->c->arena;
-    int64_t rank = s->rank;
-    float *left = arena_array(a, (size_t)(s->in * rank), sizeof *left), *right = arena_array(a, (size_t)(rank * s->out), sizeof *right);
-    for (int64_t r = 0; r < rank; r++) {
-        double root = sqrt(d->svd.values[r]); /* half of it on each side: neither factor is much larger than the weight */
-        for (int64_t i = 0; i < s->in; i++)
-            left[i * rank + r] = (float)(d->svd.u.at[i * d->svd.rank + r] * root);
-        for (int64_t o = 0; o < s->out; o++)
-            right[r * s->out + o] = (float)(d->svd.vt.at[r * s->out + o] * root);
-    }
+    Matrix left, right;
+    MatrixStatus status = MATRIX_OK;
+    double unused;
+    if (spec->method == LOWRANK_CUR)
+        status = cur(work, d->w, s->rank, &left, &right);
+    else if (d->root.at)
+        status = factor_given(work, d->w, &d->svd, s->rank, &left, &right);
+    else
+        cut(work, &d->svd, s->rank, &left, &right);
+    if (!status && spec->method == LOWRANK_CUR) /* singular values say nothing of it: what the factors miss before they are rounded */
+        status = loss(work, d, left, right, &unused, &out->predicted);
+    else
+        out->predicted = tail(d, s->rank);
+    if (status)
+        return status;
     int64_t layer = hole_of_round(s->key) ? round : -1;
-    add_made(f, hole_fill(a, s->left, layer, -1), s->in, rank, s, true, left);
-    add_made(f, hole_fill(a, s->right, layer, -1), rank, s->out, s, false, right);
-    double sum = 0;
-    double *row = arena_array(a, (size_t)s->out, sizeof *row);
-    for (int64_t i = 0; i < s->in; i++) {
-        memcpy(row, d->w.at + i * s->out, (size_t)s->out * sizeof *row);
-        for (int64_t r = 0; r < rank; r++)
-            for (int64_t o = 0; o < s->out; o++)
-                row[o] -= (double)left[i * rank + r] * (double)right[r * s->out + o];
-        for (int64_t o = 0; o < s->out; o++)
-            sum += row[o] * row[o];
-    }
-    return d->norm > 0 ? sqrt(sum) / d->norm : 0;
+    add_made(f, hole_fill(a, s->left, layer, -1), s->in, s->rank, s, true, rounded(a, left));
+    add_made(f, hole_fill(a, s->right, layer, -1), s->rank, s->out, s, false, rounded(a, right));
+    return loss(work, d, left, right, &out->weight, &out->measured);
 }
 
 static int64_t rank_for(const LowrankSpec *spec, const LowrankSite *s, const Decomposed *d)
@@ -148,18 +224,39 @@ static int64_t rank_for(const LowrankSpec *spec, const LowrankSite *s, const Dec
     return rank;
 }
 
-static void record(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, double predicted, double measured)
+static void record(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, const Losses *worst)
 {
-    Approximation *a = approximation_add(&f->c->approximations, "factor-lowrank", hole_ranges(&f->c->arena, s->key, s->rounds, 0),
-                                         arena_print(&f->c->arena, "rank=%lld", (long long)s->rank));
-    a->error = "relative error of the weight";
-    a->predicted = predicted;
-    a->measured = measured;
-    a->measured_on = s->rounds > 1 ? "the worst of its layers" : "the weight";
+    bool seen = f->inputs.grams != NULL, several = s->rounds > 1;
+    Arena *arena = &f->c->arena;
+    Approximation *a = approximation_add(&f->c->approximations, "factor-lowrank", hole_ranges(arena, s->key, s->rounds, 0),
+                                         arena_print(arena, spec->method == LOWRANK_CUR ? "rank=%lld, method=cur" : "rank=%lld", (long long)s->rank));
+    a->error = seen ? "relative error of the product" : "relative error of the weight";
+    a->predicted = worst->predicted;
+    a->measured = worst->measured;
+    a->measured_on = seen ? arena_print(arena, "%s (which made the factors too)%s", f->inputs.measured_on, several ? ", the worst of its layers" : "")
+                     : several ? "the worst of its layers" : "the weight";
     a->bound = spec->rank ? spec->max_err : spec->err;
     a->bound_name = spec->rank ? "max_err" : "err";
-    a->note = arena_print(&f->c->arena, "%.3g of the numbers are kept", (double)s->rank * ((double)s->in + (double)s->out) / ((double)s->in * (double)s->out));
+    double kept = (double)s->rank * ((double)s->in + (double)s->out) / ((double)s->in * (double)s->out);
+    a->note = seen ? arena_print(arena, "the weight itself is off by %.4f; %.3g of the numbers are kept", worst->weight, kept)
+                   : arena_print(arena, "%.3g of the numbers are kept", kept);
+    a->table = seen ? a->note : NULL;
     a->help = "a larger rank leaves less out; `err=` finds the least that holds a bound";
+}
+
+static bool put_in(Factoring *f, const LowrankSpec *spec, LowrankSite *s, const Decomposed *d, Arena *work)
+{
+    Losses worst = {0};
+    s->left = arena_print(&f->c->arena, "lowrank.%s.left", s->key);
+    s->right = arena_print(&f->c->arena, "lowrank.%s.right", s->key);
+    for (int64_t i = 0; i < s->rounds; i++) {
+        Losses here = {0};
+        if (!refuse_matrix(f, s, i, make_factors(f, spec, s, i, &d[i], work, &here)))
+            return false;
+        worst = (Losses){fmax(worst.predicted, here.predicted), fmax(worst.measured, here.measured), fmax(worst.weight, here.weight)};
+    }
+    record(f, spec, s, &worst);
+    return true;
 }
 
 static bool factor_site(Factoring *f, const LowrankSpec *spec, LowrankSite *s)
@@ -174,14 +271,7 @@ static bool factor_site(Factoring *f, const LowrankSpec *spec, LowrankSite *s)
         s->refused = arena_print(&f->c->arena, "factors of rank %lld hold no fewer numbers than the weight of %lld x %lld", (long long)rank, (long long)s->in, (long long)s->out);
     } else if (good) {
         s->rank = rank;
-        s->left = arena_print(&f->c->arena, "lowrank.%s.left", s->key);
-        s->right = arena_print(&f->c->arena, "lowrank.%s.right", s->key);
-        double predicted = 0, measured = 0;
-        for (int64_t i = 0; i < s->rounds; i++) {
-            predicted = fmax(predicted, tail(&d[i], rank));
-            measured = fmax(measured, make_factors(f, s, i, &d[i]));
-        }
-        record(f, spec, s, predicted, measured);
+        good = put_in(f, spec, s, d, &work);
     }
     arena_free(&work);
     return good;
@@ -202,19 +292,18 @@ static bool read_specs(Factoring *f, const CompileOptions *o)
 }
 
 /* The first request that names a site has it. */
-static bool answer(Factoring *f, LowrankPlan *plan, const LowrankSpec *spec)
+static bool answer(Factoring *f, const LowrankSpec *spec)
 {
+    LowrankPlan *plan = f->plan;
     int named = 0;
     for (int i = 0; i < plan->n; i++) {
         LowrankSite *s = &plan->sites[i];
         if (!lowrank_names(spec, s->part, s->key))
             continue;
         named++;
-        if (s->asked)
-            continue;
+        if (!s->asked)
+            f->chosen[i] = spec;
         s->asked = true;
-        if (!s->refused && !factor_site(f, spec, s))
-            return false;
     }
     if (named)
         return true;
@@ -227,16 +316,17 @@ static bool answer(Factoring *f, LowrankPlan *plan, const LowrankSpec *spec)
 /* What the model file asks for, where no option has said otherwise. */
 static bool answer_mark(Factoring *f, LowrankSite *s)
 {
-    LowrankSpec spec;
+    LowrankSpec *spec = arena_alloc(&f->c->arena, sizeof *spec);
     const char *why;
     if (!s->request || s->asked)
         return true;
-    if (!lowrank_read_settings(&f->c->arena, s->key, s->request, &spec, &why)) { /* written by hand into the text of a graph */
+    if (!lowrank_read_settings(&f->c->arena, s->key, s->request, spec, &why)) { /* written by hand into the text of a graph */
         diag_file_error(&f->c->diags, "E0906", NULL, NULL, "`%s` is no request for factors: %s", s->request, why);
         return false;
     }
     s->asked = true;
-    return s->refused || factor_site(f, &spec, s);
+    f->chosen[s - f->plan->sites] = spec;
+    return true;
 }
 
 static bool nothing_asked(const CompileOptions *o, const LowrankPlan *plan)
@@ -253,7 +343,7 @@ bool lowrank_plan(Compilation *c, const CompileOptions *o, LowrankPlan **out)
     LowrankPlan *plan = lowrank_find(&c->cx, c->model.graph);
     if (nothing_asked(o, plan))
         return true;
-    Factoring f = {.c = c};
+    Factoring f = {.c = c, .plan = plan, .chosen = arena_array(&c->arena, (size_t)plan->n + 1, sizeof *f.chosen)};
     if (!read_specs(&f, o))
         return false;
     if (!c->checkpoint) {
@@ -261,10 +351,15 @@ bool lowrank_plan(Compilation *c, const CompileOptions *o, LowrankPlan **out)
         return false;
     }
     for (int i = 0; i < f.n_specs; i++)
-        if (!answer(&f, plan, &f.specs[i]))
+        if (!answer(&f, &f.specs[i]))
             return false;
     for (int i = 0; i < plan->n; i++)
         if (!answer_mark(&f, &plan->sites[i]))
+            return false;
+    if (o->calibrate && !lowrank_inputs(c, o, plan, &f.inputs))
+        return false;
+    for (int i = 0; i < plan->n; i++)
+        if (plan->sites[i].asked && !plan->sites[i].refused && !factor_site(&f, f.chosen[i], &plan->sites[i]))
             return false;
     Checkpoint *with = checkpoint_with(&c->cx, c->checkpoint, f.made, (int64_t)f.n_made);
     if (!with)

@@ -113,7 +113,9 @@ const char *request_lowrank(Bind *b, Scope *s, const Annotation *a)
         if (!arg->name.text)
             return refuse_lowrank(b, arg->value->at, "what `@lowrank` takes has a key");
         text_add(&text, i ? ",%s=" : "%s=", arg->name.text);
-        if (!put_number(b, s, arg, &text, refuse_lowrank))
+        if (!strcmp(arg->name.text, "method") && arg->value->kind == EXPR_NAME)
+            text_add(&text, "%s", arg->value->text);
+        else if (!put_number(b, s, arg, &text, refuse_lowrank))
             return NULL;
     }
     LowrankSpec spec;

@@ -159,12 +159,34 @@ static void put_factors(PassContext *px, const Product *p, const LowrankSite *s)
     node_replace(p->dot, wide);
 }
 
-static const LowrankSite *site_of(const LowrankPlan *plan, const char *key)
+static LowrankSite *site_of(const LowrankPlan *plan, const char *key)
 {
     for (int i = 0; i < plan->n; i++)
         if (!strcmp(plan->sites[i].key, key))
             return &plan->sites[i];
     return NULL;
+}
+
+/* The copy of `x` is a kernel from the start: whoever taps the model finds it by this node. */
+static void capture(PassContext *px, Graph *g)
+{
+    for (Node *n = g->first; n; n = n->next) {
+        Product p;
+        if (n->body && n->body->level != LEVEL_BODY)
+            capture(px, n->body);
+        LowrankSite *s = product_fits(n, &p) ? site_of(px->lowrank, attr_name(p.w, ATTR_key)) : NULL;
+        if (!s || !s->asked || s->refused)
+            continue;
+        for (int i = 0; i < px->lowrank->n && !s->kept; i++) {
+            const Node *other = px->lowrank->sites[i].kept;
+            if (other && other->graph == g && other->n_inputs == 1 && other->inputs[0] == p.x)
+                s->kept = px->lowrank->sites[i].kept;
+        }
+        if (s->kept)
+            continue;
+        s->kept = copy_before(px, n, p.x);
+        attr_set_bool(px->cx, s->kept, ATTR_keep, true);
+    }
 }
 
 static bool rewrite(PassContext *px, Graph *g)
@@ -194,6 +216,8 @@ static bool rewrite(PassContext *px, Graph *g)
 
 bool pass_factor_lowrank(PassContext *px, Graph *model)
 {
+    if (px->lowrank && px->lowrank->capture)
+        return capture(px, model), true;
     bool changed = px->lowrank && rewrite(px, model);
     return changed && (remove_dead(model), true);
 }

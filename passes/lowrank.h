@@ -16,11 +16,15 @@ typedef struct LowrankSite {            /* a product dot(x, w) with a weight, in
     const char *request;                /* of @lowrank; NULL: none */
     const char *refused;                /* why it stays as it is; NULL: it may be factored */
     bool asked;                         /* a request names it */
+    Node *kept;                         /* capture: a copy of x, or that of another site with the same x */
     int64_t rank;                       /* of the factors; 0: it stays */
     const char *left, *right;           /* their keys: tensors [in.., rank] and [rank, out..] */
 } LowrankSite;
 
-typedef struct LowrankPlan { LowrankSite *sites; int n; } LowrankPlan;
+typedef struct LowrankPlan {
+    bool capture;                       /* keep what the sites that are asked for multiply with, change nothing */
+    LowrankSite *sites; int n;
+} LowrankPlan;
 
 LowrankPlan *lowrank_find(Context *cx, const Graph *model);
 bool lowrank_saves(const LowrankSite *s, int64_t rank);         /* rank * (in + out) < in * out */

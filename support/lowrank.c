@@ -36,8 +36,10 @@ static bool read_setting(const char *item, LowrankSpec *out, const char **why)
         if (!isnan(out->max_err) || !read_number(item + 8, 0, 1, &value))
             return refuse(why, "`max_err` is an error above 0 and at most 1, said once");
         out->max_err = value;
+    } else if (!strcmp(item, "method=svd") || !strcmp(item, "method=cur")) {
+        out->method = item[7] == 's' ? LOWRANK_SVD : LOWRANK_CUR;
     } else {
-        return refuse(why, "known are `rank=`, `err=` and `max_err=`");
+        return refuse(why, strncmp(item, "method=", 7) ? "known are `rank=`, `err=`, `max_err=` and `method=`" : "`method` is `svd` or `cur`");
     }
     return true;
 }
@@ -62,6 +64,8 @@ bool lowrank_read_settings(Arena *a, const char *key, const char *text, LowrankS
         return refuse(why, "either `rank` or `err` says how much is kept");
     if (!out->rank && !isnan(out->max_err))
         return refuse(why, "`err` is a bound already; `max_err` goes with `rank`");
+    if (!out->rank && out->method == LOWRANK_CUR)
+        return refuse(why, "`err` finds a rank by singular values: `method=cur` takes `rank`");
     return true;
 }
 
