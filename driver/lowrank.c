@@ -240,7 +240,7 @@ static void record(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, 
     double kept = (double)s->rank * ((double)s->in + (double)s->out) / ((double)s->in * (double)s->out);
     a->note = seen ? arena_print(arena, "the weight itself is off by %.4f; %.3g of the numbers are kept", worst->weight, kept)
                    : arena_print(arena, "%.3g of the numbers are kept", kept);
-    a->table = seen ? a->note : NULL;
+    a->table = seen ? arena_print(arena, "            %s\n", a->note) : NULL;
     a->help = "a larger rank leaves less out; `err=` finds the least that holds a bound";
 }
 

@@ -27,6 +27,15 @@ says out "two requests" 'o_proj.weight (rank=20)'
 grep -q 'embed_tokens.weight (rank' "$work/out" && fail "a table that the head shares was factored" || pass
 expect 0 "compiled" "$attar" diff $austen --lowrank all:rank=24 --dim S=9 --dim B=1
 
+# Chosen for the inputs that the products meet, and from the weight's own columns and rows.
+expect 0 "calibrated" "$attar" report $austen --all --lowrank '*.up_proj.weight:rank=48' --calibrate models/austen/held.txt
+says out "calibrated" '^approx .*relative error of the product .*measured on .*which made the factors too'
+says out "the weight's own error" 'the weight itself is off by'
+expect 0 "cur" "$attar" report $austen --lowrank '*.up_proj.weight:rank=48,method=cur'
+says out "cur" '^approx .*(rank=48, method=cur): relative error of the weight'
+expect 2 "cur by error" "$attar" report $austen --lowrank 'ffn:err=0.1,method=cur'
+expect 2 "no such method" "$attar" report $austen --lowrank 'ffn:rank=4,method=qr'
+
 # The same asked for in the model file; an option that names the weight goes before it.
 marked="$work/marked.attar --weights models/austen"
 sed 's/^  up = linear/  @lowrank(rank=48)\n  up = linear/; s/^  return linear(a, "o_proj"/  @lowrank(err=0.5)\n  o = linear(a, "o_proj"/
