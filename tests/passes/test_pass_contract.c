@@ -167,6 +167,22 @@ static void check_extra(const Contract *c, const Node *gemm, const Node *extra, 
     DEMAND(own < rows || rows_step(c, extra, own), gemm, "the rows of `%s` are not one step apart", extra->name);
 }
 
+/* A product beside an accumulator: rows as x has them, then what it sums, in the order of its weight, packed. */
+static void check_side(const Contract *c, const Node *gemm, const Node *l, const Node *u, int rows)
+{
+    const Type *x = gemm->inputs[0]->type;
+    int at = rows;
+    DEMAND(u->op == OP_weight, gemm, "`%s` is no weight", u->name);
+    for (int i = 0; i < rows; i++)
+        DEMAND(l->type->axis[i].name == x->axis[i].name, gemm, "`%s` does not start with the rows", l->name);
+    for (int i = 0; i < u->type->rank; i++)
+        if (type_find(l->type, u->type->axis[i].name) >= 0)
+            DEMAND(at < l->type->rank && l->type->axis[at++].name == u->type->axis[i].name, gemm, "`%s` has the summed axes in another order than `%s`", u->name, l->name);
+    DEMAND(at == l->type->rank, gemm, "`%s` lacks a summed axis of `%s`", u->name, l->name);
+    DEMAND(is_run(c, l, rows, l->type->rank - rows), gemm, "what `%s` sums does not lie packed", l->name);
+    DEMAND(rows_step(c, l, rows), gemm, "the rows of `%s` are not one step apart", l->name);
+}
+
 static void check_gemm(const Contract *c, const Node *n)
 {
     const Attr *over = node_attr(n, ATTR_over);
@@ -190,7 +206,9 @@ static void check_gemm(const Contract *c, const Node *n)
     for (int r = 0; r < n->body->n_results; r++)
         for (int i = 0; i < rows; i++)
             DEMAND(n->body->results[r].value->type->axis[i].name == x->axis[i].name, n, "result %d has other rows", r);
-    for (int i = weights + 1; i < n->n_inputs; i++)
+    for (int k = 0; k < gemm_sides(n); k++)
+        check_side(c, n, n->inputs[gemm_side(n, k)], n->inputs[gemm_side(n, k) + 1], rows);
+    for (int i = weights + 1; i < gemm_side(n, 0); i++)
         for (int r = 0; r < n->body->n_results; r++)
             if (is_made_of(n->body->results[r].value, n->body->params[i - 1]))
                 (is_angle(n, n->body->params[i - 1]) ? check_angle : check_extra)(
