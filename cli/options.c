@@ -311,8 +311,8 @@ static const struct argp_option model_options[] = {
     {"linearize", KEY_LINEARIZE, "SPEC", 0,
      "approximate attention: performer:features=256,seed=7,layers=2-5,max_err=0.05 or vq:codes=256,block=256 (repeatable)", 0},
     {"lowrank", KEY_LOWRANK, "SPEC", 0,
-     "weights as two factors: ffn:rank=128, attention:err=0.02, or a pattern of keys such as *.down_proj.weight:rank=64 (repeatable; the first that names a weight has it)", 0},
-    {"calibrate", KEY_CALIBRATE, "FILE", 0, "inputs of the model in a .safetensors file, on which approximations are measured", 0},
+     "weights as two factors: ffn:rank=128, attention:err=0.02, or a pattern of keys such as *.down_proj.weight:rank=64; with method=id and --calibrate fewer hidden units instead (repeatable; the first that names a weight has it)", 0},
+    {"calibrate", KEY_CALIBRATE, "FILE", 0, "inputs of the model in a .safetensors file, on which approximations are measured; factors and hidden units are chosen for them", 0},
     {0},
 };
 static const struct argp_option build_options[] = {

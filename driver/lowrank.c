@@ -2,14 +2,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "approx/factor.h"
-#include "driver/lowrank.h"
-#include "driver/lowrank_inputs.h"
+#include "driver/lowrank_inside.h"
 #include "runtime/file.h"
 #include "support/holes.h"
-#include "support/lowrank.h"
-
-enum { MOST_SPECS = 64 };
 
 typedef struct Decomposed { /* one layer's weight */
     Matrix w;
@@ -18,24 +13,9 @@ typedef struct Decomposed { /* one layer's weight */
     double norm; /* of the same */
 } Decomposed;
 
-typedef struct Losses { /* relative, in the Frobenius norm; of the product on the calibration inputs if there are any, else of the weight */
-    double predicted, measured, weight;
-} Losses;
-
-typedef struct Factoring {
-    Compilation *c;
-    LowrankPlan *plan;
-    LowrankSpec specs[MOST_SPECS];
-    int n_specs;
-    const LowrankSpec **chosen; /* [site] */
-    LowrankInputs inputs;       /* grams NULL: no calibration */
-    MadeTensor *made;
-    size_t n_made, room;
-} Factoring;
-
 /* ---- the weight as a matrix [in, out] ------------------------------------------------------------------------------------ */
 
-static int64_t step_of(const Node *w, int axis)
+int64_t lowrank_step(const Node *w, int axis)
 {
     const Attr *strides = node_attr(w, ATTR_strides);
     if (strides)
@@ -52,13 +32,13 @@ static int64_t offset_of(const Node *w, const int *axes, int n, int64_t at)
     int64_t offset = 0;
     for (int i = n - 1; i >= 0; i--) {
         int64_t size = w->type->axis[axes[i]].size.base;
-        offset += at % size * step_of(w, axes[i]);
+        offset += at % size * lowrank_step(w, axes[i]);
         at /= size;
     }
     return offset;
 }
 
-static bool read_matrix(Factoring *f, const LowrankSite *s, int64_t round, Arena *a, Matrix *out)
+bool lowrank_matrix(Factoring *f, const LowrankSite *s, int64_t round, Arena *a, Matrix *out)
 {
     Context *cx = &f->c->cx;
     const Node *w = s->weight;
@@ -78,7 +58,7 @@ static bool read_matrix(Factoring *f, const LowrankSite *s, int64_t round, Arena
     return true;
 }
 
-static bool refuse_matrix(Factoring *f, const LowrankSite *s, int64_t round, MatrixStatus status)
+bool lowrank_refuse(Factoring *f, const LowrankSite *s, int64_t round, MatrixStatus status)
 {
     const char *key = model_key(&f->c->cx, &f->c->model, s->key, round);
     if (status)
@@ -87,24 +67,29 @@ static bool refuse_matrix(Factoring *f, const LowrankSite *s, int64_t round, Mat
     return !status;
 }
 
+bool lowrank_root(Factoring *f, const LowrankSite *s, int64_t round, Arena *a, Matrix *out)
+{
+    MatrixStatus status = factor_root(a, f->inputs.grams[s - f->plan->sites][round], out);
+    if (status)
+        diag_file_error(&f->c->diags, "E0905", NULL, NULL, "the inputs of `%s` on %s cannot be used: %s", file_shown(&f->c->cx, s->key), f->inputs.measured_on,
+                        matrix_status_text(status));
+    return !status;
+}
+
 static bool decompose(Factoring *f, const LowrankSite *s, int64_t round, Arena *a, Decomposed *out)
 {
-    if (!read_matrix(f, s, round, a, &out->w))
+    if (!lowrank_matrix(f, s, round, a, &out->w))
         return false;
     if (!f->inputs.grams) {
         out->norm = matrix_norm(out->w);
-        return refuse_matrix(f, s, round, matrix_svd(a, out->w, &out->svd));
+        return lowrank_refuse(f, s, round, matrix_svd(a, out->w, &out->svd));
     }
     Matrix seen;
-    MatrixStatus status = factor_root(a, f->inputs.grams[s - f->plan->sites][round], &out->root);
-    if (status) {
-        diag_file_error(&f->c->diags, "E0905", NULL, NULL, "the inputs of `%s` on %s cannot be used: %s", file_shown(&f->c->cx, s->key), f->inputs.measured_on,
-                        matrix_status_text(status));
+    if (!lowrank_root(f, s, round, a, &out->root))
         return false;
-    }
-    status = matrix_multiply(a, out->root, false, out->w, false, &seen);
+    MatrixStatus status = matrix_multiply(a, out->root, false, out->w, false, &seen);
     out->norm = status ? 0 : matrix_norm(seen);
-    return refuse_matrix(f, s, round, status ? status : matrix_svd(a, seen, &out->svd));
+    return lowrank_refuse(f, s, round, status ? status : matrix_svd(a, seen, &out->svd));
 }
 
 /* Relative, in the Frobenius norm; 0 of a weight that is zero. */
@@ -118,11 +103,17 @@ static double tail(const Decomposed *d, int64_t rank)
 
 /* ---- the factors ----------------------------------------------------------------------------------------------------------- */
 
-static void add_made(Factoring *f, const char *name, int64_t rows, int64_t cols, const LowrankSite *s, bool left, const float *data)
+MadeTensor *lowrank_made(Factoring *f, const char *name, const float *data)
 {
     f->made = arena_room(&f->c->arena, f->made, f->n_made, &f->room, sizeof *f->made);
     MadeTensor *m = &f->made[f->n_made++];
     *m = (MadeTensor){.name = name, .data = data, .origin = "factor-lowrank"};
+    return m;
+}
+
+void lowrank_add(Factoring *f, const char *name, int64_t rows, int64_t cols, const LowrankSite *s, bool left, const float *data)
+{
+    MadeTensor *m = lowrank_made(f, name, data);
     const Type *t = s->weight->type;
     if (!left)
         m->dims[m->rank++] = rows;
@@ -178,7 +169,7 @@ static MatrixStatus loss(Arena *a, const Decomposed *d, Matrix left, Matrix righ
     return status;
 }
 
-static float *rounded(Arena *a, Matrix m)
+float *lowrank_rounded(Arena *a, Matrix m)
 {
     float *out = arena_array(a, (size_t)(m.rows * m.cols), sizeof *out);
     for (int64_t i = 0; i < m.rows * m.cols; i++) {
@@ -208,8 +199,8 @@ static MatrixStatus make_factors(Factoring *f, const LowrankSpec *spec, const Lo
     if (status)
         return status;
     int64_t layer = hole_of_round(s->key) ? round : -1;
-    add_made(f, hole_fill(a, s->left, layer, -1), s->in, s->rank, s, true, rounded(a, left));
-    add_made(f, hole_fill(a, s->right, layer, -1), s->rank, s->out, s, false, rounded(a, right));
+    lowrank_add(f, hole_fill(a, s->left, layer, -1), s->in, s->rank, s, true, lowrank_rounded(a, left));
+    lowrank_add(f, hole_fill(a, s->right, layer, -1), s->rank, s->out, s, false, lowrank_rounded(a, right));
     return loss(work, d, left, right, &out->weight, &out->measured);
 }
 
@@ -224,12 +215,13 @@ static int64_t rank_for(const LowrankSpec *spec, const LowrankSite *s, const Dec
     return rank;
 }
 
-static void record(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, const Losses *worst)
+void lowrank_record(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, const Losses *worst)
 {
+    static const char *const method[] = {[LOWRANK_SVD] = "", [LOWRANK_CUR] = ", method=cur", [LOWRANK_ID] = ", method=id"};
     bool seen = f->inputs.grams != NULL, several = s->rounds > 1;
     Arena *arena = &f->c->arena;
     Approximation *a = approximation_add(&f->c->approximations, "factor-lowrank", hole_ranges(arena, s->key, s->rounds, 0),
-                                         arena_print(arena, spec->method == LOWRANK_CUR ? "rank=%lld, method=cur" : "rank=%lld", (long long)s->rank));
+                                         arena_print(arena, "rank=%lld%s", (long long)s->rank, method[spec->method]));
     a->error = seen ? "relative error of the product" : "relative error of the weight";
     a->predicted = worst->predicted;
     a->measured = worst->measured;
@@ -238,8 +230,9 @@ static void record(Factoring *f, const LowrankSpec *spec, const LowrankSite *s, 
     a->bound = spec->rank ? spec->max_err : spec->err;
     a->bound_name = spec->rank ? "max_err" : "err";
     double kept = (double)s->rank * ((double)s->in + (double)s->out) / ((double)s->in * (double)s->out);
-    a->note = seen ? arena_print(arena, "the weight itself is off by %.4f; %.3g of the numbers are kept", worst->weight, kept)
-                   : arena_print(arena, "%.3g of the numbers are kept", kept);
+    a->note = !s->left ? arena_print(arena, "%lld of %lld hidden units are kept", (long long)s->rank, (long long)s->in)
+              : seen   ? arena_print(arena, "the weight itself is off by %.4f; %.3g of the numbers are kept", worst->weight, kept)
+                       : arena_print(arena, "%.3g of the numbers are kept", kept);
     a->table = seen ? arena_print(arena, "            %s\n", a->note) : NULL;
     a->help = "a larger rank leaves less out; `err=` finds the least that holds a bound";
 }
@@ -251,11 +244,11 @@ static bool put_in(Factoring *f, const LowrankSpec *spec, LowrankSite *s, const 
     s->right = arena_print(&f->c->arena, "lowrank.%s.right", s->key);
     for (int64_t i = 0; i < s->rounds; i++) {
         Losses here = {0};
-        if (!refuse_matrix(f, s, i, make_factors(f, spec, s, i, &d[i], work, &here)))
+        if (!lowrank_refuse(f, s, i, make_factors(f, spec, s, i, &d[i], work, &here)))
             return false;
         worst = (Losses){fmax(worst.predicted, here.predicted), fmax(worst.measured, here.measured), fmax(worst.weight, here.weight)};
     }
-    record(f, spec, s, &worst);
+    lowrank_record(f, spec, s, &worst);
     return true;
 }
 
@@ -356,10 +349,13 @@ bool lowrank_plan(Compilation *c, const CompileOptions *o, LowrankPlan **out)
     for (int i = 0; i < plan->n; i++)
         if (!answer_mark(&f, &plan->sites[i]))
             return false;
+    if (!lowrank_units_claim(&f, o))
+        return false;
     if (o->calibrate && !lowrank_inputs(c, o, plan, &f.inputs))
         return false;
     for (int i = 0; i < plan->n; i++)
-        if (plan->sites[i].asked && !plan->sites[i].refused && !factor_site(&f, f.chosen[i], &plan->sites[i]))
+        if (plan->sites[i].asked && !plan->sites[i].refused &&
+            !(f.chosen[i]->method == LOWRANK_ID ? lowrank_units_site : factor_site)(&f, f.chosen[i], &plan->sites[i]))
             return false;
     Checkpoint *with = checkpoint_with(&c->cx, c->checkpoint, f.made, (int64_t)f.n_made);
     if (!with)

@@ -46,7 +46,7 @@ static int64_t offset_of(const int64_t *dims, const int64_t *step, int n, int64_
     return offset;
 }
 
-static void add_rows(LowrankInputs *k, const LowrankSite *s, const Walk *w, const float *data, Matrix gram)
+static int64_t add_rows(LowrankInputs *k, const LowrankSite *s, const Walk *w, const float *data, Matrix gram)
 {
     Arena work = {.on_oom = k->c->arena.on_oom, .oom_state = k->c->arena.oom_state};
     int64_t rows = 1;
@@ -69,6 +69,7 @@ static void add_rows(LowrankInputs *k, const LowrankSite *s, const Walk *w, cons
     }
     k->rows = rows > k->rows ? rows : k->rows;
     arena_free(&work);
+    return rows;
 }
 
 static void value(void *state, const Node *kernel, int64_t round, const int64_t *sizes, const void *data)
@@ -82,7 +83,8 @@ static void value(void *state, const Node *kernel, int64_t round, const int64_t 
         if (done)
             continue;
         Walk w = walk_of(k, s, kernel, sizes);
-        add_rows(k, s, &w, data, k->grams[i][round]);
+        int64_t rows = add_rows(k, s, &w, data, k->grams[i][round]);
+        k->seen[i] += round == 0 ? rows : 0;
     }
 }
 
@@ -99,6 +101,7 @@ static bool make_room(LowrankInputs *k)
 {
     double bytes = 0;
     k->grams = arena_array(&k->c->arena, (size_t)k->plan->n + 1, sizeof *k->grams);
+    k->seen = arena_array(&k->c->arena, (size_t)k->plan->n + 1, sizeof *k->seen);
     for (int i = 0; i < k->plan->n; i++) {
         const LowrankSite *s = &k->plan->sites[i];
         if (s->asked && !s->refused)

@@ -10,7 +10,8 @@ typedef struct LowrankInputs {
     Compilation *c;
     LowrankPlan *plan;
     Matrix **grams;                     /* [site][round], [in, in]; sites with the same x share them */
-    int64_t rows;                       /* of x, the most that a site has seen */
+    int64_t rows;                       /* of x, the most that a site has seen in one call */
+    int64_t *seen;                      /* [site]: rows of x in one round, of all calls; of sites that share sums the first has it */
     const char *measured_on;
     MatrixStatus status;                /* of the sums */
 } LowrankInputs;

@@ -1,4 +1,4 @@
-/* factor-lowrank: dot(x, w) becomes dot(dot(x, left), right) where the driver chose a rank for w.
+/* factor-lowrank: dot(x, w) becomes dot(dot(x, left), right) where the driver chose a rank for w, or sums over fewer hidden units (lowrank_units.c).
  *
  * First in the pipeline: weights still are whole tensors of the checkpoint, each in the product that the model file wrote. */
 #include <string.h>
@@ -86,6 +86,21 @@ static const char *reason_against(const Finder *f, const LowrankSite *s)
     return NULL;
 }
 
+static LowrankUnits units_with_keys(const Finder *f, const Product *p, const LowrankSite *s)
+{
+    LowrankUnits u = units_of(f->cx, p);
+    for (int i = 0; i < u.n && !u.refused; i++) {
+        const char *key = attr_name(u.weights[i], ATTR_key);
+        if (map_has(&f->again, key))
+            u.refused = arena_print(f->cx->arena, "another operator reads `%s` too, which has all hidden units", key);
+        else if (!hole_of_round(key) != !hole_of_round(s->key))
+            u.refused = arena_print(f->cx->arena, "`%s` is not a tensor of each layer as `%s` is", key, s->key);
+    }
+    if (!u.refused && s->rounds != layers_of(p->dot))
+        u.refused = "its weight is the same in every round of a repeat, and each round has hidden units of its own";
+    return u;
+}
+
 static void describe(Finder *f, const Product *p)
 {
     LowrankPlan *plan = f->plan;
@@ -102,6 +117,7 @@ static void describe(Finder *f, const Product *p)
         *(summed ? &s->in_axis[s->n_in++] : &s->out_axis[s->n_out++]) = i;
     }
     s->refused = reason_against(f, s);
+    s->units = units_with_keys(f, p, s);
 }
 
 static void find(Finder *f, const Graph *g)
@@ -207,7 +223,7 @@ static bool rewrite(PassContext *px, Graph *g)
         if (s->refused)
             remark(px, REMARK_MISSED, REMARK_NOT_FACTORED, n, "%s", s->refused);
         else if (s->rank) {
-            put_factors(px, &p, s);
+            s->left ? put_factors(px, &p, s) : units_prune(px, &p, s);
             changed = true;
         }
     }

@@ -163,6 +163,13 @@ void lower_layouts(PassContext *px, Graph *model);
 
 Node *fold_angle(PassContext *px, Node *n); /* angles.c: angles of whole positions modulo a turn; NULL: n is none */
 
+/* ---- parts of factor-lowrank (lowrank_units.c) -------------------------------------------------------------------- */
+
+struct LowrankUnits;
+struct LowrankSite;
+struct LowrankUnits units_of(Context *cx, const Product *p); /* whether other operators read the weights is not asked */
+void units_prune(PassContext *px, const Product *p, const struct LowrankSite *s);
+
 /* ---- parts of canonicalize --------------------------------------------------------------------------------------- */
 
 Node *simplify_formula(PassContext *px, Node *n); /* formula.c: gelu, silu, sigmoid, rsqrt */

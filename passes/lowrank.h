@@ -4,6 +4,13 @@
 
 #include "ir/ir.h"
 
+typedef struct LowrankUnits {           /* hidden units that a product dot(h, w) sums over, each a function of columns of the weights before it: they can be left out one by one */
+    const char *axis;                   /* of the units; the only one that is summed */
+    const Node *const *weights;         /* all that have it: of the products before, biases */
+    int n;
+    const char *refused;                /* why there are none; NULL: they can be pruned */
+} LowrankUnits;
+
 typedef struct LowrankSite {            /* a product dot(x, w) with a weight, in the loaded graph */
     const char *key;                    /* of w in the model, with {i} */
     const char *part;                   /* "attention": its result reaches a product of two activations, or x comes from one; "ffn": between elementwise operators and
@@ -17,8 +24,9 @@ typedef struct LowrankSite {            /* a product dot(x, w) with a weight, in
     const char *refused;                /* why it stays as it is; NULL: it may be factored */
     bool asked;                         /* a request names it */
     Node *kept;                         /* capture: a copy of x, or that of another site with the same x */
+    LowrankUnits units;
     int64_t rank;                       /* of the factors; 0: it stays */
-    const char *left, *right;           /* their keys: tensors [in.., rank] and [rank, out..] */
+    const char *left, *right;           /* their keys: tensors [in.., rank] and [rank, out..]; left NULL: that many units are kept, and w is [rank, out..] */
 } LowrankSite;
 
 typedef struct LowrankPlan {
@@ -27,6 +35,7 @@ typedef struct LowrankPlan {
 } LowrankPlan;
 
 LowrankPlan *lowrank_find(Context *cx, const Graph *model);
+const char *lowrank_kept_key(Arena *a, const char *key);        /* of what the kept units leave of a weight before them */
 bool lowrank_saves(const LowrankSite *s, int64_t rank);         /* rank * (in + out) < in * out */
 
 #endif

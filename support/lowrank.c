@@ -36,10 +36,14 @@ static bool read_setting(const char *item, LowrankSpec *out, const char **why)
         if (!isnan(out->max_err) || !read_number(item + 8, 0, 1, &value))
             return refuse(why, "`max_err` is an error above 0 and at most 1, said once");
         out->max_err = value;
-    } else if (!strcmp(item, "method=svd") || !strcmp(item, "method=cur")) {
-        out->method = item[7] == 's' ? LOWRANK_SVD : LOWRANK_CUR;
+    } else if (!strcmp(item, "method=svd")) {
+        out->method = LOWRANK_SVD;
+    } else if (!strcmp(item, "method=cur")) {
+        out->method = LOWRANK_CUR;
+    } else if (!strcmp(item, "method=id")) {
+        out->method = LOWRANK_ID;
     } else {
-        return refuse(why, strncmp(item, "method=", 7) ? "known are `rank=`, `err=`, `max_err=` and `method=`" : "`method` is `svd` or `cur`");
+        return refuse(why, strncmp(item, "method=", 7) ? "known are `rank=`, `err=`, `max_err=` and `method=`" : "`method` is `svd`, `cur` or `id`");
     }
     return true;
 }

@@ -33,8 +33,27 @@ says out "calibrated" '^approx .*relative error of the product .*measured on .*w
 says out "the weight's own error" 'the weight itself is off by'
 expect 0 "cur" "$attar" report $austen --lowrank '*.up_proj.weight:rank=48,method=cur'
 says out "cur" '^approx .*(rank=48, method=cur): relative error of the weight'
+
+# Hidden units: only where a calibration of enough rows says which, and only where nothing else reads them.
+head -c 4096 models/austen/held.txt >"$work/some.txt"
+expect 1 "id without inputs" "$attar" report $austen --lowrank ffn:rank=384,method=id
+says err "id without inputs" 'E0904.*hidden units'
+expect 0 "id" "$attar" report $austen --all --lowrank ffn:rank=384,method=id --calibrate "$work/some.txt"
+says out "id" '^approx .*mlp.down_proj.weight (rank=384, method=id): relative error of the product'
+says out "id" '384 of 512 hidden units are kept'
+says out "no units" 'NOT_FACTORED'
+expect 0 "id, compiled" "$attar" diff $austen --lowrank ffn:rank=511,method=id --calibrate "$work/some.txt" --dim S=5 --dim B=2
+expect 1 "id over its bound" "$attar" emit $austen --lowrank ffn:rank=100,method=id,max_err=0.1 --calibrate "$work/some.txt"
+says err "id over its bound" 'E0901.*factor-lowrank'
+expect 1 "too few rows" "$attar" report models/gpt2.attar --weights tests/golden/gpt2 --lowrank ffn:rank=100,method=id \
+    --calibrate tests/golden/gpt2/golden.safetensors
+says err "too few rows" 'E0905.*too few'
 expect 2 "cur by error" "$attar" report $austen --lowrank 'ffn:err=0.1,method=cur'
 expect 2 "no such method" "$attar" report $austen --lowrank 'ffn:rank=4,method=qr'
+
+sed 's/^  return \(linear(gate . up, "down_proj".*\)/  @lowrank(err=0.3, method=id)\n  y = \1\n  return y/' models/llama.attar >"$work/units.attar"
+expect 0 "id marked" "$attar" report "$work/units.attar" --weights models/austen --calibrate "$work/some.txt"
+says out "id marked" '^approx .*mlp.down_proj.weight .*method=id.*err 0.3000'
 
 # The same asked for in the model file; an option that names the weight goes before it.
 marked="$work/marked.attar --weights models/austen"
