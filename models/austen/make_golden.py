@@ -109,4 +109,5 @@ def main():
     print(f"{bits:.4f} bits per byte on held.txt")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes golden.safetensors and golden.json from this folder's weights, in float64; needs NumPy alone. Prints bits per byte on held.txt.
 
-    python make_golden.py [FOLDER]      the files go to FOLDER (default: here)
+    python golden.py [FOLDER]      the files go to FOLDER (default: here)
 
 Attention by its definition, all pairs of positions: a key in the row's block or in the one before is itself, an older one is its nearest code.
 input.ids [1, 320]: the first bytes of ../austen/held.txt;  output.logits [1, 320, 256].
@@ -10,29 +10,10 @@ import json, math, pathlib, sys
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "austen"))
+from make_golden import read_bf16, rotate, write_safetensors    # the softmax model's: tensors of a file, rotary positions
+
 POSITIONS = 320
-
-
-def read_bf16(path):
-    blob = path.read_bytes()
-    start = 8 + int.from_bytes(blob[:8], "little")
-    tensors = {}
-    for name, t in json.loads(blob[8:start]).items():
-        if name != "__metadata__":
-            begin, end = (start + o for o in t["data_offsets"])
-            bits = np.frombuffer(blob[begin:end], np.uint16).astype(np.uint32) << 16
-            tensors[name] = bits.view(np.float32).astype(np.float64).reshape(t["shape"])
-    return tensors
-
-
-def write_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, x in tensors.items():
-        header[name] = {"dtype": {"float32": "F32", "int32": "I32"}[x.dtype.name], "shape": list(x.shape), "data_offsets": [len(data), len(data) + x.nbytes]}
-        data += x.tobytes()
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 config, weights = json.loads((HERE / "config.json").read_text()), read_bf16(HERE / "model.safetensors")
@@ -43,14 +24,6 @@ margin = math.inf       # the smallest distance between a key's nearest and seco
 
 def norm(x, name):
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + config["rms_norm_eps"]) * weights[name + ".weight"]
-
-
-def rotate(x):
-    """[S, heads, K]: the two halves of each head turn together."""
-    inv = config["rope_parameters"]["rope_theta"] ** (-np.arange(0, K, 2) / K)
-    angle = np.arange(len(x))[:, None, None] * inv
-    a, b = x[..., :K // 2], x[..., K // 2:]
-    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)], -1)
 
 
 def nearest(k, codes):
@@ -117,4 +90,5 @@ def main():
     print(bits, "bits per byte on held.txt")
 
 
-main()
+if __name__ == "__main__":
+    main()
