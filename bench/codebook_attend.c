@@ -6,13 +6,7 @@
  * blocks exact): milliseconds, its multiply-adds a second, and how much quicker it is than exact causal attention, as long
  * as L is at most `exact`. Then one position at a time, after 1,000 positions and after 100,000. It is processor time that
  * counts, and the least of the rounds: whatever else the machine does only adds to it. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "driver/compile.h"
+#include "bench/attention_run.h"
 
 enum { HEADS = 8, WIDTH = 64, CODES = 256, BLOCK = 256 };
 
@@ -37,59 +31,9 @@ static const char *const texts[] = {
 };
 enum { CODES_ONLY, BIAS, KEYS, EXACT, CODE_STEPS, KEY_STEPS, BUILDS };
 
-typedef struct Build {
-    Compilation c;
-    Session *session;
-    uint64_t times[16];
-    int inputs;
-} Build;
-
 static Build builds[BUILDS];
-static int rounds = 3;
 static float *data[5];
 
-static void fail(Build *b)
-{
-    Text t = text_new(&b->c.arena);
-    diag_render(&b->c.diags, &t, false);
-    fputs(t.data, stderr);
-    exit(1);
-}
-
-static void build(Build *b, const char *text)
-{
-    char path[] = "/tmp/codebookXXXXXX";
-    int fd = mkstemp(path);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!f) {
-        perror(path);
-        exit(1);
-    }
-    fprintf(f, "let H = %d\nlet K = %d\nlet N = %d\nlet Q = %d\nlet D = %d\n%s", HEADS, WIDTH, CODES, BLOCK, 2 * BLOCK,
-            text);
-    fclose(f);
-    CompileOptions o = {.model = path, .timing = true, .threads = 1};
-    SessionHooks hooks = {.times = b->times};
-    compile_begin(&b->c);
-    bool good = compile_all(&b->c, &o);
-    unlink(path);
-    b->session = good ? session_new(&b->c.cx, &b->c.program, 1, 1, &hooks) : NULL;
-    if (!b->session)
-        fail(b);
-    b->inputs = b->c.program.plan->n_inputs;
-}
-
-static double processor_time(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double
-    clocked; /* seconds of the last run's attention by the clock: what is so short that nothing comes between */
-
-/* Seconds of the attention of one run: its share of the run's processor time. */
 static double run(Build *b, int64_t length)
 {
     static const char *const names[] = {"q", "k", "v", "c", "b"};
@@ -100,33 +44,11 @@ static double run(Build *b, int64_t length)
                                 {HEADS, 2 * BLOCK}};
     static const int ranks[] = {4, 4, 4, 3, 2};
     HostTensor in[5];
-    const HostTensor *out;
     for (int i = 0; i < 5; i++) {
         in[i] = (HostTensor){.name = names[i], .dtype = DT_F32, .rank = ranks[i], .data = data[i]};
         memcpy(in[i].dims, dims[i], sizeof dims[i]);
     }
-    memset(b->times, 0, sizeof b->times);
-    double start = processor_time(), attention = 0, all = 0;
-    if (!session_run(&b->c.cx, b->session, in, b->inputs, &out))
-        fail(b);
-    double ran = processor_time() - start;
-    for (int i = 0; i < b->c.emitted.n_kernels; i++) {
-        Op op = b->c.emitted.kernels[i].node->op;
-        all += (double)b->times[i];
-        attention += op == OP_attend || op == OP_codebook_attend ? (double)b->times[i] : 0;
-    }
-    clocked = 1e-9 * attention;
-    return all > 0 ? ran * attention / all : 0;
-}
-
-static double least(Build *b, int64_t length)
-{
-    double best = run(b, length);
-    for (int i = 1; i < rounds; i++) {
-        double again = run(b, length);
-        best = again < best ? again : best;
-    }
-    return best;
+    return run_inputs(b, in);
 }
 
 /* Multiplications and additions of one form: keys to codes, rows with codes, rows with the keys of two blocks. */
@@ -156,60 +78,30 @@ static void table(int64_t longest, int64_t exact)
     }
 }
 
-/* One position at a time after `before` positions. */
-static double step(Build *b, int64_t before)
-{
-    double best = 1;
-    while (session_length(b->session) < before) {
-        int64_t rest = before - session_length(b->session);
-        run(b, rest < 1024 ? rest : 1024);
-    }
-    for (int i = 0; i < 2 * BLOCK; i++) {
-        run(b, 1);
-        best = clocked < best ? clocked : best;
-    }
-    return best;
-}
-
 int main(int argc, char **argv)
 {
     int64_t longest = 32768, exact = 32768;
-    for (int i = 1; i < argc; i++)
-        if (!strncmp(argv[i], "rounds=", 7))
-            rounds = (int)strtol(argv[i] + 7, NULL, 10);
-        else if (!strncmp(argv[i], "longest=", 8))
-            longest = strtoll(argv[i] + 8, NULL, 10);
-        else if (!strncmp(argv[i], "exact=", 6))
-            exact = strtoll(argv[i] + 6, NULL, 10);
-    if (rounds < 1 || longest < 2048 || longest > 1 << 20 || exact < 0) {
+    rounds = 3;
+    if (!read_settings(argc, argv, 2048, &longest, &exact)) {
         fputs("usage: bench_codebook_attend [rounds=3] [longest=32768] [exact=32768]\n", stderr);
         return 2;
     }
     uint64_t state = 1;
-    for (int i = 0; i < 5; i++) {
-        size_t n = i < 3 ? (size_t)longest * HEADS * WIDTH : (size_t)HEADS * (i == 3 ? CODES * WIDTH : 2 * BLOCK);
-        data[i] = malloc(n * sizeof *data[i]);
-        if (!data[i])
-            return 1;
-        for (size_t j = 0; j < n; j++) {
-            state = state * 6364136223846793005u + 1442695040888963407u;
-            data[i][j] = (float)((double)(state >> 40) / (1 << 23) - 1);
-        }
-    }
+    for (int i = 0; i < 5; i++)
+        data[i] = draw(i < 3 ? (size_t)longest * HEADS * WIDTH : (size_t)HEADS * (i == 3 ? CODES * WIDTH : 2 * BLOCK), &state);
+    char sizes[128];
+    snprintf(sizes, sizeof sizes, "let H = %d\nlet K = %d\nlet N = %d\nlet Q = %d\nlet D = %d\n", HEADS, WIDTH, CODES, BLOCK, 2 * BLOCK);
     for (int i = 0; i < BUILDS; i++)
-        build(&builds[i], texts[i]);
+        build(&builds[i], sizes, texts[i], NULL);
     table(longest, exact);
     for (int i = CODE_STEPS; i <= KEY_STEPS; i++) {
-        double near = step(&builds[i], 1000), far = step(&builds[i], 100000);
+        double near = step(&builds[i], 1000, 2 * BLOCK), far = step(&builds[i], 100000, 2 * BLOCK);
         int64_t numbers = CODES * (WIDTH + 1) + (i == KEY_STEPS ? 2 * BLOCK * (2 * WIDTH + 1) : 0);
         printf("one position, %s: %.1f us after 1,000, %.1f us after 100,000 (%.2f times); the state is %.0f kB\n",
                i == KEY_STEPS ? "keys exact" : "codes alone", 1e6 * near, 1e6 * far, far / near,
                4e-3 * HEADS * (double)numbers);
     }
-    for (int i = 0; i < BUILDS; i++) {
-        session_free(builds[i].session);
-        compile_free(&builds[i].c);
-    }
+    free_builds(builds, BUILDS);
     for (int i = 0; i < 5; i++)
         free(data[i]);
     return 0;

@@ -7,12 +7,7 @@
  * `exact`. Then the lengths at which both cost the same, beside 2 m and 4.5 m, which the counts of multiply-adds say; and
  * one position at a time, after 1,000 positions and after 100,000. It is processor time that counts, and the least of the
  * rounds: whatever else the machine does only adds to it. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
+#include "bench/attention_run.h"
 #include "cli/cli.h"
 #include "cli/limits.h"
 
@@ -33,25 +28,9 @@ static const char *const texts[] = {
 };
 enum { FULL, CAUSAL, EXACT, EXACT_CAUSAL, STEPS, BUILDS };
 
-typedef struct Build {
-    Compilation c;
-    Session *session;
-    uint64_t times[16]; /* nanoseconds of each kernel */
-    int inputs;
-} Build;
-
 static Build builds[BUILDS];
 static Limits limits;
-static int rounds = 5;
 static float *data[4];
-
-static void fail(Build *b)
-{
-    Text t = text_new(&b->c.arena);
-    diag_render(&b->c.diags, &t, false);
-    fputs(t.data, stderr);
-    exit(1);
-}
 
 /* The projection as a checkpoint: a state may only depend on what no call changes. */
 static void write_weights(const char *path)
@@ -68,69 +47,22 @@ static void write_weights(const char *path)
     }
 }
 
-static void build(Build *b, const char *text, const char *weights)
-{
-    char path[] = "/tmp/linearXXXXXX";
-    int fd = mkstemp(path);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!f) {
-        perror(path);
-        exit(1);
-    }
-    fprintf(f, "let H = %d\nlet G = H\nlet K = %d\nlet F = %d\n%s", HEADS, WIDTH, FEATURES, text);
-    fclose(f);
-    CompileOptions o = {.model = path, .weights = weights, .timing = true, .threads = 1};
-    SessionHooks hooks = {.times = b->times};
-    compile_begin(&b->c);
-    bool good = compile_all(&b->c, &o);
-    unlink(path);
-    b->session = good ? session_new(&b->c.cx, &b->c.program, 1, 1, &hooks) : NULL;
-    if (!b->session)
-        fail(b);
-    b->inputs = b->c.program.plan->n_inputs;
-}
-
 /* Of this processor, not of the clock: what the limits are measured with, too. */
 double tool_seconds(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return processor_time();
 }
 
-/* Seconds of the attention of one run: its share of the run's processor time. */
 static double run(Build *b, int64_t length)
 {
     static const char *const names[] = {"q", "k", "v", "w"};
     HostTensor in[4];
-    const HostTensor *out;
     for (int i = 0; i < 4; i++) {
         in[i] = (HostTensor){.name = names[i], .dtype = DT_F32, .rank = i < 3 ? 4 : 2, .data = data[i]};
         memcpy(in[i].dims, i < 3 ? (int64_t[]){1, length, HEADS, WIDTH} : (int64_t[]){FEATURES, WIDTH, 0, 0},
                4 * sizeof(int64_t));
     }
-    memset(b->times, 0, sizeof b->times);
-    double start = tool_seconds(), attention = 0, all = 0;
-    if (!session_run(&b->c.cx, b->session, in, b->inputs, &out))
-        fail(b);
-    double ran = tool_seconds() - start;
-    for (int i = 0; i < b->c.emitted.n_kernels; i++) {
-        Op op = b->c.emitted.kernels[i].node->op;
-        all += (double)b->times[i];
-        attention += op == OP_attend || op == OP_linear_attend ? (double)b->times[i] : 0;
-    }
-    return all > 0 ? ran * attention / all : 0;
-}
-
-/* The least of the rounds. */
-static double least(Build *b, int64_t length)
-{
-    double best = run(b, length);
-    for (int i = 0; i < rounds; i++) {
-        double again = run(b, length);
-        best = again < best ? again : best;
-    }
-    return best;
+    return run_inputs(b, in);
 }
 
 /* Multiplications and additions: features of queries and keys, the state built and read, the triangle of a chunk. */
@@ -181,51 +113,24 @@ static int64_t crossover(int which)
     return high;
 }
 
-/* One position at a time after `before` positions. */
-static double step(Build *b, int64_t before)
-{
-    double best = 1;
-    while (session_length(b->session) < before) {
-        int64_t rest = before - session_length(b->session);
-        run(b, rest < 1024 ? rest : 1024);
-    }
-    for (int i = 0; i < 200; i++) {
-        double now = run(b, 1);
-        best = now < best ? now : best;
-    }
-    return best;
-}
-
 int main(int argc, char **argv)
 {
     int64_t longest = 65536, exact = 4096;
-    for (int i = 1; i < argc; i++)
-        if (!strncmp(argv[i], "rounds=", 7))
-            rounds = (int)strtol(argv[i] + 7, NULL, 10);
-        else if (!strncmp(argv[i], "longest=", 8))
-            longest = strtoll(argv[i] + 8, NULL, 10);
-        else if (!strncmp(argv[i], "exact=", 6))
-            exact = strtoll(argv[i] + 6, NULL, 10);
-    if (rounds < 1 || longest < 1024 || longest > 1 << 20 || exact < 0) {
+    rounds = 5;
+    if (!read_settings(argc, argv, 1024, &longest, &exact)) {
         fputs("usage: bench_linear_attend [rounds=5] [longest=65536] [exact=4096]\n", stderr);
         return 2;
     }
     uint64_t state = 1;
-    for (int i = 0; i < 4; i++) {
-        size_t n = i < 3 ? (size_t)(longest < 8192 ? 8192 : longest) * HEADS * WIDTH : FEATURES * WIDTH;
-        data[i] = malloc(n * sizeof *data[i]);
-        if (!data[i])
-            return 1;
-        for (size_t j = 0; j < n; j++) {
-            state = state * 6364136223846793005u + 1442695040888963407u;
-            data[i][j] = (float)((double)(state >> 40) / (1 << 23) - 1);
-        }
-    }
+    for (int i = 0; i < 4; i++)
+        data[i] = draw(i < 3 ? (size_t)(longest < 8192 ? 8192 : longest) * HEADS * WIDTH : FEATURES * WIDTH, &state);
     char weights[64];
     snprintf(weights, sizeof weights, "/tmp/linear%d.safetensors", (int)getpid());
     write_weights(weights);
+    char sizes[128];
+    snprintf(sizes, sizeof sizes, "let H = %d\nlet G = H\nlet K = %d\nlet F = %d\n", HEADS, WIDTH, FEATURES);
     for (int i = 0; i < BUILDS; i++)
-        build(&builds[i], texts[i], i == STEPS ? weights : NULL);
+        build(&builds[i], sizes, texts[i], i == STEPS ? weights : NULL);
     unlink(weights);
     CompileOptions o = {.threads = 1};
     if (!limits_open(&builds[0].c.cx, &o, 1, &limits))
@@ -234,14 +139,11 @@ int main(int argc, char **argv)
     printf("the same time as exact attention at L = %lld over all keys (2 m = %d)", (long long)crossover(FULL),
            2 * FEATURES);
     printf(" and %lld causal (4.5 m = %d)\n", (long long)crossover(CAUSAL), 9 * FEATURES / 2);
-    double near = step(&builds[STEPS], 1000), far = step(&builds[STEPS], 100000);
+    double near = step(&builds[STEPS], 1000, 200), far = step(&builds[STEPS], 100000, 200);
     printf("one position: %.1f us after 1,000, %.1f us after 100,000 (%.2f times); the state is %.0f kB\n", 1e6 * near,
            1e6 * far, far / near, 4e-3 * HEADS * FEATURES * (WIDTH + 2));
     limits_close(&limits);
-    for (int i = 0; i < BUILDS; i++) {
-        session_free(builds[i].session);
-        compile_free(&builds[i].c);
-    }
+    free_builds(builds, BUILDS);
     for (int i = 0; i < 4; i++)
         free(data[i]);
     return 0;
