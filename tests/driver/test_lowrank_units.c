@@ -5,39 +5,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "approx/approx.h"
 #include "driver/lowrank.h"
 #include "driver/oracle.h"
 #include "driver/signature.h"
+#include "tests/driver/folder.h"
 
 enum { B = 5, S = 16, D = 8, F = 24, LAYERS = 3, COPY = 17 };
-
-static char folder[64];
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][128];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void make_folder(void)
-{
-    strcpy(folder, "/tmp/attar-units-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    unlink(in_folder("m.attar"));
-    unlink(in_folder("w.safetensors"));
-    unlink(in_folder("c.safetensors"));
-    rmdir(folder);
-}
 
 /* ---- models ------------------------------------------------------------------------------------------------------ */
 
@@ -81,10 +56,7 @@ typedef struct Run {
 static void begin(Run *r, const char *model, const char *first, const char *second)
 {
     memset(r, 0, sizeof *r);
-    FILE *f = fopen(in_folder("m.attar"), "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(model, f);
-    fclose(f);
+    write_model(model);
     compile_begin(&r->c);
     r->o = (CompileOptions){.model = in_folder("m.attar"), .weights = in_folder("w.safetensors"), .threads = 1};
     r->o.calibrate = in_folder("c.safetensors");
