@@ -5,7 +5,7 @@
 
 static const char doc[] = "Prints the C that a model becomes: one function a kernel, in the model's words.\n\n"
                           "  attar emit models/bert.attar --weights DIR > bert.c\n"
-                          "  attar emit models/bert.attar --weights DIR --target x86-64-v3\n"
+                          "  attar emit models/bert.attar --weights DIR --target aarch64 > bert.c\n"
                           "  attar emit saved.ir        of IR text";
 
 static const struct argp_child groups[] = {

@@ -9,15 +9,19 @@
 /* ---- targets (target.c): sizes of tiles are data ------------------------------------------------------------------------------------ */
 
 typedef struct Target {
-    const char *name;                   /* x86-64-v4, x86-64-v3, generic */
+    const char *name;                   /* x86-64-v4, aarch64 .. */
+    const char *machines;               /* which ones, for people */
+    const char *architecture;           /* x86_64, aarch64 ..; NULL: any */
     int lanes;                          /* floats in one vector: 16, 8, 4 */
     int registers;                      /* vector registers */
     const char *const *flags;           /* for clang, NULL-terminated */
+    const char *const *gcc_flags;       /* NULL: gcc has no such target */
 } Target;
-extern const Target targets[];
+extern const Target targets[];          /* of one architecture the widest first; the last one is for every machine */
 extern const int target_count;
 const Target *target_by_name(const char *name);
-const Target *target_native(void);      /* what this CPU can run, by cpuid */
+bool target_runs_here(const Target *t); /* can this machine run code for it? */
+const Target *target_native(void);      /* the first that this machine can run */
 
 int attend_tile_rows(const Target *t);  /* query rows in a tile of attend; its other side is KEY_PANEL keys */
 

@@ -278,17 +278,26 @@ static void put_approximations(Emitter *e, Text *out) {
     }
 }
 
+static void put_flags(const char *compiler, const char *const *flags, Text *out) {
+    Text line = text_new(out->arena);
+    text_add(&line, "%s", compiler);
+    for (int i = 0; flags[i]; i++)
+        text_add(&line, " %s", flags[i]);
+    text_add(out, "\n *     ");
+    put_comment_line(out, line.data, line.length, " *     ");
+}
+
 static void put_header(Emitter *e, Text *out) {
     const Graph *m = e->model;
-    text_add(out, "/* %s, from %s. Emitted for %s (%d float lanes), to be compiled with\n", m->name, base_name(m->file), e->target->name,
-             e->target->lanes);
-    Text flags = text_new(arena_of(e));
-    for (int i = 0; e->target->flags[i]; i++)
-        text_add(&flags, "%s%s", i ? " " : "", e->target->flags[i]);
-    text_add(out, " *     ");
-    put_comment_line(out, flags.data, flags.length, " * ");
-    text_add(out, "\n *\n");
     Text line = text_new(arena_of(e));
+    text_add(&line, "/* %s, from %s. Emitted for %s (%s), %d floats in a vector, to be compiled with", m->name, base_name(m->file),
+             e->target->name, e->target->machines, e->target->lanes);
+    put_comment_line(out, line.data, line.length, " * ");
+    put_flags("clang", e->target->flags, out);
+    if (e->target->gcc_flags)
+        put_flags("or gcc", e->target->gcc_flags, out);
+    text_add(out, "\n *\n");
+    line = text_new(arena_of(e));
     for (int i = 0; i < m->n_results; i++) {
         text_add(&line, i ? ", %s " : "%s ", m->results[i].name);
         type_print(m->results[i].value->type, &line);

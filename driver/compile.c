@@ -165,7 +165,8 @@ static const Target *choose_target(Compilation *c, const CompileOptions *o)
         return t;
     Diag *d = diag_file_error(&c->diags, "E0850", NULL, NULL, "no target is called `%s`", o->target);
     for (int i = 0; i < target_count; i++)
-        diag_note(d, "known target: %s", targets[i].name);
+        diag_note(d, "known target: %-9s  %s", targets[i].name, targets[i].machines);
+    diag_note(d, "`native` is %s here", target_native()->name);
     return NULL;
 }
 
@@ -211,8 +212,14 @@ bool compile_build(Compilation *c, const CompileOptions *o)
         diag_file_error(&c->diags, "E0651", o->model, NULL, "the model has weights, but no checkpoint was given");
         return false;
     }
+    const Target *target = choose_target(c, o);
+    if (!target_runs_here(target)) {
+        Diag *d = diag_file_error(&c->diags, "E0851", NULL, NULL, "this machine cannot run code for `%s`: %s", target->name, target->machines);
+        diag_help(d, "`attar emit --target %s` prints the C for it; without --target it is made for this machine, %s", target->name, target_native()->name);
+        return false;
+    }
     JitOptions jit = o->jit;
-    jit.flags = choose_target(c, o)->flags;
+    jit.flags = target->flags;
     c->jit = jit_compile(&c->cx, c->emitted.text, c->emitted.length, &jit, &c->jit_stats);
     if (!c->jit)
         return false;

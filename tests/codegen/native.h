@@ -48,10 +48,4 @@ static inline void *native_load(const char *text, const char *name, const Target
     return library;
 }
 
-/* Can this machine run code for the target? */
-static inline bool native_can(const Target *target)
-{
-    return target->lanes <= target_native()->lanes;
-}
-
 #endif

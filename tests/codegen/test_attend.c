@@ -388,7 +388,7 @@ START_TEST(keys_in_rows)
 {
     check_key_rows(&shapes[_i], target_native());
     for (int t = 0; t < target_count; t++)
-        if (!strcmp(shapes[_i].name, "causal20") && &targets[t] != target_native() && native_can(&targets[t]))
+        if (!strcmp(shapes[_i].name, "causal20") && &targets[t] != target_native() && target_runs_here(&targets[t]))
             check_key_rows(&shapes[_i], &targets[t]);
 }
 END_TEST
@@ -399,7 +399,7 @@ START_TEST(narrower_targets)
     for (int t = 0; t < target_count; t++)
         for (size_t i = 0; i < sizeof some / sizeof *some; i++)
             for (int s = 0; s < SHAPES; s++)
-                if (&targets[t] != target_native() && native_can(&targets[t]) && !strcmp(shapes[s].name, some[i]))
+                if (&targets[t] != target_native() && target_runs_here(&targets[t]) && !strcmp(shapes[s].name, some[i]))
                     check_shape(&shapes[s], &targets[t], false);
 }
 END_TEST

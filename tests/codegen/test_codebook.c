@@ -185,7 +185,7 @@ END_TEST
 START_TEST(narrow_vectors)
 {
     for (int i = 0; i < target_count; i++)
-        if (native_can(&targets[i]))
+        if (target_runs_here(&targets[i]))
             for (int s = 1; s < SHAPES; s += 2)
                 shape_check(&shapes[s], &targets[i]);
 }

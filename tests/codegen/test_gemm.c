@@ -25,7 +25,7 @@ static const struct { int64_t depth, columns; } shapes[] = {{1, 1}, {5, 17}, {16
 
 START_TEST(test_shapes) {
     for (int i = 0; i < target_count; i++) {
-        if (!native_can(&targets[i]))
+        if (!target_runs_here(&targets[i]))
             continue;
         Trial t;
         trial_open(&t, &targets[i]);
@@ -211,7 +211,7 @@ static void both_sizes(const char *text, const Target *target) {
 
 START_TEST(test_several) {
     for (int i = 0; i < target_count; i++)
-        if (native_can(&targets[i])) {
+        if (target_runs_here(&targets[i])) {
             both_sizes(qkv, &targets[i]);
             both_sizes(swiglu, &targets[i]);
             both_sizes(vector, &targets[i]);

@@ -171,7 +171,7 @@ END_TEST
 START_TEST(narrower_targets)
 {
     for (int t = 0; t < target_count; t++)
-        if (&targets[t] != target_native() && native_can(&targets[t]))
+        if (&targets[t] != target_native() && target_runs_here(&targets[t]))
             check_shape(&shapes[_i], &targets[t], _i % 2 == 0, 4);
 }
 END_TEST
@@ -285,7 +285,7 @@ static void check_kept(const Shape *s, const Target *target)
 START_TEST(states)
 {
     for (int t = 0; t < target_count; t++)
-        if (native_can(&targets[t]))
+        if (target_runs_here(&targets[t]))
             check_kept(&kept[_i], &targets[t]);
 }
 END_TEST

@@ -4,7 +4,7 @@
 
 START_TEST(test_caches) {
     for (int i = 0; i < target_count; i++) {
-        if (!native_can(&targets[i]))
+        if (!target_runs_here(&targets[i]))
             continue;
         for (int64_t b = 1; b <= 2; b++) {
             Trial t;
@@ -24,7 +24,7 @@ END_TEST
 START_TEST(test_choices) {
     static const int64_t sizes[][3] = {{1, 1, 0}, {2, 1, 1}, {1, 3, 17}, {2, 3, 18}, {1, 3, 70}, {1, 4, 70}, {2, 40, 0}, {1, 2, 3}};
     for (int i = 0; i < target_count; i++) {
-        if (!native_can(&targets[i]))
+        if (!target_runs_here(&targets[i]))
             continue;
         Trial t;
         trial_open(&t, &targets[i]);
@@ -49,7 +49,7 @@ static void check_case(const Case *c, const Target *target) {
 
 START_TEST(test_cases) {
     for (int i = 0; i < target_count; i++)
-        if (native_can(&targets[i]))
+        if (target_runs_here(&targets[i]))
             check_case(&cases[_i], &targets[i]);
 }
 END_TEST

@@ -166,7 +166,7 @@ START_TEST(narrower_targets)
     for (int t = 0; t < target_count; t++)
         for (int i = 3; i < USUAL; i += 7) {
             Run r;
-            if (&targets[t] == target_native() || !native_can(&targets[t]))
+            if (&targets[t] == target_native() || !target_runs_here(&targets[t]))
                 continue;
             run_open(&r, usual[i].lines, (Shape){1, 2, 16, 20, i % 2 == 0}, &targets[t], (uint64_t)i);
             for (int s = 0; s < SMALL; s++) {

@@ -123,7 +123,7 @@ static int load_all(Library *out)
     int n = 0;
     for (int t = 0; t < target_count; t++) {
         Arena arena = {0};
-        if (!native_can(&targets[t]))
+        if (!target_runs_here(&targets[t]))
             continue;
         Library *l = &out[n++];
         *l = (Library){.target = &targets[t]};

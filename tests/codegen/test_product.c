@@ -103,7 +103,7 @@ START_TEST(products)
     static const int sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 15, 16, 17, 31, 33, 48, 63, 64, 65, 80, 129};
     enum { SIZES = sizeof sizes / sizeof *sizes };
     for (int t = 0; t < target_count; t++) {
-        if (!native_can(&targets[t]))
+        if (!target_runs_here(&targets[t]))
             continue;
         Library l = library_of(&targets[t]);
         for (int i = 0; i < SIZES; i++) /* each size once along each axis, beside others that vary */
@@ -122,7 +122,7 @@ END_TEST
 START_TEST(transposes)
 {
     for (int t = 0; t < target_count; t++) {
-        if (!native_can(&targets[t]))
+        if (!target_runs_here(&targets[t]))
             continue;
         Library l = library_of(&targets[t]);
         for (int rows = 1; rows < 40; rows += 7)
