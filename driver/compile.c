@@ -204,14 +204,26 @@ static bool find_function(Compilation *c, const char *suffix, void *out)
     return address != NULL;
 }
 
+static bool has_checkpoint(Compilation *c, const CompileOptions *o)
+{
+    if (c->checkpoint || !needs_checkpoint(&c->emitted.plan))
+        return true;
+    diag_file_error(&c->diags, "E0651", o->model, NULL, "the model has weights, but no checkpoint was given");
+    return false;
+}
+
+bool compile_pack(Compilation *c, const CompileOptions *o)
+{
+    int threads = o->threads > 0 ? o->threads : pool_cpus();
+    return has_checkpoint(c, o) && pack_weights(&c->cx, c->checkpoint, &c->emitted.plan, threads, &c->packed);
+}
+
 bool compile_build(Compilation *c, const CompileOptions *o)
 {
     assert(c->emitted.text);
     const Plan *plan = &c->emitted.plan;
-    if (!c->checkpoint && needs_checkpoint(plan)) {
-        diag_file_error(&c->diags, "E0651", o->model, NULL, "the model has weights, but no checkpoint was given");
+    if (!has_checkpoint(c, o))
         return false;
-    }
     const Target *target = choose_target(c, o);
     if (!target_runs_here(target)) {
         Diag *d = diag_file_error(&c->diags, "E0851", NULL, NULL, "this machine cannot run code for `%s`: %s", target->name, target->machines);
@@ -226,7 +238,7 @@ bool compile_build(Compilation *c, const CompileOptions *o)
     c->program.plan = plan;
     if (!find_function(c, "run", &c->program.run) || !find_function(c, "arena_bytes", &c->program.arena_bytes))
         return false;
-    if (!pack_weights(&c->cx, c->checkpoint, plan, o->threads > 0 ? o->threads : pool_cpus(), &c->packed))
+    if (!compile_pack(c, o))
         return false;
     c->program.weights = c->packed.data;
     return true;
