@@ -37,7 +37,7 @@ bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits
     JitOptions jit = options->jit;
     jit.flags = target->flags;
     JitStats stats;
-    out->jit = jit_compile(cx, text, strlen(text), &jit, &stats);
+    out->jit = jit_compile(cx, &(CodeUnit){"limits", text, strlen(text)}, 1, &jit, &stats);
     void *first = out->jit ? jit_symbol(cx, out->jit, "multiply_add") : NULL,
          *second = first ? jit_symbol(cx, out->jit, "read_all") : NULL;
     memcpy(&out->multiply_add, &first, sizeof first);

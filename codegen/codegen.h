@@ -48,6 +48,7 @@ typedef struct KernelInfo {             /* in the order of the emitted entry; in
 
 typedef struct Emitted {
     const char *text; size_t length;    /* the C file */
+    CodeUnit *units; int n_units;       /* the same in pieces that compile apart; their names are those of functions in them */
     Plan plan;
     KernelInfo *kernels; int n_kernels;
 } Emitted;

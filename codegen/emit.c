@@ -1,6 +1,7 @@
 /* One C file from a planned model: header, prelude, vector functions, kernels, then the entry that calls them. */
 #include "codegen/emit.h"
 #include "codegen/entry_inside.h"
+#include "codegen/units.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -328,20 +329,22 @@ bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, E
     if (e.failed)
         return false;
     plan_finish(&e);
-    Text file = text_new(cx->arena), rest = text_new(cx->arena);
-    emit_math(&e, &rest);
-    emit_matrix(&e, &rest);
+    Text file = text_new(cx->arena), rest = text_new(cx->arena), entry = text_new(cx->arena);
+    put_call(&e, &entry);
+    put_helpers(&e, &entry);
+    put_arena_bytes(&e, &entry);
+    put_run(&e, &entry);
+    emit_math(&e, NULL, &rest);
+    emit_matrix(&e, e.kernels.data, &rest);
     text_put(&rest, e.kernels.data, e.kernels.length);
-    put_call(&e, &rest);
-    put_helpers(&e, &rest);
-    put_arena_bytes(&e, &rest);
-    put_run(&e, &rest);
+    text_put(&rest, entry.data, entry.length);
     put_header(&e, &file);
     emit_prelude(&e, rest.data, &file);
     text_char(&file, '\n');
     if (options->tiles)
         text_add(&file, "int64_t %s_tiles[2]; /* attend's tiles: executed, of them without a comparison */\n\n", e.prefix);
     text_put(&file, rest.data, rest.length);
-    *out = (Emitted){file.data, file.length, e.plan, e.entry->kernels, (int)e.entry->n_kernels};
+    *out = (Emitted){.text = file.data, .length = file.length, .plan = e.plan, .kernels = e.entry->kernels, .n_kernels = (int)e.entry->n_kernels};
+    units_make(&e, &entry, out);
     return true;
 }

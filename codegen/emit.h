@@ -51,6 +51,8 @@ typedef struct Emitter {
     Text kernels;                       /* text of the kernel functions */
     bool math[MATH_COUNT];              /* which math functions are needed */
     bool matrix;                        /* matrix_tile.c's functions are needed */
+    struct KernelText *parts;           /* units.c: where in `kernels` each one stands */
+    size_t n_parts, parts_capacity;
     uint64_t scratch;                   /* bytes of scratch that one thread needs, the most of any kernel */
     ScratchGrowth *grows;               /* and these on top, each the most of any kernel */
     size_t n_grows, grows_capacity;
@@ -66,7 +68,8 @@ void emit_fail(Emitter *e, const Node *n, const char *why, ...) __attribute__((f
 const char *math_use(Emitter *e, MathFunction f);       /* marks it and what it needs; returns its C name (exp_lanes, gelu ..) */
 bool math_of_op(Op op, MathFunction *out);              /* the function of an elementwise op on f32, if it has one */
 const char *math_name(MathFunction f);                  /* reserved in every scope */
-void emit_math(Emitter *e, Text *out);                  /* text of the functions marked, for e->target->lanes */
+/* Text of the functions marked, for e->target->lanes: all of them, or those that `rest`, the text after them, needs. */
+void emit_math(Emitter *e, const char *rest, Text *out);
 
 /* ---- layout: where a value's elements lie (layout.c) ----------------------------------------------------------------------------------- */
 
@@ -230,7 +233,7 @@ const Node *gemm_rotation(Context *cx, const Node *gemm, int weight);
 
 const char *matrix_use(Emitter *e);                                     /* the file gets matrix_product (whose name it returns) and matrix_transpose */
 int matrix_panel(const Target *t);                                      /* MATRIX_PANEL: columns of b that lie together */
-void emit_matrix(Emitter *e, Text *out);
+void emit_matrix(Emitter *e, const char *rest, Text *out);             /* nothing if `rest`, the text after it, calls nothing of it */
 
 /* ---- one emitter for each kind of kernel ---------------------------------------------------------------------------------------------------- */
 
@@ -253,6 +256,7 @@ void emit_copy(Kernel *k, const Node *from, const Node *to);            /* the s
 /* prelude.c: lanes, splat, select, load_part ..: those helpers that `rest`, the text of the file after it, mentions. */
 void emit_prelude(Emitter *e, const char *rest, Text *out);
 bool mentions(const char *text, const char *word);                      /* the word stands in the text as an identifier */
+Map words_of(Context *cx, const char *text);                            /* its identifiers, with some value that is not NULL */
 /* The panel width if a gemm reads this [rows, width] table as panels (as its weight `twin`), so that a gather can read those; 0: none. */
 int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm, const Node **twin);
 void plan_describe(Emitter *e);         /* everything of e->plan but the weights and the slots, from the model */

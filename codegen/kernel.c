@@ -1,6 +1,7 @@
 /* One kernel function under construction: its parameters, the address arithmetic and its text. */
 #include "codegen/emit.h"
 #include "codegen/entry.h"
+#include "codegen/units.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -483,10 +484,15 @@ void kernel_end(Kernel *k) {
     k->n_params = n;
     k->thread = k->shared && mentions(k->body.data, "thread");
     k->threads = k->shared && mentions(k->body.data, "threads");
+    size_t from = e->kernels.length;
     text_put(&e->kernels, k->before.data, k->before.length);
     kernel_comment(k, &e->kernels);
-    text_add(&e->kernels, "%s\n{\n", kernel_head(k, arena_print(e->cx->arena, "static void %s", k->function)));
+    size_t at = e->kernels.length;
+    text_add(&e->kernels, "%s", kernel_head(k, arena_print(e->cx->arena, "static void %s", k->function)));
+    size_t body = e->kernels.length;
+    text_add(&e->kernels, "\n{\n");
     text_put(&e->kernels, k->body.data, k->body.length);
     text_add(&e->kernels, "}\n\n");
+    units_note(e, k->function, kernel_head(k, arena_print(e->cx->arena, "void %s", k->function)), from, at, body);
     entry_call(e, k);
 }

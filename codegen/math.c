@@ -6,6 +6,8 @@
  * our own. */
 #include "codegen/emit.h"
 
+#include <string.h>
+
 typedef struct MathText {
     const char *name;
     int n_needs;
@@ -339,10 +341,26 @@ static void across(int lanes, MathFunction f, Text *out)
     text_add(out, "    return x[0];\n}\n");
 }
 
-void emit_math(Emitter *e, Text *out)
+/* Of the functions marked those that are called, and what these need; they stand before it. */
+static void choose(Emitter *e, const char *rest, bool *used)
 {
+    Map words = words_of(e->cx, rest);
+    memset(used, 0, MATH_COUNT * sizeof *used);
+    for (int f = MATH_COUNT - 1; f >= 0; f--) {
+        used[f] |= e->math[f] && map_get(&words, texts[f].name);
+        for (int i = 0; used[f] && i < texts[f].n_needs; i++)
+            used[texts[f].needs[i]] = true;
+    }
+}
+
+void emit_math(Emitter *e, const char *rest, Text *out)
+{
+    bool used[MATH_COUNT];
+    memcpy(used, e->math, sizeof used);
+    if (rest)
+        choose(e, rest, used);
     for (int f = 0; f < MATH_COUNT; f++) {
-        if (!e->math[f])
+        if (!used[f])
             continue;
         if (texts[f].text)
             text_add(out, "%s\n", texts[f].text);

@@ -155,15 +155,16 @@ static void put_transpose(Text *out)
         "                to[c * to_step + r] = from[r * from_step + c * from_next] * factor;\n    }\n}\n\n");
 }
 
-void emit_matrix(Emitter *e, Text *out)
+void emit_matrix(Emitter *e, const char *rest, Text *out)
 {
-    if (!e->matrix)
+    bool transpose = mentions(rest, "matrix_transpose");
+    if (!e->matrix || (!transpose && !mentions(rest, "matrix_product") && !mentions(rest, "MATRIX_PANEL")))
         return;
     Tile tile = tile_of(e->target);
     text_add(out, "enum { MATRIX_PANEL = %d * LANES };\n\n", tile.vectors);
     put_tile(out, tile);
     put_rows(out, tile);
     put_product(out, tile);
-    if (mentions(e->kernels.data, "matrix_transpose"))
+    if (transpose)
         put_transpose(out);
 }

@@ -10,6 +10,14 @@ typedef struct Helper { const char *name, *text; } Helper;
 
 /* In the order of printing: a helper stands after those it calls. */
 static const Helper helpers[] = {
+    {"ptrdiff_t", "typedef __PTRDIFF_TYPE__ ptrdiff_t;\n"},
+    {"size_t", "typedef __SIZE_TYPE__ size_t;\n"},
+    {"int64_t", "typedef __INT64_TYPE__ int64_t;\n"},
+    {"uint64_t", "typedef __UINT64_TYPE__ uint64_t;\n"},
+    {"int32_t", "typedef __INT32_TYPE__ int32_t;\n"},
+    {"uint32_t", "typedef __UINT32_TYPE__ uint32_t;\n"},
+    {"uint16_t", "typedef __UINT16_TYPE__ uint16_t;\n"},
+    {"uint8_t", "typedef __UINT8_TYPE__ uint8_t;\n"},
     {"lanes", "typedef float lanes __attribute__((vector_size(@)));                  /* one register */\n"},
     {"lanes_at", "typedef float lanes_at __attribute__((vector_size(@), aligned(4)));   /* the same, at any address */\n"},
     {"ints", "typedef int ints __attribute__((vector_size(@)));                     /* also masks: 0 or -1 */\n"},
@@ -149,6 +157,22 @@ bool mentions(const char *text, const char *word) {
     return false;
 }
 
+Map words_of(Context *cx, const char *text) {
+    Map words = map_new(cx->arena);
+    for (const char *p = text; *p;) {
+        if (!isalnum((unsigned char)*p) && *p != '_') {
+            p++;
+            continue;
+        }
+        const char *from = p;
+        while (isalnum((unsigned char)*p) || *p == '_')
+            p++;
+        if (!isdigit((unsigned char)*from) && !map_get_n(&words, from, (size_t)(p - from)))
+            map_set(&words, arena_copy(cx->arena, from, (size_t)(p - from)), &words);
+    }
+    return words;
+}
+
 static void print_helper(const Target *target, const char *text, Text *out) {
     for (const char *p = text; *p; p++)
         if (*p == '@')
@@ -164,12 +188,12 @@ static void print_helper(const Target *target, const char *text, Text *out) {
 
 void emit_prelude(Emitter *e, const char *rest, Text *out) {
     bool used[HELPERS];
+    Map words = words_of(e->cx, rest);
     for (int i = HELPERS - 1; i >= 0; i--) {
-        used[i] = mentions(rest, helpers[i].name);
+        used[i] = map_get(&words, helpers[i].name);
         for (int j = i + 1; j < HELPERS && !used[i]; j++)
             used[i] = used[j] && mentions(helpers[j].text, helpers[i].name);
     }
-    text_add(out, "#include <stddef.h>\n#include <stdint.h>\n\n");
     char before = 't';                  /* a typedef, a line, or a block of lines */
     for (int i = 0; i < HELPERS; i++) {
         if (!used[i])

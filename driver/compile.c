@@ -232,7 +232,7 @@ bool compile_build(Compilation *c, const CompileOptions *o)
     }
     JitOptions jit = o->jit;
     jit.flags = target->flags;
-    c->jit = jit_compile(&c->cx, c->emitted.text, c->emitted.length, &jit, &c->jit_stats);
+    c->jit = jit_compile(&c->cx, c->emitted.units, c->emitted.n_units, &jit, &c->jit_stats);
     if (!c->jit)
         return false;
     c->program.plan = plan;

@@ -3,17 +3,20 @@
 
 #include <elf.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "runtime/child.h"
 #include "runtime/file.h"
 #include "runtime/jit.h"
+#include "runtime/pool.h"
 
-enum { OLDEST = 19, LINES_SHOWN = 8, LINE_SHOWN = 200, MAX_FLAGS = 64 };
+enum { OLDEST = 19, LINES_SHOWN = 8, LINE_SHOWN = 200 };
 #define VERSION_SECONDS 10.0
 
 /* ---- finding it -------------------------------------------------------------------------------------------------- */
@@ -164,51 +167,138 @@ static bool report(Context *cx, const Compiler *c, const Child *child, double se
 }
 
 /* The compiler checks its own version while it compiles: asking first would cost another process. */
-static const char *with_check(Context *cx, const char *text, size_t length, size_t *total)
+static const char *with_check(Context *cx, const CodeUnit *unit, size_t *total)
 {
     Text t = text_new(cx->arena);
     text_add(&t,
              "#if !defined(__clang__) || __clang_major__ < %d\n#error attar needs clang %d or later\n#endif\n#line 1 "
-             "\"model.c\"\n",
-             OLDEST, OLDEST);
-    text_put(&t, text, length);
+             "\"%s.c\"\n",
+             OLDEST, OLDEST, unit->name);
+    text_put(&t, unit->text, unit->length);
     *total = t.length;
     return t.data;
 }
 
-static bool take_object(Context *cx, const Compiler *c, Child *child, unsigned char **object, size_t *bytes)
+typedef struct Run { /* of one compiler; only what no other thread touches */
+    CompilerJob *job;
+    const char *text;
+    size_t length;
+    bool started;
+    Child child;
+} Run;
+
+typedef struct Runs {
+    char **argv;
+    Run *runs; /* in the order in which they are started */
+    int n;
+    double seconds;
+    atomic_int next;
+    atomic_bool failed; /* no more are started */
+} Runs;
+
+static bool ended_well(const Child *child)
+{
+    return !child->error && !child->timed_out && !child->out_of_memory && WIFEXITED(child->status) &&
+           WEXITSTATUS(child->status) == 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void compile_next(void *state, ptrdiff_t thread)
+{
+    Runs *all = state;
+    (void)thread;
+    for (int i; (i = atomic_fetch_add(&all->next, 1)) < all->n && !atomic_load(&all->failed);) {
+        Run *r = &all->runs[i];
+        double start = now();
+        r->started = true;
+        child_run(all->argv, r->text, r->length, all->seconds, &r->child);
+        r->job->seconds = now() - start;
+        if (!ended_well(&r->child))
+            atomic_store(&all->failed, true);
+    }
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const Run *x = a, *y = b;
+    if (x->length != y->length)
+        return x->length > y->length ? -1 : 1;
+    return x->job < y->job ? -1 : 1;
+}
+
+static bool take_object(Context *cx, const Compiler *c, Run *r)
 {
     const char *symbol;
+    Child *child = &r->child;
     if (!object_is_whole(child->out.data, child->out.size, &symbol)) {
         Diag *d = diag_file_error(cx->diags, "E0806", c->path, NULL,
                                   "the compiler wrote no complete object (%zu bytes)", child->out.size);
         quote(cx, d, &child->err);
         return false;
     }
-    *object = child->out.data;
-    *bytes = child->out.size;
+    r->job->object = child->out.data;
+    r->job->bytes = child->out.size;
     child->out.data = NULL;
     return true;
 }
 
-bool compiler_run(Context *cx, const Compiler *c, const char *const *flags, const char *text, size_t length,
-                  double seconds, unsigned char **object, size_t *bytes)
+/* The objects, or one error: the same cause fails many units. */
+static bool take_all(Context *cx, const Compiler *c, Runs *all)
 {
-    const char *argv[MAX_FLAGS + 8] = {c->path, "-x", "c", "-", "-c", "-o", "-"};
-    int n = 7;
-    for (int i = 0; flags && flags[i] && i < MAX_FLAGS; i++)
-        argv[n++] = flags[i];
-    size_t total;
-    const char *checked = with_check(cx, text, length, &total);
-    Child child;
-    char *arguments[MAX_FLAGS + 8];
-    memcpy(arguments, argv, sizeof arguments); /* execve's prototype lacks a const */
-    child_run(arguments, checked, total, seconds, &child);
-    bool ran = !child.error && !child.timed_out && !child.out_of_memory && WIFEXITED(child.status) &&
-               WEXITSTATUS(child.status) == 0;
-    bool good = ran ? take_object(cx, c, &child, object, bytes) : report(cx, c, &child, seconds);
-    child_free(&child);
+    bool good = true;
+    for (int i = 0; i < all->n; i++) {
+        Run *r = &all->runs[i];
+        if (good && r->started)
+            good = ended_well(&r->child) ? take_object(cx, c, r) : report(cx, c, &r->child, all->seconds);
+        child_free(&r->child);
+    }
+    for (int i = 0; i < all->n && !good; i++) {
+        free(all->runs[i].job->object);
+        all->runs[i].job->object = NULL;
+    }
     return good;
+}
+
+static char **arguments_of(Context *cx, const Compiler *c, const char *const *flags)
+{
+    const char *const first[] = {c->path, "-x", "c", "-", "-c", "-o", "-"};
+    enum { FIRST = sizeof first / sizeof *first };
+    int n = 0;
+    while (flags && flags[n])
+        n++;
+    const char **argv = arena_array(cx->arena, (size_t)n + FIRST + 1, sizeof *argv);
+    memcpy(argv, first, sizeof first);
+    for (int i = 0; i < n; i++)
+        argv[FIRST + i] = flags[i];
+    char **arguments = arena_array(cx->arena, (size_t)n + FIRST + 1, sizeof *arguments);
+    memcpy(arguments, argv, ((size_t)n + FIRST) * sizeof *arguments); /* execve's prototype lacks a const */
+    return arguments;
+}
+
+bool compiler_run(Context *cx, const Compiler *c, const char *const *flags, CompilerJob *jobs, int n, int at_once,
+                  double seconds)
+{
+    Runs all = {.argv = arguments_of(cx, c, flags), .n = n, .seconds = seconds};
+    all.runs = arena_array(cx->arena, (size_t)n + 1, sizeof *all.runs);
+    for (int i = 0; i < n; i++) {
+        Run *r = &all.runs[i];
+        r->job = &jobs[i];
+        r->text = with_check(cx, jobs[i].unit, &r->length);
+    }
+    qsort(all.runs, (size_t)n, sizeof *all.runs, longest_first);
+    Pool *pool = n > 1 && at_once > 1 ? pool_new(n < at_once ? n : at_once) : NULL;
+    if (pool)
+        pool_run(pool, compile_next, &all);
+    else
+        compile_next(&all, 0);
+    pool_free(pool);
+    return take_all(cx, c, &all);
 }
 
 /* ---- looking at the object --------------------------------------------------------------------------------------- */

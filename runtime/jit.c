@@ -17,10 +17,11 @@
 
 #include "runtime/compiler.h"
 #include "runtime/file.h"
+#include "runtime/pool.h"
 
 #define DEFAULT_SECONDS 120.0
 #define KEPT_BYTES ((uint64_t)1 << 30) /* the cache is pruned to this when an entry is added */
-enum { KEY_FORMAT = 1, MESSAGE = 512 };
+enum { KEY_FORMAT = 2, MESSAGE = 512 };
 
 struct Jit {
     LLVMOrcLLJITRef engine;
@@ -41,31 +42,62 @@ static void hash_text(XXH3_state_t *state, const char *text)
     XXH3_128bits_update(state, text, strlen(text) + 1);
 }
 
-/* Everything that decides what the object is: text, flags, compiler, CPU (flags may say "native"), and the format of
- * this list. */
-static const char *key_of(Context *cx, const char *text, size_t length, const JitOptions *o, const Compiler *c)
+/* The text without its comments, which name lines of the model file: those move when a line is added above. */
+static void hash_code(XXH3_state_t *state, const CodeUnit *unit)
 {
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        return NULL;
-    char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
-    XXH3_128bits_reset(state);
-    hash_text(state, arena_print(cx->arena, "%d %zu", KEY_FORMAT, length));
-    XXH3_128bits_update(state, text, length);
-    for (int i = 0; o->flags && o->flags[i]; i++)
-        hash_text(state, o->flags[i]);
-    hash_text(state, c->identity);
-    hash_text(state, cpu);
-    hash_text(state, features);
+    const char *end = unit->text + unit->length, *from = unit->text;
+    for (const char *p = from; p < end; p++) {
+        if (*p == '"') /* no character constant of ours is a quote */
+            for (p++; p < end && *p != '"'; p++)
+                p += *p == '\\';
+        if (p + 1 >= end || *p != '/' || p[1] != '*')
+            continue;
+        XXH3_128bits_update(state, from, (size_t)(p - from) + 1);
+        const char *close = memmem(p + 2, (size_t)(end - p) - 2, "*/", 2);
+        from = close ? close + 2 : end;
+        p = from - 1;
+    }
+    if (from < end)
+        XXH3_128bits_update(state, from, (size_t)(end - from));
+}
+
+static const char *hex(Context *cx, const XXH3_state_t *state)
+{
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-    LLVMDisposeMessage(cpu);
-    LLVMDisposeMessage(features);
-    XXH3_freeState(state);
     Text key = text_new(cx->arena);
     for (size_t i = 0; i < sizeof canonical.digest; i++)
         text_add(&key, "%02x", canonical.digest[i]);
     return key.data;
+}
+
+/* Everything that decides what an object is: text, flags, compiler, CPU (flags may say "native"), and the format of
+ * this list. False: no memory for it. */
+static bool find_keys(Context *cx, const CodeUnit *units, int n, const JitOptions *o, const Compiler *c,
+                      const char **keys)
+{
+    XXH3_state_t *common = XXH3_createState(), *state = XXH3_createState();
+    bool good = common && state;
+    if (good) {
+        char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
+        XXH3_128bits_reset(common);
+        hash_text(common, arena_print(cx->arena, "%d", KEY_FORMAT));
+        for (int i = 0; o->flags && o->flags[i]; i++)
+            hash_text(common, o->flags[i]);
+        hash_text(common, c->identity);
+        hash_text(common, cpu);
+        hash_text(common, features);
+        LLVMDisposeMessage(cpu);
+        LLVMDisposeMessage(features);
+    }
+    for (int i = 0; good && i < n; i++) {
+        XXH3_copyState(state, common);
+        hash_code(state, &units[i]);
+        keys[i] = hex(cx, state);
+    }
+    XXH3_freeState(common);
+    XXH3_freeState(state);
+    return good;
 }
 
 /* ---- linking ----------------------------------------------------------------------------------------------------- */
@@ -118,26 +150,36 @@ static bool set_up(Jit *jit)
     return true;
 }
 
-static bool add_object(Jit *jit, const void *object, size_t bytes)
+/* ORC links on the first look-up; asking for any function of the object makes that happen here, where its errors
+ * belong. */
+static bool add_object(Jit *jit, const CompilerJob *job)
 {
-    LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(object, bytes, "model.o");
+    LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)job->object, job->bytes, "model.o");
     return good(jit, LLVMOrcLLJITAddObjectFile(jit->engine, LLVMOrcLLJITGetMainJITDylib(jit->engine), buffer));
 }
 
-/* ORC links on the first look-up; asking for any function of the object makes that happen here, where its errors
- * belong. */
-static Jit *link_object(Context *cx, const void *object, size_t bytes, bool quiet)
+static bool link_all(Jit *jit, const CompilerJob *jobs, int n)
+{
+    LLVMOrcExecutorAddress address;
+    const char *symbol;
+    for (int i = 0; i < n; i++)
+        if (!add_object(jit, &jobs[i]))
+            return false;
+    for (int i = 0; i < n; i++)
+        if (object_is_whole(jobs[i].object, jobs[i].bytes, &symbol) && symbol &&
+            !good(jit, LLVMOrcLLJITLookup(jit->engine, &address, symbol)))
+            return false;
+    return true;
+}
+
+static Jit *link_objects(Context *cx, const CompilerJob *jobs, int n, bool quiet)
 {
     Jit *jit = calloc(1, sizeof *jit);
     if (!jit) {
         diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory to link the compiled model");
         return NULL;
     }
-    const char *symbol;
-    LLVMOrcExecutorAddress address;
-    bool linked = object_is_whole(object, bytes, &symbol) && set_up(jit) && add_object(jit, object, bytes) &&
-                  (!symbol || good(jit, LLVMOrcLLJITLookup(jit->engine, &address, symbol)));
-    if (linked)
+    if (set_up(jit) && link_all(jit, jobs, n))
         return jit;
     if (!quiet) {
         diag_file_error(cx->diags, "E0808", NULL, NULL, "cannot link the compiled model: %s",
@@ -172,42 +214,110 @@ void jit_free(Jit *jit)
 
 /* ---- all together ------------------------------------------------------------------------------------------------ */
 
-static Jit *from_cache(Context *cx, const char *dir, const char *key, JitStats *stats)
+typedef struct Build {
+    Context *cx;
+    const Compiler *compiler;
+    const JitOptions *options;
+    const char *dir, **keys; /* dir NULL: no cache */
+    CompilerJob *jobs;
+    JitUnit *seen;
+    int n;
+} Build;
+
+static void unusable(Build *b, int i)
 {
-    void *object;
-    double start = now();
-    if (!cache_read(cx, dir, key, &object, &stats->object_bytes))
-        return NULL;
-    Jit *jit = link_object(cx, object, stats->object_bytes, true);
-    free(object);
-    stats->cached = jit != NULL;
-    stats->link_seconds = now() - start;
-    if (!jit)
-        diag_file_warning(cx->diags, "W0702", dir, key, "the cache entry is not used: it cannot be linked");
-    return jit;
+    diag_file_warning(b->cx->diags, "W0702", b->dir, b->keys[i], "the cache entry is not used: it cannot be linked");
 }
 
-static Jit *from_compiler(Context *cx, const Compiler *c, const char *text, size_t length, const JitOptions *o,
-                          const char *dir, const char *key, JitStats *stats)
+static void look_up(Build *b)
 {
-    unsigned char *object;
+    for (int i = 0; b->dir && i < b->n; i++) {
+        CompilerJob *job = &b->jobs[i];
+        const char *symbol;
+        void *object;
+        if (!cache_read(b->cx, b->dir, b->keys[i], &object, &job->bytes))
+            continue;
+        b->seen[i].cached = object_is_whole(object, job->bytes, &symbol);
+        if (b->seen[i].cached) {
+            job->object = object;
+            continue;
+        }
+        free(object);
+        unusable(b, i);
+    }
+}
+
+static bool compile_missing(Build *b)
+{
+    CompilerJob *missing = arena_array(b->cx->arena, (size_t)b->n + 1, sizeof *missing);
+    double limit = b->options->time_limit > 0 ? b->options->time_limit : DEFAULT_SECONDS;
+    int n = 0;
+    for (int i = 0; i < b->n; i++)
+        if (!b->jobs[i].object)
+            missing[n++] = b->jobs[i];
+    if (n && !compiler_run(b->cx, b->compiler, b->options->flags, missing, n, pool_cpus(), limit))
+        return false;
+    for (int i = 0, m = 0; i < b->n; i++)
+        if (!b->jobs[i].object)
+            b->jobs[i] = missing[m++];
+    return true;
+}
+
+/* Entries that are sound and do not link together were not made by us: all units are compiled again. */
+static Jit *link_or_compile(Build *b, JitStats *stats)
+{
+    int cached = 0;
+    for (int i = 0; i < b->n; i++)
+        cached += b->seen[i].cached;
     double start = now();
-    double seconds = o->time_limit > 0 ? o->time_limit : DEFAULT_SECONDS;
-    if (!compiler_run(cx, c, o->flags, text, length, seconds, &object, &stats->object_bytes))
+    if (!compile_missing(b))
         return NULL;
     double compiled = now();
-    Jit *jit = link_object(cx, object, stats->object_bytes, false);
-    stats->compile_seconds = compiled - start;
+    Jit *jit = link_objects(b->cx, b->jobs, b->n, cached > 0);
     stats->link_seconds = now() - compiled;
-    if (jit && dir) {
-        cache_write(cx, dir, key, object, stats->object_bytes);
-        cache_prune(cx, dir, KEPT_BYTES);
+    stats->compile_seconds = cached < b->n ? compiled - start : 0;
+    if (jit || !cached)
+        return jit;
+    for (int i = 0; i < b->n; i++) {
+        if (b->seen[i].cached)
+            unusable(b, i);
+        free(b->jobs[i].object);
+        b->jobs[i].object = NULL;
+        b->seen[i].cached = false;
     }
-    free(object);
-    return jit;
+    start = now();
+    bool good = compile_missing(b);
+    stats->compile_seconds = now() - start;
+    return good ? link_objects(b->cx, b->jobs, b->n, false) : NULL;
 }
 
-Jit *jit_compile(Context *cx, const char *c_text, size_t length, const JitOptions *options, JitStats *stats)
+static void keep(const Build *b)
+{
+    int added = 0;
+    for (int i = 0; b->dir && i < b->n; i++) {
+        if (b->seen[i].cached)
+            continue;
+        cache_write(b->cx, b->dir, b->keys[i], b->jobs[i].object, b->jobs[i].bytes);
+        added++;
+    }
+    if (added)
+        cache_prune(b->cx, b->dir, KEPT_BYTES);
+}
+
+static void fill_stats(const Build *b, JitStats *stats)
+{
+    stats->cached = true;
+    stats->units = b->seen;
+    stats->n_units = b->n;
+    for (int i = 0; i < b->n; i++) {
+        b->seen[i].bytes = b->jobs[i].bytes;
+        b->seen[i].seconds = b->jobs[i].seconds;
+        stats->cached &= b->seen[i].cached;
+        stats->object_bytes += b->jobs[i].bytes;
+    }
+}
+
+Jit *jit_compile(Context *cx, const CodeUnit *units, int n, const JitOptions *options, JitStats *stats)
 {
     JitStats unused;
     if (!stats)
@@ -216,9 +326,28 @@ Jit *jit_compile(Context *cx, const char *c_text, size_t length, const JitOption
     Compiler compiler;
     if (!compiler_find(cx, options->clang, &compiler))
         return NULL;
-    const char *dir = NULL, *key = options->no_cache ? NULL : key_of(cx, c_text, length, options, &compiler);
-    if (!key || !cache_directory(cx, options->cache_dir, &dir))
-        dir = NULL;
-    Jit *jit = dir ? from_cache(cx, dir, key, stats) : NULL;
-    return jit ? jit : from_compiler(cx, &compiler, c_text, length, options, dir, key, stats);
+    Build b = {.cx = cx, .compiler = &compiler, .options = options, .n = n};
+    b.keys = arena_array(cx->arena, (size_t)n + 1, sizeof *b.keys);
+    b.jobs = arena_array(cx->arena, (size_t)n + 1, sizeof *b.jobs);
+    b.seen = arena_array(cx->arena, (size_t)n + 1, sizeof *b.seen);
+    for (int i = 0; i < n; i++) {
+        b.jobs[i].unit = &units[i];
+        b.seen[i].name = units[i].name;
+    }
+    bool cache = !options->no_cache && find_keys(cx, units, n, options, &compiler, b.keys);
+    if (!cache || !cache_directory(cx, options->cache_dir, &b.dir))
+        b.dir = NULL;
+    double start = now();
+    look_up(&b);
+    stats->look_up_seconds = now() - start;
+    Jit *jit = link_or_compile(&b, stats);
+    if (jit) {
+        start = now();
+        keep(&b);
+        stats->keep_seconds = now() - start;
+        fill_stats(&b, stats);
+    }
+    for (int i = 0; i < n; i++)
+        free(b.jobs[i].object);
+    return jit;
 }

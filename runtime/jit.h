@@ -4,6 +4,7 @@
 #define ATTAR_RUNTIME_JIT_H
 
 #include "support/context.h"
+#include "support/plan.h"
 
 typedef struct JitOptions {
     const char *clang;                  /* NULL: $ATTAR_CLANG, clang-19, clang; must be version 19 or later */
@@ -14,17 +15,29 @@ typedef struct JitOptions {
 } JitOptions;
 
 typedef struct Jit Jit;
-typedef struct JitStats { bool cached; double compile_seconds, link_seconds; size_t object_bytes; } JitStats;
+typedef struct JitUnit {
+    const char *name;
+    bool cached;                        /* its object came from the cache */
+    double seconds;                     /* of its compiler */
+    size_t bytes;                       /* of its object */
+} JitUnit;
+typedef struct JitStats {
+    bool cached;                        /* all units were */
+    double look_up_seconds, compile_seconds, link_seconds, keep_seconds;       /* by the clock; units are compiled at the same time */
+    size_t object_bytes;
+    JitUnit *units; int n_units;        /* in the context's arena */
+} JitStats;
 
-/* NULL and an E08xx diagnostic if clang is absent, too old, fails, is killed, or exceeds 120 s. Cache trouble is a W07xx warning, never an error. */
-Jit *jit_compile(Context *cx, const char *c_text, size_t length, const JitOptions *options, JitStats *stats);
+/* Compiles units that call each other: those that the cache does not have, on all processors. NULL and an E08xx diagnostic if clang is absent,
+ * too old, fails, is killed, or exceeds 120 s. Cache trouble is a W07xx warning, never an error. */
+Jit *jit_compile(Context *cx, const CodeUnit *units, int n, const JitOptions *options, JitStats *stats);
 void *jit_symbol(Context *cx, Jit *jit, const char *name);      /* NULL and E0809 */
 void jit_free(Jit *jit);
 
 /* The compiler and its version line, for `attar doctor`; false and E0801 if none is usable. */
 bool jit_compiler(Context *cx, const char *clang, const char **path, const char **version);
 
-/* ---- the object cache (cache.c): one file per entry, key XXH3-128 of text, flags, compiler identity, CPU ---- */
+/* ---- the object cache (cache.c): one file per entry, key XXH3-128 of text without comments, flags, compiler identity, CPU ---- */
 
 bool cache_directory(Context *cx, const char *asked, const char **out);         /* created with mode 0700; false: no usable directory (W0701) */
 bool cache_read(Context *cx, const char *dir, const char *key, void **object, size_t *bytes);   /* malloc'd; damaged entry: W0702, renamed aside, false */

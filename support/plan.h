@@ -4,6 +4,9 @@
 
 #include "support/dtype.h"
 
+/* A piece of C that compiles by itself, in the name of one of its functions. */
+typedef struct CodeUnit { const char *name, *text; size_t length; } CodeUnit;
+
 /* ---- weights ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef enum PackLayout {

@@ -73,6 +73,34 @@ START_TEST(test_no_warnings) {
 }
 END_TEST
 
+/* Each unit is C by itself, and every kernel is in one of them: the entry is the last. */
+START_TEST(test_units) {
+    Trial t;
+    trial_open(&t, target_native());
+    emit(&t, case_text(_i), _i % 2, _i % 2);
+    const char *arguments[64] = {"clang-19", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"};
+    int n = 5;
+    for (int i = 0; t.target->flags[i]; i++)
+        arguments[n++] = t.target->flags[i];
+    for (int u = 0; u < t.out.n_units; u++) {
+        const CodeUnit *unit = &t.out.units[u];
+        ck_assert_int_eq(strlen(unit->text), unit->length);
+        arguments[n] = write_source(&t, "unit", unit->text);
+        ck_assert_msg(native_run(arguments) == 0, "%s", arguments[n]);
+        unlink(arguments[n]);
+    }
+    for (int k = 0; k < t.out.n_kernels; k++) {
+        const char *head = arena_print(&t.arena, "\nvoid %s(", t.out.kernels[k].function);
+        int heads = 0;
+        for (int u = 0; u < t.out.n_units; u++)
+            heads += strstr(t.out.units[u].text, head) != NULL;
+        ck_assert_msg(heads == 2, "%s stands in %d units", t.out.kernels[k].function, heads); /* and is declared for the entry */
+    }
+    ck_assert_str_eq(t.out.units[t.out.n_units - 1].name, t.out.plan.name);
+    trial_close(&t);
+}
+END_TEST
+
 /* ---- the sanitizers ---------------------------------------------------------------------------------------------------------------- */
 
 static void put_slot(Text *m, const Plan *p, Slot s, const int64_t *sizes) {
@@ -95,7 +123,7 @@ static void put_slot(Text *m, const Plan *p, Slot s, const int64_t *sizes) {
 static const char *with_main(Trial *t, const int64_t *sizes) {
     const Plan *p = &t->out.plan;
     Text m = text_new(&t->arena);
-    text_add(&m, "%s\nint posix_memalign(void **, size_t, size_t);\nvoid *memset(void *, int, size_t);\n", t->out.text);
+    text_add(&m, "#include <stddef.h>\n#include <stdint.h>\n%s\nint posix_memalign(void **, size_t, size_t);\nvoid *memset(void *, int, size_t);\n", t->out.text);
     text_add(&m, "static uint64_t block(size_t n)\n{\n    void *p = 0;\n    return posix_memalign(&p, 64, n) ? 0 : (uint64_t)memset(p, 0, n);\n}\n");
     text_add(&m, "int main(void)\n{\n    int64_t fault[4] = {0}, sizes[] = {%lld, %lld, %lld};\n", (long long)sizes[0], (long long)sizes[1], (long long)sizes[2]);
     text_add(&m, "    (void)sizes;\n    uint64_t slots[] = {\n");
@@ -208,6 +236,7 @@ int main(void) {
     tcase_set_timeout(c, 240);
     tcase_add_loop_test(c, test_same_bytes, 0, CASES);
     tcase_add_loop_test(c, test_no_warnings, 0, CASES);
+    tcase_add_loop_test(c, test_units, 0, CASES);
     tcase_add_loop_test(c, test_sanitizers, 0, CASES);
     tcase_add_test(c, test_taps_and_times);
     tcase_add_test(c, test_bad_index);

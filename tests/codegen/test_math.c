@@ -87,7 +87,7 @@ static const char *library_text(const Target *target, Arena *arena)
     Text rest = text_new(arena), all = text_new(arena);
     for (int f = 0; f < MATH_COUNT; f++)
         math_use(&e, (MathFunction)f);
-    emit_math(&e, &rest);
+    emit_math(&e, NULL, &rest);
     for (int i = 0; i < ROWS; i++)
         text_add(&rest,
                  "void sweep_%s(const float *x, float *y);\nvoid sweep_%s(const float *x, float *y)\n{\n    for (int i "

@@ -25,9 +25,7 @@ static Library library_of(const Target *target)
     Emitter e = {.cx = &cx, .options = &options, .target = target};
     Text rest = text_new(&arena), all = text_new(&arena);
     matrix_use(&e);
-    e.kernels = text_new(&arena);
-    text_add(&e.kernels, "matrix_transpose(), matrix_product()"); /* only what a kernel calls is emitted */
-    emit_matrix(&e, &rest);
+    emit_matrix(&e, "matrix_transpose(), matrix_product()", &rest); /* only what a kernel calls is emitted */
     text_add(&rest, "__typeof__(matrix_product) *const product = matrix_product;\n"
                     "__typeof__(matrix_transpose) *const transpose = matrix_transpose;\n");
     emit_prelude(&e, rest.data, &all);

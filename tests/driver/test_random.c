@@ -108,7 +108,7 @@ static void check_compiled(Fixture *f, Gen *g, const Graph *kernels, uint64_t se
     ck_assert_msg(emitted, "seed %llu: %s", (unsigned long long)seed, said(f));
     JitOptions jit_options = {.flags = options.target->flags, .no_cache = true};
     JitStats stats;
-    Jit *jit = jit_compile(&f->cx, e.text, e.length, &jit_options, &stats);
+    Jit *jit = jit_compile(&f->cx, e.units, e.n_units, &jit_options, &stats);
     ck_assert_msg(jit != NULL, "seed %llu: %s", (unsigned long long)seed, said(f));
     const char *path = arena_print(&f->arena, BUILD_DIR "/random-%llu.safetensors", (unsigned long long)seed);
     ck_assert(safetensors_save(&f->cx, path, g->weights, g->n_weights));

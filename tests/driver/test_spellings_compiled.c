@@ -90,7 +90,7 @@ static void check_compiled(Spelling s, int group)
     ck_assert_msg(codegen_emit(&f.cx, kernels, &emit_options, &e), "%s\n%s", text.data, fixture_said(&f));
     JitOptions jit_options = {.flags = emit_options.target->flags, .no_cache = true};
     JitStats stats;
-    Jit *jit = jit_compile(&f.cx, e.text, e.length, &jit_options, &stats);
+    Jit *jit = jit_compile(&f.cx, e.units, e.n_units, &jit_options, &stats);
     ck_assert_msg(jit != NULL, "%s\n%s", text.data, fixture_said(&f));
     Checkpoint *checkpoint = save_weights(&f, model.graph, group);
     Packed packed = {0};

@@ -17,9 +17,14 @@ static JitOptions options(Fixture *f)
     return (JitOptions){.flags = flags, .cache_dir = at(f, "cache")};
 }
 
+static Jit *compile_text(Fixture *f, const char *code, size_t length, const JitOptions *o, JitStats *stats)
+{
+    return jit_compile(&f->cx, &(CodeUnit){"model", code, length}, 1, o, stats);
+}
+
 static Jit *compile(Fixture *f, const JitOptions *o, JitStats *stats)
 {
-    return jit_compile(&f->cx, text, strlen(text), o, stats);
+    return compile_text(f, text, strlen(text), o, stats);
 }
 
 static void check_functions(Fixture *f, Jit *jit)
@@ -72,7 +77,7 @@ START_TEST(what_makes_a_key)
     jit_free(compile(&f, &o, &stats));
     ck_assert(!stats.cached);
     o.flags = flags;
-    jit_free(jit_compile(&f.cx, text, strlen(text) - 1, &o, &stats));
+    jit_free(compile_text(&f, text, strlen(text) - 1, &o, &stats));
     ck_assert(!stats.cached);
     o.no_cache = true;
     jit_free(compile(&f, &o, &stats));
@@ -118,6 +123,104 @@ START_TEST(damaged_entry)
 }
 END_TEST
 
+/* ---- units ------------------------------------------------------------------------------------------------------- */
+
+static const CodeUnit parts[] = {
+#define PART(name, text) {name, text, sizeof text - 1}
+    PART("twice", "/* line 7 */ int twice(int a) { return a + a; } "),
+    PART("slash", "const char *slash(void); const char *slash(void) { return \"a /* b\\\" */\"; } /* line 8 */"),
+    PART("entry", "int twice(int a); const char *slash(void); int entry(int a) { return twice(a) + slash()[0]; }"),
+};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static int cached_parts(Fixture *f, const CodeUnit *units, const JitOptions *o, int entry_of_20)
+{
+    JitStats stats;
+    int cached = 0;
+    Jit *jit = jit_compile(&f->cx, units, PARTS, o, &stats);
+    ck_assert_msg(jit != NULL, "%s", rendered(f));
+    ck_assert_int_eq(stats.n_units, PARTS);
+    for (int i = 0; i < PARTS; i++) {
+        ck_assert_str_eq(stats.units[i].name, units[i].name);
+        ck_assert(stats.units[i].bytes > 0 && (stats.units[i].seconds > 0) == !stats.units[i].cached);
+        cached += stats.units[i].cached;
+    }
+    ck_assert_int_eq(stats.cached, cached == PARTS);
+    int (*entry)(int) = (int (*)(int))jit_symbol(&f->cx, jit, "entry");
+    ck_assert_int_eq(entry(20), entry_of_20);
+    jit_free(jit);
+    return cached;
+}
+
+START_TEST(units)
+{ /* those that changed are compiled, and no others; comments are no change */
+    Fixture f;
+    fixture_begin(&f);
+    JitOptions o = options(&f);
+    CodeUnit changed[PARTS];
+    memcpy(changed, parts, sizeof parts);
+    ck_assert_int_eq(cached_parts(&f, parts, &o, 40 + 'a'), 0);
+    ck_assert_int_eq(cached_parts(&f, parts, &o, 40 + 'a'), PARTS);
+    changed[0].text = "/* line 13 */ int twice(int a) { return a + a; } ";
+    changed[0].length++;
+    ck_assert_int_eq(cached_parts(&f, changed, &o, 40 + 'a'), PARTS);
+    changed[1].text = "const char *slash(void); const char *slash(void) { return \"b /* b\\\" */\"; } /* line 8 */";
+    ck_assert_int_eq(cached_parts(&f, changed, &o, 40 + 'b'), PARTS - 1);
+    changed[1].text = "const char *slash(void); const char *slash(void) { return \"b /* c\\\" */\"; } /* line 8 */";
+    ck_assert_int_eq(cached_parts(&f, changed, &o, 40 + 'b'), PARTS - 1); /* what stands in a string is no comment */
+    ck_assert_int_eq(files_in(at(&f, "cache")), PARTS + 2);
+    expect_silence(&f, "units");
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(damaged_unit)
+{
+    Fixture f;
+    fixture_begin(&f);
+    JitOptions o = options(&f);
+    int count;
+    cached_parts(&f, parts, &o, 40 + 'a');
+    CacheEntry *e = cache_list(&f.cx, o.cache_dir, &count);
+    ck_assert_int_eq(count, PARTS);
+    ck_assert_int_eq(truncate(arena_print(&f.arena, "%s/%s.o", o.cache_dir, e[1].key), 200), 0);
+    ck_assert_int_eq(cached_parts(&f, parts, &o, 40 + 'a'), PARTS - 1);
+    expect_warning(&f, "damaged", "W0702", "put aside");
+    forget(&f);
+    /* Sound entries that do not fit together: all are compiled again. */
+    void *object;
+    size_t bytes;
+    ck_assert(cache_read(&f.cx, o.cache_dir, e[0].key, &object, &bytes));
+    for (int i = 0; i < PARTS; i++)
+        cache_write(&f.cx, o.cache_dir, e[i].key, object, bytes);
+    free(object);
+    ck_assert_int_eq(cached_parts(&f, parts, &o, 40 + 'a'), 0);
+    ck_assert(f.diags.warnings >= 1 && !f.diags.errors && strstr(rendered(&f), "cannot be linked"));
+    forget(&f);
+    ck_assert_int_eq(cached_parts(&f, parts, &o, 40 + 'a'), PARTS);
+    expect_silence(&f, "mended");
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(one_of_many_fails)
+{
+    Fixture f;
+    fixture_begin(&f);
+    JitOptions o = options(&f);
+    CodeUnit changed[PARTS];
+    memcpy(changed, parts, sizeof parts);
+    changed[1] = (CodeUnit){"slash", "int slash(void) { return none; }", 32};
+    ck_assert_ptr_null(jit_compile(&f.cx, changed, PARTS, &o, NULL));
+    expect_error(&f, "one fails", "E0803", "slash.c:1:26: error: use of undeclared identifier 'none'");
+    forget(&f);
+    changed[1] = changed[0];
+    ck_assert_ptr_null(jit_compile(&f.cx, changed, PARTS, &o, NULL));
+    expect_error(&f, "twice the same function", "E0808", "cannot link");
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(no_folder)
 {
     Fixture f;
@@ -137,12 +240,12 @@ START_TEST(bad_text)
     Fixture f;
     fixture_begin(&f);
     JitOptions o = options(&f);
-    ck_assert_ptr_null(jit_compile(&f.cx, "int f(void) { return x; }", 25, &o, NULL));
+    ck_assert_ptr_null(compile_text(&f, "int f(void) { return x; }", 25, &o, NULL));
     expect_error(&f, "bad text", "E0803", "model.c:1:22: error: use of undeclared identifier 'x'");
     ck_assert_int_eq(diag_exit_status(&f.diags), 4);
     forget(&f);
     static const char unresolved[] = "int g(void);\nint f(void) { return g(); }";
-    ck_assert_ptr_null(jit_compile(&f.cx, unresolved, strlen(unresolved), &o, NULL));
+    ck_assert_ptr_null(compile_text(&f, unresolved, strlen(unresolved), &o, NULL));
     expect_error(&f, "unresolved", "E0808", "Symbols not found: [ g ]");
     ck_assert_int_eq(files_in(at(&f, "cache")), 0); /* what cannot be linked is not kept */
     fixture_end(&f);
@@ -313,7 +416,7 @@ START_TEST(host_state)
     for (int i = 0; i < 100000; i++)
         text_add(&large, "int f%d;\n", i);
     o.clang = script(&f, "exit 3"); /* does not read 1 MB of input */
-    ck_assert_ptr_null(jit_compile(&f.cx, large.data, large.length, &o, NULL));
+    ck_assert_ptr_null(compile_text(&f, large.data, large.length, &o, NULL));
     expect_error(&f, "pipe", "E0803", "status 3");
     forget(&f);
     o.clang = NULL;
@@ -378,6 +481,9 @@ int main(void)
     tcase_add_test(t, compile_and_call);
     tcase_add_test(t, what_makes_a_key);
     tcase_add_test(t, damaged_entry);
+    tcase_add_test(t, units);
+    tcase_add_test(t, damaged_unit);
+    tcase_add_test(t, one_of_many_fails);
     tcase_add_test(t, no_folder);
     tcase_add_test(t, bad_text);
     tcase_add_loop_test(t, compiler_case, 0, (int)(sizeof cases / sizeof *cases));
