@@ -1,5 +1,5 @@
 /* JIT: C text to machine code in this process. clang compiles in a child process (or the cache knows the object
- * already); LLVM's ORC links it in memory. This is the only file that names LLVM. */
+ * already); LLVM's ORC links it in memory. This file and disassemble.c alone name LLVM. */
 #include "runtime/jit.h"
 
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* JIT: C text to machine code. clang runs as a child process (posix_spawn, C on stdin, object on a pipe); LLVM's ORC links the object in
- * memory. jit.c is the only file that names LLVM. */
+ * memory. jit.c and disassemble.c are the only files that name LLVM. */
 #ifndef ATTAR_RUNTIME_JIT_H
 #define ATTAR_RUNTIME_JIT_H
 

@@ -5,6 +5,7 @@
 #
 # Without the cross compilers or qemu the rest is skipped, with the reason and the way to have them (exit status 77).
 . tests/cli/lib.sh
+. tests/targets/flags.sh
 machine=${2:-x86}
 clang=${CLANG:-clang-19}
 
@@ -17,15 +18,6 @@ needs() {
     for tool in "$@"; do
         command -v "$tool" >/dev/null || skip "$tool is not installed"
     done
-}
-
-# The words after `clang` or `or gcc` in the header of an emitted file.
-flags_of() {
-    awk -v compiler="$2" '
-        /^ \*     clang / { on = compiler == "clang"; sub(/clang /, "") }
-        /^ \*     or gcc / { on = compiler == "gcc"; sub(/or gcc /, "") }
-        /^ \*$/ { exit }
-        on { sub(/^ \* */, ""); print }' "$1"
 }
 
 # build COMPILER COMMAND..: model and selftest in $work/st, warnings are errors, linked into $work/st/program.
