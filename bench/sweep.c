@@ -1,0 +1,204 @@
+/* Kernels at shapes that nobody chose: random transformer layers, each kernel against what the machine can do in the same minute.
+ *
+ *     sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1]
+ *
+ * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of FLOPs / measured multiply-adds and
+ * bytes / measured reading, as if all of them came from memory. Of a kernel the least time of the rounds counts. Shape i is the same in every sweep of
+ * a seed, so a long one can be run in parts; prepare=1 only compiles, which fills the cache of machine code. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/sweep.h"
+#include "cli/cli.h"
+
+enum { WORST = 10, MOST = 20000, PROBES = 5 };
+
+typedef struct Found {
+    char kernel[48], shape[160];
+    const char *op;
+    double seconds, flops, share;
+    bool memory;
+} Found;
+
+typedef struct Sweep {
+    int64_t shapes, from, threads, seed, rounds, prepare;
+    Found *found;
+    int count, skipped;
+} Sweep;
+
+/* What limits.c times with. */
+double tool_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void fail(Compilation *c)
+{
+    Text t = text_new(&c->arena);
+    diag_render(&c->diags, &t, false);
+    fputs(t.data ? t.data : "out of memory\n", stderr);
+    exit(1);
+}
+
+/* The sizes of a run in the order of the plan's symbols: B and S. */
+static int64_t *run_sizes(Compilation *c, const Shape *s)
+{
+    const Plan *plan = &c->emitted.plan;
+    int64_t *sizes = arena_array(&c->arena, (size_t)plan->n_symbols + 1, sizeof *sizes);
+    for (int i = 0; i < plan->n_symbols; i++)
+        sizes[i] = !strcmp(plan->symbols[i].name, "B") ? s->B : s->S;
+    return sizes;
+}
+
+static double median(double *values, int count)
+{
+    for (int i = 1; i < count; i++)
+        for (int j = i; j > 0 && values[j] < values[j - 1]; j--) {
+            double swap = values[j];
+            values[j] = values[j - 1];
+            values[j - 1] = swap;
+        }
+    return values[count / 2];
+}
+
+static void probe(Limits *l, double *flops, double *bandwidth)
+{
+    double f[PROBES], b[PROBES];
+    for (int i = 0; i < PROBES; i++) {
+        f[i] = limits_flops(l);
+        b[i] = limits_bandwidth(l);
+    }
+    *flops = median(f, PROBES);
+    *bandwidth = median(b, PROBES);
+}
+
+static void take(Sweep *w, Compilation *c, const Shape *s, const int64_t *sizes, const uint64_t *least, double flops, double bandwidth)
+{
+    int64_t *graph_sizes = arena_array(&c->arena, (size_t)c->emitted.plan.n_symbols + 8, sizeof *graph_sizes);
+    signature_for_graph(&c->emitted.plan, c->kernels, sizes, graph_sizes);
+    for (int i = 0; i < c->emitted.n_kernels; i++) {
+        const KernelInfo *k = &c->emitted.kernels[i];
+        Cost cost = node_cost(k->node, graph_sizes);
+        double ran = 1e-9 * (double)least[i] / (double)(k->times > 0 ? k->times : 1);
+        if (cost.flops <= 1e6 || ran <= 0 || w->count == MOST)
+            continue;
+        double compute = cost.flops / flops, read = (cost.bytes_read + cost.bytes_written) / bandwidth;
+        Found *f = &w->found[w->count++];
+        *f = (Found){.op = op_info[k->node->op].name, .seconds = ran, .flops = cost.flops, .share = fmax(compute, read) / ran, .memory = read > compute};
+        snprintf(f->kernel, sizeof f->kernel, "%s", k->name);
+        shape_show(s, f->shape, sizeof f->shape);
+    }
+}
+
+static void measure(Sweep *w, Compilation *c, const Shape *s, Limits *l)
+{
+    int n = c->emitted.n_kernels;
+    uint64_t *times = arena_array(&c->arena, (size_t)n + 1, sizeof *times), *least = arena_array(&c->arena, (size_t)n + 1, sizeof *least);
+    SessionHooks hooks = {.times = times};
+    int64_t *sizes = run_sizes(c, s);
+    HostTensor *inputs = signature_random(&c->cx, &c->emitted.plan, c->model.graph, sizes, 1);
+    Session *session = inputs ? session_new(&c->cx, &c->program, 0, (int)w->threads, &hooks) : NULL;
+    if (!session)
+        fail(c);
+    double flops, bandwidth;
+    probe(l, &flops, &bandwidth);
+    for (int64_t r = 0; r < w->rounds + 2; r++) { /* two to warm up */
+        const HostTensor *outputs;
+        memset(times, 0, (size_t)n * sizeof *times);
+        if (!session_run(&c->cx, session, inputs, c->emitted.plan.n_inputs, &outputs))
+            fail(c);
+        for (int i = 0; i < n; i++)
+            least[i] = r < 3 || times[i] < least[i] ? times[i] : least[i];
+    }
+    session_free(session);
+    take(w, c, s, sizes, least, flops, bandwidth);
+}
+
+static void one_shape(Sweep *w, int64_t number, Limits *l)
+{
+    Shape s = shape_draw((uint64_t)w->seed, (uint64_t)number);
+    ShapeFiles files;
+    Compilation c;
+    compile_begin(&c);
+    if (!shape_write(&c.cx, &s, &files))
+        fail(&c);
+    CompileOptions o = {.model = files.model, .weights = files.weights, .timing = true, .threads = (int)w->threads};
+    bool good = compile_all(&c, &o);
+    shape_remove(&files);
+    if (!good)
+        fail(&c);
+    if (!w->prepare)
+        measure(w, &c, &s, l);
+    compile_free(&c);
+}
+
+static int by_share(const void *a, const void *b)
+{
+    const Found *x = a, *y = b;
+    return (x->share > y->share) - (x->share < y->share);
+}
+
+static void print(Sweep *w)
+{
+    int under = 0;
+    double logs = 0;
+    qsort(w->found, (size_t)w->count, sizeof *w->found, by_share);
+    for (int i = 0; i < w->count; i++) {
+        under += w->found[i].share < 0.6;
+        logs += log(w->found[i].share);
+    }
+    printf("%lld shapes from %lld, seed %lld, %lld threads: %d kernels of more than 1 MFLOP, %d under 0.6 of their limit, geometric mean %.2f\n",
+           (long long)w->shapes, (long long)w->from, (long long)w->seed, (long long)w->threads, w->count, under, w->count ? exp(logs / w->count) : 0.0);
+    printf("\n| of limit | limit | us | GFLOP/s | kernel | shape |\n|---|---|---|---|---|---|\n");
+    for (int i = 0; i < w->count && (i < WORST || w->found[i].share < 0.6); i++) {
+        const Found *f = &w->found[i];
+        printf("| %.2f | %s | %.1f | %.1f | %s %s | %s |\n", f->share, f->memory ? "memory" : "multiply-adds", 1e6 * f->seconds,
+               1e-9 * f->flops / f->seconds, f->op, f->kernel, f->shape);
+    }
+}
+
+static bool setting(Sweep *w, const char *argument)
+{
+    const struct {
+        const char *name;
+        int64_t *to, least, most;
+    } known[] = {{"shapes=", &w->shapes, 1, 100000}, {"from=", &w->from, 0, 1 << 30},   {"threads=", &w->threads, 1, 64},
+                 {"seed=", &w->seed, 0, INT64_MAX},  {"rounds=", &w->rounds, 1, 10000}, {"prepare=", &w->prepare, 0, 1}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strncmp(argument, known[i].name, strlen(known[i].name))) {
+            char *end;
+            *known[i].to = strtoll(argument + strlen(known[i].name), &end, 10);
+            return !*end && *known[i].to >= known[i].least && *known[i].to <= known[i].most;
+        }
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    Sweep w = {.shapes = 200, .threads = 1, .seed = 7, .rounds = 9};
+    for (int i = 1; i < argc; i++)
+        if (!setting(&w, argv[i])) {
+            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1]; what is `%s`?\n", argv[i]);
+            return 2;
+        }
+    Compilation c;
+    CompileOptions o = {.threads = (int)w.threads};
+    Limits limits = {0};
+    compile_begin(&c);
+    w.found = calloc(MOST, sizeof *w.found);
+    if (!w.found || !limits_open(&c.cx, &o, (int)w.threads, &limits))
+        fail(&c);
+    for (int64_t i = 0; i < w.shapes; i++)
+        one_shape(&w, w.from + i, &limits);
+    if (!w.prepare)
+        print(&w);
+    limits_close(&limits);
+    compile_free(&c);
+    free(w.found);
+    return 0;
+}
