@@ -143,6 +143,7 @@ int remarks_decisions(Tool *t, Decisions **out);
 Account remarks_account(Tool *t, int64_t *sizes /* room for c->kernels' symbols */);
 typedef struct Kept { int states; double state_bytes, position_bytes; } Kept;   /* of a row of the batch: layers' states, other caches a position */
 Kept remarks_kept(const Plan *plan);
+double remarks_weights(const Plan *plan, DType dtype);      /* bytes of packed weights of this type */
 const char *remarks_inexact(Tool *t);   /* names of the passes that approximated something, or NULL */
 void remarks_json(Tool *t, Text *out);  /* one JSON object a line: remarks, stored values, a summary */
 bool remarks_save(Tool *t);             /* as --remarks asks */

@@ -112,6 +112,7 @@ enum {
     KEY_LORA_MODE,
     KEY_LORA_COMBINE,
     KEY_LORA_DTYPE,
+    KEY_STORAGE,
     KEY_LINEARIZE,
     KEY_LOWRANK,
     KEY_CALIBRATE,
@@ -191,6 +192,13 @@ static void choose_lora_mode(struct argp_state *state, Options *o, const char *a
     o->compile.lora_mode = arg;
 }
 
+static void choose_storage(struct argp_state *state, Options *o, const char *arg)
+{
+    if (strcmp(arg, "stored") != 0 && strcmp(arg, "f32") != 0)
+        argp_error(state, "--storage takes stored or f32, not `%s`", arg);
+    o->compile.wide_weights = !strcmp(arg, "f32");
+}
+
 static void add_linearize(struct argp_state *state, Options *o, const char *arg)
 {
     Arena arena = {0};
@@ -231,6 +239,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_LORA_MODE: choose_lora_mode(state, o, arg); return 0;
     case KEY_LORA_COMBINE: choose_combine(state, arg); return 0;
     case KEY_LORA_DTYPE: choose_lora_dtype(state, o, arg); return 0;
+    case KEY_STORAGE: choose_storage(state, o, arg); return 0;
     case KEY_LINEARIZE: add_linearize(state, o, arg); return 0;
     case KEY_LOWRANK: add_lowrank(state, o, arg); return 0;
     case KEY_CALIBRATE: o->compile.calibrate = arg; return 0;
@@ -308,6 +317,7 @@ static const struct argp_option model_options[] = {
     {"lora-mode", KEY_LORA_MODE, "MODE", 0, "merge: added to the weights; side: beside them, which stay as they are; slots: each row of the batch chooses one, by one more input `adapter` (0: none); without: merge or side, whichever costs less", 0},
     {"lora-combine", KEY_LORA_COMBINE, "HOW", 0, "how several adapters are combined: cat, the exact sum", 0},
     {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
+    {"storage", KEY_STORAGE, "TYPE", 0, "weights in memory: stored (default), bf16 and f16 as the checkpoint has them, widened where they are read; or f32", 0},
     {"linearize", KEY_LINEARIZE, "SPEC", 0,
      "approximate attention: performer:features=256,seed=7,layers=2-5,max_err=0.05 or vq:codes=256,block=256 (repeatable)", 0},
     {"lowrank", KEY_LOWRANK, "SPEC", 0,

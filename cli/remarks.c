@@ -133,6 +133,15 @@ Kept remarks_kept(const Plan *plan)
     return k;
 }
 
+double remarks_weights(const Plan *plan, DType dtype)
+{
+    double bytes = 0;
+    for (int i = 0; i < plan->n_weights; i++)
+        if (plan->weights[i].dtype == dtype)
+            bytes += (double)plan->weights[i].bytes * (double)plan->weights[i].layers;
+    return bytes;
+}
+
 static void put_summary(Tool *t, const Account *a, const int64_t *sizes, Text *out)
 {
     const Graph *g = t->c.kernels;
@@ -147,6 +156,9 @@ static void put_summary(Tool *t, const Account *a, const int64_t *sizes, Text *o
     text_add(out, ",\"flops\":%.0f,\"traffic\":{\"before\":%.0f,\"after\":%.0f,\"weights\":%.0f}", a->after.flops,
              a->before.bytes_read + a->before.bytes_written, a->after.bytes_read + a->after.bytes_written,
              a->after.bytes_of_weights);
+    const Plan *plan = &t->c.emitted.plan;
+    text_add(out, ",\"weights\":{\"f32\":%.0f,\"bf16\":%.0f,\"f16\":%.0f}", remarks_weights(plan, DT_F32), remarks_weights(plan, DT_BF16),
+             remarks_weights(plan, DT_F16));
     text_add(out, ",\"arena\":{\"bytes\":%lld,\"bound\":%lld,\"separate\":%.0f},\"states\":%.0f,\"stored\":%d}\n", (long long)a->arena,
              (long long)a->lower_bound, a->separate, remarks_kept(&t->c.emitted.plan).state_bytes, a->n_stored);
 }

@@ -326,6 +326,23 @@ static void print_states(Report *r)
     end_line(r, &line);
 }
 
+/* In which types the packed weights are, if not all are f32. */
+static void print_storage(Report *r)
+{
+    static const DType types[] = {DT_BF16, DT_F16, DT_F32};
+    const Plan *plan = &r->t->c.emitted.plan;
+    Text line = begin_line(r, "memory", "weights");
+    int n = 0;
+    for (int i = 0; i < 3; i++) {
+        double bytes = remarks_weights(plan, types[i]);
+        if (bytes > 0 && (types[i] != DT_F32 || n))
+            text_add(&line, "%s%s in %s%s", n++ ? ", " : "", tool_bytes(r->a, bytes), dtype_name(types[i]),
+                     types[i] == DT_F32 ? "" : " as stored, widened where they are read");
+    }
+    if (n)
+        end_line(r, &line);
+}
+
 static void print_totals(Report *r)
 {
     const Account *a = &r->account;
@@ -335,6 +352,7 @@ static void print_totals(Report *r)
              tool_bytes(r->a, (double)a->arena), tool_bytes(r->a, (double)a->lower_bound),
              tool_bytes(r->a, a->separate));
     end_line(r, &line);
+    print_storage(r);
     print_states(r);
     line = begin_line(r, "traffic", "read+written");
     double before = a->before.bytes_read + a->before.bytes_written,

@@ -145,7 +145,9 @@ void kernel_end(Kernel *k);
 bool kernel_read(Kernel *k, const Node *value, Access *out);            /* `const T *restrict name` (no restrict if it shares storage with a result) */
 bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
 bool kernel_state(Kernel *k, Access *out);                              /* read and written: the state of the node's layer, axes as in the cache's type */
-/* A weight of `gemm`, multiplied with the rows x, as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
+/* A table of which rows are looked up, in the type in which it is stored: `out` has that type. */
+bool kernel_table(Kernel *k, const Node *weight, Access *out);
+/* A weight of `gemm`, in the type in which it is stored, multiplied with the rows x, as [columns / panel][k][panel], its columns in the order that `rotation` needs (NULL: in their own). Returns the parameter's name. */
 const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation);
 const char *kernel_scratch(Kernel *k, uint64_t bytes);                  /* `float *scratch` of this thread, 64-byte aligned */
 void kernel_scratch_grows(Kernel *k, Extent size, int64_t each, uint64_t bytes);       /* so much more of it, right behind those bytes */
@@ -261,7 +263,7 @@ Map words_of(Context *cx, const char *text);                            /* its i
 int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm, const Node **twin);
 void plan_describe(Emitter *e);         /* everything of e->plan but the weights and the slots, from the model */
 void plan_finish(Emitter *e);           /* the weights packed so far, and the slots */
-uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride);            /* plan.c: offset of the item in bytes */
+uint64_t pack_plain(Emitter *e, const Node *weight, DType as, uint64_t *layer_stride);  /* plan.c: offset of the item in bytes */
 uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation, uint64_t *layer_stride);
 
 #endif

@@ -105,7 +105,7 @@ static const char *arena_pointer(Emitter *e, const Node *home) {
     return name;
 }
 
-const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64_t layer_stride, int64_t panel, bool paired) {
+const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64_t layer_stride, DType dtype, int64_t panel, bool paired) {
     EntryState *s = e->entry;
     const char *key = arena_print(arena_of(e), "weight %llu", (unsigned long long)offset), *name = map_get(&s->pointers, key);
     if (!name) {
@@ -113,9 +113,8 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
         map_set(&s->pointers, key, (void *)(uintptr_t)name);
         const char *tensor = attr_name(weight, ATTR_key);
         Text t = text_new(arena_of(e)), comment = text_new(arena_of(e));
-        text_add(&t, "const float *%s = call->weights", name);
-        if (offset)
-            text_add(&t, " + %llu", (unsigned long long)offset / 4);
+        const char *at = offset ? arena_print(arena_of(e), "call->weights + %llu", (unsigned long long)offset / 4) : "call->weights";
+        text_add(&t, dtype == DT_F32 ? "const float *%s = %s" : offset ? "const uint16_t *%s = (const uint16_t *)(%s)" : "const uint16_t *%s = (const uint16_t *)%s", name, at);
         text_add(&comment, "%s", tensor ? tensor : "a table");
         double plus = attr_float(weight, ATTR_plus, 0);
         if (plus != 0)
@@ -124,13 +123,15 @@ const char *entry_weight(Emitter *e, const Node *weight, uint64_t offset, uint64
             text_add(&comment, " * %s", attr_name(weight, ATTR_gain));
         if (node_attr(weight, ATTR_factor))
             text_add(&comment, " * %g", attr_float(weight, ATTR_factor, 1));
+        if (dtype != DT_F32)
+            text_add(&comment, ", %s", dtype_name(dtype));
         if (panel)
             text_add(&comment, paired ? ", panels of %lld in pairs" : ", panels of %lld", (long long)panel);
         put_pointer(&s->weights, t.data, 0, comment.data);
     }
     if (!layer_stride || !s->layer)
         return name;
-    return arena_print(arena_of(e), "%s + %s * %llu", name, s->layer, (unsigned long long)layer_stride / 4);
+    return arena_print(arena_of(e), "%s + %s * %llu", name, s->layer, (unsigned long long)layer_stride / dtype_size(dtype));
 }
 
 /* The layer of the cache that a node writes: the repeat's number or a constant, and what is added to it. */
@@ -186,8 +187,8 @@ const char *entry_pointer(Emitter *e, const Node *home) {
     if (home->op == OP_index && repeats_around(home) <= e->entry->depth)
         return arena_print(arena_of(e), "&(const int){(int)%s}", e->entry->layers[repeats_around(home) - 1]);
     if (home->op == OP_weight || home->op == OP_table) {
-        offset = pack_plain(e, home, &layer_stride);
-        return entry_weight(e, home, offset, layer_stride, 0, false);
+        offset = pack_plain(e, home, DT_F32, &layer_stride);
+        return entry_weight(e, home, offset, layer_stride, DT_F32, 0, false);
     }
     emit_fail(e, home, "it has no place in memory");
     return "0";

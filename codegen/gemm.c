@@ -112,6 +112,7 @@ static void add_panels(Gemm *g, Group *group, const Node *weight, const Node *x,
     Pointer *p = add_pointer(group);
     p->reach = PER_PANEL;
     p->depth = depth;
+    p->dtype = weight_storage(weight);
     p->name = kernel_panels(g->k, weight, g->n, x, group->panel, group->rotation);
 }
 

@@ -14,7 +14,7 @@ typedef struct Pointer {                /* an argument of the tile */
     DType dtype;
     Reach reach;
     const char *row;                    /* elements from one row to the next, as C text; NULL: the same for all rows */
-    int64_t depth;                      /* PER_PANEL: how many rows of a panel, the sum's length */
+    int64_t depth;                      /* PER_PANEL: how many rows of a panel, the sum's length; then dtype is how it is stored */
     bool pairs;                         /* cosines or sines: one column for each pair */
     const char *step;                   /* the variable that holds `row` if it is not a constant, else NULL */
     RowTerm term[MAX_RANK];             /* an extra with only some of the row axes: its place follows from the number of the row */

@@ -111,6 +111,22 @@ static void print_start(Gemm *g, Group *group) {
     end_tile(g, braces);
 }
 
+/* Row number `v` of the panel as vectors of f32: in memory, or widened into registers. */
+static void put_panel_row(Gemm *g, const Group *group, const Pointer *w, const char *v) {
+    Arena *a = g->cx->arena;
+    const char *at = arena_print(a, "%s + %s * %lld", w->local, v, (long long)group->panel);
+    if (w->dtype == DT_F32) {
+        put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s);", w->local, v, at);
+        return;
+    }
+    Text vectors = text_new(a);
+    for (int c = 0; c < group->tile.vectors; c++) {
+        const char *from = c ? arena_print(a, "%s + %d", at, c * g->k->e->target->lanes) : at;
+        text_add(&vectors, "%s%s", c ? ", " : "", load_vector(g->k, w->dtype, from, NULL).text);
+    }
+    put_line(g->k, "const lanes %s_%s[] = {%s};", w->local, v, vectors.data);
+}
+
 /* The sum goes on over other rows and panels. */
 static void print_side(Gemm *g, Group *group, int k) {
     const Pointer *x = &group->pointers[group->first_side + 2 * k], *w = x + 1;
@@ -118,7 +134,7 @@ static void print_side(Gemm *g, Group *group, int k) {
     const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
     put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)w->depth, v);
     g->k->indent++;
-    put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s + %s * %lld);", w->local, v, w->local, v, (long long)group->panel);
+    put_panel_row(g, group, w, v);
     over_tile(g, group, false);
     put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[group->side[k]], x->local, row, v, w->local, v);
     end_tile(g, false);
@@ -131,10 +147,8 @@ static void print_products(Gemm *g, Group *group) {
     bool braces = group->n_weights > 1;
     put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)g->depth, v);
     g->k->indent++;
-    for (int i = 0; i < group->n_weights; i++) {
-        const char *w = group->pointers[1 + i].local;
-        put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s + %s * %lld);", w, v, w, v, (long long)group->panel);
-    }
+    for (int i = 0; i < group->n_weights; i++)
+        put_panel_row(g, group, &group->pointers[1 + i], v);
     over_tile(g, group, braces);
     for (int i = 0; i < group->n_weights; i++) {
         const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";

@@ -111,19 +111,37 @@ bool kernel_state(Kernel *k, Access *out) {
     return kernel_pointer(k, k->state, true, out);
 }
 
-const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation) {
-    Emitter *e = k->e;
-    uint64_t layer_stride, offset = pack_panels(e, weight, gemm, x, panel, rotation, &layer_stride);
-    const char *argument = entry_weight(e, weight, offset, layer_stride, panel, rotation != NULL);
+static const char *weight_param(Kernel *k, const Node *weight, DType dtype, const char *argument) {
     for (size_t i = 0; i < k->n_params; i++)
         if (k->params[i].constant && !strcmp(k->params[i].argument, argument))
             return k->params[i].name;
     Param *p = add_param(k);
-    p->type = "const float *";
-    p->name = scope_name(&k->names, entry_value_name(e, weight));
+    p->type = dtype == DT_F32 ? "const float *" : "const uint16_t *";
+    p->name = scope_name(&k->names, entry_value_name(k->e, weight));
     p->argument = argument;
     p->constant = true;
     return p->name;
+}
+
+const char *kernel_panels(Kernel *k, const Node *weight, const Node *gemm, const Node *x, int64_t panel, const Node *rotation) {
+    Emitter *e = k->e;
+    uint64_t layer_stride, offset = pack_panels(e, weight, gemm, x, panel, rotation, &layer_stride);
+    DType dtype = weight_storage(weight);
+    return weight_param(k, weight, dtype, entry_weight(e, weight, offset, layer_stride, dtype, panel, rotation != NULL));
+}
+
+bool kernel_table(Kernel *k, const Node *weight, Access *out) {
+    Emitter *e = k->e;
+    uint64_t layer_stride, offset;
+    DType dtype = weight_storage(weight);
+    if (dtype == DT_F32)
+        return kernel_read(k, weight, out);
+    if (!access_of(e, weight, out))
+        return false;
+    offset = pack_plain(e, weight, dtype, &layer_stride);
+    out->dtype = dtype;
+    out->name = weight_param(k, weight, dtype, entry_weight(e, weight, offset, layer_stride, dtype, 0, false));
+    return true;
 }
 
 /* A parameter whose name is reserved for it. */

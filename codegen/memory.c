@@ -15,7 +15,16 @@ static const char *operand_of_cast(Context *cx, const char *address) {
     return strchr(address, ' ') ? arena_print(cx->arena, "(%s)", address) : address;
 }
 
+/* bf16 and f16: kept so in memory, widened when they are loaded. */
+static const char *narrow_load(DType dtype) { return dtype == DT_BF16 ? "load_bf16" : dtype == DT_F16 ? "load_f16" : NULL; }
+
+static Operand load_narrow(Kernel *k, DType dtype, const char *how, const char *arguments) {
+    return operand_of(arena_print(k->e->cx->arena, "%s%s(%s)", narrow_load(dtype), how, arguments), BINDS_ALL, true, DT_F32);
+}
+
 Operand load_scalar(Kernel *k, DType dtype, const char *address) {
+    if (narrow_load(dtype))
+        return operand_of(arena_print(k->e->cx->arena, "%s_part(%s, 1)[0]", narrow_load(dtype), address), BINDS_ALL, false, DT_F32);
     const char *text = element(k->e->cx, address);
     if (dtype == DT_I64)
         return operand_of(arena_print(k->e->cx->arena, "(int)%s", text), BINDS_UNARY, false, DT_I32);
@@ -25,6 +34,8 @@ Operand load_scalar(Kernel *k, DType dtype, const char *address) {
 Operand load_vector(Kernel *k, DType dtype, const char *address, const char *count) {
     Arena *a = k->e->cx->arena;
     const char *text;
+    if (narrow_load(dtype))
+        return load_narrow(k, dtype, count ? "_part" : "", count ? arena_print(a, "%s, %s", address, count) : address);
     if (dtype != DT_F32 && dtype != DT_I32 && dtype != DT_BOOL) {
         emit_fail(k->e, k->node, "there are no vectors of %s", dtype_name(dtype));
         return operand_of("0", BINDS_ALL, true, DT_F32);
@@ -39,6 +50,8 @@ Operand load_vector(Kernel *k, DType dtype, const char *address, const char *cou
 }
 
 Operand load_apart(Kernel *k, DType dtype, const char *address, const char *step, const char *count) {
+    if (narrow_load(dtype))
+        return load_narrow(k, dtype, "_apart", arena_print(k->e->cx->arena, "%s, %s, %s", address, step, count ? count : "LANES"));
     const char *kind = dtype == DT_F32 ? "load_apart" : dtype == DT_I32 ? "load_ints_apart" : "load_mask_apart";
     if (dtype != DT_F32 && dtype != DT_I32 && dtype != DT_BOOL)
         emit_fail(k->e, k->node, "there are no vectors of %s", dtype_name(dtype));

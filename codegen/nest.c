@@ -35,10 +35,10 @@ static bool read_param(Nest *nest, int i, const Node *input) {
     const Node *gemm = NULL, *twin = NULL;
     int64_t panel = looked_up && input->op == OP_weight ? gather_panel(k->e, input, looked_up, &gemm, &twin) : 0;
     if (!panel)
-        return kernel_read(k, input, &nest->params[i]);
+        return looked_up && input->op == OP_weight ? kernel_table(k, input, &nest->params[i]) : kernel_read(k, input, &nest->params[i]);
     const Type *type = input->type;
     Access *a = &nest->params[i];
-    *a = (Access){.value = input, .home = input, .dtype = DT_F32, .rank = 2, .name = kernel_panels(k, twin, gemm, gemm->inputs[0], panel, NULL)};
+    *a = (Access){.value = input, .home = input, .dtype = weight_storage(twin), .rank = 2, .name = kernel_panels(k, twin, gemm, gemm->inputs[0], panel, NULL)};
     for (int x = 0; x < 2; x++)
         a->axis[x] = (AccessAxis){type->axis[x].name, type->axis[x].size, stride_const(type->axis[x].name == looked_up ? 0 : panel)};
     nest->panel[i] = panel;

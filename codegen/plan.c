@@ -61,6 +61,8 @@ static const char *describe_item(Emitter *e, const PackItem *item) {
         text_add(&t, " gain %s %d %a", item->gain, item->gain_dim, item->plus);
     if (item->factor != 0)
         text_add(&t, " factor %a", item->factor);
+    if (item->dtype != DT_F32)
+        text_add(&t, " %s", dtype_name(item->dtype));
     return t.data;
 }
 
@@ -78,7 +80,7 @@ static uint64_t add_item(Emitter *e, const Node *weight, PackItem *item, uint64_
             fits &= !__builtin_mul_overflow(k, item->k[i].size, &k);
         if (item->layout == PACK_PANELS)
             n = (n + item->panel - 1) / item->panel * item->panel;
-        fits &= !__builtin_mul_overflow(n, k, &n) && !__builtin_mul_overflow(n, 4, &n) && n < INT64_MAX - 63;
+        fits &= !__builtin_mul_overflow(n, k, &n) && !__builtin_mul_overflow(n, (int64_t)dtype_size(item->dtype), &n) && n < INT64_MAX - 63;
         n = (n + 63) / 64 * 64;
         fits &= !__builtin_mul_overflow(n, item->layers, &total) && !__builtin_add_overflow(total, (int64_t)plan->weight_bytes, &total);
         if (!fits) {
@@ -132,7 +134,7 @@ static void plan_gain(Emitter *e, const Node *weight, const int *dim, PackItem *
     item->plus = attr_float(weight, ATTR_plus, 0);
 }
 
-uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
+uint64_t pack_plain(Emitter *e, const Node *weight, DType as, uint64_t *layer_stride) {
     int64_t strides[MAX_RANK];
     *layer_stride = 0;
     if (!constant_sizes(e, weight))
@@ -142,6 +144,7 @@ uint64_t pack_plain(Emitter *e, const Node *weight, uint64_t *layer_stride) {
         return 0;
     }
     PackItem item = new_item(e, weight);
+    item.dtype = as;
     stored_strides(weight, strides);
     /* The last axis as the contracted one: the same order, and packing needs no entry for each element. */
     int rank = weight->type->rank, place[MAX_RANK];
@@ -204,6 +207,7 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, const Nod
     PackItem item = new_item(e, weight);
     stored_strides(weight, strides);
     item.layout = PACK_PANELS;
+    item.dtype = weight_storage(weight);
     item.panel = panel;
     int paired = rotation ? last_column(weight, x) : -1;
     for (int i = 0; i < weight->type->rank; i++) {

@@ -12,6 +12,7 @@ typedef struct Helper { const char *name, *text; } Helper;
 static const Helper helpers[] = {
     {"ptrdiff_t", "typedef __PTRDIFF_TYPE__ ptrdiff_t;\n"},
     {"size_t", "typedef __SIZE_TYPE__ size_t;\n"},
+    {"uint16_t", "typedef __UINT16_TYPE__ uint16_t;\n"},
     {"int64_t", "typedef __INT64_TYPE__ int64_t;\n"},
     {"uint64_t", "typedef __UINT64_TYPE__ uint64_t;\n"},
     {"int32_t", "typedef __INT32_TYPE__ int32_t;\n"},
@@ -23,6 +24,7 @@ static const Helper helpers[] = {
     {"ints", "typedef int ints __attribute__((vector_size(@)));                     /* also masks: 0 or -1 */\n"},
     {"ints_at", "typedef int ints_at __attribute__((vector_size(@), aligned(4)));\n"},
     {"bytes_at", "typedef unsigned char bytes_at __attribute__((vector_size($), aligned(1)));\n"},
+    {"shorts_at", "typedef uint16_t shorts_at __attribute__((vector_size(2 * $), aligned(2)));\n"},
     {"LANES", "enum { LANES = $ };\n"},
     {"ROLLED", "#ifdef __clang__\n"
                "#define ROLLED _Pragma(\"clang loop unroll(disable)\") /* unrolled by clang, sums spill out of the registers */\n"
@@ -74,6 +76,37 @@ static const Helper helpers[] = {
                        "    return v;\n}\n"},
     {"store_mask_part", "static inline void store_mask_part(unsigned char *to, ints v, ptrdiff_t count)\n{\n"
                         "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i] ? 1 : 0;\n}\n"},
+    {"load_bf16", "/* bf16 is the upper half of a float. */\n"
+                  "static inline lanes load_bf16(const uint16_t *from)\n{\n"
+                  "    return (lanes)(__builtin_convertvector(*(const shorts_at *)from, ints) << 16);\n}\n"},
+    {"load_f16", "/* By an instruction, or by the bits: a subnormal half is 2^-14 (1 + m / 1024) - 2^-14. */\n"
+                 "static inline lanes load_f16(const uint16_t *from)\n{\n"
+                 "#if defined __F16C__ || defined __aarch64__\n"
+                 "    typedef _Float16 halves_at __attribute__((vector_size(2 * $), aligned(2)));\n"
+                 "    return __builtin_convertvector(*(const halves_at *)from, lanes);\n"
+                 "#else\n"
+                 "    ints bits = __builtin_convertvector(*(const shorts_at *)from, ints), rest = (bits & 0x7fff) << 13;\n"
+                 "    ints small = (ints)((lanes)(rest + 0x38800000) - 6.103515625e-05f);\n"
+                 "    ints large = rest + 0x38000000 + ((rest >= 0x0f800000) & 0x38000000);\n"
+                 "    ints subnormal = rest < 0x00800000;\n"
+                 "    return (lanes)((subnormal & small) | (~subnormal & large) | (bits & 0x8000) << 16);\n"
+                 "#endif\n}\n"},
+    {"load_bf16_part", "static inline lanes load_bf16_part(const uint16_t *from, ptrdiff_t count)\n{\n"
+                       "    uint16_t some[LANES] = {0};\n"
+                       "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i];\n"
+                       "    return load_bf16(some);\n}\n"},
+    {"load_bf16_apart", "static inline lanes load_bf16_apart(const uint16_t *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
+                        "    uint16_t some[LANES] = {0};\n"
+                        "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i * step];\n"
+                        "    return load_bf16(some);\n}\n"},
+    {"load_f16_part", "static inline lanes load_f16_part(const uint16_t *from, ptrdiff_t count)\n{\n"
+                       "    uint16_t some[LANES] = {0};\n"
+                       "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i];\n"
+                       "    return load_f16(some);\n}\n"},
+    {"load_f16_apart", "static inline lanes load_f16_apart(const uint16_t *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
+                        "    uint16_t some[LANES] = {0};\n"
+                        "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i * step];\n"
+                        "    return load_f16(some);\n}\n"},
     {"load_apart", "/* Elements `step` apart. */\n"
                    "static inline lanes load_apart(const float *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                    "    lanes v = {0};\n"

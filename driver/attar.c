@@ -108,6 +108,7 @@ static CompileOptions compile_options(const attar_options *o, int threads)
         .lora = o->lora,
         .lora_mode = o->lora_mode,
         .lora_stored = o->lora_stored,
+        .wide_weights = o->wide_weights,
         .lowrank = o->lowrank,
         .linearize = o->linearize,
         .calibrate = o->calibrate,

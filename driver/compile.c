@@ -12,6 +12,7 @@
 #include "driver/linearize.h"
 #include "driver/lowrank.h"
 #include "driver/source.h"
+#include "driver/storage.h"
 
 enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 1 << 20 };
 
@@ -131,7 +132,10 @@ bool compile_load(Compilation *c, const CompileOptions *o)
     c->options.allow_extra = o->allow_extra;
     c->options.model = o->model_name;
     c->options.read = read_used;
-    return model_load(&c->cx, &c->source, &c->options, &c->model) && adapted_model(c, o);
+    if (!model_load(&c->cx, &c->source, &c->options, &c->model) || !adapted_model(c, o))
+        return false;
+    storage_mark(c, c->model.graph, o->wide_weights);
+    return true;
 }
 
 bool compile_may_turn_off(PassId id)
@@ -146,6 +150,7 @@ bool compile_passes(Compilation *c, const CompileOptions *o)
     PassOptions passes = o->passes;
     if (!lowrank_plan(c, o, &passes.lowrank) || !linearize_plan(c, o, &passes.linearize))
         return false;
+    storage_mark(c, c->kernels, o->wide_weights); /* again: tensors may have been made in the place of stored ones */
     c->times = arena_array(&c->arena, (size_t)pipeline_length, sizeof *c->times);
     return passes_run(&c->cx, c->kernels, &passes, &c->remarks, c->times);
 }

@@ -25,6 +25,7 @@ typedef struct CompileOptions {
     bool taps, timing, tiles;                   /* as EmitOptions has them */
     const char *target;                         /* NULL: native */
     JitOptions jit;
+    bool wide_weights;                          /* bf16 and f16 weights are widened to f32 when they are packed, not where they are read */
     int threads;                                /* for packing */
     const char *const *lora;                    /* adapters, DIR or DIR:weight, NULL-terminated; may be NULL */
     const char *lora_mode;                      /* merge, side or slots (lora_side.h); NULL: what costs less (adapted.c) */

@@ -39,6 +39,13 @@ const char *attr_name(const Node *n, AttrId id)
     return a ? a->name : NULL;
 }
 
+DType weight_storage(const Node *weight)
+{
+    const char *word = weight->op == OP_weight ? attr_name(weight, ATTR_storage) : NULL;
+    DType t = DT_F32;
+    return word && !node_attr(weight, ATTR_gain) && !node_attr(weight, ATTR_factor) && dtype_from_name(word, &t) ? t : DT_F32;
+}
+
 bool attr_has_name(const Node *n, AttrId id, const char *name)
 {
     assert(attr_info[id].kind == ATTR_KIND_NAMES);
@@ -70,6 +77,19 @@ static Attr *place_for(Context *cx, Node *n, AttrId id)
     n->n_attrs = count;
     *found = (Attr){.id = id};
     return found;
+}
+
+void attr_unset(Context *cx, Node *n, AttrId id)
+{
+    if (!node_attr(n, id))
+        return;
+    Attr *fresh = arena_array(cx->arena, (size_t)n->n_attrs, sizeof *fresh);
+    int count = 0;
+    for (int i = 0; i < n->n_attrs; i++)
+        if (n->attrs[i].id != id)
+            fresh[count++] = n->attrs[i];
+    n->attrs = fresh;
+    n->n_attrs = count;
 }
 
 void attr_set_int(Context *cx, Node *n, AttrId id, int64_t v)

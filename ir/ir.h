@@ -222,8 +222,12 @@ void attr_set_names(Context *cx, Node *n, AttrId id, const char *const *items, i
 void attr_set_ints(Context *cx, Node *n, AttrId id, const int64_t *items, int count);
 void attr_set_floats(Context *cx, Node *n, AttrId id, const double *items, int count);
 void attr_set_extent(Context *cx, Node *n, AttrId id, Extent v);
+void attr_unset(Context *cx, Node *n, AttrId id);               /* absent from now on */
 bool attr_has_name(const Node *n, AttrId id, const char *name); /* a NAMES attribute holds it */
 void attrs_copy(Context *cx, Node *to, const Node *from);
+
+/* The type in which kernels read a weight's elements: bf16 or f16 if the checkpoint's tensors have it and nothing is multiplied into them, else f32. */
+DType weight_storage(const Node *weight);
 
 /* A gemm's products of the side: number k is of inputs[gemm_side(n, k)], its rows, and the weight behind them, over the axes that both have.
  * gemm_side(n, 0) is where they begin, gemm_side(n, gemm_sides(n)) the number of inputs. */

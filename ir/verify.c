@@ -99,6 +99,14 @@ static bool check_gain(Check *c, const Node *n)
     return true;
 }
 
+static bool check_storage(Check *c, const Node *n)
+{
+    const char *word = attr_name(n, ATTR_storage);
+    DType t = DT_F32;
+    bool known = !word || (dtype_from_name(word, &t) && (t == DT_BF16 || t == DT_F16));
+    return known || broken(c, n, "weights are kept in bf16 or f16, not in `%s`", word);
+}
+
 /* As many tensors as the first stored size says, counted by one hole of the key. */
 static bool check_stack(Check *c, const Node *n, const Attr *stored)
 {
@@ -139,7 +147,7 @@ static bool check_weight(Check *c, const Node *n)
             return broken(c, n, "its axis `%s` has no constant size", n->type->axis[i].name);
     if (!isfinite(attr_float(n, ATTR_factor, 1)) || attr_float(n, ATTR_factor, 1) == 0)
         return broken(c, n, "its factor is no number, or 0");
-    return check_gain(c, n);
+    return check_storage(c, n) && check_gain(c, n);
 }
 
 static bool check_attrs(Check *c, const Node *n)

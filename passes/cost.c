@@ -111,6 +111,12 @@ static double flops_of(const Node *n, const int64_t *sizes)
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
+/* Products and lookups read a weight in the type that the checkpoint has, everything else in f32. */
+static double stored_part(const Node *weight)
+{
+    return weight->type ? (double)dtype_size(weight_storage(weight)) / (double)dtype_size(DT_F32) : 1;
+}
+
 /* Bytes that `n` reads of its input i: only the rows looked up if a gather is all that reads it. */
 static double read_bytes(const Node *n, int i, const int64_t *sizes)
 {
@@ -118,7 +124,7 @@ static double read_bytes(const Node *n, int i, const int64_t *sizes)
     if (is_inline_leaf(n->inputs[i]) || n->inputs[i]->op == OP_index)
         return 0; /* a number in the code */
     if (n->op == OP_gather && i == 0)
-        return bytes_at(model, n->type, sizes);
+        return bytes_at(model, n->type, sizes) * stored_part(n->inputs[0]);
     bool direct = n->op == OP_map || n->op == OP_rowwise || n->op == OP_reduce;
     if (direct && n->body) {
         double rows = 0;
@@ -131,9 +137,10 @@ static double read_bytes(const Node *n, int i, const int64_t *sizes)
                         return bytes_at(model, n->inputs[i]->type, sizes);
         }
         if (rows > 0)
-            return rows;
+            return rows * stored_part(n->inputs[i]);
     }
-    return bytes_at(model, n->inputs[i]->type, sizes);
+    double part = n->op == OP_gemm || n->op == OP_dot ? stored_part(n->inputs[i]) : 1;
+    return bytes_at(model, n->inputs[i]->type, sizes) * part;
 }
 
 static bool moves_nothing(const Node *n)

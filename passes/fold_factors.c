@@ -47,6 +47,11 @@ static bool weights_allow(PassContext *px, const Factor *f)
         double all = f->factor * attr_float(w, ATTR_factor, 1);
         if (!isfinite(all) || all == 0)
             return false;
+        if (weight_storage(w) != DT_F32)
+            return refuse(px, f, REMARK_COST_WORSE, f->products[i].dot,
+                          SAY("`%s` is kept in %s, as the checkpoint has it; multiplied by a factor it would be f32", word_of(w),
+                              attr_name(w, ATTR_storage)),
+                          type_bytes(px, graph_model(w->graph), w->type));
         if (other)
             return refuse(px, f, REMARK_COST_WORSE, other,
                           SAY("`%s` reads `%s` without the factor: it would be packed twice", word_of(other), word_of(w)),

@@ -79,6 +79,10 @@ static bool weights_allow(PassContext *px, const Gain *g)
         if (!attr_has_name(p->dot, ATTR_over, g->axis))
             return refuse(px, g, REMARK_AXIS_MISMATCH, p->dot,
                           SAY("`%s` does not sum over `%s`, the axis of the gain", word_of(p->dot), g->axis), 0);
+        if (weight_storage(p->w) != DT_F32)
+            return refuse(px, g, REMARK_COST_WORSE, p->dot,
+                          SAY("`%s` is kept in %s, as the checkpoint has it; multiplied by a gain it would be f32", word_of(p->w),
+                              attr_name(p->w, ATTR_storage)), bytes);
         if (attr_name(p->w, ATTR_gain))
             return refuse(px, g, REMARK_MULTI_USE, p->dot, SAY("`%s` has a gain already", word_of(p->w)), 0);
         if (layers && (!depends_on_layer(p->w) || p->w->graph != g->vector->graph))

@@ -41,6 +41,8 @@ static Node *weight_with(PassContext *px, Node *where, const Node *w, const Type
     attr_set_name(px->cx, fresh, ATTR_key, attr_name(w, ATTR_key));
     if (node_attr(w, ATTR_stack))
         attr_set_int(px->cx, fresh, ATTR_stack, attr_int(w, ATTR_stack, 1));
+    if (attr_name(w, ATTR_storage))
+        attr_set_name(px->cx, fresh, ATTR_storage, attr_name(w, ATTR_storage));
     const Attr *had = node_attr(w, ATTR_stored);
     attr_set_ints(px->cx, fresh, ATTR_stored, had ? had->ints.items : stored, had ? had->ints.count : w->type->rank);
     if (!packed)

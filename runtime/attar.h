@@ -35,6 +35,7 @@ typedef struct attar_options {
     const char *lora_mode;              /* "merge": added to the weights; "side": beside them, which stay as they are; "slots": all resident, one more input `adapter`, i32[batch],
                                            says for each row which (from 1, as listed; 0: none); NULL: merge or side, whichever costs less */
     bool lora_stored;                   /* merged weights are rounded to the type that the checkpoint stores them in, instead of kept in f32 */
+    bool wide_weights;                  /* bf16 and f16 weights are widened to f32 when they are packed: twice the memory, the same numbers */
     void (*warn)(void *state, const char *message);     /* warnings; NULL: dropped */
     void *warn_state;
 } attar_options;

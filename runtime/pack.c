@@ -1,4 +1,4 @@
-/* Packing: stored tensors to f32 in the layouts that the kernels read.
+/* Packing: stored tensors, in the layouts that the kernels read, widened to f32 unless the item keeps their own type.
  *
  * Element (i, j) of an item lies at start + noff[i] + koff[j] of the stored tensor, so two small tables hold every
  * layout: transposed, sliced, several tensors in one. An item is cut into blocks whose stored elements span at most
@@ -11,11 +11,12 @@
 #include <string.h>
 #include "runtime/file.h"
 #include "runtime/pool.h"
+#include "runtime/scatter.h"
 #include "runtime/safetensors.h"
 #include "support/checked.h"
 #include "support/holes.h"
 
-enum { CHUNK = 128 << 10, TILE = 16, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
+enum { CHUNK = 128 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
 
 typedef struct Block {
     int64_t i0, i1, j0, j1, low, span;
@@ -70,7 +71,8 @@ static int64_t stacked(const PackItem *item)
     return item->stack ? item->stack : 1;
 }
 
-/* The layers' tensors, all with the shape that the plan was made for. Each may have a dtype of its own: an adapter merged into some layers alone makes f32 of these. */
+/* The layers' tensors, all with the shape that the plan was made for, and its type if that is not f32. Else each may have a type of its own: an adapter
+ * merged into some layers alone makes f32 of these. */
 static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
 {
     const PackItem *item = job->item;
@@ -85,6 +87,8 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
         const HostTensor *t = &table[number];
         if (t->rank != rank || memcmp(t->dims, item->stored + first, (size_t)rank * sizeof *t->dims))
             return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
+        if (item->dtype != DT_F32 && t->dtype != item->dtype)
+            return fail(cx, item, "E0420", "its type is not the one that the model was compiled for");
         job->tensors[i] = number;
         job->each = host_count(t);
     }
@@ -182,10 +186,17 @@ static bool check_places(Context *cx, Job *job, uint64_t weight_bytes)
     if (item->layout == PACK_PANELS)
         columns = (columns + (uint64_t)item->panel - 1) / (uint64_t)item->panel * (uint64_t)item->panel;
     inside = inside && checked_mul(columns, (uint64_t)job->k, &elements) &&
-             checked_mul(elements, sizeof(float), &bytes) && bytes <= item->bytes;
+             checked_mul(elements, dtype_size(item->dtype), &bytes) && bytes <= item->bytes;
     inside = inside && checked_mul((uint64_t)item->layers - 1, item->layer_stride, &last) &&
              checked_add(last, item->offset, &last) && checked_add(last, item->bytes, &end) && end <= weight_bytes;
     return inside || fail(cx, item, "E9901", "the plan's places for this weight do not fit");
+}
+
+/* Kept in the type of its tensors: then nothing is multiplied into it. */
+static bool sound_type(const PackItem *item)
+{
+    bool as_stored = item->dtype == DT_BF16 || item->dtype == DT_F16;
+    return item->dtype == DT_F32 || (as_stored && !item->data && !item->gain && item->factor == 0);
 }
 
 static bool sound_stack(const PackItem *item)
@@ -201,7 +212,7 @@ static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job
     const PackItem *item = job->item;
     uint64_t entries, bytes;
     bool sound = count_of(item->n, item->n_rank, &job->n) && count_of(item->k, item->k_rank, &job->k) &&
-                 item->layers > 0 && item->layers <= MAX_LAYERS && sound_stack(item) && (item->layout == PACK_PLAIN || item->panel > 0) &&
+                 item->layers > 0 && item->layers <= MAX_LAYERS && sound_stack(item) && sound_type(item) && (item->layout == PACK_PLAIN || item->panel > 0) &&
                  (item->data || c) && checked_add((uint64_t)job->n, (uint64_t)job->k, &entries) &&
                  checked_mul(entries, sizeof(int64_t), &bytes) && bytes <= PTRDIFF_MAX;
     if (!sound)
@@ -264,67 +275,6 @@ static bool cut(Job *job, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 
 /* ---- one block --------------------------------------------------------------------------------------------------- */
 
-static bool contiguous(const int64_t *offsets, int64_t from, int64_t to)
-{
-    for (int64_t i = from + 1; i < to; i++) {
-        if (offsets[i] != offsets[i - 1] + 1)
-            return false;
-    }
-    return true;
-}
-
-static void scatter_plain(const Job *job, const Block *b, const float *from, float *out)
-{
-    bool runs = contiguous(job->koff, b->j0, b->j1);
-    for (int64_t i = b->i0; i < b->i1; i++) {
-        const float *row = from + job->noff[i] - b->low;
-        float *to = out + i * job->k;
-        if (runs)
-            memcpy(to + b->j0, row + job->koff[b->j0], (size_t)(b->j1 - b->j0) * sizeof *to);
-        else
-            for (int64_t j = b->j0; j < b->j1; j++)
-                to[j] = row[job->koff[j]];
-    }
-}
-
-/* Columns [i0, i1) of one panel. Tiles keep the lines that are read, and those that are written, in the first cache. */
-static void scatter_panel(const Job *job, const Block *b, int64_t i0, int64_t i1, const float *from, float *out)
-{
-    int64_t panel = job->item->panel, first = i0 % panel;
-    float *base = out + i0 / panel * panel * job->k + first;
-    if (contiguous(job->noff, i0, i1)) {
-        for (int64_t j = b->j0; j < b->j1; j++) {
-            memcpy(base + j * panel, from + job->noff[i0] + job->koff[j] - b->low, (size_t)(i1 - i0) * sizeof *base);
-        }
-        return;
-    }
-    for (int64_t j = b->j0; j < b->j1; j += TILE) {
-        int64_t end = j + TILE < b->j1 ? j + TILE : b->j1;
-        for (int64_t i = i0; i < i1; i++) {
-            const float *row = from + job->noff[i] - b->low;
-            float *to = base + (i - i0);
-            for (int64_t t = j; t < end; t++)
-                to[t * panel] = row[job->koff[t]];
-        }
-    }
-}
-
-static void scatter(const Job *job, const Block *b, const float *from, float *out)
-{
-    if (job->item->layout == PACK_PLAIN) {
-        scatter_plain(job, b, from, out);
-        return;
-    }
-    int64_t panel = job->item->panel;
-    for (int64_t i = b->i0; i < b->i1;) {
-        int64_t end = (i / panel + 1) * panel;
-        if (end > b->i1)
-            end = b->i1;
-        scatter_panel(job, b, i, end, from, out);
-        i = end;
-    }
-}
-
 /* The block's elements, already in their places, times their gains, or times the one factor of all. */
 static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
 {
@@ -346,15 +296,15 @@ static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
     }
 }
 
-/* Elements of one tensor as floats; `room` holds them as they are stored. */
-static int read_tensor(const Work *w, int64_t tensor, int64_t first, int64_t count, void *room, float *out)
+/* Elements of one tensor in the type `as`: its own, or f32; `room` holds them as they are stored. */
+static int read_tensor(const Work *w, int64_t tensor, int64_t first, int64_t count, DType as, void *room, void *out)
 {
     int64_t n;
     DType dtype = checkpoint_tensors(w->checkpoint, &n)[tensor].dtype;
     uint64_t size = dtype_size(dtype);
-    void *stored = dtype == DT_F32 ? (void *)out : room;
+    void *stored = dtype == as ? out : room;
     int error = checkpoint_read_raw(w->checkpoint, tensor, (uint64_t)first * size, (uint64_t)count * size, stored);
-    if (!error && dtype != DT_F32)
+    if (!error && dtype != as)
         convert_f32(dtype, stored, (size_t)count, out);
     return error;
 }
@@ -362,14 +312,15 @@ static int read_tensor(const Work *w, int64_t tensor, int64_t first, int64_t cou
 /* Elements [first, first + count) of a layer, which may lie in several tensors that are stacked: 0, or an error and the
  * tensor that it is about. */
 static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t first, int64_t count, void *room,
-                         float *out, int64_t *tensor)
+                         unsigned char *out, int64_t *tensor)
 {
+    int64_t size = (int64_t)dtype_size(job->item->dtype);
     int error = 0;
     for (int64_t done = 0, now; done < count && !error; done += now) {
         int64_t at = first + done, inside = at % job->each;
         now = count - done < job->each - inside ? count - done : job->each - inside;
         *tensor = job->tensors[layer * stacked(job->item) + at / job->each];
-        error = read_tensor(w, *tensor, inside, now, room, out + done);
+        error = read_tensor(w, *tensor, inside, now, job->item->dtype, room, out + done * size);
     }
     return error;
 }
@@ -377,18 +328,20 @@ static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t f
 static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room, int64_t *tensor)
 {
     const PackItem *item = job->item;
-    float *out = (float *)(void *)(w->out + item->offset + (uint64_t)layer * item->layer_stride);
+    unsigned char *out = w->out + item->offset + (uint64_t)layer * item->layer_stride;
+    Scatter to = {.size = dtype_size(item->dtype), .panel = item->layout == PACK_PANELS ? item->panel : 0, .k = job->k,
+                  .noff = job->noff, .koff = job->koff, .low = b->low};
     if (item->data) {
-        scatter(job, b, item->data + item->start + b->low, out);
+        pack_scatter(&to, b->i0, b->i1, b->j0, b->j1, item->data + item->start + b->low, out);
         return 0;
     }
-    float *floats = (float *)(void *)(room + CHUNK * sizeof(double));
-    int error = read_elements(w, job, layer, item->start + b->low, b->span, room, floats, tensor);
+    unsigned char *elements = room + CHUNK * sizeof(double);
+    int error = read_elements(w, job, layer, item->start + b->low, b->span, room, elements, tensor);
     if (error)
         return error;
-    scatter(job, b, floats, out);
+    pack_scatter(&to, b->i0, b->i1, b->j0, b->j1, elements, out);
     if (job->gains || item->factor != 0)
-        multiply(job, b, layer, out);
+        multiply(job, b, layer, (float *)(void *)out);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Packing: the checkpoint's tensors, as f32, in the layouts that the emitted kernels read. */
+/* Packing: the checkpoint's tensors, as f32 or in their own type, in the layouts that the emitted kernels read. */
 #ifndef ATTAR_RUNTIME_PACK_H
 #define ATTAR_RUNTIME_PACK_H
 

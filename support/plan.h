@@ -10,8 +10,8 @@ typedef struct CodeUnit { const char *name, *text; size_t length; } CodeUnit;
 /* ---- weights ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef enum PackLayout {
-    PACK_PLAIN,                         /* f32, row-major over n then k */
-    PACK_PANELS                         /* f32 [ceil(n / panel)][k][panel], the last panel filled with zeros: what gemm tiles read */
+    PACK_PLAIN,                         /* row-major over n then k */
+    PACK_PANELS                         /* [ceil(n / panel)][k][panel], the last panel filled with zeros: what gemm tiles read */
 } PackLayout;
 
 typedef struct PackDim { int64_t size, stride; } PackDim;       /* stride: elements in the stored tensor */
@@ -27,6 +27,7 @@ typedef struct PackItem {               /* one weight, or one per layer */
     PackDim n[MAX_RANK], k[MAX_RANK];   /* output columns and contracted axes, outermost first; element (i, j) at start + sum n + sum k */
     PackLayout layout;
     int64_t panel;
+    DType dtype;                        /* f32; or bf16 or f16 if all of its tensors are: then without gain and factor, and bit for bit as they are stored */
     const char *gain;                   /* NULL: none; else the key of a vector as long as the size of dimension `gain_dim` (n first, then k): every */
     int gain_dim;                       /* element is packed times that vector's + plus: computed in double, rounded once to f32 */
     double plus;

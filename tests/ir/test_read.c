@@ -11,7 +11,7 @@ static const char *const texts[] = {
     "  cache   kv.k f32[B, T=16, H, K] grows T x 2\n"
     "  cache   kv.v f32[B, T=16, H, K] grows T x 3\n"
     "  w       = weight key=\"emb\" stored=[4, 5] strides=[1, 5] keep=true : f32[V, D]   # a dir/m.attar:3:14\n"
-    "  q.w     = weight key=\"h.{i}.q\" start=0 gain=\"h.{i}.norm\" plus=1 factor=0.5 axis=D : f32[H, K, D]   # -\n"
+    "  q.w     = weight key=\"h.{i}.q\" start=0 gain=\"h.{i}.norm\" plus=1 factor=0.5 storage=bf16 axis=D : f32[H, K, D]   # -\n"
     "  e.w     = weight key=\"h.{2*i+1}.e.{N}.up\" stack=4 : f32[N, K, D]\n"
     "  t       = table table=[1, -2.5, 1e-07, 0.3333333333333333] : f32[N]\n"
     "  ninf    = const value=-inf : f32\n"

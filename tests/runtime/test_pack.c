@@ -20,50 +20,59 @@ typedef struct Case {
     int gain_dim;  /* n first, then k */
     int64_t gain;  /* its size; 0: none; negative: one vector for all layers */
     double plus, factor;
+    bool kept; /* in the tensor's own type */
 } Case;
 
 /* clang-format off */
 static const Case cases[] = {
-    {"linear [out, in]", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0},
-    {"linear, exact panels", DT_F32, 1, 2, {96, 64}, 0, 1, 1, {{96, 64}}, {{64, 1}}, 48, 0, 0, 0, 0},
-    {"linear, one column", DT_F32, 1, 2, {1, 5}, 0, 1, 1, {{1, 5}}, {{5, 1}}, 16, 0, 0, 0, 0},
-    {"linear, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 0},
-    {"one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 0, 0, 0, 0},
-    {"gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0, 0},
-    {"gpt2, large", DT_F32, 1, 2, {600, 1000}, 0, 1, 1, {{1000, 1}}, {{600, 1000}}, 48, 0, 0, 0, 0},
-    {"gpt2, a row longer than a chunk", DT_F32, 1, 2, {3, 200000}, 0, 1, 1, {{200000, 1}}, {{3, 200000}}, 32, 0, 0, 0, 0},
-    {"a third of q|k|v", DT_F32, 2, 2, {24, 96}, 32, 1, 1, {{32, 1}}, {{24, 96}}, 16, 0, 0, 0, 0},
-    {"q of neox: heads of [q, k, v]", DT_F32, 1, 2, {4 * 3 * 8, 20}, 8 * 20, 2, 1, {{4, 3 * 8 * 20}, {8, 20}}, {{20, 1}}, 16, 0, 0, 0, 0},
-    {"output projection over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 0, 0, 0, 0},
-    {"contracted axes swapped", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32, 0, 0, 0, 0},
-    {"columns and elements interleaved", DT_F32, 1, 3, {6, 10, 7}, 0, 2, 1, {{6, 70}, {7, 1}}, {{10, 7}}, 16, 0, 0, 0, 0},
-    {"every third element", DT_F32, 1, 3, {20, 30, 3}, 1, 1, 1, {{20, 90}}, {{30, 3}}, 16, 0, 0, 0, 0},
-    {"bias", DT_F32, 2, 1, {77}, 0, 0, 1, {{0, 0}}, {{77, 1}}, 0, 0, 0, 0, 0},
-    {"scalar", DT_F32, 1, 0, {0}, 0, 0, 0, {{0, 0}}, {{0, 0}}, 0, 0, 0, 0, 0},
-    {"embedding", DT_F32, 1, 2, {5000, 40}, 0, 1, 1, {{5000, 40}}, {{40, 1}}, 0, 0, 0, 0, 0},
-    {"embedding turned", DT_F32, 1, 2, {300, 40}, 0, 1, 1, {{40, 1}}, {{300, 40}}, 0, 0, 0, 0, 0},
-    {"nothing", DT_F32, 1, 2, {0, 40}, 0, 1, 1, {{0, 40}}, {{40, 1}}, 16, 0, 0, 0, 0},
-    {"f16", DT_F16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0},
-    {"bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0},
-    {"bf16, large", DT_BF16, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 0},
-    {"bf16 [in, out]", DT_BF16, 1, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0, 0},
-    {"f64", DT_F64, 1, 2, {600, 400}, 0, 1, 1, {{600, 400}}, {{400, 1}}, 32, 0, 0, 0, 0},
-    {"f16 plain", DT_F16, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0, 0, 0, 0, 0},
-    {"gain of a norm", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 1, 70, 0, 0},
-    {"gain plus one, bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 48, 1, 70, 1, 0},
-    {"one gain for all layers", DT_F16, 2, 2, {40, 30}, 0, 1, 1, {{40, 30}}, {{30, 1}}, 16, 1, -30, 0, 0},
-    {"gain, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 1, 900, 0, 0},
-    {"gain, one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 1, 300000, 0, 0},
-    {"gain, gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 1, 70, 0, 0},
-    {"gain over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 1, 4, -0.5, 3},
-    {"gain within heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 2, 8, 0, 0},
-    {"gain along columns", DT_F32, 2, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 0, 25, 0, 0},
-    {"gain along inner columns", DT_F32, 1, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 1, 4, 0, 0},
-    {"gain, plain", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 1, 40, 0, 0},
-    {"gain of rows, plain", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 0, 90, 2, 0},
-    {"factor, bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0.22},
-    {"factor, plain", DT_F32, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0, 0, 0, 0, -3},
-    {"i64 buffer", DT_I64, 1, 1, {33}, 0, 0, 1, {{0, 0}}, {{33, 1}}, 0, 0, 0, 0, 0},
+    {"linear [out, in]", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0, false},
+    {"linear, exact panels", DT_F32, 1, 2, {96, 64}, 0, 1, 1, {{96, 64}}, {{64, 1}}, 48, 0, 0, 0, 0, false},
+    {"linear, one column", DT_F32, 1, 2, {1, 5}, 0, 1, 1, {{1, 5}}, {{5, 1}}, 16, 0, 0, 0, 0, false},
+    {"linear, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 0, false},
+    {"one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 0, 0, 0, 0, false},
+    {"gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0, 0, false},
+    {"gpt2, large", DT_F32, 1, 2, {600, 1000}, 0, 1, 1, {{1000, 1}}, {{600, 1000}}, 48, 0, 0, 0, 0, false},
+    {"gpt2, a row longer than a chunk", DT_F32, 1, 2, {3, 200000}, 0, 1, 1, {{200000, 1}}, {{3, 200000}}, 32, 0, 0, 0, 0, false},
+    {"a third of q|k|v", DT_F32, 2, 2, {24, 96}, 32, 1, 1, {{32, 1}}, {{24, 96}}, 16, 0, 0, 0, 0, false},
+    {"q of neox: heads of [q, k, v]", DT_F32, 1, 2, {4 * 3 * 8, 20}, 8 * 20, 2, 1, {{4, 3 * 8 * 20}, {8, 20}}, {{20, 1}}, 16, 0, 0, 0, 0, false},
+    {"output projection over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 0, 0, 0, 0, false},
+    {"contracted axes swapped", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32, 0, 0, 0, 0, false},
+    {"columns and elements interleaved", DT_F32, 1, 3, {6, 10, 7}, 0, 2, 1, {{6, 70}, {7, 1}}, {{10, 7}}, 16, 0, 0, 0, 0, false},
+    {"every third element", DT_F32, 1, 3, {20, 30, 3}, 1, 1, 1, {{20, 90}}, {{30, 3}}, 16, 0, 0, 0, 0, false},
+    {"bias", DT_F32, 2, 1, {77}, 0, 0, 1, {{0, 0}}, {{77, 1}}, 0, 0, 0, 0, 0, false},
+    {"scalar", DT_F32, 1, 0, {0}, 0, 0, 0, {{0, 0}}, {{0, 0}}, 0, 0, 0, 0, 0, false},
+    {"embedding", DT_F32, 1, 2, {5000, 40}, 0, 1, 1, {{5000, 40}}, {{40, 1}}, 0, 0, 0, 0, 0, false},
+    {"embedding turned", DT_F32, 1, 2, {300, 40}, 0, 1, 1, {{40, 1}}, {{300, 40}}, 0, 0, 0, 0, 0, false},
+    {"nothing", DT_F32, 1, 2, {0, 40}, 0, 1, 1, {{0, 40}}, {{40, 1}}, 16, 0, 0, 0, 0, false},
+    {"f16", DT_F16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0, false},
+    {"bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0, false},
+    {"bf16, large", DT_BF16, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 0, false},
+    {"bf16 [in, out]", DT_BF16, 1, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0, 0, false},
+    {"f64", DT_F64, 1, 2, {600, 400}, 0, 1, 1, {{600, 400}}, {{400, 1}}, 32, 0, 0, 0, 0, false},
+    {"f16 plain", DT_F16, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0, 0, 0, 0, 0, false},
+    {"gain of a norm", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 1, 70, 0, 0, false},
+    {"gain plus one, bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 48, 1, 70, 1, 0, false},
+    {"one gain for all layers", DT_F16, 2, 2, {40, 30}, 0, 1, 1, {{40, 30}}, {{30, 1}}, 16, 1, -30, 0, 0, false},
+    {"gain, larger than a chunk", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 1, 900, 0, 0, false},
+    {"gain, one row longer than a chunk", DT_F32, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 1, 300000, 0, 0, false},
+    {"gain, gpt2 [in, out]", DT_F32, 2, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 1, 70, 0, 0, false},
+    {"gain over heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 1, 4, -0.5, 3, false},
+    {"gain within heads", DT_F32, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{4, 8}, {8, 1}}, 32, 2, 8, 0, 0, false},
+    {"gain along columns", DT_F32, 2, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 0, 25, 0, 0, false},
+    {"gain along inner columns", DT_F32, 1, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 1, 4, 0, 0, false},
+    {"gain, plain", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 1, 40, 0, 0, false},
+    {"gain of rows, plain", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 0, 90, 2, 0, false},
+    {"factor, bf16", DT_BF16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0.22, false},
+    {"factor, plain", DT_F32, 1, 2, {9, 70}, 0, 1, 1, {{9, 70}}, {{70, 1}}, 0, 0, 0, 0, -3, false},
+    {"i64 buffer", DT_I64, 1, 1, {33}, 0, 0, 1, {{0, 0}}, {{33, 1}}, 0, 0, 0, 0, 0, false},
+    {"f16 kept", DT_F16, 2, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0, true},
+    {"bf16 kept", DT_BF16, 2, 2, {101, 71}, 0, 1, 1, {{101, 71}}, {{71, 1}}, 24, 0, 0, 0, 0, true},
+    {"bf16 kept, large", DT_BF16, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 0, true},
+    {"bf16 kept, [in, out]", DT_BF16, 1, 2, {70, 100}, 0, 1, 1, {{100, 1}}, {{70, 100}}, 32, 0, 0, 0, 0, true},
+    {"f16 kept, one row longer than a chunk", DT_F16, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 0, 0, 0, 0, true},
+    {"f16 kept, over heads", DT_F16, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32, 0, 0, 0, 0, true},
+    {"f16 kept, plain", DT_F16, 3, 2, {9, 71}, 0, 1, 1, {{9, 71}}, {{71, 1}}, 0, 0, 0, 0, 0, true},
+    {"bf16 kept, turned", DT_BF16, 1, 2, {300, 41}, 0, 1, 1, {{41, 1}}, {{300, 41}}, 0, 0, 0, 0, 0, true},
 };
 /* clang-format on */
 enum { CASES = sizeof cases / sizeof *cases };
@@ -103,6 +112,7 @@ static PackItem item_of(const Case *c)
                      .layout = c->panel ? PACK_PANELS : PACK_PLAIN,
                      .panel = c->panel,
                      .factor = c->factor,
+                     .dtype = c->kept ? c->dtype : DT_F32,
                      .offset = 64};
     if (c->gain) {
         item.gain = c->gain > 0 && c->layers > 1 ? "l.{i}.gain" : "gain";
@@ -115,7 +125,7 @@ static PackItem item_of(const Case *c)
     int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank);
     if (c->panel)
         n = (n + c->panel - 1) / c->panel * c->panel;
-    item.bytes = ((uint64_t)(n * k) * 4 + 63) / 64 * 64;
+    item.bytes = ((uint64_t)(n * k) * dtype_size(item.dtype) + 63) / 64 * 64;
     item.layer_stride = item.bytes + 128;
     return item;
 }
@@ -177,17 +187,17 @@ static void check_item(const Case *c, const PackItem *item, const HostTensor *t,
     int64_t n = product(c->n, c->n_rank), k = product(c->k, c->k_rank), width = c->panel ? c->panel : 1;
     int64_t columns = c->panel ? (n + width - 1) / width * width : n;
     for (int64_t layer = 0; layer < c->layers; layer++) {
-        const float *out = (const float *)(void *)(p->data + item->offset + (uint64_t)layer * item->layer_stride);
+        HostTensor out = {.dtype = item->dtype, .data = p->data + item->offset + (uint64_t)layer * item->layer_stride};
         for (int64_t i = 0; i < columns; i++) {
             for (int64_t j = 0; j < k; j++) {
                 int64_t from = c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j);
                 float want = i < n ? (float)(host_get(&t[layer], from) * gain_of(c, gains, layer, i, j)) : 0;
-                float got = c->panel ? out[i / width * width * k + j * width + i % width] : out[i * k + j];
+                float got = (float)host_get(&out, c->panel ? i / width * width * k + j * width + i % width : i * k + j);
                 if (got != want)
                     ck_abort_msg("%s: layer %d (%d, %d) is %g, not %g", c->what, (int)layer, (int)i, (int)j, got, want);
             }
         }
-        for (uint64_t at = (uint64_t)(columns * k) * 4; at < item->layer_stride; at++) {
+        for (uint64_t at = (uint64_t)(columns * k) * dtype_size(item->dtype); at < item->layer_stride; at++) {
             const unsigned char *byte = p->data + item->offset + (uint64_t)layer * item->layer_stride + at;
             if (*byte != 0)
                 ck_abort_msg("%s: something is written behind the weight", c->what);
@@ -272,10 +282,10 @@ END_TEST
 START_TEST(stacked)
 {
     static const Case stacks[] = {
-        {"columns of experts", DT_F32, 2, 3, {5, 30, 20}, 0, 2, 1, {{5, 600}, {30, 20}}, {{20, 1}}, 32, 0, 0, 0, 0},
-        {"contracted over experts", DT_BF16, 2, 3, {5, 30, 20}, 0, 1, 2, {{30, 20}}, {{5, 600}, {20, 1}}, 16, 0, 0, 0, 0},
-        {"plain, larger than a chunk", DT_F16, 1, 3, {7, 300, 100}, 0, 2, 1, {{7, 30000}, {300, 100}}, {{100, 1}}, 0, 0, 0, 0, 0},
-        {"turned, from the second on", DT_F32, 3, 3, {4, 10, 12}, 120, 1, 2, {{12, 1}}, {{3, 120}, {10, 12}}, 16, 0, 0, 0, 0.5},
+        {"columns of experts", DT_F32, 2, 3, {5, 30, 20}, 0, 2, 1, {{5, 600}, {30, 20}}, {{20, 1}}, 32, 0, 0, 0, 0, false},
+        {"contracted over experts", DT_BF16, 2, 3, {5, 30, 20}, 0, 1, 2, {{30, 20}}, {{5, 600}, {20, 1}}, 16, 0, 0, 0, 0, false},
+        {"plain, larger than a chunk", DT_F16, 1, 3, {7, 300, 100}, 0, 2, 1, {{7, 30000}, {300, 100}}, {{100, 1}}, 0, 0, 0, 0, 0, false},
+        {"turned, from the second on", DT_F32, 3, 3, {4, 10, 12}, 120, 1, 2, {{12, 1}}, {{3, 120}, {10, 12}}, 16, 0, 0, 0, 0.5, false},
     };
     const Case *c = &stacks[_i / 2];
     Fixture f;
