@@ -322,7 +322,7 @@ static void emit_new_keys(Codebook *c)
              (long long)c->head, step, c->code_step, (long long)c->step);
     put_line(k, "%s(score, half, n, code%s);", c->nearest, c->block ? " + slot" : "");
     if (c->exact)
-        put_line(k, "matrix_transpose(n, %lld, key, %s, 1, ring_keys + slot, %lld, 1.0f);", (long long)c->head, step,
+        put_line(k, "matrix_transpose(n, %lld, key, %s, ring_keys + slot, %lld, 1.0f);", (long long)c->head, step,
                  2 * block);
     emit_values_in(c, c->block ? "slot + t" : "t");
 }

@@ -279,6 +279,17 @@ static const char *step_of(Linear *l, const Access *a, const char *axis)
     return kernel_stride(l->k, access_axis(a, axis)->stride);
 }
 
+/* Rows from `first` + `count` on are asked for while those before them are worked on. */
+static void put_ahead(Linear *l, const char *total, const char *address, const char *step, const char *first,
+                      const char *count, int64_t width)
+{
+    if (l->has_document)
+        return; /* its positions are anywhere */
+    Kernel *k = l->k;
+    put_line(k, "matrix_ahead(lesser(%s - %s - %s, %d), %lld, %s + (%s + %s) * %s, %s);", total, first, count,
+             LINEAR_CHUNK, (long long)width, address, first, count, step, step);
+}
+
 /* "load(s, keys, key_step, ..)": the keys of the sequence from `first` on. */
 static void put_chunk(Linear *l, const char *first, const char *count)
 {
@@ -286,6 +297,8 @@ static void put_chunk(Linear *l, const char *first, const char *count)
     put_line(k, "%s(s, key, key_step, value, value_step%s%s%s, %s, %s);", l->load,
              l->has_keep ? ", keep, keep_step" : "", l->has_offset ? ", offset, offset_step" : "",
              l->has_document ? ", at" : "", first, count);
+    put_ahead(l, "keys", "key", "key_step", first, count, l->head);
+    put_ahead(l, "keys", "value", "value_step", first, count, l->width);
     if (l->exponential)
         put_line(k, "%s(s, projection, projection_step, %s);", l->exponents, count);
     const char *more = l->exponential || !l->projected ? "" : "projection, projection_step, ";
@@ -306,6 +319,7 @@ static void put_read(Linear *l, const char *first, const char *count, const char
 {
     int levels = open_heads(l);
     Kernel *k = l->k;
+    put_ahead(l, "rows", address_of(l, &l->q), "query_step", first, count, l->head);
     put_line(k, "%s(s, %s, query_step, %s, out_step, %s%s, %s%s);", l->read, address_of(l, &l->q),
              address_of(l, &l->out), l->has_document ? "at, shift, " : "", first, count, l->causal ? inside : "");
     while (levels--)
@@ -326,12 +340,10 @@ static void put_absorb(Linear *l, const char *open)
 static void put_rows(Linear *l, const char *from, const char *to)
 {
     Kernel *k = l->k;
-    put_line(k, "for (ptrdiff_t first = %s; first < %s; first += %d)%s", from, to, LINEAR_CHUNK, l->n_row ? " {" : "");
-    k->indent++;
-    put_read(l, "first", arena_print(k->e->cx->arena, "lesser(%s - first, %d)", to, LINEAR_CHUNK), ", 0");
-    k->indent--;
-    if (l->n_row)
-        put_line(k, "}");
+    put_open(k, "for (ptrdiff_t first = %s; first < %s; first += %d)", from, to, LINEAR_CHUNK);
+    put_line(k, "const ptrdiff_t n = lesser(%s - first, %d);", to, LINEAR_CHUNK);
+    put_read(l, "first", "n", ", 0");
+    put_close(k);
 }
 
 static void put_chunks(Linear *l, const char *count, const char *row)

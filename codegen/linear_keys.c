@@ -42,12 +42,6 @@ const char *linear_plain_feature(Linear *l, const char *u)
 
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-/* "s->y" or, without a projection, "s->key". */
-static const char *turned(const Linear *l)
-{
-    return l->projected ? "y" : "key";
-}
-
 static void emit_squares(Linear *l)
 {
     Kernel *k = l->k;
@@ -80,33 +74,33 @@ static void emit_load(Linear *l)
         items[n++] = "const int *restrict at";
     items[n++] = "ptrdiff_t first";
     items[n++] = "ptrdiff_t count";
-    const char *gone = l->exponential ? "__builtin_inff()" : "0.0f";
+    const char *gone = l->exponential ? "__builtin_inff()" : "0.0f", *turned = l->projected ? "y" : "key";
+    const char *plain = l->projected ? "x" : "query"; /* is free as long as keys are loaded */
     Text before = linear_open(
         l,
         "Keys first .. first + count and their values. Of a key that is not seen nothing is read: zeros stand for it.",
         "void", l->load, items, n);
-    put_open(k, "for (ptrdiff_t j = 0; j < (count + LANES - 1) / LANES * LANES; j++)");
+    put_line(k, "const ptrdiff_t whole = (count + LANES - 1) / LANES * LANES;");
+    put_open(k, "for (ptrdiff_t j = 0; j < whole; j++)");
+    put_line(k, "float *key_row = s->%s + j * %lld, *value_row = s->value + j * %lld;", plain, (long long)l->head,
+             (long long)l->wide);
     if (l->has_document)
         put_line(k, "const ptrdiff_t t = j < count ? at[first + j] : 0;");
     else
         put_line(k, "const ptrdiff_t t = first + j;");
     put_open(k, l->has_keep ? "if (j >= count || !keep[t * keep_step])" : "if (j >= count)");
     put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)l->head);
-    put_line(k, "    s->%s[i * %d + j] = 0.0f;", turned(l), LINEAR_CHUNK);
+    put_line(k, "    key_row[i] = 0.0f;");
     put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)l->wide);
-    put_line(k, "    s->value[j * %lld + w] = 0.0f;", (long long)l->wide);
+    put_line(k, "    value_row[w] = 0.0f;");
     put_line(k, "s->live[j] = %s;", gone);
     put_line(k, "continue;");
     put_close(k);
     put_line(k, "const float *key = keys + t * key_step, *value = values + t * value_step;");
-    double factor = linear_key_factor(l);
     put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)l->head);
-    put_line(k, "    s->%s[i * %d + j] = %s%s;", turned(l), LINEAR_CHUNK,
-             linear_element(l, "key", &l->keys, l->head_axis, "i"),
-             factor == 1 ? "" : arena_print(cx->arena, " * %s", float_literal(cx, factor)));
+    put_line(k, "    key_row[i] = %s;", linear_element(l, "key", &l->keys, l->head_axis, "i"));
     put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)l->width);
-    put_line(k, "    s->value[j * %lld + w] = %s;", (long long)l->wide,
-             linear_element(l, "value", &l->v, l->value_axis, "w"));
+    put_line(k, "    value_row[w] = %s;", linear_element(l, "value", &l->v, l->value_axis, "w"));
     if (l->exponential)
         put_line(k, "s->live[j] = %s;",
                  l->has_offset ? arena_print(cx->arena, "offset[t * offset_step] * %s", float_literal(cx, -M_LOG2E))
@@ -114,6 +108,8 @@ static void emit_load(Linear *l)
     else
         put_line(k, "s->live[j] = 1.0f;");
     put_close(k);
+    put_line(k, "matrix_transpose(whole, %lld, s->%s, %lld, s->%s, %d, %s);", (long long)l->head, plain,
+             (long long)l->head, turned, LINEAR_CHUNK, float_literal(cx, linear_key_factor(l)));
     if (l->exponential)
         emit_squares(l);
     linear_close(l, before);

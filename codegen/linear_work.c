@@ -28,7 +28,7 @@ uint64_t linear_emit_work(Linear *l)
     if (l->projected) {
         member(l, &total, "panels", l->head, (l->own + panel - 1) / panel * panel, "the projection, turned, in panels");
         member(l, &total, "y", l->head, LINEAR_CHUNK, "keys, turned and scaled");
-        member(l, &total, "x", LINEAR_CHUNK, l->head, "queries, scaled");
+        member(l, &total, "x", LINEAR_CHUNK, l->head, "queries, scaled; keys as they come");
     }
     member(l, &total, "key", l->features, LINEAR_CHUNK, "features of keys, turned");
     member(l, &total, "query", LINEAR_CHUNK, l->span, "features of queries");
@@ -137,9 +137,8 @@ void linear_emit_pack(Linear *l)
     }
     put_line(k, "for (ptrdiff_t f = 0; f < %lld; f += MATRIX_PANEL)", own);
     put_line(k,
-             "    matrix_transpose(lesser(%lld - f, MATRIX_PANEL), %lld, projection + f * step, step, 1, s->panels + f "
-             "* %lld, "
-             "MATRIX_PANEL, 1.0f);",
+             "    matrix_transpose(lesser(%lld - f, MATRIX_PANEL), %lld, projection + f * step, step, s->panels + f * "
+             "%lld, MATRIX_PANEL, 1.0f);",
              own, head, head);
     linear_close(l, before);
 }

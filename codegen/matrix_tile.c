@@ -4,9 +4,11 @@
  *
  *         c[rows][columns] = a[rows][depth] * b[depth][columns], added to what c holds if `add`
  *
- *     matrix_transpose(rows, columns, from, from_step, from_next, to, to_step, factor)
+ *     matrix_transpose(rows, columns, from, from_step, to, to_step, factor)
  *
  *         to[columns][rows] = from[rows][columns] * factor
+ *
+ *     matrix_ahead(rows, columns, from, step)         brings a matrix nearer
  *
  * A step is the number of floats from one row to the next. Columns are neighbours in b and c, taken in panels of
  * MATRIX_PANEL; from one panel to the next b moves on by b_panel floats: MATRIX_PANEL if b lies row by row, or what a
@@ -140,19 +142,60 @@ static void put_product(Text *out, Tile tile)
     text_add(out, "        }\n        add = 1;\n        from += %d;\n    } while (from < depth);\n}\n\n", BLOCK);
 }
 
+/* "0, 8, 1, 9, ..": lanes from `first` on of two vectors in turns. */
+static const char *in_turns(Arena *arena, int lanes, int first)
+{
+    Text text = text_new(arena);
+    for (int i = first; i < first + lanes / 2; i++)
+        text_add(&text, "%s%d, %d", i > first ? ", " : "", i, lanes + i);
+    return text.data;
+}
+
+/* A square of LANES rows in registers. Vectors r and r + LANES / 2 in turns, log2(LANES) times, are its columns. */
+static void put_turn(Text *out, int lanes)
+{
+    int rounds = 0;
+    while (1 << rounds < lanes)
+        rounds++;
+    text_add(out, "/* to[LANES][LANES] = from[LANES][LANES] turned, times factor. */\n%s\n", inlined);
+    text_add(out, "void matrix_turn(const float *restrict from, ptrdiff_t from_step, float *restrict to, "
+                  "ptrdiff_t to_step,\n                 float factor)\n{\n    lanes x[LANES], y[LANES];\n");
+    text_add(out, "#pragma GCC unroll %d\n    for (int r = 0; r < LANES; r++)\n", lanes);
+    text_add(out, "        x[r] = *(const lanes_at *)(from + r * from_step) * factor;\n");
+    text_add(out, "#pragma GCC unroll %d\n    for (int round = 0; round < %d; round++) {\n", rounds, rounds);
+    text_add(out, "#pragma GCC unroll %d\n        for (int r = 0; r < LANES / 2; r++) {\n", lanes / 2);
+    for (int half = 0; half < 2; half++)
+        text_add(out, "            y[2 * r%s] = __builtin_shufflevector(x[r], x[r + LANES / 2],%s%s);\n",
+                 half ? " + 1" : "", lanes > 8 ? "\n                " : " ",
+                 in_turns(out->arena, lanes, half * lanes / 2));
+    text_add(out, "        }\n#pragma GCC unroll %d\n        for (int r = 0; r < LANES; r++)\n", lanes);
+    text_add(out, "            x[r] = y[r];\n    }\n#pragma GCC unroll %d\n", lanes);
+    text_add(out, "    for (int r = 0; r < LANES; r++)\n        *(lanes_at *)(to + r * to_step) = x[r];\n}\n\n");
+}
+
 static void put_transpose(Text *out)
 {
-    text_add(
-        out,
-        "/* to[columns][rows] = from[rows][columns] * factor; the elements of a row of `from` lie from_next apart. */\n"
-        "static __attribute__((noinline))\n"
-        "void matrix_transpose(ptrdiff_t rows, ptrdiff_t columns, const float *restrict from, ptrdiff_t from_step,\n"
-        "                      ptrdiff_t from_next, float *restrict to, ptrdiff_t to_step, float factor)\n{\n"
-        "    for (ptrdiff_t first = 0; first < columns; first += 8) {\n"
-        "        const ptrdiff_t last = lesser(first + 8, columns);\n"
-        "        for (ptrdiff_t r = 0; r < rows; r++)\n"
-        "            for (ptrdiff_t c = first; c < last; c++)\n"
-        "                to[c * to_step + r] = from[r * from_step + c * from_next] * factor;\n    }\n}\n\n");
+    text_add(out, "/* to[columns][rows] = from[rows][columns] * factor. */\n%s\n", once);
+    text_add(out,
+             "void matrix_transpose(ptrdiff_t rows, ptrdiff_t columns, const float *restrict from, ptrdiff_t "
+             "from_step,\n                      float *restrict to, ptrdiff_t to_step, float factor)\n{\n"
+             "    const ptrdiff_t whole = columns / LANES * LANES;\n    ptrdiff_t r = 0;\n"
+             "    for (; r + LANES <= rows; r += LANES)\n"
+             "        for (ptrdiff_t c = 0; c < whole; c += LANES)\n"
+             "            matrix_turn(from + r * from_step + c, from_step, to + c * to_step + r, to_step, factor);\n"
+             "    for (ptrdiff_t i = 0; i < rows; i++)\n"
+             "        for (ptrdiff_t c = i < r ? whole : 0; c < columns; c++)\n"
+             "            to[c * to_step + i] = from[i * from_step + c] * factor;\n}\n\n");
+}
+
+static void put_ahead(Text *out)
+{
+    text_add(out,
+             "/* Asks for a matrix that is read soon: with its rows far apart the processor does not foresee it. */\n"
+             "static inline void matrix_ahead(ptrdiff_t rows, ptrdiff_t columns, const float *from, ptrdiff_t step)\n"
+             "{\n    for (ptrdiff_t r = 0; r < rows; r++)\n"
+             "        for (ptrdiff_t c = 0; c < columns; c += 16) /* a cache line */\n"
+             "            __builtin_prefetch(from + r * step + c);\n}\n\n");
 }
 
 void emit_matrix(Emitter *e, const char *rest, Text *out)
@@ -165,6 +208,10 @@ void emit_matrix(Emitter *e, const char *rest, Text *out)
     put_tile(out, tile);
     put_rows(out, tile);
     put_product(out, tile);
-    if (transpose)
+    if (mentions(rest, "matrix_ahead"))
+        put_ahead(out);
+    if (transpose) {
+        put_turn(out, e->target->lanes);
         put_transpose(out);
+    }
 }

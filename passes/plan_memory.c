@@ -191,9 +191,11 @@ static bool copy_results(Memory *m)
     Graph *g = m->model;
     for (int i = 0; i < g->n_results; i++) {
         Node *value = g->results[i].value;
-        bool own = writer_of(value) && value->graph == g && !enters_repeat(value) && !attr_name(value, ATTR_layout);
+        const Node *lies = storage_of(value); /* a result with other axes may be written as it lies */
+        bool own = is_whole_view(value) && writer_of(lies) && lies->graph == g && !enters_repeat(lies) &&
+                   !attr_name(lies, ATTR_layout);
         for (int k = 0; k < i; k++)
-            own &= g->results[k].value != value;
+            own &= storage_of(g->results[k].value) != lies;
         if (own)
             continue;
         g->results[i].value = copy_at_end(m->px, g, value);
@@ -398,7 +400,7 @@ bool pass_plan_memory(PassContext *px, Graph *model)
     join_chosen(&m, model);
     join_carried(&m, model);
     for (int i = 0; i < model->n_results; i++)
-        buffer_of(&m, model->results[i].value)->output = i;
+        buffer_of(&m, storage_of(model->results[i].value))->output = i;
     join_in_place(&m, model);
     model->regions = NULL;
     model->n_regions = 0;

@@ -9,7 +9,7 @@
 typedef void (*Product)(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const float *a, ptrdiff_t a_step,
                         const float *b, ptrdiff_t b_step, ptrdiff_t b_panel, float *c, ptrdiff_t c_step, int add);
 typedef void (*Transpose)(ptrdiff_t rows, ptrdiff_t columns, const float *from, ptrdiff_t from_step,
-                          ptrdiff_t from_next, float *to, ptrdiff_t to_step, float factor);
+                          float *to, ptrdiff_t to_step, float factor);
 
 typedef struct Library {
     const Target *target;
@@ -123,21 +123,19 @@ START_TEST(transposes)
         if (!target_runs_here(&targets[t]))
             continue;
         Library l = library_of(&targets[t]);
-        for (int rows = 1; rows < 40; rows += 7)
-            for (int columns = 1; columns < 40; columns++)
-                for (int next = 1; next < 3; next++) {
-                    for (int i = 0; i < ROOM; i++) {
-                        a[i] = draw();
-                        c[i] = untouched;
-                    }
-                    l.transpose(rows, columns, a, 90, next, c, 41, 0.5f);
-                    for (int i = 0; i < 60 * 41; i++) {
-                        int r = i % 41, n = i / 41;
-                        float value = r < rows && n < columns ? a[r * 90 + n * next] * 0.5f : untouched;
-                        ck_assert_msg(c[i] == value, "%s, %d x %d: element %d, %d", l.target->name, rows, columns, r,
-                                      n);
-                    }
+        for (int rows = 1; rows < 40; rows += rows % 8 ? 3 : 5)
+            for (int columns = 1; columns < 40; columns++) {
+                for (int i = 0; i < ROOM; i++) {
+                    a[i] = draw();
+                    c[i] = untouched;
                 }
+                l.transpose(rows, columns, a, 90, c, 41, 0.5f);
+                for (int i = 0; i < 60 * 41; i++) {
+                    int r = i % 41, n = i / 41;
+                    float value = r < rows && n < columns ? a[r * 90 + n] * 0.5f : untouched;
+                    ck_assert_msg(c[i] == value, "%s, %d x %d: element %d, %d", l.target->name, rows, columns, r, n);
+                }
+            }
     }
 }
 END_TEST
