@@ -279,15 +279,23 @@ static const char *step_of(Linear *l, const Access *a, const char *axis)
     return kernel_stride(l->k, access_axis(a, axis)->stride);
 }
 
-/* Rows from `first` + `count` on are asked for while those before them are worked on. */
-static void put_ahead(Linear *l, const char *total, const char *address, const char *step, const char *first,
-                      const char *count, int64_t width)
+/* Rows of a matrix far apart are asked for before they are needed. */
+static void put_ahead(Linear *l, const char *rows, int64_t width, const char *from, const char *step)
 {
-    if (l->has_document)
-        return; /* its positions are anywhere */
-    Kernel *k = l->k;
-    put_line(k, "matrix_ahead(lesser(%s - %s - %s, %d), %lld, %s + (%s + %s) * %s, %s);", total, first, count,
-             LINEAR_CHUNK, (long long)width, address, first, count, step, step);
+    if (!l->has_document) /* its positions are anywhere */
+        put_line(l->k, "matrix_ahead(%s, %lld, %s, %s);", rows, (long long)width, from, step);
+}
+
+/* "at + (first + count) * step": where the next chunk begins. */
+static const char *behind(Linear *l, const char *at, const char *first, const char *count, const char *step)
+{
+    return arena_print(l->k->e->cx->arena, "%s + (%s + %s) * %s", at, first, count, step);
+}
+
+/* "lesser(total - first - count, 64)": its rows. */
+static const char *rows_behind(Linear *l, const char *total, const char *first, const char *count)
+{
+    return arena_print(l->k->e->cx->arena, "lesser(%s - %s - %s, %d)", total, first, count, LINEAR_CHUNK);
 }
 
 /* "load(s, keys, key_step, ..)": the keys of the sequence from `first` on. */
@@ -297,8 +305,9 @@ static void put_chunk(Linear *l, const char *first, const char *count)
     put_line(k, "%s(s, key, key_step, value, value_step%s%s%s, %s, %s);", l->load,
              l->has_keep ? ", keep, keep_step" : "", l->has_offset ? ", offset, offset_step" : "",
              l->has_document ? ", at" : "", first, count);
-    put_ahead(l, "keys", "key", "key_step", first, count, l->head);
-    put_ahead(l, "keys", "value", "value_step", first, count, l->width);
+    const char *next = rows_behind(l, "keys", first, count);
+    put_ahead(l, next, l->head, behind(l, "key", first, count, "key_step"), "key_step");
+    put_ahead(l, next, l->width, behind(l, "value", first, count, "value_step"), "value_step");
     if (l->exponential)
         put_line(k, "%s(s, projection, projection_step, %s);", l->exponents, count);
     const char *more = l->exponential || !l->projected ? "" : "projection, projection_step, ";
@@ -319,7 +328,10 @@ static void put_read(Linear *l, const char *first, const char *count, const char
 {
     int levels = open_heads(l);
     Kernel *k = l->k;
-    put_ahead(l, "rows", address_of(l, &l->q), "query_step", first, count, l->head);
+    put_ahead(l, rows_behind(l, "rows", first, count), l->head,
+              behind(l, address_of(l, &l->q), first, count, "query_step"), "query_step");
+    const char *form = strchr(first, ' ') ? "%s + (%s) * out_step" : "%s + %s * out_step";
+    put_ahead(l, count, l->width, arena_print(k->e->cx->arena, form, address_of(l, &l->out), first), "out_step");
     put_line(k, "%s(s, %s, query_step, %s, out_step, %s%s, %s%s);", l->read, address_of(l, &l->q),
              address_of(l, &l->out), l->has_document ? "at, shift, " : "", first, count, l->causal ? inside : "");
     while (levels--)
