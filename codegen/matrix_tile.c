@@ -77,7 +77,7 @@ static void put_tile(Text *out, Tile tile)
     put_head(out, inlined, "matrix_tile", "int rows", "int vectors", false);
     text_add(out, "    lanes sum[%d][%d];\n", tile.rows, tile.vectors);
     put_each(out, 4, tile, "sum[r][v] = add ? *(const lanes_at *)(c + r * c_step + v * LANES) : (lanes){0};");
-    text_add(out, "    TWICE\n    for (ptrdiff_t i = 0; i < depth; i++) {\n");
+    text_add(out, "#pragma GCC unroll 4\n    for (ptrdiff_t i = 0; i < depth; i++) {\n");
     text_add(out, "        const lanes_at *row = (const lanes_at *)(b + i * b_step);\n");
     put_each(out, 8, tile, "sum[r][v] += splat(a[r * a_step + i]) * row[v];");
     text_add(out, "    }\n");

@@ -20,7 +20,7 @@ static const char *const reserved[] = {
     "puts", "realloc", "strcat", "strcmp", "strcpy", "strlen", "isalpha", "isdigit", "toupper", "tolower", "div", "drem", "pow10",
     "significand", "exp10", "sincos", "alloca", "ffs",
     /* the prelude and the emitted functions' own words */
-    "lanes", "lanes_at", "ints", "ints_at", "bytes_at", "LANES", "ROLLED", "TWICE", "splat", "splat_int", "splat_mask", "select", "select_int",
+    "lanes", "lanes_at", "ints", "ints_at", "bytes_at", "LANES", "ROLLED", "splat", "splat_int", "splat_mask", "select", "select_int",
     "count_from", "to_float", "to_int", "load_part", "store_part", "load_ints_part", "store_ints_part", "load_mask", "load_mask_part",
     "store_mask", "store_mask_part", "load_apart", "load_ints_apart", "load_mask_apart", "store_apart", "share", "lesser", "inside", "floor_div", "floor_mod", "greater_int",
     "lesser_int", "greater", "look_up_part", "look_up_ints", "look_up_mask", "comes_before", "sink",

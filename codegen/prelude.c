@@ -31,11 +31,6 @@ static const Helper helpers[] = {
                "#else\n"
                "#define ROLLED\n"
                "#endif\n"},
-    {"TWICE", "#ifdef __clang__\n"
-              "#define TWICE _Pragma(\"clang loop unroll_count(2)\") /* left to itself clang spills sums */\n"
-              "#else\n"
-              "#define TWICE\n"
-              "#endif\n"},
     {"splat", "static inline lanes splat(float value) { return value - (lanes){0}; }\n"},
     {"splat_int", "static inline ints splat_int(int value) { return value + (ints){0}; }\n"},
     {"splat_mask", "static inline ints splat_mask(int value) { return (value ? -1 : 0) + (ints){0}; }\n"},
