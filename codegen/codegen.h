@@ -14,6 +14,8 @@ typedef struct Target {
     const char *architecture;           /* x86_64, aarch64 ..; NULL: any */
     int lanes;                          /* floats in one vector: 16, 8, 4 */
     int registers;                      /* vector registers */
+    int sums;                           /* of them hold sums of a gemm's tile, at most: what more would spill once its loop is unrolled */
+    int steps;                          /* of a sum that its loop takes at a time; 1 where clang would spill (a product needs a register too) */
     const char *const *flags;           /* for clang, NULL-terminated */
     const char *const *gcc_flags;       /* NULL: gcc has no such target */
 } Target;

@@ -127,13 +127,22 @@ static void put_panel_row(Gemm *g, const Group *group, const Pointer *w, const c
     put_line(g->k, "const lanes %s_%s[] = {%s};", w->local, v, vectors.data);
 }
 
+/* The loop of a sum. Several steps a round: to count each of them would cost a tenth of the peak, most of all where another thread
+ * shares the core's decoder. Clang left alone would unroll until sums spill. */
+static void open_sum(Gemm *g, int64_t depth) {
+    const char *v = g->depth_var;
+    int steps = g->k->e->target->steps;
+    if (steps > 1)
+        text_add(&g->k->body, "#pragma GCC unroll %d\n", steps);
+    put_open(g->k, "%sfor (ptrdiff_t %s = 0; %s < %lld; %s++)", steps > 1 ? "" : "ROLLED ", v, v, (long long)depth, v);
+}
+
 /* The sum goes on over other rows and panels. */
 static void print_side(Gemm *g, Group *group, int k) {
     const Pointer *x = &group->pointers[group->first_side + 2 * k], *w = x + 1;
     const char *v = g->depth_var;
     const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
-    put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)w->depth, v);
-    g->k->indent++;
+    open_sum(g, w->depth);
     put_panel_row(g, group, w, v);
     over_tile(g, group, false);
     put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[group->side[k]], x->local, row, v, w->local, v);
@@ -145,8 +154,7 @@ static void print_products(Gemm *g, Group *group) {
     const char *v = g->depth_var;
     const Pointer *x = &group->pointers[0];
     bool braces = group->n_weights > 1;
-    put_line(g->k, "ROLLED for (ptrdiff_t %s = 0; %s < %lld; %s++) {", v, v, (long long)g->depth, v);
-    g->k->indent++;
+    open_sum(g, g->depth);
     for (int i = 0; i < group->n_weights; i++)
         put_panel_row(g, group, &group->pointers[1 + i], v);
     over_tile(g, group, braces);

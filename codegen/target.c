@@ -23,22 +23,22 @@
 #define FLAGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 const Target targets[] = {
-    {"x86-64-v4", "x86 with AVX-512 F, BW, CD, DQ, VL: Intel servers since 2017, AMD since Zen 4", "x86_64", 16, 32,
+    {"x86-64-v4", "x86 with AVX-512 F, BW, CD, DQ, VL: Intel servers since 2017, AMD since Zen 4", "x86_64", 16, 32, 24, 4,
      FLAGS(CLANG, SHARED, "-march=x86-64-v4", "-mprefer-vector-width=512"),
      FLAGS(GCC, "-march=x86-64-v4", "-mprefer-vector-width=512")},
-    {"x86-64-v3", "x86 with AVX2 and FMA: Intel since 2013, AMD since 2015", "x86_64", 8, 16,
+    {"x86-64-v3", "x86 with AVX2 and FMA: Intel since 2013, AMD since 2015", "x86_64", 8, 16, 12, 4,
      FLAGS(CLANG, SHARED, "-march=x86-64-v3"), FLAGS(GCC, "-march=x86-64-v3")},
-    {"x86-64", "every 64-bit x86, with SSE2 alone", "x86_64", 4, 16, FLAGS(CLANG, SHARED, "-march=x86-64"),
+    {"x86-64", "every 64-bit x86, with SSE2 alone", "x86_64", 4, 16, 9, 1, FLAGS(CLANG, SHARED, "-march=x86-64"),
      FLAGS(GCC, "-march=x86-64")},
-    {"aarch64", "every 64-bit Arm, with NEON: Raspberry Pi 3, Graviton, Apple M", "aarch64", 4, 32,
+    {"aarch64", "every 64-bit Arm, with NEON: Raspberry Pi 3, Graviton, Apple M", "aarch64", 4, 32, 24, 4,
      FLAGS(CLANG, SHARED, "-march=armv8-a"), FLAGS(GCC, "-march=armv8-a")},
     /* Two registers hold 8 floats where VLEN is 128 and half of two where it is 256: right for every VLEN, where code for
      * zvl256b would leave out lanes of a smaller one without a word. gcc 12 has no vectors here: it makes scalar code. */
-    {"riscv64", "64-bit RISC-V with the vector extension 1.0, any VLEN: RVA23, SpacemiT K1", "riscv64", 8, 16,
+    {"riscv64", "64-bit RISC-V with the vector extension 1.0, any VLEN: RVA23, SpacemiT K1", "riscv64", 8, 16, 12, 4,
      FLAGS(CLANG, SHARED, "-march=rv64gcv", "-mabi=lp64d"), FLAGS(GCC, "-march=rv64gc", "-mabi=lp64d")},
-    {"wasm32", "WebAssembly with 128-bit SIMD: browsers since 2023, node since 16", "wasm32", 4, 16,
+    {"wasm32", "WebAssembly with 128-bit SIMD: browsers since 2023, node since 16", "wasm32", 4, 16, 12, 1,
      FLAGS(CLANG, "--target=wasm32", "-msimd128"), NULL},
-    {"generic", "any machine: the compiler makes the vectors of what is there", NULL, 4, 16, FLAGS(CLANG, SHARED),
+    {"generic", "any machine: the compiler makes the vectors of what is there", NULL, 4, 16, 9, 1, FLAGS(CLANG, SHARED),
      FLAGS(GCC)},
 };
 const int target_count = sizeof targets / sizeof *targets;

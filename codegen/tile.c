@@ -4,17 +4,22 @@
  * R numbers for R * V multiply-adds; both loads have to hide behind the arithmetic, so R and V must not differ too much. */
 #include "codegen/emit.h"
 
-static const int vectors[] = {3, 4, 2, 1};              /* in the order of preference: 8x48, 6x64, 14x32 with 16 lanes and 32 registers */
+static const int vectors[] = {3, 4, 2, 1};              /* in the order of preference: 8x48, 6x64, 12x32 with 16 lanes and 32 registers */
+
+/* Rows of a tile that many vectors wide: the sums, a row of weights and an element of x find registers. */
+static int most_rows(const Target *t, int accumulators, int v) {
+    int beside = (t->registers - 1) / (accumulators * v) - 1, sums = t->sums / (accumulators * v), rows = beside < sums ? beside : sums;
+    return rows > 14 ? 14 : rows;
+}
 
 Tile gemm_tile(const Target *t, int accumulators, int64_t columns) {
     Tile best = {1, 1};
     double least = 1e30;
     for (int i = 0; i < 4; i++) {
-        int v = vectors[i], rows = (t->registers - 1) / (accumulators * v) - 1;
+        int v = vectors[i], rows = most_rows(t, accumulators, v);
         int64_t panel = (int64_t)v * t->lanes;
         if (rows < 1)
             continue;
-        rows = rows > 14 ? 14 : rows > 8 && v == 3 ? 8 : rows;
         int sums = rows * v * accumulators;
         double loads = (double)(rows + v * accumulators) / sums, padding = (double)((columns + panel - 1) / panel * panel) / (double)columns;
         double cost = padding * (loads > 0.7 ? loads / 0.7 : 1) * (sums < 8 ? 8.0 / sums : 1);
@@ -68,10 +73,7 @@ const Node *gemm_rotation(Context *cx, const Node *gemm, int weight) {
     return NULL;
 }
 
-Tile gemm_tile_rotated(const Target *t) {
-    int rows = (t->registers - 1) / 2 - 1;
-    return (Tile){rows > 14 ? 14 : rows, 2};
-}
+Tile gemm_tile_rotated(const Target *t) { return (Tile){most_rows(t, 1, 2), 2}; }
 
 int64_t gemm_panel(Emitter *e, const Node *gemm, int weight) {
     int n = (int)attr_int(gemm, ATTR_weights, 1), members = 0;
