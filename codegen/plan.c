@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { ROWS_PAGE = 4096, ROWS_BYTES = 1 << 20 };        /* tables of fewer bytes are packed whole */
+
 typedef struct PackState {
     Map known;                          /* description of an item -> its number + 1 */
     size_t capacity;
@@ -63,6 +65,8 @@ static const char *describe_item(Emitter *e, const PackItem *item) {
         text_add(&t, " factor %a", item->factor);
     if (item->dtype != DT_F32)
         text_add(&t, " %s", dtype_name(item->dtype));
+    if (item->rows_by)
+        text_add(&t, " rows by %d", item->rows_by);
     return t.data;
 }
 
@@ -82,7 +86,8 @@ static uint64_t add_item(Emitter *e, const Node *weight, PackItem *item, uint64_
             n = (n + item->panel - 1) / item->panel * item->panel;
         fits &= !__builtin_mul_overflow(n, k, &n) && !__builtin_mul_overflow(n, (int64_t)dtype_size(item->dtype), &n) && n < INT64_MAX - 63;
         n = (n + 63) / 64 * 64;
-        fits &= !__builtin_mul_overflow(n, item->layers, &total) && !__builtin_add_overflow(total, (int64_t)plan->weight_bytes, &total);
+        fits &= !__builtin_mul_overflow(n, item->layers, &total) && !__builtin_add_overflow(total, (int64_t)plan->weight_bytes, &total) &&
+                total < INT64_MAX - 2 * ROWS_PAGE;
         if (!fits) {
             emit_fail(e, weight, "its packed size is out of range");
             return 0;
@@ -91,6 +96,11 @@ static uint64_t add_item(Emitter *e, const Node *weight, PackItem *item, uint64_
         item->layer_stride = item->layers > 1 ? item->bytes : 0;
         item->offset = plan->weight_bytes;
         plan->weight_bytes = (uint64_t)total;
+        if (item->rows_by) {            /* its pages are its own */
+            item->offset = (item->offset + ROWS_PAGE - 1) / ROWS_PAGE * ROWS_PAGE;
+            item->bytes = (item->bytes + ROWS_PAGE - 1) / ROWS_PAGE * ROWS_PAGE;
+            plan->weight_bytes = item->offset + item->bytes;
+        }
         plan->weights = arena_room(e->cx->arena, plan->weights, (size_t)plan->n_weights, &p->capacity, sizeof *plan->weights);
         plan->weights[plan->n_weights++] = *item;
         known = (uintptr_t)plan->n_weights;
@@ -134,6 +144,68 @@ static void plan_gain(Emitter *e, const Node *weight, const int *dim, PackItem *
     item->plus = attr_float(weight, ATTR_plus, 0);
 }
 
+/* The model's input whose elements a kernel's body looks up in its parameter `table`, and does nothing else with it: 1 + its number, or 0. */
+static int looked_up_by(Emitter *e, const Node *kernel, const Node *table) {
+    const Graph *body = kernel->body;
+    int by = 0;
+    for (const Node *n = body->first; n; n = n->next) {
+        for (int i = 0; i < n->n_inputs; i++) {
+            if (n->inputs[i] != table)
+                continue;
+            const Node *ids = NULL;
+            for (int p = 0; n->op == OP_gather && i == 0 && p < body->n_params && p < kernel->n_inputs; p++)
+                if (n->inputs[1] == body->params[p])
+                    ids = kernel->inputs[p];
+            while (ids && op_info[ids->op].class == CLASS_VIEW)
+                ids = ids->inputs[0];
+            if (!ids || ids->op != OP_input || ids->type->dtype != DT_I32 || !attr_has_name(n, ATTR_over, table->type->axis[0].name))
+                return 0;
+            for (int m = 0; m < e->model->n_params; m++)
+                if (e->model->params[m] == ids && (!by || by == m + 1))
+                    by = m + 1;
+                else if (e->model->params[m] == ids)
+                    return 0;
+        }
+    }
+    for (int r = 0; r < body->n_results; r++)
+        if (body->results[r].value == table)
+            return 0;
+    return by;
+}
+
+/* False: something else is done with the weight, in this graph or one inside it. */
+static bool only_looked_up(Emitter *e, const Graph *g, const Node *weight, int *by) {
+    for (const Node *n = g->first; n; n = n->next) {
+        if (n->op == OP_repeat && !only_looked_up(e, n->body, weight, by))
+            return false;
+        for (int i = 0; i < n->n_inputs; i++) {
+            if (n->inputs[i] != weight)
+                continue;
+            bool body = n->body && n->op != OP_repeat && i < n->body->n_params;
+            int found = body ? looked_up_by(e, n, n->body->params[i]) : 0;
+            if (!found || (*by && *by != found))
+                return false;
+            *by = found;
+        }
+    }
+    for (int r = 0; r < g->n_results; r++)
+        if (g->results[r].value == weight)
+            return false;
+    return true;
+}
+
+/* The same for all kernels of a weight that stands in the model's own graph. */
+static int rows_by(Emitter *e, const Node *weight) {
+    int64_t bytes = 4;
+    int by = 0;
+    if (weight->op != OP_weight || weight->graph != e->model || weight->type->rank != 2)
+        return 0;
+    for (int i = 0; i < weight->type->rank; i++)
+        if (__builtin_mul_overflow(bytes, weight->type->axis[i].size.base, &bytes))
+            return 0;
+    return bytes >= ROWS_BYTES && only_looked_up(e, e->model, weight, &by) ? by : 0;
+}
+
 uint64_t pack_plain(Emitter *e, const Node *weight, DType as, uint64_t *layer_stride) {
     int64_t strides[MAX_RANK];
     *layer_stride = 0;
@@ -157,6 +229,7 @@ uint64_t pack_plain(Emitter *e, const Node *weight, DType as, uint64_t *layer_st
             item.k[item.k_rank++] = dim;
     }
     plan_gain(e, weight, place, &item);
+    item.rows_by = item.gain ? 0 : rows_by(e, weight);
     if (weight->op == OP_table) {
         const Attr *table = node_attr(weight, ATTR_table);
         float *data = arena_array(e->cx->arena, (size_t)table->floats.count, sizeof *data);

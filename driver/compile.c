@@ -246,6 +246,7 @@ bool compile_build(Compilation *c, const CompileOptions *o)
     if (!compile_pack(c, o))
         return false;
     c->program.weights = c->packed.data;
+    c->program.rows = c->packed.rows;
     return true;
 }
 

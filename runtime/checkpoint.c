@@ -337,6 +337,17 @@ int checkpoint_read_raw(const Checkpoint *c, int64_t i, uint64_t first, uint64_t
     return tensor_file_read(f, tensor, first, bytes, out);
 }
 
+bool checkpoint_is_made(const Checkpoint *c, int64_t i)
+{
+    return made_of(&c, &i) != NULL;
+}
+
+int checkpoint_check(const Checkpoint *c, int64_t i)
+{
+    int64_t tensor;
+    return made_of(&c, &i) ? 0 : tensor_file_check(file_of(c, i, &tensor));
+}
+
 int64_t checkpoint_number(const Checkpoint *c, const char *name)
 {
     return find(c, name);

@@ -22,6 +22,7 @@ enum { NAME_SHOWN = 120, SPARE = 64, HUGE_PAGE = 2 << 20, READ_AT_ONCE = 1 << 30
 const char *file_reason(Context *cx, int error)
 {
     switch (error) {
+    case FILE_CHANGED: return "the file has been written to since it was opened";
     case FILE_SHRUNK: return "the file has become shorter since it was opened";
     case ENOENT: return "no such file or directory";
     case EACCES: return "no permission";

@@ -8,11 +8,11 @@
  * FIFO or a device. */
 int file_open(Context *cx, const char *code, const char *path, uint64_t *size);
 
-enum { FILE_SHRUNK = -1 };
+enum { FILE_SHRUNK = -1, FILE_CHANGED = -2 };
 /* Reads exactly `bytes` at `offset`: 0, an errno, or FILE_SHRUNK if the file ends before. Safe from any thread. */
 int file_read(int fd, void *out, size_t bytes, uint64_t offset);
 
-const char *file_reason(Context *cx, int error); /* an errno in words; FILE_SHRUNK too */
+const char *file_reason(Context *cx, int error); /* an errno in words; FILE_SHRUNK and FILE_CHANGED too */
 const char *file_shown(
     Context *cx,
     const char *name); /* a name from a file, made safe to print: no control characters, at most 120 bytes */

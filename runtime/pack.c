@@ -6,9 +6,11 @@
  * and one chunk a worker. */
 #include "runtime/pack.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "runtime/file.h"
 #include "runtime/pool.h"
 #include "runtime/scatter.h"
@@ -393,18 +395,148 @@ static bool run(Context *cx, Work *w, int threads)
     return error == 0;
 }
 
-static bool pack_items(Context *cx, const Checkpoint *c, const Plan *plan, Work *w, int threads)
+static bool prepare_items(Context *cx, const Checkpoint *c, const Plan *plan, Work *w)
+{
+    for (int i = 0; i < w->n_jobs; i++) {
+        w->jobs[i].item = &plan->weights[i];
+        if (!prepare(cx, c, plan, &w->jobs[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool pack_items(Context *cx, Work *w, int threads)
 {
     for (int i = 0; i < w->n_jobs; i++) {
         Job *job = &w->jobs[i];
-        job->item = &plan->weights[i];
-        if (!prepare(cx, c, plan, job))
-            return false;
         if (job->n > 0 && job->k > 0 && !cut(job, 0, job->n, 0, job->k))
             return fail(cx, job->item, "E1003", "not enough memory to pack this weight");
     }
     return run(cx, w, threads);
 }
+
+/* ---- rows on demand ---------------------------------------------------------------------------------------------- */
+
+typedef struct Table { /* an item whose rows are packed when they are asked for */
+    Job job;
+    atomic_uchar *here; /* of each row */
+} Table;
+
+struct PackedRows {
+    const Checkpoint *checkpoint;
+    unsigned char *out;
+    pthread_mutex_t lock; /* whoever packs rows */
+    Table *tables;
+    int count;
+    _Alignas(16) unsigned char room[];
+};
+
+/* Rows of a tensor of a file that fit a chunk. What is made of several is packed as a whole. */
+static bool on_demand(const Checkpoint *c, const Job *job)
+{
+    const PackItem *item = job->item;
+    int64_t low, high;
+    if (!item->rows_by || item->layers != 1 || item->stack || item->layout != PACK_PLAIN || item->gain || item->data ||
+        job->n == 0 || job->k == 0 || checkpoint_is_made(c, job->tensors[0]))
+        return false;
+    range_of(job->koff, 0, job->k, &low, &high);
+    return high - low < CHUNK;
+}
+
+static bool add_table(PackedRows *rows, Job *job)
+{
+    atomic_uchar *here = calloc((size_t)job->n, sizeof *here);
+    if (!here)
+        return false;
+    rows->tables[rows->count++] = (Table){*job, here};
+    *job = (Job){.item = job->item}; /* no blocks, nothing to free */
+    const PackItem *item = job->item;
+    madvise(rows->out + item->offset, item->bytes, MADV_NOHUGEPAGE); /* a row brings its own page, not two megabytes */
+    return true;
+}
+
+static bool take_tables(Context *cx, const Checkpoint *c, Work *w, Packed *out)
+{
+    for (int i = 0; i < w->n_jobs; i++) {
+        Job *job = &w->jobs[i];
+        if (!on_demand(c, job))
+            continue;
+        PackedRows *rows = out->rows;
+        if (!rows) {
+            rows = out->rows = calloc(1, sizeof *rows + ROOM);
+            if (rows) {
+                rows->checkpoint = c;
+                rows->out = out->data;
+                pthread_mutex_init(&rows->lock, NULL);
+                rows->tables = calloc((size_t)w->n_jobs, sizeof *rows->tables);
+            }
+        }
+        if (!rows || !rows->tables || !add_table(rows, job))
+            return fail(cx, job->item, "E1003", "not enough memory to pack this weight");
+    }
+    return true;
+}
+
+/* Rows [i, i + 1) one by one; nobody else packs meanwhile. */
+static int pack_missing(PackedRows *rows, Table *t, const int32_t *elements, int64_t count)
+{
+    Work w = {.checkpoint = rows->checkpoint, .out = rows->out};
+    int64_t low, high, tensor;
+    int error = checkpoint_check(rows->checkpoint, t->job.tensors[0]);
+    range_of(t->job.koff, 0, t->job.k, &low, &high);
+    for (int64_t e = 0; e < count && !error; e++) {
+        int64_t i = elements[e];
+        if (i < 0 || i >= t->job.n || atomic_load_explicit(&t->here[i], memory_order_relaxed))
+            continue;
+        Block row = {i, i + 1, 0, t->job.k, t->job.noff[i] + low, high - low + 1};
+        error = pack_block(&w, &t->job, 0, &row, rows->room, &tensor);
+        if (!error)
+            error = checkpoint_check(rows->checkpoint, t->job.tensors[0]);
+        if (!error)
+            atomic_store_explicit(&t->here[i], 1, memory_order_release);
+    }
+    return error;
+}
+
+static bool all_here(const Table *t, const int32_t *elements, int64_t count)
+{
+    for (int64_t e = 0; e < count; e++) {
+        int64_t i = elements[e];
+        if (i >= 0 && i < t->job.n && !atomic_load_explicit(&t->here[i], memory_order_acquire))
+            return false;
+    }
+    return true;
+}
+
+bool pack_rows(Context *cx, PackedRows *rows, int input, const int32_t *elements, int64_t count)
+{
+    for (int i = 0; i < rows->count; i++) {
+        Table *t = &rows->tables[i];
+        if (t->job.item->rows_by != input + 1 || all_here(t, elements, count))
+            continue;
+        pthread_mutex_lock(&rows->lock);
+        int error = pack_missing(rows, t, elements, count);
+        pthread_mutex_unlock(&rows->lock);
+        if (error) {
+            checkpoint_report(cx, rows->checkpoint, t->job.tensors[0], error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void free_rows(PackedRows *rows)
+{
+    for (int i = 0; rows && i < rows->count; i++) {
+        free(rows->tables[i].job.noff);
+        free(rows->tables[i].here);
+    }
+    if (rows)
+        free(rows->tables);
+    free(rows);
+}
+
+/* ---- all together ------------------------------------------------------------------------------------------------ */
 
 bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int threads, Packed *out)
 {
@@ -416,7 +548,7 @@ bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int thread
     }
     Work w = {.checkpoint = c, .n_jobs = plan->n_weights, .out = out->data};
     w.jobs = arena_array(cx->arena, (size_t)plan->n_weights + 1, sizeof *w.jobs);
-    bool good = pack_items(cx, c, plan, &w, threads);
+    bool good = prepare_items(cx, c, plan, &w) && take_tables(cx, c, &w, out) && pack_items(cx, &w, threads);
     for (int i = 0; i < w.n_jobs; i++) {
         free(w.jobs[i].noff);
         free(w.jobs[i].gains);
@@ -429,6 +561,7 @@ bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int thread
 
 void pack_free(Packed *p)
 {
+    free_rows(p->rows);
     memory_unmap(p->data, p->bytes);
     *p = (Packed){0};
 }

@@ -5,11 +5,16 @@
 #include "runtime/checkpoint.h"
 #include "support/plan.h"
 
-typedef struct Packed { unsigned char *data; uint64_t bytes; } Packed;
+typedef struct PackedRows PackedRows;
+typedef struct Packed { unsigned char *data; uint64_t bytes; PackedRows *rows; } Packed;        /* rows: of the items that have rows_by, NULL if none has */
 
 /* Anonymous memory of plan->weight_bytes, 64-byte aligned, filled item by item with bounded extra memory; on failure diagnostics and false.
  * `threads` workers share the items. */
 bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int threads, Packed *out);
 void pack_free(Packed *p);
+
+/* Before a run: the rows that these elements of the input name. Several sessions may ask at the same time. A file that was written to since it was
+ * opened, or that cannot be read: E0420 and false. Elements that name no row are left to the run. The checkpoint must still be open. */
+bool pack_rows(Context *cx, PackedRows *rows, int input, const int32_t *elements, int64_t count);
 
 #endif

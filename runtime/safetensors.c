@@ -2,9 +2,11 @@
  * compared with the file's size; no tensor is read before the whole header was checked. Writing mirrors reading. */
 #include "runtime/safetensors.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "runtime/file.h"
 #include "support/checked.h"
@@ -87,10 +89,24 @@ bool tensor_file_open(Context *cx, const char *path, TensorFile *out)
     out->fd = file_open(cx, "E0421", path, &size);
     if (out->fd < 0)
         return false;
+    struct stat st = {0};
+    fstat(out->fd, &st);
+    out->bytes = (uint64_t)st.st_size;
+    out->written = st.st_mtim;
     if (read_header(cx, out, size))
         return true;
     tensor_file_close(out);
     return false;
+}
+
+int tensor_file_check(const TensorFile *f)
+{
+    struct stat st;
+    if (fstat(f->fd, &st) != 0)
+        return errno;
+    bool same = (uint64_t)st.st_size == f->bytes && st.st_mtim.tv_sec == f->written.tv_sec &&
+                st.st_mtim.tv_nsec == f->written.tv_nsec;
+    return same ? 0 : FILE_CHANGED;
 }
 
 void tensor_file_close(TensorFile *f)

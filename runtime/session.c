@@ -293,6 +293,9 @@ static bool take_inputs(Context *cx, Session *s)
             return no_memory(cx, "inputs", bytes, sizes_shown(cx, s->plan, s->sizes));
         if (!input_take(cx, want, s->matched[i], s->inputs[i].data))
             return false;
+        if (want->dtype == DT_I32 && s->program->rows &&
+            !pack_rows(cx, s->program->rows, i, (const int32_t *)(const void *)s->inputs[i].data, host_count(s->matched[i])))
+            return false;
     }
     return true;
 }

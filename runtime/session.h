@@ -11,6 +11,7 @@ typedef struct Program {                        /* a compiled model, ready to ru
     int (*run)(const void *call, ptrdiff_t thread);
     size_t (*arena_bytes)(const int64_t *sizes, ptrdiff_t threads);     /* NAME_arena_bytes takes an array of the symbols' sizes */
     const unsigned char *weights;
+    PackedRows *rows;                           /* of the weights; NULL: all are there */
 } Program;
 
 int64_t plan_capacity(const Plan *plan);        /* positions that its caches can hold, or the bound of the position where states alone are left; 0: no caches */

@@ -35,6 +35,8 @@ typedef struct PackItem {               /* one weight, or one per layer */
     uint64_t offset;                    /* bytes into the packed weights: layer 0 */
     uint64_t bytes;                     /* of one layer, a multiple of 64 */
     uint64_t layer_stride;              /* bytes from one layer to the next */
+    int rows_by;                        /* 0, or 1 + the number of an i32 input: runs read no rows (of the first dimension) but those that its elements
+                                         * name. Then the item begins at a page and ends at one, and its rows are packed when a run needs them */
     const float *data;                  /* table constants: values instead of a key; NULL for checkpoint weights */
 } PackItem;
 

@@ -3,6 +3,8 @@
 #include "tests/runtime/fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
 #include "runtime/pack.h"
 
 enum { MAX_STORED = 1 << 20, MAX_GAINS = 3 };
@@ -322,6 +324,120 @@ START_TEST(stacked)
 }
 END_TEST
 
+/* ---- rows when a run asks for them ------------------------------------------------------------------------------- */
+
+static const Case table_cases[] = {
+    {"rows", DT_F32, 1, 2, {3000, 300}, 0, 1, 1, {{3000, 300}}, {{300, 1}}, 0, 0, 0, 0, 0, false},
+    {"rows of bf16, times a factor", DT_BF16, 1, 2, {3000, 300}, 0, 1, 1, {{3000, 300}}, {{300, 1}}, 0, 0, 0, 0, 3, false},
+    {"rows that are columns", DT_F32, 1, 2, {40, 3000}, 0, 1, 1, {{3000, 1}}, {{40, 3000}}, 0, 0, 0, 0, 0, false},
+};
+enum { TABLES = sizeof table_cases / sizeof *table_cases };
+
+static bool row_is(const Case *c, const PackItem *item, const HostTensor *t, const Packed *p, int64_t i, bool here)
+{
+    int64_t k = product(c->k, c->k_rank);
+    const float *row = (const float *)(void *)(p->data + item->offset) + i * k;
+    bool same = true;
+    for (int64_t j = 0; j < k; j++) {
+        int64_t from = offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j);
+        same &= row[j] == (here ? (float)(host_get(t, from) * gain_of(c, NULL, 0, i, j)) : 0);
+    }
+    return same;
+}
+
+typedef struct Asking {
+    Arena arena;
+    Diags diags;
+    Context cx;
+    PackedRows *rows;
+    int seed;
+    bool good;
+} Asking;
+
+static void *ask(void *argument)
+{
+    Asking *a = argument;
+    a->good = true;
+    for (int32_t i = 0; i < 3000; i++)
+        a->good &= pack_rows(&a->cx, a->rows, 2, &(int32_t){(i * 7 + a->seed * 311) % 3000}, 1);
+    return NULL;
+}
+
+START_TEST(rows_on_demand)
+{
+    const Case *c = &table_cases[_i];
+    Fixture f;
+    fixture_begin(&f);
+    HostTensor *t = make_tensors(&f, c);
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), t, 1));
+    Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    PackItem item = item_of(c);
+    item.rows_by = 3;
+    item.offset = 4096;
+    item.bytes = item.layer_stride = (item.bytes + 4095) / 4096 * 4096;
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.offset + item.bytes};
+    Packed p;
+    ck_assert_msg(pack_weights(&f.cx, checkpoint, &plan, 2, &p), "%s", rendered(&f));
+    ck_assert_ptr_nonnull(p.rows);
+    const int32_t some[] = {5, -3, 7, 99999, 5, 2999};
+    ck_assert(pack_rows(&f.cx, p.rows, 1, some, 6)); /* of another input */
+    ck_assert(row_is(c, &item, t, &p, 5, false));
+    ck_assert(pack_rows(&f.cx, p.rows, 2, some, 6));
+    for (int32_t i = 0; i < 3000; i++)
+        ck_assert_msg(row_is(c, &item, t, &p, i, i == 5 || i == 7 || i == 2999), "%s: row %d", c->what, i);
+    /* the file is written to: what is here stays, nothing of the new contents comes in */
+    int fd = open(at(&f, "w.safetensors"), O_WRONLY);
+    struct timespec times[] = {{0, UTIME_OMIT}, {1000000000, 0}};
+    ck_assert(fd >= 0 && futimens(fd, times) == 0);
+    ck_assert(pack_rows(&f.cx, p.rows, 2, some, 6));
+    expect_silence(&f, c->what);
+    ck_assert(!pack_rows(&f.cx, p.rows, 2, &(int32_t){8}, 1));
+    expect_error(&f, c->what, "E0420", "has been written to");
+    ck_assert(row_is(c, &item, t, &p, 8, false));
+    close(fd);
+    pack_free(&p);
+    checkpoint_close(checkpoint);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(rows_from_many_threads)
+{
+    enum { ASKING = 4 };
+    const Case *c = &table_cases[_i];
+    Fixture f;
+    fixture_begin(&f);
+    HostTensor *t = make_tensors(&f, c);
+    ck_assert(safetensors_save(&f.cx, at(&f, "w.safetensors"), t, 1));
+    Checkpoint *checkpoint = checkpoint_open(&f.cx, at(&f, "w.safetensors"));
+    PackItem item = item_of(c);
+    item.rows_by = 3;
+    item.offset = 4096;
+    Plan plan = {.weights = &item, .n_weights = 1, .weight_bytes = item.offset + item.layer_stride};
+    Packed p;
+    ck_assert(pack_weights(&f.cx, checkpoint, &plan, 1, &p));
+    pthread_t threads[ASKING];
+    Asking asking[ASKING] = {0};
+    for (int i = 0; i < ASKING; i++) {
+        Asking *a = &asking[i];
+        a->diags.arena = &a->arena;
+        a->cx = (Context){.arena = &a->arena, .diags = &a->diags};
+        a->rows = p.rows;
+        a->seed = i;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask, a), 0);
+    }
+    for (int i = 0; i < ASKING; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert(asking[i].good);
+        arena_free(&asking[i].arena);
+    }
+    check_item(c, &item, t, NULL, &p);
+    pack_free(&p);
+    checkpoint_close(checkpoint);
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(constants)
 { /* a table that the compiler made needs no checkpoint */
     Fixture f;
@@ -452,6 +568,8 @@ int main(void)
     tcase_add_loop_test(t, pack_case, 0, 2 * CASES);
     tcase_add_test(t, all_together);
     tcase_add_loop_test(t, stacked, 0, 8);
+    tcase_add_loop_test(t, rows_on_demand, 0, TABLES);
+    tcase_add_loop_test(t, rows_from_many_threads, 0, TABLES);
     tcase_add_test(t, constants);
     tcase_add_test(t, mixed_types);
     tcase_add_test(t, refusals);

@@ -67,7 +67,7 @@ static const Plan sum_plan = {.name = "sum",
                               .slots = sum_slots,
                               .n_slots = 9};
 static const float sum_weights[ROWS] = {0, 10, 20, 30, 40, 50, 60, 70, 80, 90};
-static const Program sum_program = {&sum_plan, sum_run, sum_arena, (const unsigned char *)sum_weights};
+static const Program sum_program = {&sum_plan, sum_run, sum_arena, (const unsigned char *)sum_weights, NULL};
 
 static HostTensor tensor(const char *name, DType dtype, int64_t a, int64_t b, void *data)
 {
@@ -315,7 +315,7 @@ static const Plan log_plan = {.name = "log",
                               .n_caches = 1,
                               .slots = log_slots,
                               .n_slots = 7};
-static const Program log_program = {&log_plan, log_run, NULL, NULL};
+static const Program log_program = {&log_plan, log_run, NULL, NULL, NULL};
 
 static bool log_step(Fixture *f, Session *s, int64_t b, int64_t n, int64_t t, const HostTensor **out)
 {
@@ -418,7 +418,7 @@ static const Plan state_plan = {.name = "state",
                                 .n_caches = 1,
                                 .slots = state_slots,
                                 .n_slots = 6};
-static const Program state_program = {&state_plan, state_run, NULL, NULL};
+static const Program state_program = {&state_plan, state_run, NULL, NULL, NULL};
 
 static bool state_step(Fixture *f, Session *s, int64_t n, int32_t first, float *sum)
 {
@@ -556,7 +556,7 @@ START_TEST(hooks)
 {
     static Slot slots[] = {{SLOT_TAP, 0}, {SLOT_TAP_STATE, 0}, {SLOT_TIMES, 0}, {SLOT_CLOCK, 0}, {SLOT_MEET, 0}};
     Plan plan = {.name = "hooks", .slots = slots, .n_slots = 5};
-    Program program = {&plan, hook_run, NULL, NULL};
+    Program program = {&plan, hook_run, NULL, NULL, NULL};
     Fixture f;
     fixture_begin(&f);
     int taps = 0;
@@ -583,7 +583,7 @@ static int failing_run(const void *call, ptrdiff_t thread)
 START_TEST(failure_without_reason)
 {
     Plan plan = {.name = "failing"};
-    Program program = {&plan, failing_run, NULL, NULL};
+    Program program = {&plan, failing_run, NULL, NULL, NULL};
     Fixture f;
     fixture_begin(&f);
     Session *s = session_new(&f.cx, &program, 0, 2, NULL);
@@ -616,7 +616,7 @@ START_TEST(no_memory)
     cache.bytes_per_row = (uint64_t)1 << 62;
     Plan plan = log_plan;
     plan.caches = &cache;
-    program = (Program){&plan, log_run, NULL, NULL};
+    program = (Program){&plan, log_run, NULL, NULL, NULL};
     forget(&f);
     ck_assert_ptr_null(session_new(&f.cx, &program, 4, 1, NULL));
     expect_error(&f, "cache", "E1003", "of caches");
