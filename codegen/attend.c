@@ -1,7 +1,8 @@
 /* attend: softmax(body(scale * q . k)) . v without ever holding all scores.
  *
- * A task is a tile of rows (query positions and grouped heads) of one combination of batch axes; tasks are independent,
- * so any number of threads gives the same bits. Keys come in blocks of ATTEND_BLOCK:
+ * A task is up to ATTEND_TASK rows (query positions and grouped heads) of one combination of batch axes, in tiles. Keys
+ * come in blocks, which begin at multiples of `block`: where a tile or a task begins changes no bits, nor does the number
+ * of threads. What all tiles read of a block, its keys as panels and its values, is packed once (attend_pack.c).
  *
  *     scores     tile of q times panels of keys, kept for the block
  *     softmax    body, masks, largest score so far, weights 2^(score - largest), by rows
@@ -9,7 +10,8 @@
  *
  * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
  * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with
- * no key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one. */
+ * no key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one, and
+ * nothing is packed for them. */
 #include "codegen/attend_inside.h"
 
 #include <ctype.h>
@@ -28,6 +30,9 @@ static const char *const own_words[] = {
     "cut",   "next",  "class",  "step",      "values",   "tile",   "ends",       "wide",       "one",        "many",
     "some",  "all",   "exists", "all_begin", "all_end",  "t_low",  "t_high",
     "key_rows", "key_step", "other", "near", "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high",
+    "task_first", "task_count", "part", "parts", "at", "queries", "queries2", "sums", "begins", "limits", "tops",
+    "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
+    "value_panels", "packed", "bit",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -121,12 +126,20 @@ static bool prepare(Attend *a)
     a->lanes = k->e->target->lanes;
     a->rows = attend_tile_rows(k->e->target);
     a->few = a->rows / 2;
+    a->vectors = k->e->target->registers >= 32 ? 2 : 4;
+    a->product_rows = k->e->target->registers >= 32 ? a->rows : a->rows / 2;
     if (over->names.count != 1)
         emit_fail(k->e, n, "it has more than one head axis");
     if (!need_const(a, n->inputs[0]->type, a->head_axis, &a->head) || !need_const(a, v, a->value_axis, &a->width) ||
         k->e->failed)
         return false;
     a->padded = (a->width + a->lanes - 1) / a->lanes * a->lanes;
+    a->group = (int64_t)attend_group(a, false) * a->lanes;
+    a->block = a->head + a->width <= 128 ? 512 : a->head + a->width <= 256 ? 256 : 128;
+    a->score_step = a->block + 16;
+    int64_t rows = (1 << 15) / (a->head + a->width); /* their q and sums: 128 KiB */
+    rows = rows < 4 * a->rows ? 4 * a->rows : rows > ATTEND_TASK ? ATTEND_TASK : rows;
+    a->most_rows = (int)(rows / a->rows * a->rows);
     for (size_t i = 0; i < sizeof own_words / sizeof *own_words; i++)
         scope_name(&k->names, own_words[i]);
     if (!read_operands(a))
@@ -146,6 +159,8 @@ static bool prepare(Attend *a)
         {"rows", &a->rows_struct},        {"ends", &a->ends_struct},
         {"find_ends", &a->find_ends},     {"class", &a->class},
         {"pick", &a->second.pick},        {"blend", &a->second.blend},
+        {"turn", &a->turn},               {"pack_keys", &a->pack_keys},
+        {"pack_values", &a->pack_values},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -177,6 +192,63 @@ void attend_row_indices(Attend *a, const char *text)
             put_line(k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", var, above, size);
         above = arena_print(k->e->cx->arena, "%s / %s", above, size);
     }
+}
+
+Text body_begin(Kernel *k)
+{
+    Text main = k->body;
+    k->body = text_new(k->e->cx->arena);
+    return main;
+}
+
+const char *body_end(Kernel *k, Text main)
+{
+    const char *body = k->body.data;
+    k->body = main;
+    return body ? body : "";
+}
+
+void attend_open_tiles(Attend *a, const char *text)
+{
+    Kernel *k = a->k;
+    const struct {
+        const char *name, *type, *from, *step;
+    } own[] = {
+        {"query", "float *", "queries", arena_print(k->e->cx->arena, " * %lld", (long long)a->head)},
+        {"query2", "float *", "queries2", arena_print(k->e->cx->arena, " * %lld", (long long)a->head)},
+        {"out", "float *", "sums", arena_print(k->e->cx->arena, " * %lld", (long long)a->padded)},
+        {"begin", "ptrdiff_t *", "begins", ""},
+        {"end", "ptrdiff_t *", "limits", ""},
+        {"most", "float *", "tops", ""},
+        {"total", "float *", "totals", ""},
+        {"tile", arena_print(k->e->cx->arena, "struct %s *", a->rows_struct), "tile_rows",
+         arena_print(k->e->cx->arena, " / %d", a->rows)},
+    };
+    put_open(k, "for (ptrdiff_t at = 0; at < task_count; at += %d)", a->rows);
+    bool first = mentions(text, "first"), count = mentions(text, "count");
+    if (first && count)
+        put_line(k, "const ptrdiff_t first = task_first + at, count = lesser(task_count - at, %d);", a->rows);
+    else if (first)
+        put_line(k, "const ptrdiff_t first = task_first + at;");
+    else if (count)
+        put_line(k, "const ptrdiff_t count = lesser(task_count - at, %d);", a->rows);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (mentions(text, own[i].name) && (a->row_leaves || strcmp(own[i].name, "tile")))
+            put_line(k, "%s%s = %s + at%s;", own[i].type, own[i].name, own[i].from, own[i].step);
+}
+
+/* One phase of a task: the tiles with what `emit` prints for each of them. */
+static void emit_tiles(Attend *a, void (*emit)(Attend *))
+{
+    Kernel *k = a->k;
+    Text main = body_begin(k);
+    k->indent++;
+    emit(a);
+    k->indent--;
+    const char *body = body_end(k, main);
+    attend_open_tiles(a, body);
+    text_put(&k->body, body, strlen(body));
+    put_close(k);
 }
 
 static const char *address_of(Attend *a, const Access *x)
@@ -214,7 +286,11 @@ static void emit_rows(Attend *a)
 {
     Kernel *k = a->k;
     long long head = a->head;
-    bool second = a->second.choice != NULL;
+    bool second = a->second.choice != NULL, tests = a->mask.tests.count > 0, class = attend_has_class(a);
+    if (tests)
+        put_line(k, class ? "ptrdiff_t low = keys, high = 0, all_begin = 0, all_end = keys; /* of all rows, of each */"
+                          : "ptrdiff_t low = keys, high = 0;");
+    attend_emit_rows_begin(a);
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "float *query_row = query + row * %lld, *out_row = out + row * %lld;", head, (long long)a->padded);
     if (second)
@@ -229,8 +305,7 @@ static void emit_rows(Attend *a)
     put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
     put_line(k, "continue;");
     put_close(k);
-    Text before = k->body;
-    k->body = text_new(k->e->cx->arena);
+    Text before = body_begin(k);
     emit_query(a, &a->q, "from", "query_row");
     if (second)
         emit_query(a, &a->second.q, "from2", "second_row");
@@ -238,19 +313,25 @@ static void emit_rows(Attend *a)
     BodyPrinter b = attend_row_printer(a);
     attend_emit_bounds(a, &b);
     attend_emit_row_ends(a, &b);
-    Text after = k->body;
-    k->body = before;
-    attend_row_indices(a, after.data);
-    text_put(&k->body, after.data, after.length);
+    const char *after = body_end(k, before);
+    attend_row_indices(a, after);
+    text_put(&k->body, after, strlen(after));
     put_open(k, "if (begin[row] < end[row])");
-    put_line(k, "low = lesser(low, begin[row]);");
-    put_line(k, "high = larger(high, end[row]);");
+    put_line(k, "%s = lesser(%s, begin[row]);", tests ? "low" : "lowest", tests ? "low" : "lowest");
+    put_line(k, "%s = larger(%s, end[row]);", tests ? "high" : "highest", tests ? "high" : "highest");
     put_close(k);
-    if (a->mask.tests.count) {
+    if (class) {
         put_line(k, "all_begin = larger(all_begin, begin[row]);");
         put_line(k, "all_end = lesser(all_end, end[row]);");
     }
     put_close(k);
+    if (tests) {
+        put_line(k, "lows[at / %d] = low, highs[at / %d] = high;", a->rows, a->rows);
+        if (class)
+            put_line(k, "all_begins[at / %d] = all_begin, all_ends[at / %d] = all_end;", a->rows, a->rows);
+        put_line(k, "lowest = lesser(lowest, low);");
+        put_line(k, "highest = larger(highest, high);");
+    }
 }
 
 /* log(sum(exp(s))): `most` and `total` are to base 2; of no key both give -inf. */
@@ -268,14 +349,24 @@ static void emit_store(Attend *a)
     put_open(k, "for (int row = 0; row < count; row++)");
     attend_row_indices(a, arena_print(k->e->cx->arena, "%s %s", to, lse));
     if (a->gives_out) {
-        put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
+        put_line(k, "const float scale = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
         put_line(k, "float *to = %s;", to);
         put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
-        put_inner(k, "to[i] = out[row * %lld + i] * part;", (long long)a->padded);
+        put_inner(k, "to[i] = out[row * %lld + i] * scale;", (long long)a->padded);
     }
     if (a->gives_lse)
         emit_log_sum(a, lse);
     put_close(k);
+}
+
+/* Rows of a task, `part`: as many as there may be if that leaves tasks enough, and about equally many in each. */
+static void emit_parts(Attend *a, const char *batches)
+{
+    Kernel *k = a->k;
+    put_line(k, "ptrdiff_t part = lesser(larger(%srows / %d, %d), %d);", a->n_batch ? batches : "", ATTEND_SHARES, a->rows,
+             a->most_rows);
+    put_line(k, "const ptrdiff_t blocks = (rows + part - 1) / part;");
+    put_line(k, "part = ((rows + blocks - 1) / larger(blocks, 1) + %d) / %d * %d;", a->rows - 1, a->rows, a->rows);
 }
 
 /* Number of rows of a task's batch, and the loop over this thread's tasks with the batch's indices. */
@@ -289,8 +380,8 @@ static void emit_tasks(Attend *a)
                  a->n_rows > 1 ? kernel_factor(k, a->row[i].size) : kernel_size(k, a->row[i].size));
     for (int i = 0; i < a->n_batch; i++)
         text_add(&tasks, "%s * ", kernel_factor(k, a->batch[i].size));
-    put_line(k, "const ptrdiff_t keys = %s, rows = %s, blocks = (rows + %d) / %d;", a->positions,
-             a->n_rows ? rows.data : "1", a->rows - 1, a->rows);
+    put_line(k, "const ptrdiff_t keys = %s, rows = %s;", a->positions, a->n_rows ? rows.data : "1");
+    emit_parts(a, tasks.data);
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
@@ -306,35 +397,74 @@ static void emit_tasks(Attend *a)
         put_line(k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", a->batch[i].var, above, size);
         above = arena_print(cx->arena, "%s / %s", above, size);
     }
-    put_line(k, "const ptrdiff_t first = task %% blocks * %d, count = lesser(rows - first, %d);", a->rows, a->rows);
+    put_line(k, "const ptrdiff_t task_first = task %% blocks * part, task_count = lesser(rows - task_first, part);");
     put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", address_of(a, &a->keys));
     if (a->second.choice)
         put_line(k, "const float *keys2 = %s;", address_of(a, &a->second.keys));
     put_line(k, "const float *value_rows = %s;", address_of(a, &a->v));
-    attend_emit_second_rows(a);
     attend_emit_ends(a);
+}
+
+static uint64_t whole_lines(uint64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+/* "float *NAME = scratch + .."; `at` moves behind it. */
+static void put_scratch(Attend *a, const char *name, uint64_t floats, uint64_t *at, const char *what)
+{
+    const char *plus = *at ? arena_print(a->k->e->cx->arena, " + %llu", (unsigned long long)*at) : "";
+    put_line(a->k, "float *%s = scratch%s; /* %s */", name, plus, what);
+    *at += whole_lines(floats);
 }
 
 static void emit_scratch(Attend *a)
 {
     Kernel *k = a->k;
-    uint64_t head = ((uint64_t)a->head + 15) / 16 * 16, query = head * (uint64_t)a->rows,
-             out = (uint64_t)a->padded * (uint64_t)a->rows;
-    uint64_t score = (uint64_t)a->rows * ATTEND_STEP;
-    out = (out + 15) / 16 * 16;
-    uint64_t first = query + score + out, all = first + (a->second.choice ? query + score : 0);
-    const char *scratch = kernel_scratch(k, 4 * all);
-    put_line(k, "float *query = %s; /* [%d][%lld], scaled */", scratch, a->rows, (long long)a->head);
-    put_line(k, "float *score = query + %llu; /* [%d][%d], later the weights */", (unsigned long long)query, a->rows,
-             ATTEND_STEP);
-    put_line(k, "float *out = score + %llu; /* [%d][%lld], the weighted sums */", (unsigned long long)score, a->rows,
-             (long long)a->padded);
-    if (a->second.choice) {
-        put_line(k, "float *query2 = out + %llu; /* of the second product */", (unsigned long long)out);
-        put_line(k, "float *other = query2 + %llu; /* its scores of a panel, where both are computed */",
-                 (unsigned long long)query);
+    Arena *arena = k->e->cx->arena;
+    long long head = a->head, padded = a->padded, group = a->group, panels = a->block / KEY_PANEL;
+    uint64_t rows = (uint64_t)a->most_rows, score = (uint64_t)a->rows * (uint64_t)a->score_step, at = 0;
+    uint64_t query = rows * (uint64_t)head, keys = (uint64_t)a->block * (uint64_t)head;
+    long long groups = (padded + group - 1) / group;
+    bool second = a->second.choice != NULL;
+    Text main = body_begin(k);
+    put_scratch(a, "queries", query, &at, arena_print(arena, "[%d][%lld], scaled", a->most_rows, head));
+    put_scratch(a, "sums", rows * (uint64_t)padded, &at,
+                arena_print(arena, "[%d][%lld], the weighted sums", a->most_rows, padded));
+    put_scratch(a, "score", score, &at,
+                arena_print(arena, "[%d][%d], of a tile, later the weights", a->rows, a->score_step));
+    if (second) {
+        put_scratch(a, "queries2", query, &at, "of the second product");
+        put_scratch(a, "other", score, &at, "its scores of a panel, where both are computed");
     }
-    attend_emit_ends_memory(a, arena_print(k->e->cx->arena, "query + %llu", (unsigned long long)all));
+    if (a->key_rows)
+        put_scratch(a, "key_panels", keys, &at,
+                    arena_print(arena, "[%lld][%lld][%d], the keys of a block", panels, head, KEY_PANEL));
+    if (second && a->second.key_rows)
+        put_scratch(a, "key_panels2", keys, &at, "of the second product");
+    put_scratch(a, "value_panels", (uint64_t)groups * (uint64_t)a->block * (uint64_t)group, &at,
+                arena_print(arena, "[%lld][%d][%lld], the values of a block", groups, a->block, group));
+    attend_emit_ends_memory(a, arena_print(arena, "scratch + %llu", (unsigned long long)at));
+    const char *lines = body_end(k, main);
+    kernel_scratch(k, 4 * at);
+    text_put(&k->body, lines, strlen(lines));
+}
+
+/* What a task knows of its rows and tiles. */
+static void emit_ranges(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "ptrdiff_t begins[%d], limits[%d], lowest = keys, highest = 0; /* keys that each row reads; all of them */",
+             a->most_rows, a->most_rows);
+    put_line(k, "float tops[%d], totals[%d];", a->most_rows, a->most_rows);
+    if (!a->mask.tests.count)
+        return;
+    int tiles = a->most_rows / a->rows;
+    put_line(k, "ptrdiff_t lows[%d], highs[%d];", tiles, tiles);
+    if (attend_has_class(a))
+        put_line(k, "ptrdiff_t all_begins[%d], all_ends[%d];", tiles, tiles);
+    if (a->row_leaves)
+        put_line(k, "struct %s tile_rows[%d];", a->rows_struct, tiles);
 }
 
 static void emit_comment(Attend *a)
@@ -365,8 +495,9 @@ static void emit_comment(Attend *a)
     const char *panels = a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL);
     text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data, panels);
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, result, out.data);
-    text_add(t, "A task: %d rows. Keys in blocks of %d, the softmax rescaled in between; exponents to base 2.\n",
-             a->rows, ATTEND_BLOCK);
+    text_add(t, "A task: up to %d rows in tiles of %d. Keys in blocks of %d, the softmax rescaled in between; exponents to "
+                "base 2.\n",
+             a->most_rows, a->rows, a->block);
 }
 
 void emit_attend(Kernel *k)
@@ -376,6 +507,7 @@ void emit_attend(Kernel *k)
         return;
     math_use(k->e, MATH_LARGER);
     emit_comment(&a);
+    attend_emit_pack(&a);
     attend_emit_tiles(&a);
     attend_emit_class(&a);
     attend_emit_second(&a);
@@ -384,15 +516,9 @@ void emit_attend(Kernel *k)
     kernel_threads(k);
     emit_scratch(&a);
     emit_tasks(&a);
-    put_line(k,
-             "ptrdiff_t begin[%d], end[%d], low = keys, high = 0; /* keys that each row reads; all of them together */",
-             a.rows, a.rows);
-    if (a.mask.tests.count)
-        put_line(k, "ptrdiff_t all_begin = 0, all_end = keys; /* keys in every row's range */");
-    put_line(k, "float most[%d], total[%d];", a.rows, a.rows);
-    attend_emit_rows_begin(&a);
-    emit_rows(&a);
+    emit_ranges(&a);
+    emit_tiles(&a, emit_rows);
     attend_emit_blocks(&a, softmax);
-    emit_store(&a);
+    emit_tiles(&a, emit_store);
     put_close(k);
 }

@@ -1,8 +1,11 @@
-/* One block of keys against a tile of rows: scores, softmax, values.
+/* One block of keys against the tiles of a task: scores, softmax, values.
  *
- * Without tests a block is ATTEND_BLOCK neighbouring keys, of which each row reads a range. With tests it is the next
- * ATTEND_PANELS panels that the mask leaves, at place[0], place[1] .. */
+ * Without tests a block is neighbouring keys, of which each row reads a range, and all of them are packed for the task.
+ * With tests a tile reads those of the block's panels that the mask leaves, at place[0], place[1] .., and a panel is
+ * packed when the first tile reads it. */
 #include "codegen/attend_inside.h"
+
+#include <string.h>
 
 /* ---- column groups of the values -------------------------------------------------------------------------------- */
 
@@ -38,7 +41,6 @@ static void emit_count(Attend *a, const char *executed, const char *whole)
 static void emit_block_ranges(Attend *a)
 {
     Kernel *k = a->k;
-    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, high);", ATTEND_BLOCK);
     put_line(k, "ptrdiff_t from[%d], to[%d], first_key = t1, last_key = t0;", a->rows, a->rows);
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "from[row] = larger(begin[row], t0);");
@@ -72,7 +74,7 @@ static void emit_range_count(Attend *a)
 static void emit_range_softmax(Attend *a, const char *rest, const char *low, const char *high)
 {
     put_line(a->k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s);",
-             a->softmax, ATTEND_STEP, low, high, rest);
+             a->softmax, a->score_step, low, high, rest);
 }
 
 static void emit_range_values_row(Attend *a, const char *function, const char *plus, long long columns)
@@ -81,7 +83,7 @@ static void emit_range_values_row(Attend *a, const char *function, const char *p
     put_line(a->k,
              "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
              "to[row] - from[row], shrink[row], out + row * %lld%s);",
-             function, ATTEND_STEP, plus, (long long)a->padded, plus);
+             function, a->score_step, plus, (long long)a->padded, plus);
 }
 
 /* Few rows, as in decoding: a tile would be mostly empty, so they go one by one. */
@@ -96,20 +98,20 @@ static void emit_range_few(Attend *a, const char *softmax)
         put_line(k, "const ptrdiff_t here = lesser((to[row] - t + %d) / %d * %d, %d);", KEY_PANEL - 1, KEY_PANEL,
                  KEY_PANEL, panels * KEY_PANEL);
         attend_emit_second_row(a, "t", "here", NULL,
-                               arena_print(k->e->cx->arena, "score + row * %d + (t - t0)", ATTEND_STEP));
+                               arena_print(k->e->cx->arena, "score + row * %d + (t - t0)", a->score_step));
         put_close(k);
     } else if (a->key_rows) {
         put_line(k,
                  "%s(query + row * %lld, key_rows + from[row] * key_step, key_step, to[row] - from[row], "
                  "score + row * %d + (from[row] - t0));",
-                 a->scores_row, (long long)a->head, ATTEND_STEP);
+                 a->scores_row, (long long)a->head, a->score_step);
     } else {
         put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
                  panels * KEY_PANEL);
         put_inner(k,
                   "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
                   "score + row * %d + (t - t0));",
-                  a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, ATTEND_STEP);
+                  a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, a->score_step);
     }
     attend_row_indices(a, softmax);
     emit_range_softmax(a, softmax, "from[row]", "to[row]");
@@ -122,34 +124,41 @@ static void emit_range_few(Attend *a, const char *softmax)
 static void emit_range_values(Attend *a, const char *function, const char *plus, long long columns)
 {
     Kernel *k = a->k;
-    put_line(k,
-             "if (!%s(score + (first_key - t0), value_rows + first_key * value_step%s, value_step, "
-             "last_key - first_key, shrink, out%s))",
-             function, plus, plus);
-    put_inner(k, "%s(score, value_rows%s, value_step, t0, from, to, shrink, out%s, %lld);", a->values_careful, plus,
-              plus, columns);
+    int rows = attend_values_rows(a, columns);
+    const char *row = rows < a->rows ? " + row" : "", *score = row, *out = plus;
+    if (rows < a->rows) {
+        put_open(k, "for (int row = 0; row < %d; row += %d)", a->rows, rows);
+        score = arena_print(k->e->cx->arena, " + row * %d", a->score_step);
+        out = arena_print(k->e->cx->arena, " + row * %lld%s", (long long)a->padded, plus);
+    }
+    put_line(k, "if (!%s(score%s + (first_key - t0), value_panels%s + (first_key - t0) * %lld,", function, score,
+             attend_value_group(a, plus), (long long)a->group);
+    put_line(k, "    last_key - first_key, shrink%s, out%s))", row, out);
+    put_inner(k, "%s(score%s, value_rows%s, value_step, t0, from%s, to%s, shrink%s, out%s, %lld, %d);", a->values_careful,
+              score, plus, row, row, row, out, columns, rows);
+    if (rows < a->rows)
+        put_close(k);
 }
 
-static void emit_range_block(Attend *a, const char *softmax)
+static void emit_range_tile(Attend *a, const char *softmax)
 {
     Kernel *k = a->k;
     emit_block_ranges(a);
     if (k->e->options->tiles)
         emit_range_count(a);
     put_line(k, "float shrink[%d];", a->rows);
-    put_open(k, "if (count <= %d)", a->few);
+    put_open(k, "if (rows <= %d)", a->few);
     emit_range_few(a, softmax);
     put_close(k);
+    const char *from = arena_print(k->e->cx->arena, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)",
+                                   KEY_PANEL, KEY_PANEL, KEY_PANEL);
     if (a->second.choice) {
-        put_open(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
+        put_open(k, "%s", from);
         attend_emit_second_tile(a, "t", "score + (t - t0)");
         put_close(k);
-    } else if (a->key_rows) {
-        put_line(k, "%s(query, key_rows + first_key * key_step, key_step, last_key - first_key,", a->scores);
-        put_line(k, "    score + (first_key - t0));");
     } else {
-        put_line(k, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)", KEY_PANEL, KEY_PANEL, KEY_PANEL);
-        put_inner(k, "%s(query, panels + t / %d * panel_step, score + (t - t0));", a->scores, KEY_PANEL);
+        put_line(k, "%s", from);
+        put_inner(k, "%s(query, %s, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
     }
     bool indices = attend_mentions_row(a, softmax);
     put_line(k, "for (int row = 0; row < %d; row++)%s", a->rows, indices ? " {" : "");
@@ -162,6 +171,17 @@ static void emit_range_block(Attend *a, const char *softmax)
     emit_groups(a, false, emit_range_values);
 }
 
+/* The block's keys that some row of the task reads. */
+static void emit_range_pack(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, highest);", a->block);
+    put_open(k, "for (ptrdiff_t t = larger(lowest / %d * %d, t0); rows > %d && t < t1; t += %d)", KEY_PANEL, KEY_PANEL,
+             a->few, KEY_PANEL);
+    attend_emit_pack_panel(a, "t");
+    put_close(k);
+}
+
 /* ---- chosen panels ---------------------------------------------------------------------------------------------- */
 
 static void emit_panel_softmax(Attend *a, const char *rest)
@@ -169,7 +189,7 @@ static void emit_panel_softmax(Attend *a, const char *rest)
     attend_row_indices(a, rest);
     put_line(a->k,
              "shrink[row] = %s(score + row * %d, most + row, total + row, place, taken, cut, begin[row], end[row]%s);",
-             a->softmax, ATTEND_STEP, rest);
+             a->softmax, a->score_step, rest);
 }
 
 static void emit_panel_values_row(Attend *a, const char *function, const char *plus, long long columns)
@@ -177,13 +197,13 @@ static void emit_panel_values_row(Attend *a, const char *function, const char *p
     (void)columns;
     put_line(a->k,
              "%s(score + row * %d, value_rows%s, value_step, place, taken, high, shrink[row], out + row * %lld%s);",
-             function, ATTEND_STEP, plus, (long long)a->padded, plus);
+             function, a->score_step, plus, (long long)a->padded, plus);
 }
 
-/* Scores of panel p where the keys lie in rows. */
-static void put_key_rows(Attend *a, const char *function, const char *query, const char *score)
+/* Scores of one row and panel p where the keys lie in rows. */
+static void put_key_rows(Attend *a, const char *query, const char *score)
 {
-    put_inner(a->k, "%s(%s, key_rows + place[p] * key_step, key_step, lesser(high - place[p], %d), %s);", function,
+    put_inner(a->k, "%s(%s, key_rows + place[p] * key_step, key_step, lesser(high - place[p], %d), %s);", a->scores_row,
               query, KEY_PANEL, score);
 }
 
@@ -198,14 +218,14 @@ static void emit_panel_few(Attend *a, const char *softmax)
         put_line(k, "for (int p = 0; p < taken; p += %d)", a->key_rows ? 1 : panels);
     if (a->second.choice) {
         attend_emit_second_row(a, "place[p]", arena_print(k->e->cx->arena, "%d", KEY_PANEL), "place + p",
-                               arena_print(k->e->cx->arena, "score + row * %d + p * %d", ATTEND_STEP, KEY_PANEL));
+                               arena_print(k->e->cx->arena, "score + row * %d + p * %d", a->score_step, KEY_PANEL));
         put_close(k);
     } else if (a->key_rows)
-        put_key_rows(a, a->scores_row, arena_print(k->e->cx->arena, "query + row * %lld", (long long)a->head),
-                     arena_print(k->e->cx->arena, "score + row * %d + p * %d", ATTEND_STEP, KEY_PANEL));
+        put_key_rows(a, arena_print(k->e->cx->arena, "query + row * %lld", (long long)a->head),
+                     arena_print(k->e->cx->arena, "score + row * %d + p * %d", a->score_step, KEY_PANEL));
     else
         put_inner(k, "%s(query + row * %lld, panels, panel_step, place + p, taken - p, score + row * %d + p * %d);",
-                  a->scores_row, (long long)a->head, ATTEND_STEP, KEY_PANEL);
+                  a->scores_row, (long long)a->head, a->score_step, KEY_PANEL);
     emit_panel_softmax(a, softmax);
     emit_groups(a, true, emit_panel_values_row);
     put_close(k);
@@ -214,22 +234,46 @@ static void emit_panel_few(Attend *a, const char *softmax)
 
 static void emit_panel_values(Attend *a, const char *function, const char *plus, long long columns)
 {
-    const char *text = "score, value_rows%s, value_step, place, taken, high, shrink, out%s";
-    const char *arguments = arena_print(a->k->e->cx->arena, text, plus, plus);
-    put_line(a->k, "if (!%s(%s))", function, arguments);
-    put_inner(a->k, "%s(%s, %lld);", a->values_careful, arguments, columns);
+    Kernel *k = a->k;
+    int rows = attend_values_rows(a, columns);
+    const char *row = rows < a->rows ? " + row" : "", *score = row, *out = plus;
+    if (rows < a->rows) {
+        put_open(k, "for (int row = 0; row < %d; row += %d)", a->rows, rows);
+        score = arena_print(k->e->cx->arena, " + row * %d", a->score_step);
+        out = arena_print(k->e->cx->arena, " + row * %lld%s", (long long)a->padded, plus);
+    }
+    put_line(k, "if (!%s(score%s, value_panels%s, t0, place, taken, high, shrink%s, out%s))", function, score,
+             attend_value_group(a, plus), row, out);
+    put_inner(k, "%s(score%s, value_rows%s, value_step, place, taken, high, shrink%s, out%s, %lld, %d);",
+              a->values_careful, score, plus, row, out, columns, rows);
+    if (rows < a->rows)
+        put_close(k);
 }
 
-static void emit_panel_block(Attend *a, const char *softmax)
+/* What this tile is the first to read of the block. */
+static void emit_panel_pack(Attend *a)
+{
+    Kernel *k = a->k;
+    put_open(k, "for (int p = 0; p < taken; p++)");
+    put_line(k, "const unsigned bit = 1u << (place[p] - t0) / %d;", KEY_PANEL);
+    put_line(k, "if (packed & bit)");
+    put_inner(k, "continue;");
+    attend_emit_pack_panel(a, "place[p]");
+    put_line(k, "packed |= bit;");
+    put_close(k);
+}
+
+static void emit_panel_tile(Attend *a, const char *softmax)
 {
     Kernel *k = a->k;
     attend_emit_choice(a);
     if (k->e->options->tiles)
         emit_count(a, "taken", "taken - __builtin_popcount(cut)");
     put_line(k, "float shrink[%d];", a->rows);
-    put_open(k, "if (count <= %d)", a->few);
+    put_open(k, "if (rows <= %d)", a->few);
     emit_panel_few(a, softmax);
     put_close(k);
+    emit_panel_pack(a);
     if (a->second.choice)
         put_open(k, "for (int p = 0; p < taken; p++)");
     else
@@ -237,11 +281,8 @@ static void emit_panel_block(Attend *a, const char *softmax)
     if (a->second.choice) {
         attend_emit_second_tile(a, "place[p]", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
         put_close(k);
-    } else if (a->key_rows)
-        put_key_rows(a, a->scores, "query", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
-    else
-        put_inner(k, "%s(query, panels + place[p] / %d * panel_step, score + p * %d);", a->scores, KEY_PANEL,
-                  KEY_PANEL);
+    } else
+        put_inner(k, "%s(query, %s, score + p * %d);", a->scores, attend_panel(a, false, "place[p]"), KEY_PANEL);
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "shrink[row] = 1.0f;");
     put_line(k, "if (row >= count)");
@@ -253,12 +294,21 @@ static void emit_panel_block(Attend *a, const char *softmax)
 
 void attend_emit_blocks(Attend *a, const char *softmax)
 {
+    Kernel *k = a->k;
     bool panels = a->mask.tests.count > 0;
-    const char *low = arena_print(a->k->e->cx->arena, "low / %d * %d", KEY_PANEL, KEY_PANEL);
+    put_open(k, "for (ptrdiff_t t0 = lowest / %d * %d; t0 < highest; t0 += %d)", a->block, a->block, a->block);
     if (panels)
-        put_open(a->k, "for (ptrdiff_t next = %s; next < high;)", low);
+        put_line(k, "unsigned packed = 0; /* the block's panels that are */");
     else
-        put_open(a->k, "for (ptrdiff_t t0 = %s; t0 < high; t0 += %d)", low, ATTEND_BLOCK);
-    panels ? emit_panel_block(a, softmax) : emit_range_block(a, softmax);
-    put_close(a->k);
+        emit_range_pack(a);
+    Text main = body_begin(k);
+    k->indent++;
+    attend_emit_second_rows(a);
+    panels ? emit_panel_tile(a, softmax) : emit_range_tile(a, softmax);
+    k->indent--;
+    const char *body = body_end(k, main);
+    attend_open_tiles(a, body);
+    text_put(&k->body, body, strlen(body));
+    put_close(k);
+    put_close(k);
 }

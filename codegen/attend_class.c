@@ -2,10 +2,10 @@
  *
  *     struct rows   what the test knows of the tile's rows: the smallest and largest position, document ..
  *     struct ends   the same of a panel of keys, for what lies in memory; found once for a batch entry, and again for
- *                   ATTEND_PANELS panels together
+ *                   the panels of a block together
  *     class         both -> 0: no pair passes, the panel is not touched; 2: every pair does, nothing is compared; 1
  *
- * A block is made of the next ATTEND_PANELS panels that are not empty, wherever they lie. */
+ * Of a block's panels those that are not empty are taken. */
 #include "codegen/attend_inside.h"
 
 #include <string.h>
@@ -156,7 +156,7 @@ static const char *emit_find_ends(Attend *a)
     put_line(k, "struct %s *wide = ends + (keys + %d) / %d;", a->ends_struct, KEY_PANEL - 1, KEY_PANEL);
     put_open(k, "for (ptrdiff_t t0 = 0; t0 < keys; t0 += %d)", KEY_PANEL);
     emit_panel_ends(a, ends, n);
-    put_line(k, "struct %s *one = ends + t0 / %d, *many = wide + t0 / %d;", a->ends_struct, KEY_PANEL, ATTEND_BLOCK);
+    put_line(k, "struct %s *one = ends + t0 / %d, *many = wide + t0 / %d;", a->ends_struct, KEY_PANEL, a->block);
     for (size_t i = 0; i < n; i++)
         put_line(k, "one->%s = %s[0];", ends[i].name, ends[i].name);
     bool several = n > 1;
@@ -168,7 +168,7 @@ static const char *emit_find_ends(Attend *a)
     k->indent--;
     if (several)
         put_line(k, "}");
-    put_line(k, "if (t0 %% %d == 0)", ATTEND_BLOCK);
+    put_line(k, "if (t0 %% %d == 0)", a->block);
     put_inner(k, "*many = *one;");
     for (size_t i = 0; i < n; i++)
         put_line(k, "many->%s = %s(many->%s, one->%s);", ends[i].name, ends[i].high ? "greater_int" : "lesser_int",
@@ -177,12 +177,13 @@ static const char *emit_find_ends(Attend *a)
     const char *body = k->body.data;
     k->body = main;
     const char *own[] = {arena_print(arena, "struct %s *restrict ends", a->ends_struct), "ptrdiff_t keys"};
-    return attend_function(a, "The ends of each panel of keys, and behind them those of 16 panels together.",
+    return attend_function(a, arena_print(arena, "The ends of each panel of keys, and behind them those of %d panels together.",
+                                       a->block / KEY_PANEL),
                            arena_print(arena, "static void %s", a->find_ends), own, 2, body);
 }
 
 /* Is there anything to ask? */
-static bool has_class(const Attend *a)
+bool attend_has_class(const Attend *a)
 {
     return a->mask.tests.count && (!always(a->test.some, 1) || !always(a->test.all, 0));
 }
@@ -214,7 +215,7 @@ static const char *emit_class(Attend *a)
 
 void attend_emit_class(Attend *a)
 {
-    if (!has_class(a))
+    if (!attend_has_class(a))
         return;
     if (a->row_leaves)
         emit_struct(a, a->rows_struct, "What the mask reads of a tile's rows: the smallest and the largest.", false);
@@ -235,9 +236,9 @@ void attend_emit_ends_memory(Attend *a, const char *from)
     put_line(k, "struct %s *ends = (struct %s *)(%s); /* of each panel of keys */", a->ends_struct, a->ends_struct,
              from);
     KeyEnd *ends = arena_array(k->e->cx->arena, 2 * a->test.n_leaves, sizeof *ends);
-    uint64_t bytes = 4 * key_ends(a, ends) * (ATTEND_PANELS + 1);
+    uint64_t bytes = 4 * key_ends(a, ends) * (uint64_t)(a->block / KEY_PANEL + 1);
     const Type *keys = k->node->inputs[1]->type;
-    kernel_scratch_grows(k, keys->axis[type_find(keys, a->key_axis)].size, ATTEND_BLOCK, (bytes + 63) / 64 * 64);
+    kernel_scratch_grows(k, keys->axis[type_find(keys, a->key_axis)].size, a->block, (bytes + 63) / 64 * 64);
 }
 
 /* Does the batch entry matter to the ends of keys? */
@@ -253,7 +254,7 @@ void attend_emit_ends_before(Attend *a)
     bool any = false;
     if (a->skips)
         put_line(a->k, "const struct %s *wide = ends + (keys + %d) / %d; /* of %d panels together */", a->ends_struct,
-                 KEY_PANEL - 1, KEY_PANEL, ATTEND_PANELS);
+                 KEY_PANEL - 1, KEY_PANEL, a->block / KEY_PANEL);
     for (int i = 0; i < a->n_batch; i++)
         if (reads_batch(a, i)) {
             put_line(a->k, "ptrdiff_t ends_%s = -1; /* whose `ends` those are */", a->batch[i].var);
@@ -296,7 +297,6 @@ void attend_emit_rows_begin(Attend *a)
     Text inner = text_new(arena);
     for (int i = 1; i < a->n_rows; i++)
         text_add(&inner, " / %s", kernel_factor(k, a->row[i].size));
-    put_line(k, "struct %s tile;", a->rows_struct);
     BodyPrinter b = attend_printer(a);
     for (size_t i = 0; i < a->test.n_leaves; i++) {
         const TileLeaf *leaf = &a->test.leaves[i];
@@ -304,7 +304,7 @@ void attend_emit_rows_begin(Attend *a)
         if (!member || leaf->side == SIDE_KEYS)
             continue;
         if (leaf->side == SIDE_TASK) {
-            put_line(k, "tile.%s = %s;", member, scalar_text(a, &b, leaf->node));
+            put_line(k, "tile->%s = %s;", member, scalar_text(a, &b, leaf->node));
             continue;
         }
         bool outer = is_outer(a, leaf);
@@ -312,9 +312,9 @@ void attend_emit_rows_begin(Attend *a)
         const char *high =
             outer ? started(a, leaf->node, arena_print(arena, "%s%s", last, inner.data)) : "-PTRDIFF_MAX";
         if (leaf->low)
-            put_line(k, "tile.%s_low = %s;", member, low);
+            put_line(k, "tile->%s_low = %s;", member, low);
         if (leaf->high)
-            put_line(k, "tile.%s_high = %s;", member, high);
+            put_line(k, "tile->%s_high = %s;", member, high);
     }
 }
 
@@ -327,9 +327,9 @@ void attend_emit_row_ends(Attend *a, BodyPrinter *b)
             continue;
         const char *value = scalar_text(a, b, leaf->node);
         if (leaf->low)
-            put_line(a->k, "tile.%s_low = lesser(tile.%s_low, %s);", member, member, value);
+            put_line(a->k, "tile->%s_low = lesser(tile->%s_low, %s);", member, member, value);
         if (leaf->high)
-            put_line(a->k, "tile.%s_high = larger(tile.%s_high, %s);", member, member, value);
+            put_line(a->k, "tile->%s_high = larger(tile->%s_high, %s);", member, member, value);
     }
 }
 
@@ -339,32 +339,33 @@ static const char *class_call(Attend *a, const char *last, const char *ends)
     if (a->class_reads_t)
         text_add(&t, ", next, %s", last);
     if (a->row_leaves)
-        text_add(&t, ", &tile");
+        text_add(&t, ", tile");
     if (a->key_leaves)
         text_add(&t, ", %s", ends);
     text_add(&t, "%s", a->class_rest);
     return arena_print(a->k->e->cx->arena, "%s(%s)", a->class, t.data + 2);
 }
 
-/* The panels of the next block. */
+/* The tile's panels in the block from t0 on. */
 void attend_emit_choice(Attend *a)
 {
     Kernel *k = a->k;
     Arena *arena = k->e->cx->arena;
-    put_line(k, "ptrdiff_t place[%d]; /* the panels of this block: their first keys */", ATTEND_PANELS);
+    put_line(k, "const ptrdiff_t low = lows[at / %d], high = lesser(highs[at / %d], t0 + %d);", a->rows, a->rows, a->block);
+    if (attend_has_class(a))
+        put_line(k, "const ptrdiff_t all_begin = all_begins[at / %d], all_end = all_ends[at / %d];", a->rows, a->rows);
+    put_line(k, "ptrdiff_t place[%d]; /* where the panels begin that are read of this block */", a->block / KEY_PANEL);
     put_line(k, "unsigned cut = 0; /* those of them whose keys must be compared */");
     put_line(k, "int taken = 0;");
-    put_open(k, "for (; next < high && taken < %d; next += %d)", ATTEND_PANELS, KEY_PANEL);
+    put_line(k, "ptrdiff_t next = larger(low / %d * %d, t0);", KEY_PANEL, KEY_PANEL);
     if (!always(a->test.some, 1)) {
-        const char *last = arena_print(arena, "lesser(next + %d, high) - 1", ATTEND_BLOCK);
-        const char *wide = arena_print(arena, "wide + next / %d", ATTEND_BLOCK);
-        put_open(k, "if (next %% %d == 0 && !%s)", ATTEND_BLOCK, class_call(a, last, wide));
-        put_line(k, "next += %d;", ATTEND_BLOCK - KEY_PANEL);
-        put_line(k, "continue;");
-        put_close(k);
+        const char *wide = arena_print(arena, "wide + next / %d", a->block);
+        put_line(k, "if (next < high && !%s)", class_call(a, "high - 1", wide));
+        put_inner(k, "continue;");
     }
+    put_open(k, "for (; next < high; next += %d)", KEY_PANEL);
     const char *beyond = arena_print(arena, "next < all_begin || next + %d > all_end", KEY_PANEL);
-    if (has_class(a)) {
+    if (attend_has_class(a)) {
         const char *last = arena_print(arena, "lesser(next + %d, high) - 1", KEY_PANEL);
         put_line(k, "const int class = %s;", class_call(a, last, arena_print(arena, "ends + next / %d", KEY_PANEL)));
         put_line(k, "if (!class)");
@@ -376,5 +377,5 @@ void attend_emit_choice(Attend *a)
     put_line(k, "place[taken++] = next;");
     put_close(k);
     put_line(k, "if (taken == 0)");
-    put_inner(k, "break;");
+    put_inner(k, "continue;");
 }

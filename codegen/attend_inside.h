@@ -1,6 +1,6 @@
 /* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
  * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_block.c (one
- * block of keys), attend_row.c (softmax of a row), attend_tile.c (products). */
+ * block of keys), attend_row.c (softmax of a row), attend_pack.c (keys and values of a block), attend_tile.c (products). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -39,7 +39,7 @@ typedef struct AttendSecond {
     Condition first;    /* where it holds the score is the first product's */
     Access q, keys;     /* of the second product */
     bool key_rows;
-    const char *scores, *scores_row, *pick, *blend; /* C functions; the first two may be the first product's own */
+    const char *scores_row, *pick, *blend;          /* C functions; the first may be the first product's own */
     const char *pick_rest, *blend_rest;             /* the ends of the calls' argument lists */
     bool knows;                                     /* `pick` knows something; else both are computed for every tile */
     bool pick_reads_t, pick_reads_rows;
@@ -61,9 +61,15 @@ typedef struct Attend {
     bool key_rows; /* the keys lie in rows, not in panels */
     AttendSecond second;
     int lanes;
-    int rows, few; /* rows in a tile; so many rows at most are done one by one */
+    int rows, few;      /* rows in a tile; so many rows at most are done one by one */
+    int product_rows;   /* rows whose sums stay in registers together: they divide a tile's */
+    int vectors;        /* and vectors of keys or values beside them */
+    int most_rows;      /* of a task, a multiple of a tile's */
+    int block;          /* keys between two rescalings: what is packed of them stays in the second-level cache */
+    int score_step;     /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
+    int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
-    const char *values_careful, *softmax;
+    const char *values_careful, *softmax, *turn, *pack_keys, *pack_values;
     /* With tests only: */
     TileTest test;
     AttendLeaf *leaves;
@@ -76,11 +82,9 @@ typedef struct Attend {
 } Attend;
 
 enum {
-    ATTEND_BLOCK = 512, /* keys between two rescalings: their scores stay in the first-level cache */
-    ATTEND_STEP =
-        ATTEND_BLOCK + 16, /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
     ATTEND_ROW_VECTORS = 8, /* accumulators of the functions for one row */
-    ATTEND_PANELS = ATTEND_BLOCK / KEY_PANEL
+    ATTEND_TASK = 192,      /* rows of a task at most: a block's keys and values are packed once for all of them */
+    ATTEND_SHARES = 16      /* so many tasks at least, if there are rows enough for one tile each */
 };
 
 /* ---- attend_mask.c ---------------------------------------------------------------------------------------------- */
@@ -100,6 +104,7 @@ const char *attend_condition(Attend *a, BodyPrinter *b);
 /* ---- attend_class.c --------------------------------------------------------------------------------------------- */
 
 void attend_prepare_class(Attend *a); /* the test of a tile and the names of what it reads */
+bool attend_has_class(const Attend *a); /* is there anything to ask of tiles? */
 void attend_emit_class(Attend *a);    /* before the kernel: the structs and the functions that fill and ask them */
 /* In the kernel. `from`: where in scratch the ends of keys may lie. */
 void attend_emit_ends_memory(Attend *a, const char *from);
@@ -107,7 +112,7 @@ void attend_emit_ends_before(Attend *a); /* before the tasks */
 void attend_emit_ends(Attend *a);        /* in a task, if its batch entry is another one */
 void attend_emit_rows_begin(Attend *a);  /* before the loop over a tile's rows */
 void attend_emit_row_ends(Attend *a, BodyPrinter *b); /* in it */
-void attend_emit_choice(Attend *a);      /* the panels of the next block: `place`, `taken`, `cut` */
+void attend_emit_choice(Attend *a);      /* the tile's panels in the block: `place`, `taken`, `cut` */
 
 /* ---- attend_test.c ----------------------------------------------------------------------------------------------- */
 
@@ -129,6 +134,14 @@ void attend_emit_second_tile(Attend *a, const char *t, const char *to);
 /* One row against `n` keys from t on, `place` where its panels are chosen (NULL: they are neighbours). */
 void attend_emit_second_row(Attend *a, const char *t, const char *n, const char *place, const char *to);
 
+/* ---- attend_pack.c ---------------------------------------------------------------------------------------------- */
+
+void attend_emit_pack(Attend *a); /* the functions, before the kernel */
+/* The calls for the panel of keys from t on, into the places of the block from t0 on. */
+void attend_emit_pack_panel(Attend *a, const char *t);
+/* Where the panel of keys from t on lies, packed in the task or in memory. */
+const char *attend_panel(Attend *a, bool second, const char *t);
+
 /* ---- attend_lookup.c -------------------------------------------------------------------------------------------- */
 
 Operand attend_value(Attend *a, BodyPrinter *b, const Node *n); /* body_value, with tables looked up on the way */
@@ -147,12 +160,17 @@ const char *attend_function(Attend *a, const char *comment, const char *head, co
 bool attend_mentions_row(const Attend *a, const char *text);
 /* Those indices of the row's axes that `text` mentions; `row` counts in the tile. */
 void attend_row_indices(Attend *a, const char *text);
+/* "for each tile of the task {", with the names of a tile's own that `text`, the loop's body, mentions. */
+void attend_open_tiles(Attend *a, const char *text);
+/* What is printed from here on is kept apart, until body_end gives it and `main` is what is printed again. */
+Text body_begin(Kernel *k);
+const char *body_end(Kernel *k, Text main);
 /* One level deeper: what stands under an `if` or `for` without braces. */
 void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- attend_keys.c ---------------------------------------------------------------------------------------------- */
 
-void attend_emit_key_rows(Attend *a); /* scores and scores_row for keys in rows */
+void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
 
 /* ---- attend_tile.c ---------------------------------------------------------------------------------------------- */
 
@@ -160,5 +178,7 @@ void attend_emit_tiles(Attend *a); /* the functions, into k->before */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */
 int attend_group(const Attend *a, bool one_row);
 int64_t attend_rest(const Attend *a, bool one_row);
+int attend_values_rows(const Attend *a, int64_t columns); /* of a tile, in one call of `values` for so many columns */
+const char *attend_value_group(Attend *a, const char *plus); /* " + w": where those columns begin in packed values */
 
 #endif

@@ -52,17 +52,37 @@ static const char *final_score(Attend *a, BodyPrinter *b)
                        float_literal(a->k->e->cx, M_LOG2E));
 }
 
+static const char range_edge[] =
+    "select((count_from((int)t) >= (int)begin) & (count_from((int)t) < (int)end), %s, none)";
+
+/* The scores are final: only the vectors at the ends of the range have lanes to mask. */
+static void emit_plain_scores(Kernel *k)
+{
+    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t = larger(t + LANES, end / LANES * LANES))");
+    put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
+    put_line(k, "*at = %s;", arena_print(k->e->cx->arena, range_edge, "*at"));
+    put_close(k);
+    text_add(&k->body, "#pragma GCC unroll 4\n");
+    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
+    put_line(k, "const lanes x = *(const lanes *)(score + (t - t0));");
+    put_line(k, "top = select(x > top, x, top);");
+    put_close(k);
+}
+
 static void emit_range_scores(Attend *a)
 {
     Kernel *k = a->k;
+    if (a->plain) {
+        emit_plain_scores(k);
+        return;
+    }
     put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
     put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
     put_line(k, "lanes x = *at;");
     BodyPrinter b = attend_printer(a);
-    if (!a->plain)
-        put_line(k, "x = %s;", final_score(a, &b));
+    put_line(k, "x = %s;", final_score(a, &b));
     put_line(k, "if (t < begin || t + LANES > end)");
-    put_line(k, "    x = select((count_from((int)t) >= (int)begin) & (count_from((int)t) < (int)end), x, none);");
+    put_line(k, "    x = %s;", arena_print(k->e->cx->arena, range_edge, "x"));
     put_line(k, "*at = x;");
     put_line(k, "top = select(x > top, x, top);");
     put_close(k);

@@ -88,21 +88,6 @@ static bool name_leaves(Attend *a, const TileTest *test, AttendLeaf *leaves)
     return true;
 }
 
-static Text body_begin(Kernel *k)
-{
-    Text main = k->body;
-    k->body = text_new(k->e->cx->arena);
-    k->indent = 1;
-    return main;
-}
-
-static const char *body_end(Kernel *k, Text main)
-{
-    const char *text = k->body.data;
-    k->body = main;
-    return text;
-}
-
 static bool is_always(const End *e, int64_t value)
 {
     return e->op == END_CONST && e->value == value;
@@ -121,6 +106,7 @@ static void emit_pick(Attend *a)
     if (!s->knows)
         return;
     Text main = body_begin(k);
+    k->indent = 1;
     attend_put_test(a, &test, leaves);
     const char *body = body_end(k, main), *own[4];
     size_t n = 0;
@@ -144,6 +130,7 @@ static void emit_blend(Attend *a)
     Context *cx = k->e->cx;
     AttendSecond *s = &a->second;
     Text main = body_begin(k);
+    k->indent = 1;
     put_open(k, "for (ptrdiff_t t = t0; t < t1; t += LANES)");
     put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
     BodyPrinter b = attend_printer(a);
@@ -202,25 +189,22 @@ static void put_product(Attend *a, bool second, bool one_row, const char *t, con
 {
     Kernel *k = a->k;
     Arena *arena = k->e->cx->arena;
-    const char *function = second ? (one_row ? a->second.scores_row : a->second.scores)
-                                  : (one_row ? a->scores_row : a->scores);
+    const char *function = !one_row ? a->scores : second ? a->second.scores_row : a->scores_row;
     const char *query = second ? "query2" : "query", *row = "";
     if (one_row)
         row = arena_print(arena, " + row * %lld", (long long)a->head);
-    if (second ? a->second.key_rows : a->key_rows)
+    const char *keys = second ? "keys2" : "panels", *step = second ? "step2" : "panel_step";
+    if (!one_row)
+        put_inner(k, "%s(%s, %s, %s);", function, query, attend_panel(a, second, t), to);
+    else if (second ? a->second.key_rows : a->key_rows)
         put_inner(k, "%s(%s%s, %s + %s * %s, %s, lesser(keys - %s, %s), %s);", function, query, row,
                   second ? "keys2" : "key_rows", t, second ? "step2" : "key_step", second ? "step2" : "key_step", t, n,
                   to);
-    else if (one_row && place)
-        put_inner(k, "%s(%s%s, %s, %s, %s, 1, %s);", function, query, row, second ? "keys2" : "panels",
-                  second ? "step2" : "panel_step", place, to);
+    else if (place)
+        put_inner(k, "%s(%s%s, %s, %s, %s, 1, %s);", function, query, row, keys, step, place, to);
     else
-        put_inner(k, "%s(%s%s, %s + %s / %d * %s, %s%s);", function, query, row, second ? "keys2" : "panels", t,
-                  KEY_PANEL, second ? "step2" : "panel_step",
-                  one_row ? arena_print(arena, "%s, (%s + %d) / %d, ", second ? "step2" : "panel_step", n, KEY_PANEL - 1,
-                                        KEY_PANEL)
-                          : "",
-                  to);
+        put_inner(k, "%s(%s%s, %s + %s / %d * %s, %s, (%s + %d) / %d, %s);", function, query, row, keys, t, KEY_PANEL, step,
+                  step, n, KEY_PANEL - 1, KEY_PANEL, to);
 }
 
 void attend_emit_second_tile(Attend *a, const char *t, const char *to)
@@ -235,7 +219,7 @@ void attend_emit_second_tile(Attend *a, const char *t, const char *to)
     put_product(a, true, false, t, n, NULL, arena_print(k->e->cx->arena, "near ? other : %s", to));
     put_open(k, "for (int row = 0; near == 1 && row < count; row++)");
     attend_row_indices(a, s->blend_rest);
-    put_line(k, "%s(%s + row * %d, other + row * %d, %s, %s + %d%s);", s->blend, to, ATTEND_STEP, ATTEND_STEP, t, t,
+    put_line(k, "%s(%s + row * %d, other + row * %d, %s, %s + %d%s);", s->blend, to, a->score_step, a->score_step, t, t,
              KEY_PANEL, s->blend_rest);
     put_close(k);
 }

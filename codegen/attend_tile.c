@@ -1,9 +1,10 @@
 /* The products of attend: functions whose sums stay in registers.
  *
- *     scores       a tile of rows of q times one panel of 32 keys      values       a tile of rows of weights times v
- *     scores_row   one row times a few panels                          values_row   one row
+ *     scores       a tile of rows of q times one panel of 32 keys      values       rows of weights times packed values
+ *     scores_row   one row times a few panels                          values_row   one row, times values as they lie
  *
- * Each takes vectors of the keys' or values' axis, two at a time beside a tile and up to eight beside one row, which is
+ * Beside a tile few rows meet several vectors of keys or values: with 16 registers 3 rows and 4 vectors, whose products
+ * need the fewest instructions beside them, with 32 a tile of 8 rows and 2. One row takes up to eight vectors, which is
  * enough independent sums to keep the multipliers busy. All sums run over ascending positions: a range of them, or, if
  * the mask has tests, the panels at `place`. */
 #include "codegen/attend_inside.h"
@@ -12,7 +13,7 @@
 
 int attend_group(const Attend *a, bool one_row)
 {
-    int vectors = one_row ? ATTEND_ROW_VECTORS : 2, all = (int)(a->padded / a->lanes);
+    int vectors = one_row ? ATTEND_ROW_VECTORS : a->vectors, all = (int)(a->padded / a->lanes);
     return vectors < all ? vectors : all;
 }
 
@@ -20,6 +21,18 @@ int64_t attend_rest(const Attend *a, bool one_row)
 {
     int64_t group = (int64_t)attend_group(a, one_row) * a->lanes;
     return a->width / group * group;
+}
+
+/* Rows of a call for so many columns: few vectors leave room for all rows of a tile. */
+int attend_values_rows(const Attend *a, int64_t columns)
+{
+    int64_t vectors = (columns + a->lanes - 1) / a->lanes;
+    return 2 * vectors <= a->vectors ? a->rows : a->product_rows;
+}
+
+const char *attend_value_group(Attend *a, const char *plus)
+{
+    return *plus ? arena_print(a->k->e->cx->arena, "%s * %d", plus, a->block) : "";
 }
 
 /* "_Pragma" lines before a loop that must disappear for its array to live in registers. */
@@ -38,31 +51,54 @@ static void head(Attend *a, Text *t, const char *type, const char *name, const c
     text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static %s %s", type, name), items, n));
 }
 
+/* "sum[..][..] += splat(number) * vector": with several vectors the rows' numbers come first, which leaves one register
+ * for a vector at a time; with two both vectors stay while the rows go by. */
+static void emit_outer(Attend *a, Text *t, int depth, int rows, int vectors, const char *number, const char *vector)
+{
+    const char *in = arena_print(a->k->e->cx->arena, "%*s", 4 * depth, "");
+    if (vectors > 2) {
+        text_add(t, "%slanes one[%d];\n", in, rows);
+        unrolled(t, depth, "row", rows);
+        text_add(t, "%s    one[row] = splat(%s);\n", in, number);
+        unrolled(t, depth, "c", vectors);
+        unrolled(t, depth + 1, "row", rows);
+        text_add(t, "%s        sum[row][c] += one[row] * %s;\n", in, vector);
+        return;
+    }
+    unrolled(t, depth, "row", rows);
+    unrolled(t, depth + 1, "c", vectors);
+    text_add(t, "%s        sum[row][c] += splat(%s) * %s;\n", in, number, vector);
+}
+
 static void emit_scores(Attend *a, Text *t)
 {
-    int vectors = KEY_PANEL / a->lanes, columns = 2 * a->lanes;
-    bool halves = vectors > 2;
+    Arena *arena = a->k->e->cx->arena;
+    int vectors = KEY_PANEL / a->lanes, rows = a->product_rows, columns = a->vectors * a->lanes, depth = 1;
+    vectors = vectors < a->vectors ? vectors : a->vectors;
+    bool parts = columns < KEY_PANEL, turns = rows < a->rows;
     text_add(t, "/* score[%d][%d keys] = query[%d][%lld] * panel[%lld][%d]. */\n", a->rows, KEY_PANEL, a->rows,
              (long long)a->head, (long long)a->head, KEY_PANEL);
     static const char *const items[] = {"const float *restrict query", "const float *restrict panel",
                                         "float *restrict score"};
     head(a, t, "void", a->scores, items, 3);
-    if (halves)
-        text_add(t, "    for (int first = 0; first < %d; first += %d) {\n", KEY_PANEL, columns);
-    const char *in = halves ? "    " : "", *first = halves ? " + first" : "";
-    int depth = halves ? 2 : 1;
-    text_add(t, "%s    lanes sum[%d][2] = {{{0}}};\n%s    ROLLED\n", in, a->rows, in);
-    text_add(t, "%s    for (ptrdiff_t i = 0; i < %lld; i++) {\n", in, (long long)a->head);
-    text_add(t, "%s        const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
-    unrolled(t, depth + 1, "row", a->rows);
-    unrolled(t, depth + 2, "c", 2);
-    text_add(t, "%s                sum[row][c] += splat(query[row * %lld + i]) * key[c];\n", in, (long long)a->head);
-    text_add(t, "%s    }\n", in);
-    unrolled(t, depth, "row", a->rows);
-    unrolled(t, depth + 1, "c", 2);
-    text_add(t, "%s            *(lanes *)(score%s + row * %d + c * LANES) = sum[row][c];\n", in, first, ATTEND_STEP);
-    if (halves)
-        text_add(t, "    }\n");
+    if (parts)
+        text_add(t, "%*sfor (int first = 0; first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL, columns,
+                 turns ? "" : " {");
+    if (turns)
+        text_add(t, "%*sfor (int top = 0; top < %d; top += %d) {\n", 4 * depth++, "", a->rows, rows);
+    const char *in = arena_print(arena, "%*s", 4 * depth, ""), *first = parts ? " + first" : "";
+    const char *above = turns ? "(top + row)" : "row";
+    text_add(t, "%slanes sum[%d][%d] = {{{0}}};\n", in, rows, vectors);
+    text_add(t, "#pragma GCC unroll 4\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", in, (long long)a->head);
+    text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
+    emit_outer(a, t, depth + 1, rows, vectors, arena_print(arena, "query[%s * %lld + i]", above, (long long)a->head),
+               "key[c]");
+    text_add(t, "%s}\n", in);
+    unrolled(t, depth, "row", rows);
+    unrolled(t, depth + 1, "c", vectors);
+    text_add(t, "%s        *(lanes *)(score%s + %s * %d + c * LANES) = sum[row][c];\n", in, first, above, a->score_step);
+    if (parts || turns)
+        text_add(t, "%*s}\n", 4 * (depth - 1), "");
     text_add(t, "}\n\n");
 }
 
@@ -99,11 +135,9 @@ static void emit_scores_row(Attend *a, Text *t)
     text_add(t, "                *(lanes *)(score + p * %d + c * LANES) = sum[p][c];\n}\n\n", KEY_PANEL);
 }
 
-/* "sum[..][c] += w * v_t[c]", the last vector loaded in part if only `last` of its lanes exist. */
-static void emit_accumulate(Attend *a, Text *t, int rows, int vectors, int last)
+/* "sum[c] += w * v_t[c]", the last vector loaded in part if only `last` of its lanes exist. */
+static void emit_accumulate(Text *t, int vectors, int last)
 {
-    const char *weight = rows > 1 ? arena_print(a->k->e->cx->arena, "splat(weight[row * %d + t])", ATTEND_STEP) : "w";
-    const char *sum = rows > 1 ? "sum[row]" : "sum";
     if (last) {
         text_add(t, "        lanes value[%d];\n", vectors);
         if (vectors > 1) {
@@ -114,27 +148,22 @@ static void emit_accumulate(Attend *a, Text *t, int rows, int vectors, int last)
     } else {
         text_add(t, "        const lanes_at *value = (const lanes_at *)(v + t * step);\n");
     }
-    int depth = 2;
-    if (rows > 1)
-        unrolled(t, depth++, "row", rows);
-    unrolled(t, depth, "c", vectors);
-    for (int i = 0; i <= depth; i++)
-        text_add(t, "    ");
-    text_add(t, "%s[c] += %s * value[c];\n", sum, weight);
+    unrolled(t, 2, "c", vectors);
+    text_add(t, "            sum[c] += w * value[c];\n");
 }
 
 /* The loop over keys t around `body`, which stands at level 2. With tests: over the panels, where `values` are those of
  * all keys and `v` those of a panel. */
-static void put_keys(Attend *a, Text *t, const char *body)
+static void put_keys(Attend *a, Text *t, const char *body, const char *panel, const char *unrolling)
 {
     if (!a->mask.tests.count) {
-        text_add(t, "    ROLLED\n    for (ptrdiff_t t = 0; t < keys; t++) {\n%s    }\n", body);
+        text_add(t, "%s\n    for (ptrdiff_t t = 0; t < keys; t++) {\n%s    }\n", unrolling, body);
         return;
     }
     text_add(t, "    for (int p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
-    text_add(t, "        const float *v = values + place[p] * step;\n");
+    text_add(t, "        const float *v = values + %s;\n", panel);
     text_add(t, "        const ptrdiff_t keys = lesser(end - place[p], %d);\n", KEY_PANEL);
-    text_add(t, "        ROLLED\n        for (ptrdiff_t t = 0; t < keys; t++) {\n");
+    text_add(t, "%s\n        for (ptrdiff_t t = 0; t < keys; t++) {\n", unrolling);
     for (const char *line = body, *end; *line; line = end + 1) {
         end = strchr(line, '\n');
         text_add(t, "%s%.*s\n", *line == '#' ? "" : "    ", (int)(end - line), line);
@@ -142,57 +171,76 @@ static void put_keys(Attend *a, Text *t, const char *body)
     text_add(t, "        }\n    }\n");
 }
 
+typedef enum ValuesFunction { VALUES_PACKED, VALUES_ROW, VALUES_CAREFUL } ValuesFunction;
+
 /* The parameters of the functions that add up values; `shrink` is one number or one a row. */
-static void values_head(Attend *a, Text *t, const char *type, const char *name, const char *shrink, bool columns)
+static void values_head(Attend *a, Text *t, const char *name, ValuesFunction f)
 {
     bool panels = a->mask.tests.count > 0;
-    const char *items[9] = {"const float *restrict weight",
-                            panels ? "const float *restrict values" : "const float *restrict v", "ptrdiff_t step"};
-    size_t n = 3;
+    const char *items[12] = {"const float *restrict weight",
+                             panels ? "const float *restrict values" : "const float *restrict v"};
+    size_t n = 2;
+    if (f != VALUES_PACKED)
+        items[n++] = "ptrdiff_t step";
     if (panels) {
+        if (f == VALUES_PACKED)
+            items[n++] = "ptrdiff_t t0";
         items[n++] = "const ptrdiff_t *place";
         items[n++] = "int taken";
+        items[n++] = "ptrdiff_t end";
+    } else if (f == VALUES_CAREFUL) {
+        items[n++] = "ptrdiff_t t0";
+        items[n++] = "const ptrdiff_t *from";
+        items[n++] = "const ptrdiff_t *to";
+    } else {
+        items[n++] = "ptrdiff_t keys";
     }
-    items[n++] = panels ? "ptrdiff_t end" : "ptrdiff_t keys";
-    items[n++] = shrink;
+    items[n++] = f == VALUES_ROW ? "float shrink" : "const float *restrict shrink";
     items[n++] = "float *restrict out";
-    if (columns)
+    if (f == VALUES_CAREFUL) {
         items[n++] = "int columns";
-    head(a, t, type, name, items, n);
+        items[n++] = "int rows";
+    }
+    head(a, t, f == VALUES_PACKED ? "int" : "void", name, items, n);
 }
 
 /* A NaN can come from a masked key's value (0 * NaN): it is only reported, and the caller adds up again, row by row. */
 static void emit_values(Attend *a, Text *t, const char *name, int vectors, int last)
 {
-    long long width = a->padded;
+    Arena *arena = a->k->e->cx->arena;
+    int rows = attend_values_rows(a, vectors * a->lanes);
     text_add(t,
-             "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys]; false, and nothing changed, if a sum "
-             "is not finite. */\n",
-             a->rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, a->rows);
-    values_head(a, t, "int", name, "const float *restrict shrink", false);
-    Text body = text_new(a->k->e->cx->arena);
-    emit_accumulate(a, &body, a->rows, vectors, last);
-    text_add(t, "    lanes sum[%d][%d];\n", a->rows, vectors);
-    unrolled(t, 1, "row", a->rows);
+             "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys][%lld]; false, and nothing changed, if a "
+             "sum\n * is not finite. */\n",
+             rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, rows, (long long)a->group);
+    values_head(a, t, name, VALUES_PACKED);
+    Text body = text_new(arena);
+    text_add(&body, "        const lanes *value = (const lanes *)(v + t * %lld);\n", (long long)a->group);
+    emit_outer(a, &body, 2, rows, vectors, arena_print(arena, "weight[row * %d + t]", a->score_step), "value[c]");
+    text_add(t, "    lanes sum[%d][%d];\n", rows, vectors);
+    unrolled(t, 1, "row", rows);
     unrolled(t, 2, "c", vectors);
-    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", width);
-    put_keys(a, t, body.data);
+    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
+             (long long)a->padded);
+    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), "#pragma GCC unroll 4");
     text_add(t, "    lanes zero[%d] = {{0}};\n", vectors);
-    unrolled(t, 1, "row", a->rows);
+    unrolled(t, 1, "row", rows);
     unrolled(t, 2, "c", vectors);
     text_add(t, "            zero[c] += sum[row][c] * 0.0f;\n");
-    text_add(t, "    if (%s(zero[0]%s) != 0.0f)\n        return 0;\n", math_use(a->k->e, MATH_SUM_ACROSS),
-             vectors > 1 ? " + zero[1]" : "");
-    unrolled(t, 1, "row", a->rows);
+    static const char *const all[] = {"zero[0]", "zero[0] + zero[1]", "zero[0] + zero[1] + zero[2]",
+                                      "(zero[0] + zero[1]) + (zero[2] + zero[3])"};
+    text_add(t, "    if (%s(%s) != 0.0f)\n        return 0;\n", math_use(a->k->e, MATH_SUM_ACROSS), all[vectors - 1]);
+    unrolled(t, 1, "row", rows);
     unrolled(t, 2, "c", vectors);
-    text_add(t, "            *(lanes *)(out + row * %lld + c * LANES) = sum[row][c];\n    return 1;\n}\n\n", width);
+    text_add(t, "            *(lanes *)(out + row * %lld + c * LANES) = sum[row][c];\n    return 1;\n}\n\n",
+             (long long)a->padded);
 }
 
 static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, int last)
 {
     text_add(t, "/* One row: the same for its own keys%s. */\n",
              a->marks ? "; a weight of -0 marks a masked key, whose value is not read" : "");
-    values_head(a, t, "void", name, "float shrink", false);
+    values_head(a, t, name, VALUES_ROW);
     text_add(t, "    lanes sum[%d];\n", vectors);
     unrolled(t, 1, "c", vectors);
     text_add(t, "        sum[c] = *(const lanes *)(out + c * LANES) * shrink;\n");
@@ -200,8 +248,8 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
     if (a->marks)
         text_add(&body, "        if (weight[t] == 0.0f && __builtin_signbit(weight[t]))\n            continue;\n");
     text_add(&body, "        const lanes w = splat(weight[t]);\n");
-    emit_accumulate(a, &body, 1, vectors, last);
-    put_keys(a, t, body.data);
+    emit_accumulate(&body, vectors, last);
+    put_keys(a, t, body.data, "place[p] * step", "    ROLLED");
     unrolled(t, 1, "c", vectors);
     text_add(t, "        *(lanes *)(out + c * LANES) = sum[c];\n}\n\n");
 }
@@ -209,31 +257,19 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
 /* If a masked key's value is infinite or NaN, which is rare: every row adds up its own keys, no value meets a 0. */
 static void emit_values_careful(Attend *a, Text *t)
 {
-    static const char *const range[] = {"const float *restrict weight",
-                                        "const float *restrict v",
-                                        "ptrdiff_t step",
-                                        "ptrdiff_t t0",
-                                        "const ptrdiff_t *from",
-                                        "const ptrdiff_t *to",
-                                        "const float *shrink",
-                                        "float *restrict out",
-                                        "int columns"};
     bool panels = a->mask.tests.count > 0;
     text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
-    if (panels)
-        values_head(a, t, "void", a->values_careful, "const float *shrink", true);
-    else
-        head(a, t, "void", a->values_careful, range, 9);
-    text_add(t, "    for (int row = 0; row < %d; row++) {\n        float *out_row = out + row * %lld;\n", a->rows,
+    values_head(a, t, a->values_careful, VALUES_CAREFUL);
+    text_add(t, "    for (int row = 0; row < rows; row++) {\n        float *out_row = out + row * %lld;\n",
              (long long)a->padded);
     text_add(t, "        for (int w = 0; w < columns; w++)\n            out_row[w] *= shrink[row];\n");
     if (panels) {
         text_add(t, "        for (ptrdiff_t i = 0; i < taken * %d; i++) {\n", KEY_PANEL);
         text_add(t, "            const ptrdiff_t t = place[i / %d] + i %% %d;\n", KEY_PANEL, KEY_PANEL);
-        text_add(t, "            const float weight_t = weight[row * %d + i], *v = values + t * step;\n", ATTEND_STEP);
+        text_add(t, "            const float weight_t = weight[row * %d + i], *v = values + t * step;\n", a->score_step);
     } else {
         text_add(t, "        for (ptrdiff_t t = from[row]; t < to[row]; t++) {\n");
-        text_add(t, "            const float weight_t = weight[row * %d + (t - t0)];\n", ATTEND_STEP);
+        text_add(t, "            const float weight_t = weight[row * %d + (t - t0)];\n", a->score_step);
     }
     if (a->marks)
         text_add(t, "            if (%sweight_t == 0.0f && __builtin_signbit(weight_t)%s)\n                continue;\n",
@@ -243,30 +279,21 @@ static void emit_values_careful(Attend *a, Text *t)
     text_add(t, "        }\n    }\n}\n\n");
 }
 
-static void emit_products(Attend *a, bool key_rows)
+static void emit_row_products(Attend *a, bool key_rows)
 {
-    Text *t = &a->k->before;
-    if (key_rows) {
-        attend_emit_key_rows(a);
-    } else {
-        emit_scores(a, t);
-        emit_scores_row(a, t);
-    }
+    key_rows ? attend_emit_key_rows(a) : emit_scores_row(a, &a->k->before);
 }
 
-/* The second product's functions: its own if its keys lie otherwise. */
+/* The second product's function for one row: its own if its keys lie otherwise. */
 static void emit_second_products(Attend *a)
 {
     AttendSecond *s = &a->second;
-    const char *scores = a->scores, *scores_row = a->scores_row;
-    s->scores = scores;
+    const char *scores_row = a->scores_row;
     s->scores_row = scores_row;
     if (!s->choice || s->key_rows == a->key_rows)
         return;
-    a->scores = s->scores = scope_name(&a->k->e->file, arena_print(a->k->e->cx->arena, "%s2", scores));
     a->scores_row = s->scores_row = scope_name(&a->k->e->file, arena_print(a->k->e->cx->arena, "%s2", scores_row));
-    emit_products(a, s->key_rows);
-    a->scores = scores;
+    emit_row_products(a, s->key_rows);
     a->scores_row = scores_row;
 }
 
@@ -274,7 +301,8 @@ void attend_emit_tiles(Attend *a)
 {
     Text *t = &a->k->before;
     int last = (int)(a->width % a->lanes);
-    emit_products(a, a->key_rows);
+    emit_scores(a, t);
+    emit_row_products(a, a->key_rows);
     emit_second_products(a);
     emit_values_careful(a, t);
     for (int one_row = 0; one_row < 2; one_row++) {

@@ -6,13 +6,12 @@
  *     dot left as loops: a weight, or a side      the result's last axis last
  *     that many rows read
  *     attend: q, v                                the head axis, or the values' own, neighbours
- *     attend: k                                   panels of KEY_PANEL positions, or rows of a cache
+ *     attend: k                                   panels of KEY_PANEL positions, or the head axis' neighbours
  *     codebook_attend: k, codebook                the head axis, or the codes, neighbours
  *     linear_attend: q, k, v, the projection      the head axis, or the values' own, neighbours; any steps otherwise
  *
- * Keys cost nothing extra where the kernel that makes them can write panels itself: a map that only this attend
- * reads, or a cache that only attends read as keys. Keys in a cache that is read otherwise too stay in rows; all
- * others are copied by a map. */
+ * Keys become panels where the kernel that makes them can write them so itself: a map that only this attend reads, or
+ * a cache that only attends read as keys. All others stay in rows; a map copies those whose rows are not packed. */
 #include <string.h>
 #include "passes/views.h"
 
@@ -284,12 +283,12 @@ static bool writes_panels(PassContext *px, Node *k, const char *keys, const char
     return true;
 }
 
-/* Part of a cache that is read otherwise too: a copy would read the whole cache in every call to save little. */
+/* attend packs a block of keys itself, if their numbers are neighbours, for all rows of a task. */
 static bool lies_in_rows(const Node *k, const char *head)
 {
     const Node *stored = storage_of(k);
     Layout l;
-    return stored->op == OP_append && !cache_written(stored)->panels && layout_of(k, &l) &&
+    return !(stored->op == OP_append && cache_written(stored)->panels) && layout_of(k, &l) &&
            layout_is_unit(&l, k->type, type_find(k->type, head), 1);
 }
 

@@ -1,0 +1,160 @@
+/* What a task packs of a block before its tiles read it: keys that lie in rows become panels of 32, values lie in groups
+ * of columns, [group][key][columns of the group]. Rows of keys and values lie far apart, often a multiple of 4 KiB: read
+ * by every tile, they would push each other out of the first-level cache and miss a page each.
+ *
+ *     turn           LANES keys by LANES numbers of them, turned about in registers
+ *     pack_keys      one panel: keys that do not exist are copies of the last
+ *     pack_values    the values of one panel of keys */
+#include "codegen/attend_inside.h"
+
+static void put_unrolled(Text *t, int depth, const char *var, int count, int step)
+{
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)\n", count / step, 4 * depth, "", var, var,
+             count, var, step);
+}
+
+/* "__builtin_shufflevector(A, B, ..)": lane j is `pick` of j, from 0 in A and from LANES in B. */
+static const char *shuffled(Attend *a, const char *x, const char *y, int (*pick)(int lane, int stage, int high), int stage,
+                            int high)
+{
+    Text t = text_new(a->k->e->cx->arena);
+    text_add(&t, "__builtin_shufflevector(%s, %s", x, y);
+    for (int j = 0; j < a->lanes; j++) {
+        int at = pick(j, stage, high);
+        text_add(&t, ", %d", at < 0 ? a->lanes - 1 - at : at);
+    }
+    text_add(&t, ")");
+    return t.data;
+}
+
+/* Two vectors in turns, within each four lanes: the lower halves' elements or the upper ones'. Negative: of the second. */
+static int zip(int lane, int stage, int high)
+{
+    (void)stage;
+    int at = lane / 4 * 4 + 2 * high + lane % 4 / 2;
+    return lane % 2 ? -1 - at : at;
+}
+
+/* Blocks of `stage` lanes: every second block of both vectors, the first ones or the others. */
+static int swap(int lane, int stage, int high)
+{
+    int block = lane / stage, at = (block / 2 * 2 + high) * stage + lane % stage;
+    return block % 2 ? -1 - at : at;
+}
+
+/* One pair of a stage: x[i], x[i + apart] -> y[lower], y[upper]. */
+static void put_pair(Attend *a, Text *t, const char *to, const char *from, int i, int apart, int lower, int upper,
+                     int (*pick)(int, int, int), int stage)
+{
+    Arena *arena = a->k->e->cx->arena;
+    const char *x = arena_print(arena, "%s[%d]", from, i), *y = arena_print(arena, "%s[%d]", from, i + apart);
+    text_add(t, "    %s[%d] = %s;\n    %s[%d] = %s;\n", to, lower, shuffled(a, x, y, pick, stage, 0), to, upper,
+             shuffled(a, x, y, pick, stage, 1));
+}
+
+static void emit_turn(Attend *a, Text *t)
+{
+    int lanes = a->lanes;
+    text_add(t, "/* to[i][c] = from[c][i] for LANES keys c and numbers i; a panel's rows are %d apart. */\n", KEY_PANEL);
+    text_add(t, "static inline void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
+    text_add(t, "    lanes x[%d], y[%d];\n", lanes, lanes);
+    put_unrolled(t, 1, "c", lanes, 1);
+    text_add(t, "        x[c] = *(const lanes_at *)(from[c] + i);\n");
+    for (int i = 0; i < lanes; i += 2)
+        put_pair(a, t, "y", "x", i, 1, i, i + 1, zip, 0);
+    for (int i = 0; i < lanes; i += 4)
+        for (int half = 0; half < 2; half++)
+            put_pair(a, t, "x", "y", i + half, 2, i + 2 * half, i + 2 * half + 1, swap, 2);
+    const char *from = "x", *to = "y";
+    for (int stage = 4; stage < lanes; stage *= 2) {
+        for (int i = 0; i < lanes; i++)
+            if (!(i & stage))
+                put_pair(a, t, to, from, i, stage, i, i + stage, swap, stage);
+        const char *other = from;
+        from = to;
+        to = other;
+    }
+    put_unrolled(t, 1, "c", lanes, 1);
+    text_add(t, "        *(lanes *)(to + c * %d) = %s[c];\n}\n\n", KEY_PANEL, from);
+}
+
+static void emit_pack_keys(Attend *a, Text *t)
+{
+    Context *cx = a->k->e->cx;
+    long long head = a->head, lanes = a->lanes;
+    static const char *const items[] = {"const float *key", "ptrdiff_t step", "ptrdiff_t keys", "float *restrict panel"};
+    text_add(t, "/* panel[%lld][%d] = key[keys][%lld], rows `step` apart. */\n", head, KEY_PANEL, head);
+    text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_keys), items, 4));
+    text_add(t, "    for (ptrdiff_t t = 0; t < keys; t += LANES) {\n        const float *from[LANES];\n");
+    put_unrolled(t, 2, "c", (int)lanes, 1);
+    text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
+    if (head < lanes) {
+        text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (int c = 0; c < LANES; c++)\n", head);
+        text_add(t, "                panel[i * %d + t + c] = from[c][i];\n    }\n}\n\n", KEY_PANEL);
+        return;
+    }
+    text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i += LANES) {\n", head);
+    put_unrolled(t, 3, "c", (int)lanes, 1);
+    text_add(t, "                __builtin_prefetch(from[c] + LANES * step + i);\n");
+    if (head % lanes)
+        text_add(t, "            const ptrdiff_t first = lesser(i, %lld); /* the last ones twice */\n", head - lanes);
+    const char *first = head % lanes ? "first" : "i";
+    text_add(t, "            %s(from, %s, panel + %s * %d + t);\n        }\n    }\n}\n\n", a->turn, first, first, KEY_PANEL);
+}
+
+static void emit_pack_values(Attend *a, Text *t)
+{
+    Context *cx = a->k->e->cx;
+    long long width = a->width, whole = width / a->lanes * a->lanes, group = a->group;
+    static const char *const items[] = {"const float *restrict value", "ptrdiff_t step", "ptrdiff_t keys",
+                                        "float *restrict panel"};
+    const char *to = width > group ? arena_print(cx->arena, "w / %lld * %lld + t * %lld + w %% %lld", group, group * a->block, group, group)
+                       : arena_print(cx->arena, "t * %lld + w", group);
+    text_add(t, "/* The values of one panel of keys, [%lld] each: %lld columns together. */\n", width, group);
+    text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_values), items, 4));
+    text_add(t, "    for (ptrdiff_t t = 0; t < keys; t++, value += step) {\n");
+    put_unrolled(t, 2, "w", (int)width, 16);
+    text_add(t, "            __builtin_prefetch(value + 8 * step + w);\n");
+    if (whole) {
+        put_unrolled(t, 2, "w", (int)whole, a->lanes);
+        text_add(t, "            *(lanes *)(panel + %s) = *(const lanes_at *)(value + w);\n", to);
+    }
+    if (width > whole) {
+        text_add(t, "        const int w = %lld;\n", whole);
+        text_add(t, "        *(lanes *)(panel + %s) = load_part(value + w, %lld);\n", to, width - whole);
+    }
+    text_add(t, "    }\n}\n\n");
+}
+
+void attend_emit_pack(Attend *a)
+{
+    Text *t = &a->k->before;
+    if (a->key_rows || (a->second.choice && a->second.key_rows)) {
+        if (a->head >= a->lanes)
+            emit_turn(a, t);
+        emit_pack_keys(a, t);
+    }
+    emit_pack_values(a, t);
+}
+
+void attend_emit_pack_panel(Attend *a, const char *t)
+{
+    Kernel *k = a->k;
+    const char *keys = arena_print(k->e->cx->arena, "lesser(keys - %s, %d)", t, KEY_PANEL);
+    if (a->key_rows)
+        put_line(k, "%s(key_rows + %s * key_step, key_step, %s, %s);", a->pack_keys, t, keys, attend_panel(a, false, t));
+    if (a->second.choice && a->second.key_rows)
+        put_line(k, "%s(keys2 + %s * step2, step2, %s, %s);", a->pack_keys, t, keys, attend_panel(a, true, t));
+    put_line(k, "%s(value_rows + %s * value_step, value_step, %s, value_panels + (%s - t0) * %lld);", a->pack_values, t,
+             keys, t, (long long)a->group);
+}
+
+const char *attend_panel(Attend *a, bool second, const char *t)
+{
+    Arena *arena = a->k->e->cx->arena;
+    const char *two = second ? "2" : "";
+    if (second ? a->second.key_rows : a->key_rows)
+        return arena_print(arena, "key_panels%s + (%s - t0) * %lld", two, t, (long long)a->head);
+    return arena_print(arena, "%s + %s / %d * %s", second ? "keys2" : "panels", t, KEY_PANEL,
+                       second ? "step2" : "panel_step");
+}
