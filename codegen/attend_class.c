@@ -308,9 +308,9 @@ void attend_emit_rows_begin(Attend *a)
             continue;
         }
         bool outer = is_outer(a, leaf);
-        const char *low = outer ? started(a, leaf->node, arena_print(arena, "first%s", inner.data)) : "PTRDIFF_MAX";
+        const char *low = outer ? started(a, leaf->node, arena_print(arena, "first%s", inner.data)) : "__PTRDIFF_MAX__";
         const char *high =
-            outer ? started(a, leaf->node, arena_print(arena, "%s%s", last, inner.data)) : "-PTRDIFF_MAX";
+            outer ? started(a, leaf->node, arena_print(arena, "%s%s", last, inner.data)) : "-__PTRDIFF_MAX__";
         if (leaf->low)
             put_line(k, "tile->%s_low = %s;", member, low);
         if (leaf->high)
