@@ -527,6 +527,7 @@ static void add_main(Bench *b, Text *t)
     text_add(t, "static const int64_t lengths[] = {1, 2, 5, 7, 8, 9, 16, 31, 33, 64, 600};\n");
     text_add(
         t,
+        "#include <stddef.h>\n#include <stdint.h>\n"
         "int main(void)\n{\n    for (int i = 0; i < 11; i++)\n        for (int64_t past = 0; past < 6; past += 5) {\n");
     text_add(t, "            int64_t B = 2, S = lengths[i], sizes[] = {B, S, past};\n");
     text_add(t, "            unsigned state = 1;\n            int64_t fault[4] = {0};\n            static "
