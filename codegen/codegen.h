@@ -25,6 +25,28 @@ const Target *target_by_name(const char *name);
 bool target_runs_here(const Target *t); /* can this machine run code for it? */
 const Target *target_native(void);      /* the first that this machine can run */
 
+/* ---- tiles of gemms (choose.h, choose.c) ----------------------------------------------------------------------------------------- */
+
+typedef struct Tile { int rows, vectors; } Tile;        /* sums: rows x vectors of lanes, for each accumulator */
+typedef struct GemmShape {
+    int accumulators;                   /* that meet in one result */
+    int64_t rows;                       /* 0: not known before the model runs */
+    int64_t depth, columns;             /* of each */
+    int weight_bytes;                   /* of an element of the weights, as stored */
+} GemmShape;
+/* TILE_ASKED: by EmitOptions.alternative. TILE_ROTATED: a result that is rotated takes pairs of vectors. The others: where the row of the table is from. */
+typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_MEASURED, TILE_SPILLED } TileSource;
+typedef struct TileChoice {
+    GemmShape shape;
+    Tile tile, expected;                /* taken; what the costs alone would take */
+    TileSource how;
+    double share, ratio;                /* of the peak, as expected of `tile`; TILE_MEASURED: its time over that of `expected` */
+    int64_t measured_rows;
+    const Node *gemm;
+} TileChoice;
+typedef struct TunedTile { GemmShape shape; Tile tile; TileSource how; double ratio; } TunedTile;  /* shape.rows: those it was measured with */
+typedef struct TileTable { const TunedTile *items; int n; } TileTable;
+
 int attend_tile_rows(const Target *t);  /* query rows in a tile of attend; its other side is KEY_PANEL keys */
 
 typedef struct EmitOptions {
@@ -33,6 +55,8 @@ typedef struct EmitOptions {
     bool timing;                        /* for `attar bench` */
     bool tiles;                         /* for tests and bench/: `int64_t PREFIX_tiles[2]` counts attend's tiles (rows times a panel of keys)
                                          * that are executed, and those of them in which nothing is compared */
+    const TileTable *tuned;             /* measured on this machine; NULL: none */
+    int alternative;                    /* > 0: gemms take this one of their tiles if they have so many (tile_alternatives); 0: what is best */
     const char *(*key)(void *state, const char *key);   /* the checkpoint's spelling of a weight key (with {i} kept) */
     void *key_state;
     const Approximations *approximations;               /* for the header comment; NULL: none */
@@ -53,6 +77,7 @@ typedef struct Emitted {
     CodeUnit *units; int n_units;       /* the same in pieces that compile apart; their names are those of functions in them */
     Plan plan;
     KernelInfo *kernels; int n_kernels;
+    TileChoice *tiles; int n_tiles;     /* of gemms, in the order in which they were emitted; several of one that has several groups of results */
 } Emitted;
 
 /* False and a diagnostic E08xx naming op and value if some op cannot be emitted. Same input, same bytes. */

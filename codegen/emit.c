@@ -344,7 +344,8 @@ bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, E
     if (options->tiles)
         text_add(&file, "int64_t %s_tiles[2]; /* attend's tiles: executed, of them without a comparison */\n\n", e.prefix);
     text_put(&file, rest.data, rest.length);
-    *out = (Emitted){.text = file.data, .length = file.length, .plan = e.plan, .kernels = e.entry->kernels, .n_kernels = (int)e.entry->n_kernels};
+    *out = (Emitted){.text = file.data, .length = file.length, .plan = e.plan, .kernels = e.entry->kernels, .n_kernels = (int)e.entry->n_kernels,
+                     .tiles = e.tiles, .n_tiles = (int)e.n_tiles};
     units_make(&e, &entry, out);
     return true;
 }

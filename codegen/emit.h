@@ -56,6 +56,8 @@ typedef struct Emitter {
     uint64_t scratch;                   /* bytes of scratch that one thread needs, the most of any kernel */
     ScratchGrowth *grows;               /* and these on top, each the most of any kernel */
     size_t n_grows, grows_capacity;
+    TileChoice *tiles;                  /* of the gemms so far */
+    size_t n_tiles, tiles_capacity;
     bool failed;                        /* a diagnostic was reported */
     Plan plan;
     struct PackState *pack;             /* plan.c: which weights have which items */
@@ -222,10 +224,8 @@ const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand va
 
 /* ---- gemm's tiles (tile.c) --------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Tile { int rows, vectors; } Tile;        /* accumulators: rows x vectors of lanes, for each weight */
-Tile gemm_tile(const Target *t, int accumulators, int64_t columns);
-Tile gemm_tile_rotated(const Target *t);                                /* the same for a result that is rotated: pairs of vectors */
-int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* columns in a panel of weight number `weight`: lanes * vectors */
+TileChoice gemm_tile(Emitter *e, const Node *gemm, int weight);         /* of the group of weight number `weight` */
+int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* columns in a panel of it: lanes * vectors */
 /* Accumulators that meet in one result stand in one group: group[i] is the first of accumulator i's group. */
 void gemm_groups(Context *cx, const Node *gemm, int *group);
 /* The `rotate` that accumulator `weight` becomes, or NULL. Its weight's columns are packed in pairs of vectors: first partners, second partners. */

@@ -5,6 +5,7 @@
  *     NAME_rows(rows, ..)   any number of rows times one panel, tile by tile
  *     NAME(..)              this thread's share of (panel, tile) pairs, panel after panel, so that a panel stays in the cache
  * A sum runs over the contracted axis in ascending order in one accumulator, so neither tiles nor threads change a bit. */
+#include "codegen/choose.h"
 #include "codegen/gemm.h"
 
 #include <string.h>
@@ -375,7 +376,6 @@ static bool group_rotation(Gemm *g, Group *group, const Axis *columns, int n_col
     int64_t size = n_columns ? columns[n_columns - 1].size.base : 0, lanes = g->k->e->target->lanes;
     group->pairs = size / 2;
     group->interleave = attr_bool(group->rotation, ATTR_interleave, false);
-    group->tile = gemm_tile_rotated(g->k->e->target);
     const Type *table = group->rotation->inputs[1]->type;
     bool tables = group->rotation->inputs[1]->op == OP_param && group->rotation->inputs[2]->op == OP_param;
     bool whole = size % 2 == 0 && table->axis[table->rank - 1].size.base == group->pairs && group->pairs % lanes == 0;
@@ -386,6 +386,17 @@ static bool group_rotation(Gemm *g, Group *group, const Axis *columns, int n_col
 }
 
 /* ---- groups --------------------------------------------------------------------------------------------------------------------------------- */
+
+/* For the kernel's comment and for reports. */
+static void note_tile(Gemm *g, const TileChoice *c) {
+    Emitter *e = g->k->e;
+    e->tiles = arena_room(e->cx->arena, e->tiles, e->n_tiles, &e->tiles_capacity, sizeof *e->tiles);
+    e->tiles[e->n_tiles++] = *c;
+    Text line = text_new(e->cx->arena);
+    tile_describe(c, e->target->lanes, &line);
+    if (!g->tiles || !strstr(g->tiles, line.data))
+        g->tiles = g->tiles ? arena_print(e->cx->arena, "%s; %s", g->tiles, line.data) : line.data;
+}
 
 static bool make_group(Gemm *g, const int *member, int leader) {
     Arena *a = g->cx->arena;
@@ -412,9 +423,10 @@ static bool make_group(Gemm *g, const int *member, int leader) {
     group->columns = 1;
     for (int i = 0; i < n_columns; i++)
         group->columns *= columns[i].size.base;
-    group->panel = gemm_panel(g->k->e, g->n, leader);
+    TileChoice choice = gemm_tile(g->k->e, g->n, leader);
+    group->tile = choice.tile;
+    group->panel = (int64_t)choice.tile.vectors * g->k->e->target->lanes;
     group->panels = (group->columns + group->panel - 1) / group->panel;
-    group->tile = gemm_tile(g->k->e->target, group->n_weights, group->columns);
     if (!group_rotation(g, group, columns, n_columns))
         return false;
     group->pointers = arena_array(a, (size_t)(1 + g->n->n_inputs + body->n_results), sizeof *group->pointers);
@@ -422,6 +434,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
     group->start = arena_array(a, (size_t)group->n_weights, sizeof *group->start);
     group->side = arena_array(a, (size_t)gemm_sides(g->n) + 1, sizeof *group->side);
     g->n_groups++;
+    note_tile(g, &choice);
     return group_operands(g, group);
 }
 
@@ -445,6 +458,7 @@ void emit_gemm(Kernel *k) {
     if (!g.n_groups)
         return;
     describe(&g);
+    text_add(&k->comment, "tile %s\n", g.tiles);
     for (int i = 0; i < g.n_groups; i++)
         gemm_functions(&g, i);
     k->indent = 1;

@@ -52,6 +52,7 @@ typedef struct Gemm {
     const char *depth_var;
     Group *groups;
     int n_groups;
+    const char *tiles;                  /* the groups' tiles in words */
     BodyPrinter printer;
     const Group *printing;
     const char *count;                  /* columns left, in the last panel; NULL: all */

@@ -1,35 +1,6 @@
-/* Which tile a gemm computes at a time: rows of x times one panel of columns, its sums in registers.
- *
- * A tile of R rows and V vectors needs R * V sums, V weights and one element of x. Each step of the contracted axis loads V vectors and
- * R numbers for R * V multiply-adds; both loads have to hide behind the arithmetic, so R and V must not differ too much. */
+/* How the accumulators of a gemm stand together, and which tile of rows and columns each group of them gets. */
+#include "codegen/choose.h"
 #include "codegen/emit.h"
-
-static const int vectors[] = {3, 4, 2, 1};              /* in the order of preference: 8x48, 6x64, 12x32 with 16 lanes and 32 registers */
-
-/* Rows of a tile that many vectors wide: the sums, a row of weights and an element of x find registers. */
-static int most_rows(const Target *t, int accumulators, int v) {
-    int beside = (t->registers - 1) / (accumulators * v) - 1, sums = t->sums / (accumulators * v), rows = beside < sums ? beside : sums;
-    return rows > 14 ? 14 : rows;
-}
-
-Tile gemm_tile(const Target *t, int accumulators, int64_t columns) {
-    Tile best = {1, 1};
-    double least = 1e30;
-    for (int i = 0; i < 4; i++) {
-        int v = vectors[i], rows = most_rows(t, accumulators, v);
-        int64_t panel = (int64_t)v * t->lanes;
-        if (rows < 1)
-            continue;
-        int sums = rows * v * accumulators;
-        double loads = (double)(rows + v * accumulators) / sums, padding = (double)((columns + panel - 1) / panel * panel) / (double)columns;
-        double cost = padding * (loads > 0.7 ? loads / 0.7 : 1) * (sums < 8 ? 8.0 / sums : 1);
-        if (cost < least - 1e-9) {
-            least = cost;
-            best = (Tile){rows, v};
-        }
-    }
-    return best;
-}
 
 /* Which nodes of the body depend on the parameter: flags by node id. */
 static void mark_readers(const Graph *body, const Node *param, bool *reads) {
@@ -73,20 +44,38 @@ const Node *gemm_rotation(Context *cx, const Node *gemm, int weight) {
     return NULL;
 }
 
-Tile gemm_tile_rotated(const Target *t) { return (Tile){most_rows(t, 1, 2), 2}; }
+/* Rows that a model knows before it runs. */
+static int64_t rows_of(const Node *gemm)
+{
+    const Type *x = gemm->inputs[0]->type;
+    int64_t rows = 1;
+    for (int i = 0; i < x->rank; i++) {
+        if (attr_has_name(gemm, ATTR_over, x->axis[i].name))
+            continue;
+        if (!extent_is_const(x->axis[i].size))
+            return 0;
+        rows *= x->axis[i].size.base;
+    }
+    return rows;
+}
 
-int64_t gemm_panel(Emitter *e, const Node *gemm, int weight) {
-    int n = (int)attr_int(gemm, ATTR_weights, 1), members = 0;
+TileChoice gemm_tile(Emitter *e, const Node *gemm, int weight)
+{
+    int n = (int)attr_int(gemm, ATTR_weights, 1);
     int *group = arena_array(e->cx->arena, (size_t)n, sizeof *group);
-    if (gemm_rotation(e->cx, gemm, weight))
-        return 2 * e->target->lanes;
+    const Node *w = gemm->inputs[1 + weight];
+    GemmShape s = {.rows = rows_of(gemm), .depth = 1, .columns = 1, .weight_bytes = (int)dtype_size(weight_storage(w))};
     gemm_groups(e->cx, gemm, group);
     for (int i = 0; i < n; i++)
-        members += group[i] == group[weight];
-    const Type *type = gemm->inputs[1 + weight]->type;
-    int64_t columns = 1;
-    for (int i = 0; i < type->rank; i++)
-        if (!attr_has_name(gemm, ATTR_over, type->axis[i].name))
-            columns *= type->axis[i].size.base;
-    return (int64_t)gemm_tile(e->target, members, columns).vectors * e->target->lanes;
+        s.accumulators += group[i] == group[weight];
+    for (int i = 0; i < w->type->rank; i++)
+        *(attr_has_name(gemm, ATTR_over, w->type->axis[i].name) ? &s.depth : &s.columns) *= w->type->axis[i].size.base;
+    TileChoice c = gemm_rotation(e->cx, gemm, weight) ? tile_rotated(e->target, &s) : tile_choose(e->options, &s);
+    c.gemm = gemm;
+    return c;
+}
+
+int64_t gemm_panel(Emitter *e, const Node *gemm, int weight)
+{
+    return (int64_t)gemm_tile(e, gemm, weight).tile.vectors * e->target->lanes;
 }

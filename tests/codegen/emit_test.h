@@ -34,6 +34,7 @@ typedef struct Trial {
     int below;                          /* whole numbers among the inputs are less than this */
     const char *const *flags;           /* more flags for clang */
     bool tiles;                         /* count attend's tiles */
+    int alternative;                    /* gemms' tiles */
 } Trial;
 
 static inline void trial_open(Trial *t, const Target *target) {
@@ -225,7 +226,7 @@ static inline void trial_load(Trial *t, const char *text) {
     graph_count_uses(t->g);
     ck_assert_msg(graph_verify(&t->cx, t->g, &why), "%s", why);
     trial_places(t);
-    EmitOptions options = {.target = t->target, .tiles = t->tiles};
+    EmitOptions options = {.target = t->target, .tiles = t->tiles, .alternative = t->alternative};
     ck_assert_msg(codegen_emit(&t->cx, t->g, &options, &t->out), "%s", trial_said(t));
     if (getenv("SHOW_C"))
         puts(t->out.text);
