@@ -18,7 +18,10 @@
     "-O2", "-std=gnu11", "-ffp-contract=on", "-fno-math-errno", "-fno-trapping-math", "-fno-unroll-loops",             \
         "-fno-strict-aliasing", "-fno-stack-protector"
 #define SHARED "-fno-plt", "-fPIC"
-#define GCC "-O2", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing"
+/* Calls of memset in the middle of a kernel would save every register around them. */
+#define GCC                                                                                                            \
+    "-O2", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing",        \
+        "-fno-tree-loop-distribute-patterns"
 
 #define FLAGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 

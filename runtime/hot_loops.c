@@ -79,6 +79,17 @@ static const char *fixed_place(const Instruction *i, const char *base)
     return memmem(i->text, i->length, base, strlen(base));
 }
 
+/* RISC-V saves whole registers, at places that the instructions before make of sp. */
+static bool is_riscv_spill(const Function *f, const Instruction *i)
+{
+    if (!(starts(i, "vl") || starts(i, "vs")) || !isdigit((unsigned char)i->text[2]) || !ends(i, "r.v"))
+        return false;
+    for (const Instruction *before = i; before-- > f->code && i - before <= 3;)
+        if (starts(before, "add") && holds(before, "sp"))
+            return true;
+    return false;
+}
+
 static void count_stack(const Function *f, const Instruction *i, HotLoop *loop)
 {
     const char *at = fixed_place(i, "(%rsp)");
@@ -90,8 +101,7 @@ static void count_stack(const Function *f, const Instruction *i, HotLoop *loop)
         write = at + strlen("(%rsp)") >= i->text + i->length;           /* the last operand is where it goes */
     } else {
         bool arm = (starts(i, "ld") || starts(i, "st")) && holds(i, "\tq") && (holds(i, "[sp") || holds(i, "[x29"));
-        bool risc = (starts(i, "vl") || starts(i, "vs")) && isdigit((unsigned char)i->text[2]) && (ends(i, "r.v") || ends(i, "re32.v") || ends(i, "re8.v"));
-        touched = arm || risc;
+        touched = arm || is_riscv_spill(f, i);
         write = i->text[0] == 's' || i->text[1] == 's';
     }
     loop->stack_writes += touched && write;

@@ -18,10 +18,12 @@ check() {
     says out "inner loops of $this" ' [1-9][0-9]* loops that multiply and add, 0 of them'
 }
 
-for target in x86-64-v4 x86-64-v3; do
-    check $target x86_64-linux-gnu minilm --config tests/golden/minilm/config.json
+for target in x86-64-v4 x86-64-v3 x86-64 aarch64; do
+    triple=x86_64-linux-gnu
+    [ $target != aarch64 ] || triple=aarch64-linux-gnu
+    check $target $triple minilm --config tests/golden/minilm/config.json
     for model in llama gpt2; do
-        check $target x86_64-linux-gnu $model --weights tests/golden/$model
+        check $target $triple $model --weights tests/golden/$model
     done
 done
 finish
