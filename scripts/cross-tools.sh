@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs what the tests of emitted C for other machines need (92 MB): cross compilers for aarch64 and riscv64, and qemu. Without
-# them those tests are skipped. Needs root or sudo.
+# Installs what the tests of emitted C for other machines need (130 MB): cross compilers for aarch64 and riscv64, qemu, and for
+# WebAssembly a linker, a C library and node. Without them those tests are skipped. Needs root or sudo.
 #
 #     sh scripts/cross-tools.sh
 set -eu
-packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user"
-dpkg-query -W -f='${db:Status-Status}\n' $packages 2>/dev/null | grep -c '^installed$' | grep -qx 5 && exit 0
+packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user lld-19 wasi-libc libclang-rt-19-dev-wasm32"
+command -v node >/dev/null || packages="$packages nodejs"
+installed=$(dpkg-query -W -f='${db:Status-Status}\n' $packages 2>/dev/null | grep -c '^installed$' || true)
+[ "$installed" != "$(echo $packages | wc -w)" ] || exit 0
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo
 $as_root apt-get update -qq

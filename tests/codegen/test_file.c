@@ -51,7 +51,7 @@ static bool compiles(const Target *t, int compiler, const char *path) {
     char triple[64];
     int n = 9;
     if (t->architecture && !compiler) {
-        snprintf(triple, sizeof triple, "--target=%s-linux-gnu", t->architecture);
+        snprintf(triple, sizeof triple, "--target=%s-unknown-unknown", t->architecture);
         arguments[n++] = triple;
         arguments[n++] = "-ffreestanding";
     }

@@ -1,9 +1,9 @@
 # Emitted C on other machines than this one: `attar emit --selftest` for each target, compiled by clang and by gcc with the flags in
-# the file's own header, run natively or under qemu, and compared with the float64 goldens at their tolerances.
+# the file's own header, run natively, under qemu or in node, and compared with the float64 goldens at their tolerances.
 #
-#     sh tests/targets/run.sh ATTAR x86|aarch64|riscv64
+#     sh tests/targets/run.sh ATTAR x86|aarch64|riscv64|wasm32
 #
-# Without the cross compilers or qemu the rest is skipped, with the reason and the way to have them (exit status 77).
+# Without the cross compilers, qemu or node the rest is skipped, with the reason and the way to have them (exit status 77).
 . tests/cli/lib.sh
 . tests/targets/flags.sh
 machine=${2:-x86}
@@ -93,6 +93,13 @@ riscv64)
     on riscv64 "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=128" clang "$clang" --target=riscv64-linux-gnu -static
     on riscv64 "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=256" clang "$clang" --target=riscv64-linux-gnu -static
     on riscv64 "qemu-riscv64 -cpu rv64" gcc riscv64-linux-gnu-gcc -static
+    ;;
+wasm32)
+    needs node wasm-ld-19
+    [ -d /usr/include/wasm32-wasi ] || skip "wasi-libc is not installed"
+    here=$PWD
+    in_node() { (cd "$work/st" && node --no-warnings "$here/tests/targets/wasi.mjs" program "$(basename "$2")"); }
+    on wasm32 in_node clang "$clang" --sysroot=/usr -I/usr/include/wasm32-wasi -L/usr/lib/wasm32-wasi --target=wasm32-wasi
     ;;
 esac
 finish
