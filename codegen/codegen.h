@@ -53,6 +53,7 @@ typedef struct EmitOptions {
     const Target *target;
     bool taps;                          /* for `attar diff` */
     bool timing;                        /* for `attar bench` */
+    bool split;                         /* for tests: the smallest kernels are shared by all threads too */
     bool tiles;                         /* for tests and bench/: `int64_t PREFIX_tiles[2]` counts attend's tiles (rows times a panel of keys)
                                          * that are executed, and those of them in which nothing is compared */
     const TileTable *tuned;             /* measured on this machine; NULL: none */
@@ -62,7 +63,7 @@ typedef struct EmitOptions {
     const Approximations *approximations;               /* for the header comment; NULL: none */
 } EmitOptions;
 
-/* Taps: after a kernel, thread 0 calls tap(state, kernel's index, layer or -1 outside a repeat, data) once for each of its results, in their
+/* Taps: after a kernel, one thread calls tap(state, kernel's index, layer or -1 outside a repeat, data) once for each of its results, in their
  * order, those without a `get` left out; data is the result in its place and layout (packed; panels for keys). The consumer counts the calls.
  * `append` reports the first byte of its layer of the cache. */
 typedef struct KernelInfo {             /* in the order of the emitted entry; index = position in SLOT_TIMES and tap value number */

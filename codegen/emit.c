@@ -79,51 +79,13 @@ static void put_call(Emitter *e, Text *out) {
     text_add(out, "    const float *weights;                /* packed, 64-byte aligned */\n");
     text_add(out, "    void *arena;                         /* %s_arena_bytes, 64-byte aligned */\n", e->prefix);
     text_add(out, "    ptrdiff_t threads;\n");
-    text_add(out, "    ptrdiff_t *meet;                     /* 16 zeros: how many have come, and at [8] how often all had */\n");
+    text_add(out, "    void *meet;                          /* 256 bytes a thread, 128-byte aligned, zeros before each run */\n");
     text_add(out, "    int64_t *fault;                      /* 4 zeros; a bad index: 1, the input's number, the index, its bound */\n");
     if (e->options->taps)
         text_add(out, "    void (*tap)(void *state, int64_t kernel, int64_t layer, const void *data);\n    void *tap_state;\n");
     if (e->options->timing)
         text_add(out, "    uint64_t *times;                     /* nanoseconds of each kernel */\n    uint64_t (*clock)(void);\n");
     text_add(out, "};\n\n");
-}
-
-static void put_helpers(Emitter *e, Text *out) {
-    const char *call = arena_print(arena_of(e), "const struct %s_call *call", e->prefix);
-    if (mentions(e->entry->calls.data, "meet") || e->options->timing)
-        text_add(out,
-                 "/* A short wait; after many in a row the processor goes to whoever else needs it. */\n"
-                 "static inline void rest(ptrdiff_t round)\n{\n"
-                 "#if defined __x86_64__ && defined __linux__\n"
-                 "    long yield = 24; /* sched_yield */\n"
-                 "    if (round %% 4096 == 0)\n"
-                 "        __asm__ volatile(\"syscall\" : \"+a\"(yield) : : \"rcx\", \"r11\", \"memory\");\n"
-                 "    __builtin_ia32_pause();\n"
-                 "#elif defined __aarch64__\n"
-                 "    (void)round;\n    __asm__ volatile(\"yield\");\n"
-                 "#else\n    (void)round;\n#endif\n}\n\n");
-    if (mentions(e->entry->calls.data, "meet") || e->options->timing)
-        text_add(out,
-                 "/* Every thread waits here until all have come. */\n"
-                 "static void meet(%s)\n{\n"
-                 "    if (call->threads == 1)\n        return;\n"
-                 "    ptrdiff_t *come = call->meet, *round = call->meet + 8, now = __atomic_load_n(round, __ATOMIC_RELAXED);\n"
-                 "    if (__atomic_add_fetch(come, 1, __ATOMIC_ACQ_REL) == call->threads) {\n"
-                 "        __atomic_store_n(come, 0, __ATOMIC_RELAXED);\n"
-                 "        __atomic_store_n(round, now + 1, __ATOMIC_RELEASE);\n"
-                 "        return;\n    }\n"
-                 "    for (ptrdiff_t i = 1; __atomic_load_n(round, __ATOMIC_ACQUIRE) == now; i++)\n        rest(i);\n}\n\n", call);
-    if (e->options->taps)
-        text_add(out,
-                 "static void show(%s, ptrdiff_t thread, int64_t kernel, int64_t layer, const void *data)\n{\n"
-                 "    if (thread == 0 && call->tap)\n        call->tap(call->tap_state, kernel, layer, data);\n}\n\n", call);
-    if (e->options->timing)
-        text_add(out,
-                 "/* The time since the last lap goes to this kernel. */\n"
-                 "static void lap(%s, ptrdiff_t thread, int kernel, uint64_t *since)\n{\n"
-                 "    meet(call);\n    if (thread || !call->times)\n        return;\n"
-                 "    uint64_t now = call->clock();\n"
-                 "    call->times[kernel] += now - *since;\n    *since = now;\n}\n\n", call);
 }
 
 /* ---- the entry ------------------------------------------------------------------------------------------------------------------------ */
@@ -225,7 +187,9 @@ static void put_run(Emitter *e, Text *out) {
     text_put(out, body.data, body.length);
     if (e->options->timing)
         text_add(out, "    uint64_t %s = thread == 0 && call->clock ? call->clock() : 0;\n", s->since);
-    if (!mentions(s->calls.data, "thread") && !s->scratch_used)
+    if (s->n_kernels)
+        text_add(out, "    struct team team = {.queue = call->meet, .thread = thread, .threads = call->threads, .parts = 1};\n");
+    else if (!s->scratch_used)
         text_add(out, "    (void)thread;\n");
     text_add(out, "\n%s    return 0;\n}\n", s->calls.data);
 }
@@ -331,7 +295,8 @@ bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, E
     plan_finish(&e);
     Text file = text_new(cx->arena), rest = text_new(cx->arena), entry = text_new(cx->arena);
     put_call(&e, &entry);
-    put_helpers(&e, &entry);
+    if (e.entry->n_kernels)
+        emit_team(&e, e.entry->calls.data, &entry);
     put_arena_bytes(&e, &entry);
     put_run(&e, &entry);
     emit_math(&e, NULL, &rest);

@@ -261,6 +261,9 @@ bool mentions(const char *text, const char *word);                      /* the w
 Map words_of(Context *cx, const char *text);                            /* its identifiers, with some value that is not NULL */
 /* The panel width if a gemm reads this [rows, width] table as panels (as its weight `twin`), so that a gather can read those; 0: none. */
 int64_t gather_panel(Emitter *e, const Node *weight, const char *looked_up, const Node **gemm, const Node **twin);
+/* (team.c) How threads share kernels, wait for each other, and tell taps and times: as far as `calls`, the entry's text, needs it. */
+void emit_team(Emitter *e, const char *calls, Text *out);
+const char *work_text(Emitter *e, const Node *kernel);                  /* about how many multiply-adds take as long: "B * S * 442368" */
 void plan_describe(Emitter *e);         /* everything of e->plan but the weights and the slots, from the model */
 void plan_finish(Emitter *e);           /* the weights packed so far, and the slots */
 uint64_t pack_plain(Emitter *e, const Node *weight, DType as, uint64_t *layer_stride);  /* plan.c: offset of the item in bytes */

@@ -244,7 +244,7 @@ static void put_calls(Emitter *e, const char *line) {
 void entry_meet(Emitter *e) {
     if (!e->entry->n_pending)
         return;
-    put_calls(e, "meet(call);");
+    put_calls(e, "meet(&team);");
     e->entry->n_pending = 0;
 }
 
@@ -274,23 +274,25 @@ static void put_taps(Emitter *e, const Kernel *k, int number) {
     EntryState *s = e->entry;
     if (e->options->timing) {
         s->n_pending = 0;
-        put_calls(e, arena_print(arena_of(e), "lap(call, thread, %d, &%s);", number, s->since));
+        put_calls(e, arena_print(arena_of(e), "lap(call, &team, %d, &%s);", number, s->since));
     }
     if (!e->options->taps)
         return;
     s->n_pending = 1;
     entry_meet(e);
-    bool any = false;
+    Text shows = text_new(arena_of(e));
     for (int r = 0; r < node_results(k->node); r++) {
         const Node *result = kernel_get(k->node, r);
         for (size_t i = 0; result && i < k->n_params; i++)
-            if (k->params[i].access >= 0 && k->params[i].writes && k->accesses[k->params[i].access].value == result) {
-                put_calls(e, arena_print(arena_of(e), "show(call, thread, %d, %s, %s);", number, s->round ? s->round : "-1", k->params[i].argument));
-                any = true;
-            }
+            if (k->params[i].access >= 0 && k->params[i].writes && k->accesses[k->params[i].access].value == result)
+                text_add(&shows, "%*sshow(call, %d, %s, %s);\n", 4 * s->indent + 4, "", number, s->round ? s->round : "-1", k->params[i].argument);
     }
-    if (any)
-        put_calls(e, "meet(call);");
+    if (!shows.length)
+        return;
+    put_calls(e, "while (take(&team, 0)) {");
+    text_put(&s->calls, shows.data, shows.length);
+    put_calls(e, "}");
+    put_calls(e, "meet(&team);");
 }
 
 void entry_call(Emitter *e, const Kernel *k) {
@@ -304,12 +306,14 @@ void entry_call(Emitter *e, const Kernel *k) {
         items[n++] = strcmp(argument, "scratch") != 0 ? argument : s->scratch;
     }
     if (k->thread)
-        items[n++] = "thread";
+        items[n++] = "team.part";
     if (k->threads)
-        items[n++] = "call->threads";
-    const char *head = arena_print(arena_of(e), "%*s%s", 4 * s->indent, "", k->function);
-    if (!k->thread && !k->threads)
-        head = arena_print(arena_of(e), "%*sif (thread == 0)\n%*s%s", 4 * s->indent, "", 4 * s->indent + 4, "", k->function);
+        items[n++] = "team.parts";
+    bool alone = !k->thread && !k->threads;
+    put_calls(e, arena_print(arena_of(e), "while (take(&team, %s))", work_text(e, k->node)));
+    if (alone)
+        put_calls(e, "    if (team.part == 0)");
+    const char *head = arena_print(arena_of(e), "%*s%s", 4 * s->indent + (alone ? 8 : 4), "", k->function);
     text_add(&s->calls, "%s;\n", wrapped(e->cx, head, items, n));
     s->kernels = arena_room(arena_of(e), s->kernels, s->n_kernels, &s->kernels_capacity, sizeof *s->kernels);
     s->kernels[s->n_kernels++] = (KernelInfo){k->function, k->node->name, k->node, s->times ? s->times : 1};

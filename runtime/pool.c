@@ -1,9 +1,11 @@
 /* Threads: the caller and n - 1 workers.
  *
- * A run is announced by adding 1 to `epoch`; each worker answers by taking 1 from `pending`. Whoever waits first
- * spins for about 100 us, since on a virtual machine waking a sleeper costs 30 to 60 us, and then sleeps on a futex.
- * The one who changes a counter wakes sleepers only if `sleeping` says that there are some: both sides use
- * sequentially consistent order, so one of them sees the other. */
+ * A run is announced by adding 1 to `epoch`. Its door is open from a little before until the caller has returned from
+ * its own part: `inside` counts the workers that have entered and not yet left. A worker that comes when the door is
+ * closed has missed the run and waits for the next, so a run is never held up by a thread that has no processor.
+ * Whoever waits first spins for about 100 us, since on a virtual machine waking a sleeper costs 30 to 60 us, and then
+ * sleeps on a futex. The one who changes a counter wakes sleepers only if `sleeping` says that there are some: both
+ * sides use sequentially consistent order, so one of them sees the other. */
 #include "runtime/pool.h"
 
 #include <errno.h>
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 enum { SPIN_NANOSECONDS = 100000, SPINS_A_LOOK = 64, LINE = 128 };
+static const unsigned closed = 1u << 31; /* in `inside`: nobody may enter */
 
 typedef struct Signal { /* a counter on its own cache lines, and how many sleep on it */
     _Alignas(LINE) atomic_uint value;
@@ -32,9 +35,10 @@ typedef struct Worker {
 } Worker;
 
 struct Pool {
-    Signal epoch, pending;
+    Signal epoch, inside, come; /* come: how many have entered this run */
     _Alignas(LINE) void (*run)(void *state, ptrdiff_t thread);
     void *state;
+    unsigned number; /* of the run whose door is open: the epoch that announces it */
     bool stop; /* read after a new epoch */
     int threads, started;
     int64_t spin; /* nanoseconds */
@@ -92,6 +96,17 @@ static void wake(Signal *s)
         futex(&s->value, FUTEX_WAKE, INT32_MAX);
 }
 
+/* False: the door is closed. */
+static bool enter(Pool *p)
+{
+    unsigned inside = atomic_load(&p->inside.value);
+    do {
+        if (inside & closed)
+            return false;
+    } while (!atomic_compare_exchange_weak(&p->inside.value, &inside, inside + 1));
+    return true;
+}
+
 static void *work(void *argument)
 {
     Worker *w = argument;
@@ -101,9 +116,14 @@ static void *work(void *argument)
         epoch = wait_for(&p->epoch, epoch, true, p->spin);
         if (p->stop)
             return NULL;
+        if (!enter(p))
+            continue;
+        epoch = p->number; /* it may be a later run than the one that was announced, even one that will be at once */
+        atomic_fetch_add(&p->come.value, 1);
+        wake(&p->come);
         p->run(p->state, w->number);
-        if (atomic_fetch_sub(&p->pending.value, 1) == 1)
-            wake(&p->pending);
+        if (atomic_fetch_sub(&p->inside.value, 1) == closed + 1)
+            wake(&p->inside);
     }
 }
 
@@ -137,6 +157,7 @@ Pool *pool_new(int threads)
     if (!p)
         return NULL;
     *p = (Pool){.threads = threads, .started = 1, .spin = threads <= pool_cpus() ? SPIN_NANOSECONDS : 0};
+    atomic_store(&p->inside.value, closed);
     p->workers = calloc((size_t)threads, sizeof *p->workers);
     if (p->workers)
         start(p);
@@ -163,7 +184,7 @@ int pool_threads(const Pool *p)
     return p->threads;
 }
 
-void pool_run(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state)
+static void run_with(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state, bool all)
 {
     if (p->threads == 1) {
         run(state, 0);
@@ -171,10 +192,25 @@ void pool_run(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state)
     }
     p->run = run;
     p->state = state;
-    atomic_store(&p->pending.value, (unsigned)p->threads - 1);
+    p->number = atomic_load(&p->epoch.value) + 1;
+    atomic_store(&p->come.value, 0);
+    atomic_store(&p->inside.value, 0);
     announce(p);
     run(state, 0);
-    wait_for(&p->pending, 0, false, p->spin);
+    if (all)
+        wait_for(&p->come, (unsigned)p->threads - 1, false, p->spin);
+    atomic_fetch_or(&p->inside.value, closed);
+    wait_for(&p->inside, closed, false, p->spin);
+}
+
+void pool_run(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state)
+{
+    run_with(p, run, state, true);
+}
+
+void pool_help(Pool *p, void (*run)(void *state, ptrdiff_t thread), void *state)
+{
+    run_with(p, run, state, false);
 }
 
 int pool_cpus(void)

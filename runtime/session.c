@@ -14,7 +14,7 @@
 #include "runtime/inputs.h"
 #include "support/checked.h"
 
-enum { MEET_BYTES = 128 };
+enum { MEET_BYTES = 256 }; /* for each thread */
 
 typedef struct Room {
     unsigned char *data;
@@ -163,8 +163,7 @@ static bool make_tables(Session *s)
     s->caches = calloc((size_t)p->n_caches + 1, sizeof *s->caches);
     s->results = calloc((size_t)p->n_outputs + 1, sizeof *s->results);
     s->slots = calloc((size_t)p->n_slots + 1, sizeof *s->slots);
-    return s->sizes && s->values && s->matched && s->inputs && s->outputs && s->caches && s->results && s->slots &&
-           room_for(&s->meet, MEET_BYTES);
+    return s->sizes && s->values && s->matched && s->inputs && s->outputs && s->caches && s->results && s->slots;
 }
 
 static bool set_up(Context *cx, Session *s, int threads)
@@ -178,7 +177,8 @@ static bool set_up(Context *cx, Session *s, int threads)
         return false;
     s->pool = pool_new(threads > 0 ? threads : pool_cpus());
     if (s->pool)
-        return true;
+        return room_for(&s->meet, MEET_BYTES * (uint64_t)pool_threads(s->pool)) ||
+               no_memory(cx, "counters of threads", MEET_BYTES * (uint64_t)pool_threads(s->pool), "");
     diag_file_error(cx->diags, "E1002", NULL, NULL, "cannot start %d threads", threads > 0 ? threads : pool_cpus());
     return false;
 }
@@ -401,7 +401,8 @@ bool session_run(Context *cx, Session *s, const HostTensor *inputs, int n_inputs
     for (int i = 0; i < s->plan->n_slots; i++)
         s->slots[i] = slot_value(s, s->plan->slots[i]);
     Call c = {.program = s->program, .slots = s->slots};
-    pool_run(s->pool, call, &c);
+    memset(s->meet.data, 0, MEET_BYTES * (size_t)pool_threads(s->pool));
+    pool_help(s->pool, call, &c);
     if (!finish(cx, s, atomic_load(&c.failed) != 0))
         return false;
     if (outputs)

@@ -43,7 +43,7 @@ typedef struct PackItem {               /* one weight, or one per layer */
 /* ---- the entry -------------------------------------------------------------------------------------------------------------------- */
 
 /* The emitted file defines `struct NAME_call`, whose members are all 8 bytes wide (pointers and ptrdiff_t) in the order of `slots`, and
- *     int NAME_run(const struct NAME_call *call, ptrdiff_t thread);          every thread calls it with its own number; 0 = good
+ *     int NAME_run(const struct NAME_call *call, ptrdiff_t thread);          thread 0 calls it, and any others with their own number: a thread that comes late or not at all is not missed; 0 = good
  *     size_t NAME_arena_bytes(const int64_t *sizes, ptrdiff_t threads);      sizes in the order of symbols
  * The runtime fills an array of 8-byte slots and passes it as the struct. */
 typedef enum SlotKind {
@@ -52,9 +52,9 @@ typedef enum SlotKind {
     SLOT_CACHE,                         /* index into caches: base of layer 0 */
     SLOT_SIZE,                          /* index into symbols: ptrdiff_t */
     SLOT_THREADS,                       /* ptrdiff_t */
-    SLOT_MEET,                          /* pointer to struct { atomic counter, generation } on its own cache lines (128 bytes, zeroed once) */
+    SLOT_MEET,                          /* 256 bytes for each thread, aligned to 128 and zeroed before each run: what has been taken and done of its work */
     SLOT_FAULT,                         /* int64_t[4], zeroed before the run: code (1 = index out of range), input or value number, the index, its bound */
-    SLOT_TAP,                           /* only with taps: void (*)(void *state, int64_t value, int64_t round, const void *data), called by thread 0 after each kernel; round as in ir/interpret.h; NULL: none */
+    SLOT_TAP,                           /* only with taps: void (*)(void *state, int64_t value, int64_t round, const void *data), called after each kernel, by one thread at a time; round as in ir/interpret.h; NULL: none */
     SLOT_TAP_STATE,
     SLOT_TIMES,                         /* only with timing: uint64_t[kernels] nanoseconds accumulated by thread 0, see codegen.h */
     SLOT_CLOCK                          /* only with timing: uint64_t (*)(void), monotonic nanoseconds */

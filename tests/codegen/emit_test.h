@@ -226,7 +226,7 @@ static inline void trial_load(Trial *t, const char *text) {
     graph_count_uses(t->g);
     ck_assert_msg(graph_verify(&t->cx, t->g, &why), "%s", why);
     trial_places(t);
-    EmitOptions options = {.target = t->target, .tiles = t->tiles, .alternative = t->alternative};
+    EmitOptions options = {.target = t->target, .tiles = t->tiles, .alternative = t->alternative, .split = true};
     ck_assert_msg(codegen_emit(&t->cx, t->g, &options, &t->out), "%s", trial_said(t));
     if (getenv("SHOW_C"))
         puts(t->out.text);
@@ -281,8 +281,8 @@ static inline HostTensor trial_input(Trial *t, const PlanTensor *p, const int64_
 static inline int64_t trial_run(Trial *t, const int64_t *sizes, const HostTensor *inputs, HostTensor *outputs, int threads) {
     const Plan *p = &t->out.plan;
     uint64_t slots[MAX_SLOTS];
-    ptrdiff_t *meet = aligned_alloc(128, 256);
-    memset(meet, 0, 256);
+    ptrdiff_t *meet = aligned_alloc(128, 256 * (size_t)threads);
+    memset(meet, 0, 256 * (size_t)threads);
     memset(t->fault, 0, sizeof t->fault);
     size_t bytes = t->arena_bytes(sizes, threads);
     unsigned char *arena = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);

@@ -154,7 +154,7 @@ static void bench_open(Bench *b, const char *text, const Target *target)
     b->model = graph_read(&b->cx, &source);
     for (int i = 0; b->model && i < b->model->n_params; i++)
         b->model->params[i]->place = (Place){.kind = PLACE_INPUT, .index = i};
-    EmitOptions options = {.target = target};
+    EmitOptions options = {.target = target, .split = true};
     bool good = b->model && (graph_count_uses(b->model), codegen_emit(&b->cx, b->model, &options, &b->emitted));
     if (!good) {
         Text said = text_new(&b->arena);
@@ -202,7 +202,7 @@ static void *work(void *state)
 
 static void run_compiled(Bench *b, const int64_t *sizes, float *const *out, ptrdiff_t threads)
 {
-    static _Alignas(128) char meet[256];
+    static _Alignas(128) char meet[4 * 256];
     static int64_t fault[4];
     union {
         void *pointer;

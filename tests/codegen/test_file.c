@@ -111,7 +111,7 @@ static void put_slot(Text *m, const Plan *p, Slot s, const int64_t *sizes) {
     case SLOT_THREADS: text_add(m, "        1,\n"); return;
     case SLOT_WEIGHTS: bytes = (int64_t)p->weight_bytes; break;
     case SLOT_ARENA: text_add(m, "        block(%s_arena_bytes(sizes, 1)),\n", p->name); return;
-    case SLOT_MEET: bytes = 128; break;
+    case SLOT_MEET: bytes = 256; break;
     case SLOT_FAULT: text_add(m, "        (uint64_t)fault,\n"); return;
     case SLOT_CACHE: bytes = t->layers * (int64_t)t->bytes_per_row * (t->dims[0].n ? sizes[0] : 1); break;
     default: bytes = tensor_count(t, sizes) * (int64_t)dtype_size(t->dtype); break;
@@ -124,7 +124,7 @@ static const char *with_main(Trial *t, const int64_t *sizes) {
     const Plan *p = &t->out.plan;
     Text m = text_new(&t->arena);
     text_add(&m, "#include <stddef.h>\n#include <stdint.h>\n%s\nint posix_memalign(void **, size_t, size_t);\nvoid *memset(void *, int, size_t);\n", t->out.text);
-    text_add(&m, "static uint64_t block(size_t n)\n{\n    void *p = 0;\n    return posix_memalign(&p, 64, n) ? 0 : (uint64_t)memset(p, 0, n);\n}\n");
+    text_add(&m, "static uint64_t block(size_t n)\n{\n    void *p = 0;\n    return posix_memalign(&p, 128, n) ? 0 : (uint64_t)memset(p, 0, n);\n}\n");
     text_add(&m, "int main(void)\n{\n    int64_t fault[4] = {0}, sizes[] = {%lld, %lld, %lld};\n", (long long)sizes[0], (long long)sizes[1], (long long)sizes[2]);
     text_add(&m, "    (void)sizes;\n    uint64_t slots[] = {\n");
     for (int i = 0; i < p->n_slots; i++)

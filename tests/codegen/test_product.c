@@ -21,7 +21,7 @@ static Library library_of(const Target *target)
 {
     Arena arena = {0};
     Context cx = {.arena = &arena};
-    EmitOptions options = {.target = target};
+    EmitOptions options = {.target = target, .split = true};
     Emitter e = {.cx = &cx, .options = &options, .target = target};
     Text rest = text_new(&arena), all = text_new(&arena);
     matrix_use(&e);

@@ -101,7 +101,7 @@ static void check_session(Fixture *f, const Graph *kernels, const Program *progr
 static void check_compiled(Fixture *f, Gen *g, const Graph *kernels, uint64_t seed, const Calls *calls)
 {
     Emitted e;
-    EmitOptions options = {.target = target_native()};
+    EmitOptions options = {.target = target_native(), .split = true};
     bool emitted = codegen_emit(&f->cx, kernels, &options, &e);
     if (!emitted)
         keep_text(f, kernels, seed, "kernels");

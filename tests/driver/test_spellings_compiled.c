@@ -86,7 +86,7 @@ static void check_compiled(Spelling s, int group)
         see_first_key(&run.inputs[i]);
     Value *want = run_graph(&run, model.graph);
     Emitted e;
-    EmitOptions emit_options = {.target = target_native()};
+    EmitOptions emit_options = {.target = target_native(), .split = true};
     ck_assert_msg(codegen_emit(&f.cx, kernels, &emit_options, &e), "%s\n%s", text.data, fixture_said(&f));
     JitOptions jit_options = {.flags = emit_options.target->flags, .no_cache = true};
     JitStats stats;

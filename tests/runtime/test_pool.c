@@ -73,6 +73,39 @@ START_TEST(waits_for_the_last)
 }
 END_TEST
 
+static void late(void *state, ptrdiff_t thread)
+{
+    if (thread == 2)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    count(state, thread);
+}
+
+START_TEST(helped)
+{ /* the caller always runs, others at most once; who has begun is waited for; between them runs of all are complete */
+    Pool *p = pool_new(4);
+    Tally t = {.threads = 4};
+    int64_t least[4] = {0}, most = 0;
+    for (int run = 1; run <= 3000; run++) {
+        pool_help(p, run % 100 ? count : late, &t);
+        most++;
+        int64_t now[4];
+        for (int i = 0; i < 4; i++) {
+            now[i] = t.plain[i * 16];
+            ck_assert(now[i] >= least[i] && now[i] <= most && now[i] - least[i] <= 1);
+            least[i] = now[i];
+        }
+        ck_assert_int_eq(now[0], most);
+        if (run % 10)
+            continue;
+        pool_run(p, count, &t);
+        most++;
+        for (int i = 0; i < 4; i++)
+            ck_assert_int_eq(t.plain[i * 16], ++least[i]);
+    }
+    pool_free(p);
+}
+END_TEST
+
 static void on_caller(void *state, ptrdiff_t thread)
 {
     if (thread == 0)
@@ -197,6 +230,7 @@ int main(void)
     TCase *t = tcase_create("pool");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, every_thread_once, 1, 6);
+    tcase_add_test(t, helped);
     tcase_add_test(t, asleep_between);
     tcase_add_test(t, waits_for_the_last);
     tcase_add_test(t, first_on_caller);
