@@ -219,7 +219,7 @@ static void check_plan(Fixture *f, const Graph *g, const int64_t *sizes, const c
     m.few = true;
     run_nodes(&m, g);
     for (int i = 0; i < g->n_results; i++) {
-        const Node *v = g->results[i].value;
+        const Node *v = storage(g->results[i].value); /* a result with other axes lies as it was written */
         ck_assert_msg(v->place.kind == PLACE_OUTPUT && v->place.index == i,
                       "%s: result %d is not written straight to the caller", what, i);
     }
