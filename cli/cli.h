@@ -145,6 +145,7 @@ typedef struct Kept { int states; double state_bytes, position_bytes; } Kept;   
 Kept remarks_kept(const Plan *plan);
 double remarks_weights(const Plan *plan, DType dtype);      /* bytes of packed weights of this type */
 const char *remarks_inexact(Tool *t);   /* names of the passes that approximated something, or NULL */
+void timing_print(Tool *t);             /* the stages of the compilation, as text or JSON Lines */
 void remarks_json(Tool *t, Text *out);  /* one JSON object a line: remarks, stored values, a summary */
 bool remarks_save(Tool *t);             /* as --remarks asks */
 void remarks_summary(Tool *t);          /* as -R asks: at most 12 lines on stderr */

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "driver/adapted.h"
@@ -16,6 +17,21 @@
 
 enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 1 << 20 };
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void compile_stage(Compilation *c, const char *name)
+{
+    double time = now();
+    if (c->n_stages < MAX_STAGES)
+        c->stages[c->n_stages++] = (Stage){name, time - c->since};
+    c->since = time;
+}
+
 void compile_begin(Compilation *c)
 {
     memset(c, 0, sizeof *c);
@@ -24,6 +40,10 @@ void compile_begin(Compilation *c)
     c->cx = (Context){.arena = &c->arena, .diags = &c->diags, .names = &c->names};
     c->remarks.arena = &c->arena;
     c->approximations.arena = &c->arena;
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    c->stages[c->n_stages++] = (Stage){"start", (double)used.tv_sec + (double)used.tv_nsec * 1e-9};
+    c->since = now();
 }
 
 /* NAME of NAME=PATH, and where PATH begins; NULL if the whole is a path. */
@@ -129,12 +149,14 @@ bool compile_load(Compilation *c, const CompileOptions *o)
     if (!source_read(&c->cx, "E0100", o->model, MODEL_LIMIT, &c->source) ||
         !compile_checkpoint(c, o, &c->options) || !adapted_weights(c, o))
         return false;
+    compile_stage(c, "open");
     c->options.allow_extra = o->allow_extra;
     c->options.model = o->model_name;
     c->options.read = read_used;
     if (!model_load(&c->cx, &c->source, &c->options, &c->model) || !adapted_model(c, o))
         return false;
     storage_mark(c, c->model.graph, o->wide_weights);
+    compile_stage(c, "parse");
     return true;
 }
 
@@ -152,7 +174,9 @@ bool compile_passes(Compilation *c, const CompileOptions *o)
         return false;
     storage_mark(c, c->kernels, o->wide_weights); /* again: tensors may have been made in the place of stored ones */
     c->times = arena_array(&c->arena, (size_t)pipeline_length, sizeof *c->times);
-    return passes_run(&c->cx, c->kernels, &passes, &c->remarks, c->times);
+    bool good = passes_run(&c->cx, c->kernels, &passes, &c->remarks, c->times);
+    compile_stage(c, "passes");
+    return good;
 }
 
 static const char *checkpoint_key(void *state, const char *key)
@@ -190,7 +214,9 @@ bool compile_emit(Compilation *c, const CompileOptions *o)
                            .key = checkpoint_key,
                            .key_state = c,
                            .approximations = &c->approximations};
-    return codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
+    bool good = codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
+    compile_stage(c, "emit");
+    return good;
 }
 
 static bool needs_checkpoint(const Plan *plan)
@@ -217,10 +243,20 @@ static bool has_checkpoint(Compilation *c, const CompileOptions *o)
     return false;
 }
 
-bool compile_pack(Compilation *c, const CompileOptions *o)
+static bool pack(Compilation *c, const CompileOptions *o, const Plan *plan)
 {
     int threads = o->threads > 0 ? o->threads : pool_cpus();
-    return has_checkpoint(c, o) && pack_weights(&c->cx, c->checkpoint, &c->emitted.plan, threads, &c->packed);
+    return has_checkpoint(c, o) && pack_weights(&c->cx, c->checkpoint, plan, threads, &c->packed);
+}
+
+bool compile_pack(Compilation *c, const CompileOptions *o)
+{
+    Plan whole = c->emitted.plan;
+    whole.weights = arena_array(&c->arena, (size_t)whole.n_weights + 1, sizeof *whole.weights);
+    memcpy(whole.weights, c->emitted.plan.weights, (size_t)whole.n_weights * sizeof *whole.weights);
+    for (int i = 0; i < whole.n_weights; i++)
+        whole.weights[i].rows_by = 0; /* nobody will ask for rows */
+    return pack(c, o, &whole);
 }
 
 bool compile_build(Compilation *c, const CompileOptions *o)
@@ -240,11 +276,14 @@ bool compile_build(Compilation *c, const CompileOptions *o)
     c->jit = jit_compile(&c->cx, c->emitted.units, c->emitted.n_units, &jit, &c->jit_stats);
     if (!c->jit)
         return false;
+    compile_stage(c, "build");
     c->program.plan = plan;
     if (!find_function(c, "run", &c->program.run) || !find_function(c, "arena_bytes", &c->program.arena_bytes))
         return false;
-    if (!compile_pack(c, o))
+    compile_stage(c, "functions");
+    if (!pack(c, o, plan))
         return false;
+    compile_stage(c, "pack");
     c->program.weights = c->packed.data;
     c->program.rows = c->packed.rows;
     return true;

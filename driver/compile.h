@@ -32,6 +32,10 @@ typedef struct CompileOptions {
     bool lora_stored;                           /* merged weights are rounded to the base's own type */
 } CompileOptions;
 
+/* Where the time went, in the order of the stages: `start` is what the process had computed before compile_begin; `build` is split by JitStats. */
+typedef struct Stage { const char *name; double seconds; } Stage;
+enum { MAX_STAGES = 16 };
+
 typedef struct Compilation {
     Context cx;
     Arena arena;
@@ -56,6 +60,8 @@ typedef struct Compilation {
     Jit *jit;
     Packed packed;
     Program program;
+    Stage stages[MAX_STAGES]; int n_stages;
+    double since;                               /* when the last of them ended */
 } Compilation;
 
 /* Each stage needs the one before; false if errors were reported (in c->diags). compile_free releases everything in any state. */
@@ -65,10 +71,13 @@ bool compile_checkpoint(Compilation *c, const CompileOptions *o, ModelOptions *o
 bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, check against the checkpoint */
 bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
 bool compile_emit(Compilation *c, const CompileOptions *o);
-bool compile_pack(Compilation *c, const CompileOptions *o);     /* the weights alone, as the emitted code of any target reads them */
+bool compile_pack(Compilation *c, const CompileOptions *o);     /* the weights alone, all rows of them, as the emitted code of any target reads them */
 bool compile_build(Compilation *c, const CompileOptions *o);    /* clang and ORC, or the cache; weights packed */
 bool compile_all(Compilation *c, const CompileOptions *o);      /* the four of them */
 void compile_free(Compilation *c);
+
+/* A stage ends here; the next one begins. Those after the first MAX_STAGES (a compilation in several rounds) are not kept. */
+void compile_stage(Compilation *c, const char *name);
 
 bool compile_may_turn_off(PassId id);                           /* `lower` and `plan-memory` have to run */
 

@@ -44,6 +44,14 @@ for how in empty cut1 cut16 cut40 cut4096 cut$((size - 1)) grown zeros flip0 fli
     find "$ATTAR_CACHE_DIR" -type f -name '.bad-*' -exec rm -f {} +
 done
 
+# Where the time goes.
+expect 0 "timing" "$attar" run $bert --timing
+says out "timing" 'all [0-9]* units came from the cache'
+for stage in start open parse passes emit look-up link pack inputs session run write all; do says out "timing" "^$stage "; done
+expect 0 "timing for programs" "$attar" run $bert --timing --json --no-cache
+says out "timing for programs" '^{"unit": "[a-z0-9_]*", "cached": false, "ms": [0-9.]*, "bytes": [0-9]*}$'
+expect 2 "--json alone" "$attar" run $bert --json
+
 expect 0 "prune" "$attar" cache prune
 expect 0 "list after prune" "$attar" cache list
 says out "list after prune" '0 entries'

@@ -115,7 +115,7 @@ static void check_compiled(Fixture *f, Gen *g, const Graph *kernels, uint64_t se
     Checkpoint *checkpoint = checkpoint_open(&f->cx, path);
     Packed packed = {0};
     ck_assert_msg(checkpoint && pack_weights(&f->cx, checkpoint, &e.plan, 1, &packed), "%s", said(f));
-    Program program = {.plan = &e.plan, .weights = packed.data};
+    Program program = {.plan = &e.plan, .weights = packed.data, .rows = packed.rows};
     *(void **)&program.run = jit_symbol(&f->cx, jit, arena_print(&f->arena, "%s_run", e.plan.name));
     *(void **)&program.arena_bytes = jit_symbol(&f->cx, jit, arena_print(&f->arena, "%s_arena_bytes", e.plan.name));
     for (int threads = 1; threads <= 2; threads++)

@@ -95,7 +95,7 @@ static void check_compiled(Spelling s, int group)
     Checkpoint *checkpoint = save_weights(&f, model.graph, group);
     Packed packed = {0};
     ck_assert_msg(pack_weights(&f.cx, checkpoint, &e.plan, 1, &packed), "%s\n%s", text.data, fixture_said(&f));
-    Program program = {.plan = &e.plan, .weights = packed.data};
+    Program program = {.plan = &e.plan, .weights = packed.data, .rows = packed.rows};
     *(void **)&program.run = jit_symbol(&f.cx, jit, arena_print(&f.arena, "%s_run", e.plan.name));
     *(void **)&program.arena_bytes = jit_symbol(&f.cx, jit, arena_print(&f.arena, "%s_arena_bytes", e.plan.name));
     run_compiled(&f, &program, &run, model.graph->n_params, want, text.data);
