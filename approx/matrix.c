@@ -9,6 +9,17 @@
 #include <string.h>
 #include "support/checked.h"
 
+/* libgfortran writes numbers of 128 bits with this, and LAPACK has none. libquadmath's own would come with conversions that
+ * it registers with printf as the program starts; from then on every printf takes its slow way. */
+int quadmath_snprintf(char *out, size_t size, const char *format, ...);
+int quadmath_snprintf(char *out, size_t size, const char *format, ...)
+{
+    (void)format;
+    if (size)
+        *out = 0;
+    return 0;
+}
+
 const char *matrix_status_text(MatrixStatus status)
 {
     switch (status) {
