@@ -441,7 +441,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
-    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k"};
+    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "fetch"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
     if (!collect_axes(&g)) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { FEW_ROWS = 8 };
+
 /* ---- the tile ------------------------------------------------------------------------------------------------------------------------- */
 
 const char *gemm_product(Context *cx, const char *a, const char *b) {
@@ -137,6 +139,15 @@ static void open_sum(Gemm *g, int64_t depth) {
     put_open(g->k, "%sfor (ptrdiff_t %s = 0; %s < %lld; %s++)", steps > 1 ? "" : "ROLLED ", v, v, (long long)depth, v);
 }
 
+/* In the tiles of the last few rows the panel behind this one is fetched, in several places at once: one stream of addresses alone does not
+ * keep the memory busy, and with few rows it is what the time goes to. */
+static void put_fetch(Gemm *g, const Group *group, const Pointer *w, const char *v) {
+    int64_t parts = group->n_weights > 1 ? 2 : 4, row = group->panel * (int64_t)dtype_size(w->dtype);
+    if (group->panels > 1)
+        put_line(g->k, "if (fetch)\n%*sfetch_ahead(%s + %lld, %s * %lld, %lld, %lld);", 4 * g->k->indent + 4, "", w->local, (long long)(group->panel * w->depth), v,
+                 (long long)(row / parts), (long long)(row * w->depth / parts), (long long)parts);
+}
+
 /* The sum goes on over other rows and panels. */
 static void print_side(Gemm *g, Group *group, int k) {
     const Pointer *x = &group->pointers[group->first_side + 2 * k], *w = x + 1;
@@ -157,6 +168,8 @@ static void print_products(Gemm *g, Group *group) {
     open_sum(g, g->depth);
     for (int i = 0; i < group->n_weights; i++)
         put_panel_row(g, group, &group->pointers[1 + i], v);
+    for (int i = 0; i < group->n_weights; i++)
+        put_fetch(g, group, &group->pointers[1 + i], v);
     over_tile(g, group, braces);
     for (int i = 0; i < group->n_weights; i++) {
         const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
@@ -254,7 +267,7 @@ static int pointer_items(const Gemm *g, const Group *group, const char **items, 
 }
 
 static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second) {
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 3, sizeof *items);
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 4, sizeof *items);
     int n = 0;
     if (first)
         items[n++] = first;
@@ -282,9 +295,10 @@ static void print_tile(Gemm *g, Group *group) {
     k->indent = 1;
     g->count = has_tail(group) ? arena_print(g->cx->arena, "columns - %d * c", k->e->target->lanes) : NULL;
     const char *tail = has_tail(group) ? "int columns" : NULL;
-    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns. */\n", group->tile.rows, (long long)group->panel);
+    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns%s */\n", group->tile.rows, (long long)group->panel,
+             group->panels > 1 ? "; `fetch`: the panel behind it is fetched meanwhile." : ".");
     text_add(&k->body, "static inline __attribute__((always_inline))\n%s\n{\n",
-             head_of(g, group, arena_print(g->cx->arena, "void %s", group->tile_name), "int rows", tail));
+             head_of(g, group, arena_print(g->cx->arena, "void %s", group->tile_name), group->panels > 1 ? "int rows, int fetch" : "int rows", tail));
     Text sums = text_new(g->cx->arena);
     for (int i = 0; i < group->n_weights; i++)
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
@@ -299,10 +313,15 @@ static void print_tile(Gemm *g, Group *group) {
 }
 
 /* "for (; rows >= 8; rows -= 8, x += 8 * 384, h += 8 * 1536)" and a tile of that many rows. */
-static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
+static void print_tiles_of(Gemm *g, Group *group, int rows, bool fetch, int64_t columns) {
     Kernel *k = g->k;
     Text head = text_new(g->cx->arena);
-    text_add(&head, rows == 1 ? "for (; rows; rows--" : "for (; rows >= %d; rows -= %d", rows, rows);
+    if (rows == 1)
+        text_add(&head, "for (; rows; rows--");
+    else if (fetch || group->panels == 1)
+        text_add(&head, "for (; rows >= %d; rows -= %d", rows, rows);
+    else
+        text_add(&head, "for (; rows > %d; rows -= %d", FEW_ROWS, rows);
     if (group->counts)
         text_add(&head, rows == 1 ? ", first++" : ", first += %d", rows);
     for (int i = 0; i < group->n_pointers; i++) {
@@ -312,9 +331,11 @@ static void print_tiles_of(Gemm *g, Group *group, int rows, int64_t columns) {
             text_add(&head, ", %s += %s", p->local, rows == 1 ? row : gemm_product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
     }
     put_line(k, "%s)", head.data);
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 3, sizeof *items);
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 4, sizeof *items);
     int n = 0;
     items[n++] = arena_print(g->cx->arena, "%d", rows);
+    if (group->panels > 1)
+        items[n++] = fetch ? "1" : "0";
     if (has_tail(group))
         items[n++] = arena_print(g->cx->arena, "%lld", (long long)columns);
     n += pointer_items(g, group, items + n, false);
@@ -329,8 +350,13 @@ static void print_rows(Gemm *g, Group *group, const char *name, int most, int64_
     k->body = text_new(g->cx->arena);
     k->indent = 1;
     text_add(&k->body, "%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "static void %s", name), "ptrdiff_t rows", NULL));
-    for (int rows = most; rows >= 1; rows /= 2)
-        print_tiles_of(g, group, rows, columns);
+    if (group->panels > 1 && most <= FEW_ROWS)
+        print_tiles_of(g, group, most, false, columns);
+    for (int rows = most, less = 8; rows >= 1; rows = less) {
+        print_tiles_of(g, group, rows, true, columns);
+        while (less >= rows) /* the next power of two */
+            less /= 2;
+    }
     text_add(&k->body, "}\n\n");
     text_put(&k->before, k->body.data, k->body.length);
     k->body = body;
