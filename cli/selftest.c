@@ -76,6 +76,7 @@ static const char running[] =
     "/* Runs on `threads` threads; outputs go to `results`. */\n"
     "static int run(ptrdiff_t at, ptrdiff_t steps, ptrdiff_t threads, void **results)\n{\n"
     "    int64_t *fault = room(32);\n"
+    "    memset(meet, 0, sizeof meet);\n"
     "    uintptr_t *call = call_of(at, steps, threads, fault, results);\n"
     "    Part first = {call, 0};\n"
     "#ifndef __wasm__\n"
@@ -249,7 +250,7 @@ static void put_call(Selftest *s, Text *out)
         uint64_t bytes = c->bytes_per_row * (uint64_t)(by_batch ? s->sizes[c->dims[0].symbol[0]] : 1) * (uint64_t)c->layers;
         text_add(out, "static _Alignas(64) char cache_%d[%llu]; /* %s */\n", i, (unsigned long long)bytes + 64, c->name);
     }
-    text_add(out, "static _Alignas(64) ptrdiff_t meet[64 / sizeof(ptrdiff_t) * 2];\n\n");
+    text_add(out, "static _Alignas(128) char meet[512]; /* of two threads */\n\n");
     text_add(out, "/* The members of struct %s_call, in its order. */\n", p->name);
     text_add(out, "static uintptr_t *call_of(ptrdiff_t at, ptrdiff_t steps, ptrdiff_t threads, int64_t *fault, void **results)\n{\n"
                   "    const int64_t sizes[] = {");

@@ -59,6 +59,7 @@ on() {
     done <<'CASES'
 bert            bert
 llama           llama
+llama-sharded-bf16 llama
 llama-performer llama_performer
 llama-codebook  llama_codebook
 deepseek-v3     deepseek
