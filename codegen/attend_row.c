@@ -92,6 +92,7 @@ static void emit_range_weights(Attend *a)
 {
     Kernel *k = a->k;
     const char *exp2 = math_use(k->e, MATH_EXP2);
+    text_add(&k->body, "#pragma GCC unroll 2\n");
     put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
     put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
     put_line(k, "const lanes weight = %s(*at - base);", exp2);
