@@ -73,14 +73,14 @@ def engine_command(name, commands):
 
 
 @contextlib.contextmanager
-def quiet(path, limit=600):
+def quiet(path):
     """While measuring, `path` exists: other jobs on the machine may watch it and pause. Waits until the machine is
-    idle.
+    idle, for 10 s at most; without `path`, which nobody can heed, for 1 s.
     """
     if path:
         pathlib.Path(path).touch()
     try:
-        for _ in range(20):
+        for _ in range(20 if path else 2):
             busy, _ = machine_ticks()
             time.sleep(0.5)
             if machine_ticks()[0] - busy <= 3:
