@@ -29,8 +29,9 @@ def best_peer(report):
     others = {name: r for name, r in report["rows"].items() if name != "attar"}
     if not ours or not others:
         return None
-    name = min(others, key=lambda n: others[n]["ms"])
-    return name, [theirs / own for theirs, own in zip(others[name]["blocks_ms"], ours["blocks_ms"])]
+    found = {n: [t / own for t, own in zip(r["blocks_ms"], ours["blocks_ms"])] for n, r in others.items()}
+    name = min(found, key=lambda n: statistics.median(found[n]))
+    return name, found[name]
 
 
 def of_limit(report):
