@@ -83,6 +83,23 @@ START_TEST(test_narrow_keys) {
 }
 END_TEST
 
+/* Threads that come late, dawdle in any part, or do not come at all: trial_check wants the bits of one thread. */
+START_TEST(test_late_threads) {
+    static const char *const texts[] = {caches, choices};
+    for (unsigned i = 0; i < 2; i++) {
+        Trial t;
+        trial_open(&t, target_native());
+        t.dawdle = true;
+        trial_load(&t, texts[i]);
+        for (int round = 0; round < 12; round++) {
+            t.absent = (unsigned)round % 4 * 2;                 /* nobody, thread 1, thread 2, both */
+            trial_check(&t, (int64_t[]){2, 1 + round * 2, 0}, 1e-6);
+        }
+        trial_close(&t);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("loops");
     TCase *c = tcase_create("loops");
@@ -90,6 +107,7 @@ int main(void) {
     tcase_add_test(c, test_narrow_keys);
     tcase_add_loop_test(c, test_cases, 0, sizeof cases / sizeof *cases);
     tcase_add_test(c, test_caches);
+    tcase_add_test(c, test_late_threads);
     tcase_add_test(c, test_choices);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
