@@ -170,7 +170,7 @@ static bool timed_runs(Bench *b)
     return status == EXIT_GOOD;
 }
 
-static bool prepare(Bench *b)
+bool bench_prepare(Bench *b)
 {
     Tool *t = b->plain;
     Compilation *c = &t->c;
@@ -306,7 +306,7 @@ int verb_bench(int argc, char **argv)
     Tool t;
     tool_begin(&t, &options_given.o);
     Bench b = {.options = &options_given, .plain = &t};
-    bool good = prepare(&b);
+    bool good = bench_prepare(&b);
     b.batch = good && signature_batch(&t.c.emitted.plan) >= 0 ? b.sizes[signature_batch(&t.c.emitted.plan)] : 1;
     options_given.decode |= good && t.c.emitted.plan.n_caches > 0;
     good = good && plain_runs(&b) && timed_runs(&b);

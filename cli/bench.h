@@ -25,6 +25,8 @@ typedef struct Bench {
     int status;                         /* of the timed build, if it failed */
 } Bench;
 
+/* Compiles b->plain and gives it sizes and inputs. */
+bool bench_prepare(Bench *b);
 double bench_median(double *values, int count);         /* sorts them */
 
 /* bench_decode.c: fills b->decodes; nothing for models that do not go token by token. */

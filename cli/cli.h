@@ -36,6 +36,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(emit, "the C that the model becomes") \
     X(report, "what was fused, what was not, and why") \
     X(diff, "machine code against the float64 interpreter, value by value") \
+    X(tune, "the fastest tiles for a model's products on this machine, kept for later runs") \
     X(bench, "time per kernel and its share of this machine's limit") \
     X(inspect, "what is in a safetensors file") \
     X(linearize, "what linear attention would cost each layer of a model, and save") \

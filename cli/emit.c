@@ -6,6 +6,7 @@
 typedef struct EmitVerb {
     Options o;
     const char *golden, *selftest;
+    bool tuned;
 } EmitVerb;
 
 static const char doc[] =
@@ -18,6 +19,7 @@ static const char doc[] =
 static const struct argp_option options[] = {
     {"golden", 'g', "FILE", 0, "for --selftest: input.NAME and output.NAME in one .safetensors file, its tolerances beside it", 0},
     {"selftest", 1, "DIR", 0, "write into this folder the C, the packed weights, and selftest.c, which compares what the model gives on another machine with the golden file", 0},
+    {"tuned", 2, 0, 0, "with the tiles that `attar tune` measured on this machine; without: the same C on every machine", 0},
     {0},
 };
 
@@ -28,6 +30,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT: options_to_groups(state, &v->o); return 0;
     case 'g': v->golden = arg; return 0;
     case 1: v->selftest = arg; return 0;
+    case 2: v->tuned = true; return 0;
     case ARGP_KEY_END:
         if (!v->golden != !v->selftest)
             argp_error(state, "--selftest DIR and --golden FILE belong together");
@@ -44,6 +47,7 @@ int verb_emit(int argc, char **argv)
 {
     EmitVerb v = {0};
     options_parse(&argp, argc, argv, &v);
+    v.o.compile.untuned = !v.tuned;
     Tool t;
     tool_begin(&t, &v.o);
     bool good = tool_load(&t) && compile_passes(&t.c, &v.o.compile) && compile_emit(&t.c, &v.o.compile);

@@ -5,6 +5,7 @@
 
 #include "cli/adapters.h"
 #include "cli/cli.h"
+#include "codegen/choose.h"
 
 typedef struct ReportOptions {
     Options o;
@@ -49,7 +50,7 @@ static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
                                            {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
-enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 3, LAST_HINT = 16, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
+enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 4, LAST_HINT = 16, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
 
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
 
@@ -57,7 +58,7 @@ typedef struct Report {
     Tool *t;
     Arena *a;
     Account account;
-    int lines;
+    int lines, lanes; /* lanes: of the target */
 } Report;
 
 static Text begin_line(Report *r, const char *label, const char *noun)
@@ -343,6 +344,47 @@ static void print_storage(Report *r)
         end_line(r, &line);
 }
 
+/* The tiles of the gemms and why: "4x24 for 4 of 5 products, expected at 0.99 of the peak; ..". */
+static void print_tiles(Report *r)
+{
+    const Emitted *e = &r->t->c.emitted;
+    enum { WORDS = 130 };
+    Text words = text_new(r->a);
+    for (int i = 0; i < e->n_tiles; i++) {
+        const Tile tile = e->tiles[i].tile;
+        const TileSource how = e->tiles[i].how;
+        int same = 0;
+        bool first = true;
+        for (int j = 0; j < e->n_tiles; j++)
+            if (e->tiles[j].tile.rows == tile.rows && e->tiles[j].tile.vectors == tile.vectors && e->tiles[j].how == how) {
+                first &= j >= i;
+                same++;
+            }
+        if (first)
+            text_add(&words, "%s%dx%d %s for %d", words.length ? ", " : "", tile.rows, tile.vectors * r->lanes,
+                     how == TILE_MEASURED ? "measured" : how == TILE_ROTATED ? "rotated" : "expected", same);
+    }
+    if (!e->n_tiles)
+        return;
+    Text line = begin_line(r, "tiles", "gemm");
+    put_cut(&line, arena_print(r->a, "%s of %d products; --all says why", words.data, e->n_tiles), WORDS);
+    end_line(r, &line);
+}
+
+/* Each of them with its reason. */
+static void print_all_tiles(Report *r)
+{
+    const Emitted *e = &r->t->c.emitted;
+    for (int i = 0; i < e->n_tiles; i++) {
+        const GemmShape *s = &e->tiles[i].shape;
+        Text line = begin_line(r, "tile", "gemm");
+        put_cut(&line, e->tiles[i].gemm->name, 24);
+        text_add(&line, "  %lld -> %lld: ", (long long)s->depth, (long long)s->columns);
+        tile_describe(&e->tiles[i], r->lanes, &line);
+        end_line(r, &line);
+    }
+}
+
 static void print_totals(Report *r)
 {
     const Account *a = &r->account;
@@ -354,6 +396,7 @@ static void print_totals(Report *r)
     end_line(r, &line);
     print_storage(r);
     print_states(r);
+    print_tiles(r);
     line = begin_line(r, "traffic", "read+written");
     double before = a->before.bytes_read + a->before.bytes_written,
            after = a->after.bytes_read + a->after.bytes_written;
@@ -423,12 +466,14 @@ static void print_report(Tool *t, const ReportOptions *asked)
 {
     Compilation *c = &t->c;
     int64_t *sizes = arena_array(&c->arena, (size_t)c->kernels->n_symbols + 1, sizeof *sizes);
-    Report r = {.t = t, .a = &c->arena, .account = remarks_account(t, sizes)};
+    Report r = {.t = t, .a = &c->arena, .account = remarks_account(t, sizes), .lanes = compile_target(c, &t->o->compile)->lanes};
     print_head(&r, sizes);
     if (asked->all || asked->line) {
         print_remarks(&r, asked->line);
-        if (asked->all)
+        if (asked->all) {
+            print_all_tiles(&r);
             print_approximations(t, false);
+        }
         return;
     }
     print_decisions(&r);

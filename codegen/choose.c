@@ -143,7 +143,7 @@ TileChoice tile_choose(const EmitOptions *options, const GemmShape *s)
             if (!same_product(&row->shape, s) || !is_alternative(options->target, s, row->tile))
                 continue;
             c.tile = row->tile;
-            c.how = row->how;
+            c.how = TILE_MEASURED;
             c.ratio = row->ratio;
             c.measured_rows = row->shape.rows;
         }
@@ -165,8 +165,6 @@ void tile_describe(const TileChoice *c, int lanes, Text *out)
         text_add(out, ", pairs to be rotated, expected at %.2f of the peak", c->share);
     else if (c->how == TILE_ASKED)
         text_add(out, ", as asked");
-    else if (c->how == TILE_SPILLED)
-        text_add(out, ", since the sums of %dx%d did not find registers", c->expected.rows, c->expected.vectors * lanes);
     else if (c->how == TILE_EXPECTED)
         text_add(out, ", expected at %.2f of the peak", c->share);
     else if (c->tile.rows == c->expected.rows && c->tile.vectors == c->expected.vectors)

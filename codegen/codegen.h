@@ -34,8 +34,8 @@ typedef struct GemmShape {
     int64_t depth, columns;             /* of each */
     int weight_bytes;                   /* of an element of the weights, as stored */
 } GemmShape;
-/* TILE_ASKED: by EmitOptions.alternative. TILE_ROTATED: a result that is rotated takes pairs of vectors. The others: where the row of the table is from. */
-typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_MEASURED, TILE_SPILLED } TileSource;
+/* ASKED: by EmitOptions.alternative. ROTATED: a result that is rotated takes pairs of vectors. MEASURED: a row of the table. */
+typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_MEASURED } TileSource;
 typedef struct TileChoice {
     GemmShape shape;
     Tile tile, expected;                /* taken; what the costs alone would take */
@@ -44,7 +44,7 @@ typedef struct TileChoice {
     int64_t measured_rows;
     const Node *gemm;
 } TileChoice;
-typedef struct TunedTile { GemmShape shape; Tile tile; TileSource how; double ratio; } TunedTile;  /* shape.rows: those it was measured with */
+typedef struct TunedTile { GemmShape shape; Tile tile; double ratio; } TunedTile;  /* shape.rows: those it was measured with */
 typedef struct TileTable { const TunedTile *items; int n; } TileTable;
 
 int attend_tile_rows(const Target *t);  /* query rows in a tile of attend; its other side is KEY_PANEL keys */

@@ -14,6 +14,7 @@
 #include "driver/lowrank.h"
 #include "driver/source.h"
 #include "driver/storage.h"
+#include "driver/tuned.h"
 
 enum { CONFIG_LIMIT = 16 << 20, CONFIG_DEPTH = 32, MODEL_LIMIT = 1 << 20 };
 
@@ -185,7 +186,7 @@ static const char *checkpoint_key(void *state, const char *key)
     return model_key(&c->cx, &c->model, key, -1);
 }
 
-static const Target *choose_target(Compilation *c, const CompileOptions *o)
+const Target *compile_target(Compilation *c, const CompileOptions *o)
 {
     if (!o->target || !strcmp(o->target, "native"))
         return target_native();
@@ -204,16 +205,20 @@ bool compile_emit(Compilation *c, const CompileOptions *o)
     assert(c->kernels);
     if (!approximations_check(&c->diags, &c->approximations))
         return false;
-    const Target *target = choose_target(c, o);
+    const Target *target = compile_target(c, o);
     if (!target)
         return false;
     EmitOptions options = {.target = target,
                            .taps = o->taps,
                            .timing = o->timing,
                            .tiles = o->tiles,
+                           .alternative = o->alternative,
                            .key = checkpoint_key,
                            .key_state = c,
                            .approximations = &c->approximations};
+    TileTable tuned;
+    if (!o->untuned && tuned_read(&c->cx, &o->jit, target, &tuned))
+        options.tuned = &tuned;
     bool good = codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
     compile_stage(c, "emit");
     return good;
@@ -265,7 +270,7 @@ bool compile_build(Compilation *c, const CompileOptions *o)
     const Plan *plan = &c->emitted.plan;
     if (!has_checkpoint(c, o))
         return false;
-    const Target *target = choose_target(c, o);
+    const Target *target = compile_target(c, o);
     if (!target_runs_here(target)) {
         Diag *d = diag_file_error(&c->diags, "E0851", NULL, NULL, "this machine cannot run code for `%s`: %s", target->name, target->machines);
         diag_help(d, "`attar emit --target %s` prints the C for it; without --target it is made for this machine, %s", target->name, target_native()->name);

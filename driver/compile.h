@@ -24,6 +24,8 @@ typedef struct CompileOptions {
     PassOptions passes;
     bool taps, timing, tiles;                   /* as EmitOptions has them */
     const char *target;                         /* NULL: native */
+    bool untuned;                               /* tiles that `attar tune` measured are left aside */
+    int alternative;                            /* as EmitOptions has it */
     JitOptions jit;
     bool wide_weights;                          /* bf16 and f16 weights are widened to f32 when they are packed, not where they are read */
     int threads;                                /* for packing */
@@ -79,6 +81,7 @@ void compile_free(Compilation *c);
 /* A stage ends here; the next one begins. Those after the first MAX_STAGES (a compilation in several rounds) are not kept. */
 void compile_stage(Compilation *c, const char *name);
 
+const Target *compile_target(Compilation *c, const CompileOptions *o);           /* that o names; NULL and E0850 */
 bool compile_may_turn_off(PassId id);                           /* `lower` and `plan-memory` have to run */
 
 #endif

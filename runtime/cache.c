@@ -217,6 +217,16 @@ void cache_write(Context *cx, const char *dir, const char *key, const void *obje
         diag_file_warning(cx->diags, "W0703", dir, NULL, "the compiled object is not kept: %s", file_reason(cx, error));
 }
 
+const char *cache_key(Context *cx, const char *text)
+{
+    unsigned char hash[HASH];
+    Text key = text_new(cx->arena);
+    hash_of(text, strlen(text), hash);
+    for (int i = 0; i < HASH; i++)
+        text_add(&key, "%02x", hash[i]);
+    return key.data;
+}
+
 /* ---- looking and tidying ----------------------------------------------------------------------------------------- */
 
 typedef struct Found {

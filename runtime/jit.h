@@ -37,6 +37,10 @@ void jit_free(Jit *jit);
 /* The compiler and its version line, for `attar doctor`; false and E0801 if none is usable. */
 bool jit_compiler(Context *cx, const char *clang, const char **path, const char **version);
 
+/* (machine.c) The processor's name, and what tells this processor with this compiler from others; no process is started for it. False, in
+ * silence, without a compiler. */
+bool jit_machine(Context *cx, const char *clang, const char **name, const char **identity);
+
 /* ---- the object cache (cache.c): one file per entry, key XXH3-128 of text without comments, flags, compiler identity, CPU ---- */
 
 bool cache_directory(Context *cx, const char *asked, const char **out);         /* created with mode 0700; false: no usable directory (W0701) */
@@ -44,6 +48,7 @@ bool cache_read(Context *cx, const char *dir, const char *key, void **object, si
 void cache_write(Context *cx, const char *dir, const char *key, const void *object, size_t bytes);      /* failure: W0703 */
 typedef struct CacheEntry { const char *key; size_t bytes; int64_t mtime; bool sound; } CacheEntry;
 CacheEntry *cache_list(Context *cx, const char *dir, int *count);               /* `sound`: header and hash verified */
+const char *cache_key(Context *cx, const char *text);                            /* the key of an entry that this text names */
 int cache_prune(Context *cx, const char *dir, uint64_t keep_bytes);             /* oldest access first; entries removed */
 
 #endif

@@ -10,7 +10,7 @@ expect 0 "--version" "$attar" --version
 says out "--version" '^attar [0-9]'
 expect 2 "mistyped verb" "$attar" verfy
 says err "mistyped verb" 'did you mean .verify.'
-for verb in run verify generate new check ir opt emit report diff bench inspect expand extract-lora doctor cache ops explain passes; do
+for verb in run verify generate new check ir opt emit report diff tune bench inspect expand extract-lora doctor cache ops explain passes; do
     expect 0 "help $verb" "$attar" help $verb
     says out "help $verb" "  attar $verb"
     expect 0 "$verb --help" "$attar" $verb --help

@@ -105,7 +105,7 @@ END_TEST
 START_TEST(test_table)
 {
     GemmShape s = {1, 0, 384, 384, 4}, other = {1, 0, 384, 400, 4};
-    TunedTile rows[] = {{s, {6, 2}, TILE_MEASURED, 0.9}};
+    TunedTile rows[] = {{s, {6, 2}, 0.9}};
     TileTable table = {rows, 1};
     EmitOptions o = {.target = target_by_name("x86-64-v3"), .tuned = &table};
     TileChoice c = tile_choose(&o, &s);
