@@ -35,6 +35,13 @@ const char *attend_value_group(Attend *a, const char *plus)
     return *plus ? arena_print(a->k->e->cx->arena, "%s * %d", plus, a->block) : "";
 }
 
+/* How many steps of a sum a loop takes at a time: one where more would push sums out of the registers. */
+static const char *steps_of(const Attend *a)
+{
+    int steps = a->k->e->target->steps;
+    return steps > 1 ? arena_print(a->k->e->cx->arena, "#pragma GCC unroll %d", steps) : "    ROLLED";
+}
+
 /* "_Pragma" lines before a loop that must disappear for its array to live in registers. */
 static void unrolled(Text *t, int indent, const char *var, int count)
 {
@@ -89,7 +96,7 @@ static void emit_scores(Attend *a, Text *t)
     const char *in = arena_print(arena, "%*s", 4 * depth, ""), *first = parts ? " + first" : "";
     const char *above = turns ? "(top + row)" : "row";
     text_add(t, "%slanes sum[%d][%d] = {{{0}}};\n", in, rows, vectors);
-    text_add(t, "#pragma GCC unroll 4\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", in, (long long)a->head);
+    text_add(t, "%s\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), in, (long long)a->head);
     text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
     emit_outer(a, t, depth + 1, rows, vectors, arena_print(arena, "query[%s * %lld + i]", above, (long long)a->head),
                "key[c]");
@@ -222,7 +229,7 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
     unrolled(t, 2, "c", vectors);
     text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
              (long long)a->padded);
-    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), "#pragma GCC unroll 4");
+    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), steps_of(a));
     text_add(t, "    lanes zero[%d] = {{0}};\n", vectors);
     unrolled(t, 1, "row", rows);
     unrolled(t, 2, "c", vectors);

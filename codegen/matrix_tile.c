@@ -69,7 +69,7 @@ static void put_each(Text *out, int indent, Tile tile, const char *statement)
     text_add(out, "%*s%s\n", indent + 8, "", statement);
 }
 
-static void put_tile(Text *out, Tile tile)
+static void put_tile(Text *out, Tile tile, int steps)
 {
     text_add(
         out,
@@ -77,7 +77,9 @@ static void put_tile(Text *out, Tile tile)
     put_head(out, inlined, "matrix_tile", "int rows", "int vectors", false);
     text_add(out, "    lanes sum[%d][%d];\n", tile.rows, tile.vectors);
     put_each(out, 4, tile, "sum[r][v] = add ? *(const lanes_at *)(c + r * c_step + v * LANES) : (lanes){0};");
-    text_add(out, "#pragma GCC unroll 4\n    for (ptrdiff_t i = 0; i < depth; i++) {\n");
+    if (steps > 1)
+        text_add(out, "#pragma GCC unroll %d\n", steps);
+    text_add(out, "    %sfor (ptrdiff_t i = 0; i < depth; i++) {\n", steps > 1 ? "" : "ROLLED ");
     text_add(out, "        const lanes_at *row = (const lanes_at *)(b + i * b_step);\n");
     put_each(out, 8, tile, "sum[r][v] += splat(a[r * a_step + i]) * row[v];");
     text_add(out, "    }\n");
@@ -205,7 +207,7 @@ void emit_matrix(Emitter *e, const char *rest, Text *out)
         return;
     Tile tile = tile_of(e->target);
     text_add(out, "enum { MATRIX_PANEL = %d * LANES };\n\n", tile.vectors);
-    put_tile(out, tile);
+    put_tile(out, tile, e->target->steps);
     put_rows(out, tile);
     put_product(out, tile);
     if (mentions(rest, "matrix_ahead"))
