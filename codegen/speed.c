@@ -2,10 +2,10 @@
  *
  * The numbers need not be exact: they order the tiles of a gemm, which differ by parts of a hundred where the machine is
  * another one. `attar tune` measures instead. Sources: for x86-64-v3 and v4 our own measurements (Zen 3, Zen 4: bytes from
- * L2 are what a tile gets while it computes, not what the bus could carry), for the others the vendors' optimisation
- * guides (Cortex-A76, SpacemiT X60). AVX-512 counts as one 512-bit multiply-add a cycle: Zen 4; servers of Intel have two,
- * which moves all alternatives alike. Without a fused multiply-add a product is a multiplication, an addition and, in
- * instructions of two operands, a copy. */
+ * L2 are what a tile gets while it computes, not what the bus could carry); the others are estimates for a machine like
+ * Cortex-A76 or SpacemiT X60, not measured. AVX-512 counts as one 512-bit multiply-add a cycle: Zen 4; servers of Intel
+ * have two, which moves all alternatives alike. Without a fused multiply-add a product is a multiplication, an addition
+ * and, in instructions of two operands, a copy. */
 #include "codegen/choose.h"
 
 #include <assert.h>
