@@ -272,7 +272,10 @@ static int put_names(Report *r, int first, bool print)
 static void print_stored(Report *r)
 {
     const Account *a = &r->account;
-    int last = LAST_LINES + (plan_state(&r->t->c.emitted.plan) != NULL), room = MOST_LINES - last - r->lines, shown = a->n_stored <= room ? a->n_stored : room - 1;
+    const Plan *plan = &r->t->c.emitted.plan;
+    bool narrow = remarks_weights(plan, DT_BF16) > 0 || remarks_weights(plan, DT_F16) > 0;
+    int last = LAST_LINES + (plan_state(plan) != NULL) + narrow, room = MOST_LINES - last - r->lines,
+        shown = a->n_stored <= room ? a->n_stored : room - 1;
     while (shown > 0 && shown + put_names(r, shown, false) > room)
         shown--;
     bool fits = shown + put_names(r, shown, false) <= room;
