@@ -120,17 +120,31 @@ static void emit_range_few(Attend *a, const char *softmax)
     put_line(k, "continue;");
 }
 
+/* The rows of a tile that one product of weights and values takes, and what is added to reach the first of them. */
+typedef struct ValueRows {
+    int rows;
+    const char *row, *score, *out; /* in what has one number a row, in the scores, in the sums */
+} ValueRows;
+
+/* Opens a loop over them if they are not all rows of the tile. */
+static ValueRows open_value_rows(Attend *a, const char *plus, long long columns)
+{
+    Arena *arena = a->k->e->cx->arena;
+    int rows = attend_values_rows(a, columns);
+    if (rows >= a->rows)
+        return (ValueRows){rows, "", "", plus};
+    put_open(a->k, "for (int row = 0; row < %d; row += %d)", a->rows, rows);
+    return (ValueRows){rows, " + row", arena_print(arena, " + row * %d", a->score_step),
+                       arena_print(arena, " + row * %lld%s", (long long)a->padded, plus)};
+}
+
 /* One column group of the tile; row by row if a value that must not be read is not finite. */
 static void emit_range_values(Attend *a, const char *function, const char *plus, long long columns)
 {
     Kernel *k = a->k;
-    int rows = attend_values_rows(a, columns);
-    const char *row = rows < a->rows ? " + row" : "", *score = row, *out = plus;
-    if (rows < a->rows) {
-        put_open(k, "for (int row = 0; row < %d; row += %d)", a->rows, rows);
-        score = arena_print(k->e->cx->arena, " + row * %d", a->score_step);
-        out = arena_print(k->e->cx->arena, " + row * %lld%s", (long long)a->padded, plus);
-    }
+    ValueRows at = open_value_rows(a, plus, columns);
+    int rows = at.rows;
+    const char *row = at.row, *score = at.score, *out = at.out;
     put_line(k, "if (!%s(score%s + (first_key - t0), value_panels%s + (first_key - t0) * %lld,", function, score,
              attend_value_group(a, plus), (long long)a->group);
     put_line(k, "    last_key - first_key, shrink%s, out%s))", row, out);
@@ -235,13 +249,9 @@ static void emit_panel_few(Attend *a, const char *softmax)
 static void emit_panel_values(Attend *a, const char *function, const char *plus, long long columns)
 {
     Kernel *k = a->k;
-    int rows = attend_values_rows(a, columns);
-    const char *row = rows < a->rows ? " + row" : "", *score = row, *out = plus;
-    if (rows < a->rows) {
-        put_open(k, "for (int row = 0; row < %d; row += %d)", a->rows, rows);
-        score = arena_print(k->e->cx->arena, " + row * %d", a->score_step);
-        out = arena_print(k->e->cx->arena, " + row * %lld%s", (long long)a->padded, plus);
-    }
+    ValueRows at = open_value_rows(a, plus, columns);
+    int rows = at.rows;
+    const char *row = at.row, *score = at.score, *out = at.out;
     put_line(k, "if (!%s(score%s, value_panels%s, t0, place, taken, high, shrink%s, out%s))", function, score,
              attend_value_group(a, plus), row, out);
     put_inner(k, "%s(score%s, value_rows%s, value_step, place, taken, high, shrink%s, out%s, %lld, %d);",

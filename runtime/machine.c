@@ -22,14 +22,14 @@ static void processor(char model[MODEL])
     memcpy(model, words, sizeof words);
     model[sizeof words] = 0;
     if (!known || !model[0])
-        strcpy(model, "unknown processor");
+        snprintf(model, MODEL, "unknown processor");
 #else
     FILE *f = fopen("/proc/cpuinfo", "r");
     char line[MODEL];
-    strcpy(model, "unknown processor");
+    snprintf(model, MODEL, "unknown processor");
     while (f && fgets(line, sizeof line, f))
         if (!strncmp(line, "CPU part", 8) || !strncmp(line, "uarch", 5)) {
-            strcpy(model, line);
+            snprintf(model, MODEL, "%s", line);
             break;
         }
     if (f)
