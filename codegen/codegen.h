@@ -57,6 +57,7 @@ typedef struct EmitOptions {
     bool tiles;                         /* for tests and bench/: `int64_t PREFIX_tiles[2]` counts attend's tiles (rows times a panel of keys)
                                          * that are executed, and those of them in which nothing is compared */
     const TileTable *tuned;             /* measured on this machine; NULL: none */
+    int units;                          /* the file is cut into at most so many that compile at the same time; 0: into as many as make sense apart */
     int alternative;                    /* > 0: gemms take this one of their tiles if they have so many (tile_alternatives); 0: what is best */
     const char *(*key)(void *state, const char *key);   /* the checkpoint's spelling of a weight key (with {i} kept) */
     void *key_state;

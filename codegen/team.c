@@ -188,7 +188,7 @@ static const char meets[] =
     "    }\n"
     "}\n\n"
     "/* Until all parts of the kernels so far are done. */\n"
-    "static inline void meet(struct team *t)\n{\n"
+    "static void meet(struct team *t)\n{\n"
     "    for (ptrdiff_t i = 0; t->threads > 1 && i < t->threads; i++)\n"
     "        wait_for(t->queue + i, t->before + (i ? 0 : t->more));\n"
     "}\n\n";

@@ -213,6 +213,7 @@ bool compile_emit(Compilation *c, const CompileOptions *o)
                            .timing = o->timing,
                            .tiles = o->tiles,
                            .alternative = o->alternative,
+                           .units = pool_cpus(),
                            .key = checkpoint_key,
                            .key_state = c,
                            .approximations = &c->approximations};

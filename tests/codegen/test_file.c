@@ -3,7 +3,7 @@
 #include "tests/codegen/cases.h"
 #include "tests/codegen/emit_test.h"
 
-static const char *emit(Trial *t, const char *text, bool taps, bool timing) {
+static const char *emit_units(Trial *t, const char *text, bool taps, bool timing, int units) {
     Source *s = arena_alloc(&t->arena, sizeof *s);
     *s = (Source){"trial.attar", text, strlen(text)};
     t->g = graph_read(&t->cx, s);
@@ -11,10 +11,12 @@ static const char *emit(Trial *t, const char *text, bool taps, bool timing) {
     graph_name_all(&t->cx, t->g);
     graph_count_uses(t->g);
     trial_places(t);
-    EmitOptions options = {.target = t->target, .taps = taps, .timing = timing};
+    EmitOptions options = {.target = t->target, .taps = taps, .timing = timing, .units = units};
     ck_assert_msg(codegen_emit(&t->cx, t->g, &options, &t->out), "%s", trial_said(t));
     return t->out.text;
 }
+
+static const char *emit(Trial *t, const char *text, bool taps, bool timing) { return emit_units(t, text, taps, timing, 0); }
 
 static const char *case_text(int i) { return i < (int)(sizeof cases / sizeof *cases) ? cases[i].text : caches; }
 enum { CASES = sizeof cases / sizeof *cases + 1 };
@@ -73,31 +75,41 @@ START_TEST(test_no_warnings) {
 }
 END_TEST
 
-/* Each unit is C by itself, and every kernel is in one of them: the entry is the last. */
+/* The function stands in the text: 1 declared, 2 defined. */
+static int stands(const char *text, const char *head) {
+    const char *at = strstr(text, head), *end = at ? strpbrk(at, ";{") : NULL;
+    return end ? 1 + (*end == '{') : 0;
+}
+
+/* Each unit is C by itself, and every kernel is in one of them and declared for the entry, which is in the last; there are not more than asked for. */
 START_TEST(test_units) {
-    Trial t;
-    trial_open(&t, target_native());
-    emit(&t, case_text(_i), _i % 2, _i % 2);
-    const char *arguments[64] = {"clang-19", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"};
-    int n = 5;
-    for (int i = 0; t.target->flags[i]; i++)
-        arguments[n++] = t.target->flags[i];
-    for (int u = 0; u < t.out.n_units; u++) {
-        const CodeUnit *unit = &t.out.units[u];
-        ck_assert_int_eq(strlen(unit->text), unit->length);
-        arguments[n] = write_source(&t, "unit", unit->text);
-        ck_assert_msg(native_run(arguments) == 0, "%s", arguments[n]);
-        unlink(arguments[n]);
+    for (int most = 0; most <= 2; most += 2) {
+        Trial t;
+        trial_open(&t, target_native());
+        emit_units(&t, case_text(_i), _i % 2, _i % 2, most);
+        ck_assert(t.out.n_units >= 1 && (!most || t.out.n_units <= most));
+        const char *arguments[64] = {"clang-19", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"};
+        int n = 5;
+        for (int i = 0; t.target->flags[i]; i++)
+            arguments[n++] = t.target->flags[i];
+        for (int u = 0; u < t.out.n_units; u++) {
+            const CodeUnit *unit = &t.out.units[u];
+            ck_assert_int_eq(strlen(unit->text), unit->length);
+            arguments[n] = write_source(&t, "unit", unit->text);
+            ck_assert_msg(native_run(arguments) == 0, "%s", arguments[n]);
+            unlink(arguments[n]);
+        }
+        for (int k = 0; k < t.out.n_kernels; k++) {
+            const char *head = arena_print(&t.arena, "\nvoid %s(", t.out.kernels[k].function);
+            int defined = 0;
+            for (int u = 0; u < t.out.n_units; u++)
+                defined += stands(t.out.units[u].text, head) == 2;
+            ck_assert_msg(defined == 1, "%s is defined in %d units", t.out.kernels[k].function, defined);
+            ck_assert(stands(t.out.units[t.out.n_units - 1].text, head));
+        }
+        ck_assert_str_eq(t.out.units[t.out.n_units - 1].name, t.out.plan.name);
+        trial_close(&t);
     }
-    for (int k = 0; k < t.out.n_kernels; k++) {
-        const char *head = arena_print(&t.arena, "\nvoid %s(", t.out.kernels[k].function);
-        int heads = 0;
-        for (int u = 0; u < t.out.n_units; u++)
-            heads += strstr(t.out.units[u].text, head) != NULL;
-        ck_assert_msg(heads == 2, "%s stands in %d units", t.out.kernels[k].function, heads); /* and is declared for the entry */
-    }
-    ck_assert_str_eq(t.out.units[t.out.n_units - 1].name, t.out.plan.name);
-    trial_close(&t);
 }
 END_TEST
 
