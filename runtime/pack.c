@@ -18,7 +18,7 @@
 #include "support/checked.h"
 #include "support/holes.h"
 
-enum { CHUNK = 128 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
+enum { CHUNK = 128 << 10, SMALL = 32 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
 
 typedef struct Block {
     int64_t i0, i1, j0, j1, low, span;
@@ -250,15 +250,16 @@ static bool add_block(Job *job, Block b)
     return true;
 }
 
-/* Halves the axis that spans more until a block's elements lie within one chunk; columns are cut between panels if
- * that goes. */
+/* Halves the axis that spans more until a block's elements lie within one chunk, and few enough for the second cache if
+ * they are more than a panel; columns are cut between panels if that goes. */
 static bool cut(Job *job, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 {
     int64_t low_n, high_n, low_k, high_k;
     range_of(job->noff, i0, i1, &low_n, &high_n);
     range_of(job->koff, j0, j1, &low_k, &high_k);
     int64_t span = high_n - low_n + high_k - low_k + 1;
-    if (span <= CHUNK)
+    bool one = job->item->layout == PACK_PANELS && i1 - i0 <= job->item->panel;
+    if (span <= (one ? CHUNK : SMALL))
         return add_block(job, (Block){i0, i1, j0, j1, low_n + low_k, span});
     if (high_n - low_n < high_k - low_k) {
         int64_t middle = j0 + (j1 - j0) / 2;
