@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "driver/oracle.h"
+#include "support/compute.h"
 
 typedef struct DiffOptions {
     Options o;
@@ -20,11 +21,11 @@ static const char doc[] =
     "  attar diff models/llama.attar --weights DIR --dim B=2 --dim S=1 --dim past=12\n"
     "  attar diff models/bert.attar --weights DIR --input golden.safetensors\n\n"
     "Without --input the inputs are drawn at random from --seed. Shows the first value that differs by more than --tol "
-    "(1e-4) relative to "
+    "(1e-4; with --compute bf16 0.02, as a number between two of bf16 may go to either) relative to "
     "its largest magnitude, and the worst ones; exit status 1 if there is such a value.";
 
 static const struct argp_option options[] = {
-    {"tol", 1, "X", 0, "largest difference that passes, relative to the value's largest magnitude (1e-4)", 0}, {0}};
+    {"tol", 1, "X", 0, "largest difference that passes, relative to the value's largest magnitude (1e-4, with --compute bf16 0.02)", 0}, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -337,8 +338,12 @@ static bool diff(Tool *t, DiffOptions *o)
 
 int verb_diff(int argc, char **argv)
 {
-    DiffOptions d = {.tolerance = 1e-4};
+    DiffOptions d = {.tolerance = NAN};
     options_parse(&argp, argc, argv, &d);
+    ComputeSpec spec;
+    const char *why;
+    if (isnan(d.tolerance))
+        d.tolerance = d.o.compile.compute && compute_read(d.o.compile.compute, &spec, &why) && spec.bf16 ? 0.02 : 1e-4;
     Tool t;
     tool_begin(&t, &d.o);
     return tool_end(&t, diff(&t, &d));

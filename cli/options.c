@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "support/compute.h"
 #include "support/linearize.h"
 #include "support/lowrank.h"
 
@@ -113,6 +114,7 @@ enum {
     KEY_LORA_COMBINE,
     KEY_LORA_DTYPE,
     KEY_STORAGE,
+    KEY_COMPUTE,
     KEY_LINEARIZE,
     KEY_LOWRANK,
     KEY_CALIBRATE,
@@ -199,6 +201,15 @@ static void choose_storage(struct argp_state *state, Options *o, const char *arg
     o->compile.wide_weights = !strcmp(arg, "f32");
 }
 
+static void choose_compute(struct argp_state *state, Options *o, const char *arg)
+{
+    ComputeSpec spec;
+    const char *why;
+    if (!compute_read(arg, &spec, &why))
+        argp_error(state, "--compute %s: %s", arg, why);
+    o->compile.compute = arg;
+}
+
 static void add_linearize(struct argp_state *state, Options *o, const char *arg)
 {
     Arena arena = {0};
@@ -240,6 +251,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state)
     case KEY_LORA_COMBINE: choose_combine(state, arg); return 0;
     case KEY_LORA_DTYPE: choose_lora_dtype(state, o, arg); return 0;
     case KEY_STORAGE: choose_storage(state, o, arg); return 0;
+    case KEY_COMPUTE: choose_compute(state, o, arg); return 0;
     case KEY_LINEARIZE: add_linearize(state, o, arg); return 0;
     case KEY_LOWRANK: add_lowrank(state, o, arg); return 0;
     case KEY_CALIBRATE: o->compile.calibrate = arg; return 0;
@@ -318,6 +330,8 @@ static const struct argp_option model_options[] = {
     {"lora-combine", KEY_LORA_COMBINE, "HOW", 0, "how several adapters are combined: cat, the exact sum", 0},
     {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
     {"storage", KEY_STORAGE, "TYPE", 0, "weights in memory: stored (default), bf16 and f16 as the checkpoint has them, widened where they are read; or f32", 0},
+    {"compute", KEY_COMPUTE, "TYPE", 0,
+     "products with weights take operands of this type and add up in f32: f32 (default), bf16, or bf16:max_err=E, which fails if the error is larger", 0},
     {"linearize", KEY_LINEARIZE, "SPEC", 0,
      "approximate attention: performer:features=256,seed=7,layers=2-5,max_err=0.05 or vq:codes=256,block=256 (repeatable)", 0},
     {"lowrank", KEY_LOWRANK, "SPEC", 0,

@@ -330,6 +330,15 @@ static void print_states(Report *r)
     end_line(r, &line);
 }
 
+/* Whether weights of two bytes are the checkpoint's bits or were rounded to them. */
+static const char *how_narrow(const Plan *plan, DType dtype)
+{
+    bool stored = false, rounded = false;
+    for (int i = 0; i < plan->n_weights; i++)
+        *(plan->weights[i].rounded ? &rounded : &stored) |= plan->weights[i].dtype == dtype;
+    return !rounded ? " as stored, widened where they are read" : stored ? " as stored or rounded" : ", rounded";
+}
+
 /* In which types the packed weights are, if not all are f32. */
 static void print_storage(Report *r)
 {
@@ -341,7 +350,7 @@ static void print_storage(Report *r)
         double bytes = remarks_weights(plan, types[i]);
         if (bytes > 0 && (types[i] != DT_F32 || n))
             text_add(&line, "%s%s in %s%s", n++ ? ", " : "", tool_bytes(r->a, bytes), dtype_name(types[i]),
-                     types[i] == DT_F32 ? "" : " as stored, widened where they are read");
+                     types[i] == DT_F32 ? "" : how_narrow(plan, types[i]));
     }
     if (n)
         end_line(r, &line);

@@ -32,7 +32,7 @@ typedef enum MathFunction {
     MATH_EXP2,                          /* for softmax: x <= 127, 0 below -126.5 */
     MATH_EXP, MATH_LOG, MATH_POW,
     MATH_TANH, MATH_ERF, MATH_SIN, MATH_COS,
-    MATH_SIGMOID, MATH_SILU, MATH_GELU, MATH_GELU_TANH,
+    MATH_SIGMOID, MATH_SILU, MATH_GELU, MATH_GELU_TANH, MATH_ROUND_BF16,
     MATH_COUNT
 } MathFunction;
 

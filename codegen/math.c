@@ -286,6 +286,14 @@ static const MathText texts[MATH_COUNT] = {
 "    x = select(x < -100.0f, splat(-100.0f), x);\n"
 "    return x / (1.0f + exp_lanes(x * (x * x * -0.0713548163f - 1.59576912f)));\n"
 "}\n"},
+
+[MATH_ROUND_BF16] = {"round_bf16", 0, {0},
+"/* The nearest number of 8 bits, of two the even one; a NaN stays one. Exact: bf16 is the upper half of a float. */\n"
+"static inline lanes round_bf16(lanes x)\n"
+"{\n"
+"    ints bits = (ints)x, half = 0x7fff + (bits >> 16 & 1);\n"
+"    return select(x == x, (lanes)(bits + half & -0x10000), x);\n"
+"}\n"},
 };
 /* clang-format on */
 
@@ -312,6 +320,7 @@ bool math_of_op(Op op, MathFunction *out)
         {OP_log, MATH_LOG},         {OP_pow, MATH_POW},     {OP_sqrt, MATH_SQRT}, {OP_rsqrt, MATH_RSQRT},
         {OP_tanh, MATH_TANH},       {OP_erf, MATH_ERF},     {OP_sin, MATH_SIN},   {OP_cos, MATH_COS},
         {OP_sigmoid, MATH_SIGMOID}, {OP_silu, MATH_SILU},   {OP_gelu, MATH_GELU}, {OP_gelu_tanh, MATH_GELU_TANH},
+        {OP_round_bf16, MATH_ROUND_BF16},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].op == op) {

@@ -65,6 +65,8 @@ static const char *describe_item(Emitter *e, const PackItem *item) {
         text_add(&t, " factor %a", item->factor);
     if (item->dtype != DT_F32)
         text_add(&t, " %s", dtype_name(item->dtype));
+    if (item->rounded)
+        text_add(&t, " rounded");
     if (item->rows_by)
         text_add(&t, " rows by %d", item->rows_by);
     return t.data;
@@ -129,6 +131,7 @@ static PackItem new_item(Emitter *e, const Node *weight) {
     item.layers = layers_of(e, weight, key);
     item.stack = attr_int(weight, ATTR_stack, 0);
     item.factor = attr_float(weight, ATTR_factor, 0);
+    item.rounded = attr_name(weight, ATTR_rounded) != NULL;
     item.key = e->options->key ? e->options->key(e->options->key_state, key) : key;
     stored_shape(weight, &item);
     return item;
@@ -309,6 +312,8 @@ uint64_t pack_panels(Emitter *e, const Node *weight, const Node *gemm, const Nod
 
 static bool same_tensor(const Node *a, const Node *b) {
     if (attr_name(a, ATTR_gain) || attr_name(b, ATTR_gain) || attr_float(a, ATTR_factor, 1) != attr_float(b, ATTR_factor, 1))
+        return false;
+    if ((attr_name(a, ATTR_rounded) != NULL) != (attr_name(b, ATTR_rounded) != NULL))
         return false;
     if (attr_name(a, ATTR_key) != attr_name(b, ATTR_key) && strcmp(attr_name(a, ATTR_key), attr_name(b, ATTR_key)) != 0)
         return false;

@@ -51,7 +51,8 @@ static CompileOptions captured(const CompileOptions *o, const AsideRun *run)
     CompileOptions exact = *o;
     exact.linearize = exact.lowrank = NULL;
     exact.calibrate = NULL;
-    exact.taps = true;
+    exact.compute = NULL;
+    exact.taps = run->value != NULL;
     exact.timing = exact.tiles = false;
     exact.passes = run->passes;
     memcpy(exact.passes.off, o->passes.off, sizeof exact.passes.off);
@@ -107,13 +108,15 @@ static bool run_rows(Compilation *c, const AsideRun *run, const CompileOptions *
         return false;
     signature_for_graph(plan, c->kernels, sizes, mine);
     Tapped w = {run, &c->emitted, mine};
-    SessionHooks hooks = {.tap = tap, .tap_state = &w};
+    SessionHooks hooks = {.tap = run->value ? tap : NULL, .tap_state = &w};
     Session *s = session_new(&c->cx, &c->program, plan->n_caches ? count : 0, o->threads > 0 ? o->threads : pool_cpus(), &hooks);
     if (!s)
         return false;
     if (run->next_call)
         run->next_call(run->state);
     bool good = session_run(&c->cx, s, some, in->n_inputs, &outputs);
+    if (good && run->outputs)
+        run->outputs(run->state, outputs, plan->n_outputs);
     session_free(s);
     return good;
 }

@@ -9,7 +9,8 @@ typedef struct AsideRun {
     PassOptions passes;                 /* what captures; passes that the user switched off stay so but for `captures` */
     PassId captures;
     void (*next_call)(void *state);     /* before each call; may be NULL */
-    /* A value that a kernel has computed, in the round of a repeat (0 outside); `sizes` are those of c->kernels' symbols. */
+    void (*outputs)(void *state, const HostTensor *outputs, int n);     /* of each call, in the order of the model's; may be NULL */
+    /* A value that a kernel has computed, in the round of a repeat (0 outside); `sizes` are those of c->kernels' symbols. May be NULL. */
     void (*value)(void *state, const Node *kernel, int64_t round, const int64_t *sizes, const void *data);
     bool (*enough)(void *state);        /* true: no further rows; may be NULL */
     void *state;

@@ -111,6 +111,7 @@ static CompileOptions compile_options(const attar_options *o, int threads)
         .wide_weights = o->wide_weights,
         .lowrank = o->lowrank,
         .linearize = o->linearize,
+        .compute = o->compute,
         .calibrate = o->calibrate,
         .taps = o->taps,
         .timing = o->timing,

@@ -10,6 +10,7 @@
 
 #include "driver/adapted.h"
 #include "driver/compile.h"
+#include "driver/compute.h"
 #include "driver/linearize.h"
 #include "driver/lowrank.h"
 #include "driver/source.h"
@@ -171,13 +172,13 @@ bool compile_passes(Compilation *c, const CompileOptions *o)
     assert(c->model.graph);
     c->kernels = graph_copy(&c->cx, c->model.graph);
     PassOptions passes = o->passes;
-    if (!lowrank_plan(c, o, &passes.lowrank) || !linearize_plan(c, o, &passes.linearize))
+    if (!compute_plan(c, o, &passes) || !lowrank_plan(c, o, &passes.lowrank) || !linearize_plan(c, o, &passes.linearize))
         return false;
     storage_mark(c, c->kernels, o->wide_weights); /* again: tensors may have been made in the place of stored ones */
     c->times = arena_array(&c->arena, (size_t)pipeline_length, sizeof *c->times);
     bool good = passes_run(&c->cx, c->kernels, &passes, &c->remarks, c->times);
     compile_stage(c, "passes");
-    return good;
+    return good && compute_record(c, o);
 }
 
 static const char *checkpoint_key(void *state, const char *key)

@@ -19,6 +19,7 @@ typedef struct CompileOptions {
     bool allow_extra;
     const char *const *linearize;               /* requests (support/linearize.h), NULL-terminated; may be NULL */
     const char *const *lowrank;                 /* requests (support/lowrank.h), NULL-terminated; may be NULL */
+    const char *compute;                        /* the type of products' operands (support/compute.h); NULL: f32 */
     const char *calibrate;                      /* safetensors file with inputs of the model; may be NULL */
     bool time_heads;                            /* heads that are linearized are timed before and after, for the tables of the records */
     PassOptions passes;

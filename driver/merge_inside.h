@@ -34,7 +34,6 @@ typedef struct Gains {
 
 /* The base's elements and their update, of at most MERGE_PIECE elements of one row; 0, an errno or FILE_SHRUNK. */
 int merge_row(const Target *t, int64_t row, int64_t column, int64_t count, double *w, double *sum);
-double merge_rounded(DType to, double value);
 Target merge_target(const Checkpoint *base, const char *key); /* nothing changes it yet */
 const double *merge_turned(Arena *a, const AdapterSite *s);   /* Change.bt; NULL where it is not needed */
 MadeTensor merge_tensor(const Target *t, const char *name);   /* *t stays where it is */

@@ -15,7 +15,7 @@ static void count_losses(DType from, DType to, int64_t count, const double *w, c
 {
     bool exact = from == to || (to == DT_F32 && from != DT_F64);
     for (int64_t j = 0; j < count; j++) {
-        double value = w[j] + sum[j], kept = merge_rounded(to, value), was = exact ? w[j] : merge_rounded(to, w[j]);
+        double value = w[j] + sum[j], kept = dtype_rounded(to, value), was = exact ? w[j] : dtype_rounded(to, w[j]);
         out->update += sum[j] * sum[j];
         out->base += w[j] * w[j];
         out->error += (kept - value) * (kept - value);

@@ -87,21 +87,11 @@ int merge_row(const Target *t, int64_t row, int64_t column, int64_t count, doubl
     return error;
 }
 
-double merge_rounded(DType to, double value)
-{
-    uint64_t room = 0;
-    HostTensor one = {.dtype = to, .rank = 1, .dims = {1}, .data = &room};
-    if (to == DT_F32)
-        return (double)(float)value;
-    host_set(&one, 0, value);
-    return host_get(&one, 0);
-}
-
 static int finish(const Target *t, int64_t count, const double *w, const double *sum, float *out)
 {
     for (int64_t j = 0; j < count; j++) {
         double value = sum[j] == 0 ? w[j] : w[j] + sum[j];
-        out[j] = (float)(t->stored ? merge_rounded(t->type.dtype, value) : value);
+        out[j] = (float)(t->stored ? dtype_rounded(t->type.dtype, value) : value);
         if (!isfinite(out[j]) && isfinite(w[j]))
             return ERANGE;
     }

@@ -43,6 +43,8 @@ DType weight_storage(const Node *weight)
 {
     const char *word = weight->op == OP_weight ? attr_name(weight, ATTR_storage) : NULL;
     DType t = DT_F32;
+    if (weight->op == OP_weight && attr_name(weight, ATTR_rounded))
+        return DT_BF16;
     return word && !node_attr(weight, ATTR_gain) && !node_attr(weight, ATTR_factor) && dtype_from_name(word, &t) ? t : DT_F32;
 }
 

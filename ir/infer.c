@@ -96,7 +96,8 @@ static bool needs_float(Op op)
     case OP_sigmoid:
     case OP_silu:
     case OP_gelu:
-    case OP_gelu_tanh: return true;
+    case OP_gelu_tanh:
+    case OP_round_bf16: return true;
     default: return false;
     }
 }

@@ -117,6 +117,8 @@ static void eval_weight(Run *run, const Node *n, Value *out)
         multiply_gain(run, n, out);
     for (int64_t i = 0; node_attr(n, ATTR_factor) && i < out->count; i++)
         out->data[i] *= attr_float(n, ATTR_factor, 1);
+    for (int64_t i = 0; attr_name(n, ATTR_rounded) && i < out->count; i++)
+        out->data[i] = dtype_rounded(DT_BF16, out->data[i]);
 }
 
 static void eval_leaf(Run *run, const Node *n, Value *out)

@@ -37,6 +37,7 @@ static double f_and(double a, double b, double c) { (void)c; return a != 0 && b 
 static double f_or(double a, double b, double c) { (void)c; return a != 0 || b != 0; }
 static double f_not(double a, double b, double c) { (void)b; (void)c; return a == 0; }
 static double f_where(double a, double b, double c) { return a != 0 ? b : c; }
+static double f_round_bf16(double a, double b, double c) { (void)b; (void)c; return dtype_rounded(DT_BF16, a); }
 static double f_same(double a, double b, double c) { (void)b; (void)c; return a; }
 static double f_truncate(double a, double b, double c) { (void)b; (void)c; return trunc(a); }
 static double f_truth(double a, double b, double c) { (void)b; (void)c; return a != 0; }
@@ -55,7 +56,7 @@ static const Scalar scalars[OP_COUNT] = {
     [OP_maximum] = f_maximum, [OP_minimum] = f_minimum, [OP_neg] = f_neg, [OP_abs] = f_abs, [OP_exp] = f_exp, [OP_log] = f_log,
     [OP_sqrt] = f_sqrt, [OP_rsqrt] = f_rsqrt, [OP_tanh] = f_tanh, [OP_erf] = f_erf, [OP_sin] = f_sin, [OP_cos] = f_cos,
     [OP_sigmoid] = f_sigmoid, [OP_silu] = f_silu, [OP_gelu] = f_gelu, [OP_gelu_tanh] = f_gelu_tanh, [OP_lt] = f_lt, [OP_le] = f_le,
-    [OP_eq] = f_eq, [OP_ne] = f_ne, [OP_and] = f_and, [OP_or] = f_or, [OP_not] = f_not, [OP_where] = f_where,
+    [OP_eq] = f_eq, [OP_ne] = f_ne, [OP_and] = f_and, [OP_or] = f_or, [OP_not] = f_not, [OP_where] = f_where, [OP_round_bf16] = f_round_bf16,
 };
 /* clang-format on */
 

@@ -52,7 +52,8 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_gain:
     case ATTR_plus:
     case ATTR_factor:
-    case ATTR_storage: return op == OP_weight;
+    case ATTR_storage:
+    case ATTR_rounded: return op == OP_weight;
     case ATTR_start:
         return op == OP_weight || op == OP_iota || op == OP_slice || op == OP_choose || op == OP_append ||
                is_linear(op);

@@ -104,6 +104,9 @@ static bool check_storage(Check *c, const Node *n)
     const char *word = attr_name(n, ATTR_storage);
     DType t = DT_F32;
     bool known = !word || (dtype_from_name(word, &t) && (t == DT_BF16 || t == DT_F16));
+    const char *rounded = attr_name(n, ATTR_rounded);
+    if (rounded && strcmp(rounded, "bf16") != 0)
+        return broken(c, n, "weights are rounded to bf16, not to `%s`", rounded);
     return known || broken(c, n, "weights are kept in bf16 or f16, not in `%s`", word);
 }
 

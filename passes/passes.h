@@ -53,6 +53,7 @@ typedef struct PassContext {
     const char *pass;                   /* the running pass's name */
     struct LinearizePlan *linearize;    /* linearize.h; NULL: nothing is approximated */
     struct LowrankPlan *lowrank;        /* lowrank.h; NULL: no weight is factored */
+    bool bf16;                          /* products with weights take bf16 operands */
 } PassContext;
 
 Remark *remark(PassContext *px, RemarkKind kind, RemarkCode code, const Node *n, const char *why, ...) __attribute__((format(printf, 5, 6)));
@@ -86,6 +87,7 @@ typedef struct PassOptions {
     void *after_state;
     struct LinearizePlan *linearize;    /* what attention is approximated with (linearize.h); NULL: none is */
     struct LowrankPlan *lowrank;        /* which weights are factored (lowrank.h); NULL: none is */
+    bool bf16;                          /* products with weights take bf16 operands (compute_bf16.c) */
 } PassOptions;
 
 /* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass

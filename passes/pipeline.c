@@ -38,6 +38,7 @@ const PassStep pipeline[] = {
     {PASS_ID_fold_factors, "a factor between a norm and its products would hide the norm's gain"},
     {PASS_ID_fold_gains, "products still are products: several of one norm take its gain together"},
     {PASS_ID_defer_scales, "without its gain a norm is one factor a row; the epilogues come later"},
+    {PASS_ID_compute_bf16, "weights have their gains and factors, so both are rounded once; what is rounded goes into the kernels that make it"},
     {PASS_ID_fuse_projections, "before epilogues: q, k and v still are plain products of one value"},
     {PASS_ID_fuse_epilogue, "a product is the best place for what follows it"},
     {PASS_ID_fuse_side, "what the epilogues add is known now, and whether it is a product that nothing else reads"},
@@ -55,6 +56,7 @@ typedef struct Runner {
     unsigned facts;
     struct LinearizePlan *linearize;
     struct LowrankPlan *lowrank;
+    bool bf16;
 } Runner;
 
 static void supply(Runner *r, unsigned needs)
@@ -70,7 +72,7 @@ static void supply(Runner *r, unsigned needs)
 static bool run_pass(Runner *r, PassId id, bool *changed)
 {
     const PassInfo *info = &pass_info[id];
-    PassContext px = {r->cx, r->remarks, info->name, r->linearize, r->lowrank};
+    PassContext px = {r->cx, r->remarks, info->name, r->linearize, r->lowrank, r->bf16};
     int errors = r->cx->diags->errors;
     supply(r, info->needs);
     *changed = info->run(&px, r->model);
@@ -132,7 +134,12 @@ static int last_step(const PassOptions *options)
 
 bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *remarks, PassTime *times)
 {
-    Runner r = {cx, model, remarks, 0, options ? options->linearize : NULL, options ? options->lowrank : NULL};
+    Runner r = {.cx = cx, .model = model, .remarks = remarks};
+    if (options) {
+        r.linearize = options->linearize;
+        r.lowrank = options->lowrank;
+        r.bf16 = options->bf16;
+    }
     int last = last_step(options);
     for (int i = 0; i < pipeline_length; i++) {
         const PassInfo *info = &pass_info[pipeline[i].id];

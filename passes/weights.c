@@ -7,7 +7,7 @@ static bool weight_strides(const Node *w, int64_t *strides)
 {
     const Attr *given = node_attr(w, ATTR_strides);
     int64_t step = 1;
-    if (attr_name(w, ATTR_gain) || node_attr(w, ATTR_factor)) /* a view does not carry them */
+    if (attr_name(w, ATTR_gain) || node_attr(w, ATTR_factor) || attr_name(w, ATTR_rounded)) /* a view does not carry them */
         return false;
     for (int i = w->type->rank - 1; i >= 0; i--) {
         if (!extent_is_const(w->type->axis[i].size))

@@ -28,6 +28,7 @@ typedef struct attar_options {
     const char *clang;                  /* NULL: $ATTAR_CLANG, clang-19, clang */
     const char *const *lowrank;         /* requests to factor weights, as --lowrank takes them, NULL-terminated, or NULL */
     const char *const *linearize;       /* requests to approximate attention, as --linearize takes them, NULL-terminated, or NULL */
+    const char *compute;                /* "f32" or NULL; "bf16", "bf16:max_err=0.01": products with weights take operands of bf16, as --compute says */
     const char *calibrate;              /* safetensors file with inputs of the model, on which approximations are measured; may be NULL */
     const char *const *passes_off;      /* NULL-terminated names, or NULL */
     bool taps, timing;                  /* instrumented code for diff and bench */

@@ -68,6 +68,12 @@ static bool count_of(const PackDim *dims, int rank, int64_t *out)
     return true;
 }
 
+/* The type in which elements come from their tensors. */
+static DType read_as(const PackItem *item)
+{
+    return item->rounded ? DT_F32 : item->dtype;
+}
+
 static int64_t stacked(const PackItem *item)
 {
     return item->stack ? item->stack : 1;
@@ -89,7 +95,7 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
         const HostTensor *t = &table[number];
         if (t->rank != rank || memcmp(t->dims, item->stored + first, (size_t)rank * sizeof *t->dims))
             return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
-        if (item->dtype != DT_F32 && t->dtype != item->dtype)
+        if (read_as(item) != DT_F32 && t->dtype != item->dtype)
             return fail(cx, item, "E0420", "its type is not the one that the model was compiled for");
         job->tensors[i] = number;
         job->each = host_count(t);
@@ -198,6 +204,8 @@ static bool check_places(Context *cx, Job *job, uint64_t weight_bytes)
 static bool sound_type(const PackItem *item)
 {
     bool as_stored = item->dtype == DT_BF16 || item->dtype == DT_F16;
+    if (item->rounded)
+        return (item->dtype == DT_BF16 || item->dtype == DT_F32) && !item->data;
     return item->dtype == DT_F32 || (as_stored && !item->data && !item->gain && item->factor == 0);
 }
 
@@ -299,6 +307,47 @@ static void multiply(const Job *job, const Block *b, int64_t layer, float *out)
     }
 }
 
+/* The block's elements times their gains, or times the one factor of all, as the nearest of bf16: rounded once, so not by way of `multiply`. */
+static void round_products(const Job *job, const Block *b, int64_t layer, const float *elements, unsigned char *out)
+{
+    const PackItem *item = job->item;
+    const double *gains = job->gains ? job->gains + (hole_of_round(item->gain) ? layer * job->gain_size : 0) : NULL;
+    bool column = item->gain_dim < item->n_rank;
+    int64_t width = item->layout == PACK_PANELS ? item->panel : 1, end;
+    uint16_t *narrow = (uint16_t *)(void *)out;
+    float *wide = (float *)(void *)out;
+    for (int64_t i = b->i0; i < b->i1; i = end) {
+        end = i - i % width + width < b->i1 ? i - i % width + width : b->i1;
+        int64_t to = i / width * width * job->k + i % width;
+        for (int64_t j = b->j0; j < b->j1; j++) {
+            double gain = gains ? gains[j / job->gain_step % job->gain_size] : item->factor;
+            for (int64_t c = 0; c < end - i; c++) {
+                if (gains && column)
+                    gain = gains[(i + c) / job->gain_step % job->gain_size];
+                uint16_t bits = bfloat_nearest((double)elements[job->noff[i + c] + job->koff[j] - b->low] * gain);
+                if (item->dtype == DT_BF16)
+                    narrow[to + j * width + c] = bits;
+                else
+                    wide[to + j * width + c] = bfloat_to_float(bits);
+            }
+        }
+    }
+}
+
+/* Without gain and factor: elements as they lie, in the item's type. */
+static void round_elements(DType to, int64_t count, float *elements)
+{
+    uint16_t *narrow = (uint16_t *)(void *)elements; /* element i lies before float i is read, or at it */
+    for (int64_t i = 0; i < count; i++) {
+        float value = elements[i];
+        uint16_t bits = bfloat_nearest((double)value);
+        if (to == DT_BF16)
+            memcpy(&narrow[i], &bits, sizeof bits);
+        else
+            elements[i] = bfloat_to_float(bits);
+    }
+}
+
 /* Elements of one tensor in the type `as`: its own, or f32; `room` holds them as they are stored. */
 static int read_tensor(const Work *w, int64_t tensor, int64_t first, int64_t count, DType as, void *room, void *out)
 {
@@ -317,13 +366,14 @@ static int read_tensor(const Work *w, int64_t tensor, int64_t first, int64_t cou
 static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t first, int64_t count, void *room,
                          unsigned char *out, int64_t *tensor)
 {
-    int64_t size = (int64_t)dtype_size(job->item->dtype);
+    DType as = read_as(job->item);
+    int64_t size = (int64_t)dtype_size(as);
     int error = 0;
     for (int64_t done = 0, now; done < count && !error; done += now) {
         int64_t at = first + done, inside = at % job->each;
         now = count - done < job->each - inside ? count - done : job->each - inside;
         *tensor = job->tensors[layer * stacked(job->item) + at / job->each];
-        error = read_tensor(w, *tensor, inside, now, job->item->dtype, room, out + done * size);
+        error = read_tensor(w, *tensor, inside, now, as, room, out + done * size);
     }
     return error;
 }
@@ -342,8 +392,15 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
     int error = read_elements(w, job, layer, item->start + b->low, b->span, room, elements, tensor);
     if (error)
         return error;
+    bool scaled = job->gains || item->factor != 0;
+    if (item->rounded && scaled) {
+        round_products(job, b, layer, (const float *)(const void *)elements, out);
+        return 0;
+    }
+    if (item->rounded)
+        round_elements(item->dtype, b->span, (float *)(void *)elements);
     pack_scatter(&to, b->i0, b->i1, b->j0, b->j1, elements, out);
-    if (job->gains || item->factor != 0)
+    if (scaled)
         multiply(job, b, layer, (float *)(void *)out);
     return 0;
 }

@@ -86,6 +86,31 @@ static uint16_t narrow(double value, int digits, int low)
     return (uint16_t)(sign | (bits < infinity ? bits : infinity));
 }
 
+uint16_t bfloat_nearest(double value)
+{
+    double size = value < 0 ? -value : value;
+    if (!(size >= 0x1p-126 && size < 0x1p127)) /* subnormal, about infinity or none */
+        return narrow(value, 7, -126);
+    uint64_t bits;
+    uint32_t upper;
+    memcpy(&bits, &value, sizeof bits); /* 7 of its 52 fraction bits stay */
+    bits = (bits + 0xfffffffffff + (bits >> 45 & 1)) & ~0x1fffffffffffu;
+    memcpy(&value, &bits, sizeof value);
+    float exact = (float)value;
+    memcpy(&upper, &exact, sizeof upper);
+    return (uint16_t)(upper >> 16);
+}
+
+double dtype_rounded(DType t, double value)
+{
+    switch (t) {
+    case DT_F32: return (double)(float)value;
+    case DT_F16: return (double)half_to_float(narrow(value, 10, -14));
+    case DT_BF16: return (double)bfloat_to_float(narrow(value, 7, -126));
+    default: return value;
+    }
+}
+
 static int64_t clamp_integer(double value, int64_t low, int64_t high)
 {
     if (isnan(value))

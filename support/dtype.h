@@ -22,6 +22,8 @@ const char *dtype_name(DType t);                        /* f32, f16, bf16, f64, 
 bool dtype_from_name(const char *name, DType *out);     /* the same spellings */
 size_t dtype_size(DType t);                             /* bytes an element */
 bool dtype_is_float(DType t);
+double dtype_rounded(DType t, double value);            /* the nearest number that a floating type has, of two the even one; beyond the largest: infinity */
+uint16_t bfloat_nearest(double value);                  /* the bits of dtype_rounded(DT_BF16, value), quickly */
 float half_to_float(uint16_t bits);
 float bfloat_to_float(uint16_t bits);
 

@@ -28,6 +28,7 @@ typedef struct PackItem {               /* one weight, or one per layer */
     PackLayout layout;
     int64_t panel;
     DType dtype;                        /* f32; or bf16 or f16 if all of its tensors are: then without gain and factor, and bit for bit as they are stored */
+    bool rounded;                       /* every element, times gain and factor, is the nearest one of bf16: then dtype is bf16 or f32, whatever the tensors are */
     const char *gain;                   /* NULL: none; else the key of a vector as long as the size of dimension `gain_dim` (n first, then k): every */
     int gain_dim;                       /* element is packed times that vector's + plus: computed in double, rounded once to f32 */
     double plus;

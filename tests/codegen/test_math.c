@@ -45,6 +45,15 @@ static double r_cos(double x)
     return fabs(x) < 0x1p30 ? cos(x) : NAN;
 }
 
+/* Eight digits of two, fewer below 2^-126; what rounds to 2^128 is infinite. */
+static double r_round_bf16(double x)
+{
+    int e;
+    frexp(x, &e);
+    double step = ldexp(1, e - 8 > -133 ? e - 8 : -133), y = isfinite(x) ? rint(x / step) * step : x;
+    return fabs(y) < 0x1p128 ? y : copysign(INFINITY, y);
+}
+
 /* ulp counts results that are normal numbers, for x from `low` on; absolute is |error|, divided by |x| > 1 if `scaled`.
  * 0: no such bound. */
 typedef struct Row {
@@ -68,6 +77,7 @@ static const Row rows[] = {
     {MATH_SILU, r_silu, 3, 1.4e-7, -87, INFINITY, true},
     {MATH_GELU, r_gelu, 0, 6e-7, -INFINITY, INFINITY, false},
     {MATH_GELU_TANH, r_gelu_tanh, 0, 1.4e-7, -INFINITY, INFINITY, true},
+    {MATH_ROUND_BF16, r_round_bf16, 0.01, 1e-45, -INFINITY, INFINITY, false},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

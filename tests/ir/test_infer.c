@@ -106,6 +106,7 @@ static const Case graph_cases[] = {
     {"o = silu x", "f32[B, S, D=4]", NULL}, {"o = silu n", NULL, "silu needs floats"},
     {"o = gelu x", "f32[B, S, D=4]", NULL}, {"o = gelu n", NULL, "gelu needs floats"},
     {"o = gelu_tanh x", "f32[B, S, D=4]", NULL}, {"o = gelu_tanh n", NULL, "gelu_tanh needs floats"},
+    {"o = round_bf16 x", "f32[B, S, D=4]", NULL}, {"o = round_bf16 n", NULL, "round_bf16 needs floats"},
     {"o = cast n : f32[S]", "f32[S]", NULL}, {"o = cast x : bool[B, S, D]", "bool[B, S, D=4]", NULL},
     {"o = cast n", NULL, "declared type"}, {"o = cast n : f32[B]", NULL, "its type is f32[S], not f32[B]"},
     /* reductions and products */

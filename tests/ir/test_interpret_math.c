@@ -15,10 +15,19 @@ static double d_gelu_tanh(double a) { return a * d_sigmoid(2 * 0.797884560802865
 static double d_erf(double a) { return 1 - erfc(a); }
 static double d_tanh(double a) { return (exp(a) - exp(-a)) / (exp(a) + exp(-a)); }
 
+/* Eight digits of two, counted from the first. */
+static double d_round_bf16(double a)
+{
+    int e;
+    frexp(a, &e);
+    return ldexp(rint(ldexp(a, 8 - e)), e - 8);
+}
+
 static const struct { const char *op; double (*define)(double); bool positive; } unary[] = {
     {"neg", d_neg, false}, {"abs", d_abs, false}, {"exp", exp, false}, {"log", log, true}, {"sqrt", sqrt, true},
     {"rsqrt", d_rsqrt, true}, {"tanh", d_tanh, false}, {"erf", d_erf, false}, {"sin", sin, false}, {"cos", cos, false},
     {"sigmoid", d_sigmoid, false}, {"silu", d_silu, false}, {"gelu", d_gelu, false}, {"gelu_tanh", d_gelu_tanh, false},
+    {"round_bf16", d_round_bf16, false},
 };
 /* clang-format on */
 

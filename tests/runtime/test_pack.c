@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include "runtime/pack.h"
 
-enum { MAX_STORED = 1 << 20, MAX_GAINS = 3 };
+enum { MAX_STORED = 1 << 20, MAX_GAINS = 3, ROUNDED = 2, ROUNDED_WIDE = 3 };
 
 typedef struct Case {
     const char *what;
@@ -22,7 +22,7 @@ typedef struct Case {
     int gain_dim;  /* n first, then k */
     int64_t gain;  /* its size; 0: none; negative: one vector for all layers */
     double plus, factor;
-    bool kept; /* in the tensor's own type */
+    int kept; /* true: in the tensor's own type; or the nearest of bf16, in that type or in f32 */
 } Case;
 
 /* clang-format off */
@@ -74,6 +74,14 @@ static const Case cases[] = {
     {"f16 kept, one row longer than a chunk", DT_F16, 1, 2, {3, 300000}, 0, 1, 1, {{3, 300000}}, {{300000, 1}}, 16, 0, 0, 0, 0, true},
     {"f16 kept, over heads", DT_F16, 1, 2, {50, 4 * 8}, 0, 1, 2, {{50, 32}}, {{8, 1}, {4, 8}}, 32, 0, 0, 0, 0, true},
     {"f16 kept, plain", DT_F16, 3, 2, {9, 71}, 0, 1, 1, {{9, 71}}, {{71, 1}}, 0, 0, 0, 0, 0, true},
+    {"rounded", DT_F32, 3, 2, {100, 70}, 0, 1, 1, {{100, 70}}, {{70, 1}}, 32, 0, 0, 0, 0, ROUNDED},
+    {"rounded, large", DT_F32, 1, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 0, ROUNDED},
+    {"rounded, [in, out]", DT_F16, 1, 2, {70, 101}, 0, 1, 1, {{101, 1}}, {{70, 101}}, 32, 0, 0, 0, 0, ROUNDED},
+    {"rounded, in f32", DT_F32, 2, 2, {9, 71}, 0, 1, 1, {{9, 71}}, {{71, 1}}, 0, 0, 0, 0, 0, ROUNDED_WIDE},
+    {"rounded with a gain", DT_F32, 3, 2, {101, 70}, 0, 1, 1, {{101, 70}}, {{70, 1}}, 24, 1, 70, 0, 0, ROUNDED},
+    {"rounded with a gain of columns, bf16", DT_BF16, 2, 2, {100, 70}, 0, 2, 1, {{25, 280}, {4, 70}}, {{70, 1}}, 32, 0, 25, 1, 3, ROUNDED},
+    {"rounded once with a factor", DT_F32, 2, 2, {700, 900}, 0, 1, 1, {{700, 900}}, {{900, 1}}, 48, 0, 0, 0, 1 + 0x1p-30, ROUNDED},
+    {"rounded with a gain, in f32", DT_F32, 2, 2, {90, 40}, 0, 1, 1, {{90, 40}}, {{40, 1}}, 0, 1, 40, 0, 1 + 0x1p-30, ROUNDED_WIDE},
     {"bf16 kept, turned", DT_BF16, 1, 2, {300, 41}, 0, 1, 1, {{41, 1}}, {{300, 41}}, 0, 0, 0, 0, 0, true},
 };
 /* clang-format on */
@@ -114,7 +122,8 @@ static PackItem item_of(const Case *c)
                      .layout = c->panel ? PACK_PANELS : PACK_PLAIN,
                      .panel = c->panel,
                      .factor = c->factor,
-                     .dtype = c->kept ? c->dtype : DT_F32,
+                     .dtype = c->kept == ROUNDED ? DT_BF16 : c->kept == true ? c->dtype : DT_F32,
+                     .rounded = c->kept >= ROUNDED,
                      .offset = 64};
     if (c->gain) {
         item.gain = c->gain > 0 && c->layers > 1 ? "l.{i}.gain" : "gain";
@@ -193,7 +202,7 @@ static void check_item(const Case *c, const PackItem *item, const HostTensor *t,
         for (int64_t i = 0; i < columns; i++) {
             for (int64_t j = 0; j < k; j++) {
                 int64_t from = c->start + offset(c->n, c->n_rank, i) + offset(c->k, c->k_rank, j);
-                float want = i < n ? (float)(host_get(&t[layer], from) * gain_of(c, gains, layer, i, j)) : 0;
+                float want = i < n ? (float)dtype_rounded(item->rounded ? DT_BF16 : DT_F32, host_get(&t[layer], from) * gain_of(c, gains, layer, i, j)) : 0;
                 float got = (float)host_get(&out, c->panel ? i / width * width * k + j * width + i % width : i * k + j);
                 if (got != want)
                     ck_abort_msg("%s: layer %d (%d, %d) is %g, not %g", c->what, (int)layer, (int)i, (int)j, got, want);
