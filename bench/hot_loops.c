@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/hot_loops.h"
+#include "bench/disassemble.h"
 
 static unsigned char *read_whole(const char *path, size_t *bytes)
 {

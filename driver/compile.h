@@ -75,7 +75,7 @@ bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, 
 bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
 bool compile_emit(Compilation *c, const CompileOptions *o);
 bool compile_pack(Compilation *c, const CompileOptions *o);     /* the weights alone, all rows of them, as the emitted code of any target reads them */
-bool compile_build(Compilation *c, const CompileOptions *o);    /* clang and ORC, or the cache; weights packed */
+bool compile_build(Compilation *c, const CompileOptions *o);    /* clang, or the cache, and link.h; weights packed */
 bool compile_all(Compilation *c, const CompileOptions *o);      /* the four of them */
 void compile_free(Compilation *c);
 

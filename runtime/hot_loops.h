@@ -16,7 +16,4 @@ typedef struct HotLoop {
 /* The loops of assembly as `clang -S` and `gcc -S` write it for x86-64 (AT&T), aarch64 or riscv64, in their order. */
 HotLoop *hot_loops_of_text(Context *cx, const char *text, size_t length, int *count);
 
-/* The same of an ELF object for this machine; false if it cannot be read. */
-bool hot_loops_of_object(Context *cx, const unsigned char *object, size_t bytes, HotLoop **loops, int *count);
-
 #endif

@@ -1,31 +1,24 @@
-/* JIT: C text to machine code in this process. clang compiles in a child process (or the cache knows the object
- * already); LLVM's ORC links it in memory. This file and disassemble.c alone name LLVM. */
+/* JIT: C text to machine code in this process. clang compiles in a child process, or the cache knows the object
+ * already; link.c puts it into memory. */
 #include "runtime/jit.h"
 
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <xxhash.h>
 
-#include <llvm-c/Core.h>
-#include <llvm-c/LLJIT.h>
-#include <llvm-c/Orc.h>
-#include <llvm-c/Target.h>
-#include <llvm-c/TargetMachine.h>
-
 #include "runtime/compiler.h"
 #include "runtime/file.h"
+#include "runtime/link.h"
 #include "runtime/pool.h"
 
 #define DEFAULT_SECONDS 120.0
 #define KEPT_BYTES ((uint64_t)1 << 30) /* the cache is pruned to this when an entry is added */
-enum { KEY_FORMAT = 2, MESSAGE = 512 };
+enum { KEY_FORMAT = 3 };
 
 struct Jit {
-    LLVMOrcLLJITRef engine;
-    char message[MESSAGE]; /* the last thing ORC reported, for the next diagnostic */
+    Code *code;
 };
 
 static double now(void)
@@ -79,16 +72,12 @@ static bool find_keys(Context *cx, const CodeUnit *units, int n, const JitOption
     XXH3_state_t *common = XXH3_createState(), *state = XXH3_createState();
     bool good = common && state;
     if (good) {
-        char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
         XXH3_128bits_reset(common);
         hash_text(common, arena_print(cx->arena, "%d", KEY_FORMAT));
         for (int i = 0; o->flags && o->flags[i]; i++)
             hash_text(common, o->flags[i]);
         hash_text(common, c->identity);
-        hash_text(common, cpu);
-        hash_text(common, features);
-        LLVMDisposeMessage(cpu);
-        LLVMDisposeMessage(features);
+        hash_text(common, jit_processor(cx));
     }
     for (int i = 0; good && i < n; i++) {
         XXH3_copyState(state, common);
@@ -102,113 +91,36 @@ static bool find_keys(Context *cx, const CodeUnit *units, int n, const JitOption
 
 /* ---- linking ----------------------------------------------------------------------------------------------------- */
 
-static void register_target(void)
-{
-    LLVMInitializeNativeTarget();
-    LLVMInitializeNativeAsmPrinter();
-}
-
-static void keep_message(Jit *jit, LLVMErrorRef error)
-{
-    char *text = LLVMGetErrorMessage(error);
-    size_t n = strlen(text) < MESSAGE - 1 ? strlen(text) : MESSAGE - 1;
-    memcpy(jit->message, text, n);
-    jit->message[n] = 0;
-    LLVMDisposeErrorMessage(text);
-}
-
-/* ORC would print its errors otherwise. */
-static void reporter(void *jit, LLVMErrorRef error)
-{
-    keep_message(jit, error);
-}
-
-static bool good(Jit *jit, LLVMErrorRef error)
-{
-    if (!error)
-        return true;
-    char before[MESSAGE];
-    memcpy(before, jit->message, MESSAGE);
-    keep_message(jit, error);
-    if (before[0])
-        memcpy(jit->message, before, MESSAGE); /* the reported cause says more than "failed to materialise" */
-    return false;
-}
-
-static bool set_up(Jit *jit)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT; /* LLVM's table of targets is one for the process */
-    pthread_once(&once, register_target);
-    if (!good(jit, LLVMOrcCreateLLJIT(&jit->engine, NULL)))
-        return false;
-    LLVMOrcExecutionSessionSetErrorReporter(LLVMOrcLLJITGetExecutionSession(jit->engine), reporter, jit);
-    LLVMOrcDefinitionGeneratorRef process; /* memcpy, memset, memmove */
-    if (!good(jit, LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(
-                       &process, LLVMOrcLLJITGetGlobalPrefix(jit->engine), NULL, NULL)))
-        return false;
-    LLVMOrcJITDylibAddGenerator(LLVMOrcLLJITGetMainJITDylib(jit->engine), process);
-    return true;
-}
-
-/* ORC links on the first look-up; asking for any function of the object makes that happen here, where its errors
- * belong. */
-static bool add_object(Jit *jit, const CompilerJob *job)
-{
-    LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)job->object, job->bytes, "model.o");
-    return good(jit, LLVMOrcLLJITAddObjectFile(jit->engine, LLVMOrcLLJITGetMainJITDylib(jit->engine), buffer));
-}
-
-static bool link_all(Jit *jit, const CompilerJob *jobs, int n)
-{
-    LLVMOrcExecutorAddress address;
-    const char *symbol;
-    for (int i = 0; i < n; i++)
-        if (!add_object(jit, &jobs[i]))
-            return false;
-    for (int i = 0; i < n; i++)
-        if (object_is_whole(jobs[i].object, jobs[i].bytes, &symbol) && symbol &&
-            !good(jit, LLVMOrcLLJITLookup(jit->engine, &address, symbol)))
-            return false;
-    return true;
-}
-
 static Jit *link_objects(Context *cx, const CompilerJob *jobs, int n, bool quiet)
 {
+    char message[LINK_MESSAGE] = "there is not enough memory";
+    LinkObject *objects = arena_array(cx->arena, (size_t)n + 1, sizeof *objects);
+    for (int i = 0; i < n; i++)
+        objects[i] = (LinkObject){jobs[i].object, jobs[i].bytes};
     Jit *jit = calloc(1, sizeof *jit);
-    if (!jit) {
-        diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory to link the compiled model");
-        return NULL;
-    }
-    if (set_up(jit) && link_all(jit, jobs, n))
+    if (jit)
+        jit->code = code_link(objects, n, message);
+    if (jit && jit->code)
         return jit;
-    if (!quiet) {
-        diag_file_error(cx->diags, "E0808", NULL, NULL, "cannot link the compiled model: %s",
-                        jit->message[0] ? file_shown(cx, jit->message) : "the object is malformed");
-    }
+    if (!quiet)
+        diag_file_error(cx->diags, "E0808", NULL, NULL, "cannot link the compiled model: %s", file_shown(cx, message));
     jit_free(jit);
     return NULL;
 }
 
 void *jit_symbol(Context *cx, Jit *jit, const char *name)
 {
-    LLVMOrcExecutorAddress address = 0;
-    jit->message[0] = 0;
-    if (good(jit, LLVMOrcLLJITLookup(jit->engine, &address, name)) && address)
-        return (void *)(uintptr_t)address;
-    diag_file_error(cx->diags, "E0809", NULL, NULL, "the compiled model has no symbol `%s`: %s", name,
-                    file_shown(cx, jit->message));
-    return NULL;
+    void *address = code_symbol(jit->code, name);
+    if (!address)
+        diag_file_error(cx->diags, "E0809", NULL, NULL, "the compiled model has no symbol `%s`", name);
+    return address;
 }
 
 void jit_free(Jit *jit)
 {
     if (!jit)
         return;
-    if (jit->engine) {
-        LLVMErrorRef error = LLVMOrcDisposeLLJIT(jit->engine);
-        if (error)
-            LLVMConsumeError(error);
-    }
+    code_free(jit->code);
     free(jit);
 }
 

@@ -1,5 +1,5 @@
-/* JIT: C text to machine code. clang runs as a child process (posix_spawn, C on stdin, object on a pipe); LLVM's ORC links the object in
- * memory. jit.c and disassemble.c are the only files that name LLVM. */
+/* JIT: C text to machine code. clang runs as a child process (posix_spawn, C on stdin, object on a pipe); link.c puts the objects into
+ * memory. */
 #ifndef ATTAR_RUNTIME_JIT_H
 #define ATTAR_RUNTIME_JIT_H
 
@@ -36,6 +36,8 @@ void jit_free(Jit *jit);
 
 /* The compiler and its version line, for `attar doctor`; false and E0801 if none is usable. */
 bool jit_compiler(Context *cx, const char *clang, const char **path, const char **version);
+
+const char *jit_processor(Context *cx);                         /* (machine.c) its name, and which instructions it has */
 
 /* (machine.c) The processor's name, and what tells this processor with this compiler from others; no process is started for it. False, in
  * silence, without a compiler. */

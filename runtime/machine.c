@@ -5,6 +5,8 @@
 #include <string.h>
 #if defined __x86_64__
 #include <cpuid.h>
+#else
+#include <sys/auxv.h>
 #endif
 
 #include "runtime/compiler.h"
@@ -38,6 +40,31 @@ static void processor(char model[MODEL])
     for (char *c = model; *c; c++) /* one line of printable signs, whatever the processor says */
         if (*c < ' ' || *c > '~')
             *c = ' ';
+}
+
+/* Words that say which instructions there are. */
+static const char *features(Context *cx)
+{
+#if defined __x86_64__
+    static const unsigned leaves[][2] = {{1, 0}, {7, 0}, {7, 1}, {0x80000001u, 0}};
+    Text t = text_new(cx->arena);
+    for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
+        unsigned a = 0, b = 0, c = 0, d = 0;
+        __get_cpuid_count(leaves[i][0], leaves[i][1], &a, &b, &c, &d);
+        bool seventh = leaves[i][0] == 7; /* in the others these two say which processor this is */
+        text_add(&t, "%x %x %x %x ", seventh ? a : 0, seventh ? b : 0, c, d);
+    }
+    return t.data;
+#else
+    return arena_print(cx->arena, "%lx %lx", getauxval(AT_HWCAP), getauxval(AT_HWCAP2));
+#endif
+}
+
+const char *jit_processor(Context *cx)
+{
+    char model[MODEL];
+    processor(model);
+    return arena_print(cx->arena, "%s\n%s", model, features(cx));
 }
 
 bool jit_machine(Context *cx, const char *clang, const char **name, const char **identity)

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/disassemble.h"
 #include "runtime/compiler.h"
-#include "runtime/hot_loops.h"
 
 typedef struct Trial {
     Arena arena;

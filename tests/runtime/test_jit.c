@@ -246,7 +246,7 @@ START_TEST(bad_text)
     forget(&f);
     static const char unresolved[] = "int g(void);\nint f(void) { return g(); }";
     ck_assert_ptr_null(compile_text(&f, unresolved, strlen(unresolved), &o, NULL));
-    expect_error(&f, "unresolved", "E0808", "Symbols not found: [ g ]");
+    expect_error(&f, "unresolved", "E0808", "the symbol `g` is not defined");
     ck_assert_int_eq(files_in(at(&f, "cache")), 0); /* what cannot be linked is not kept */
     fixture_end(&f);
 }

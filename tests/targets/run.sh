@@ -68,9 +68,24 @@ lora-llama      llama               --weights tests/golden/lora-llama --lora tes
 CASES
 }
 
+# link ARCHITECTURE "FLAGS" "RUNNER" CC: the linker of runtime/link.c in a program for that machine, with objects of clang's, position-independent and not.
+link() {
+    for how in '-O2 -fno-plt -fPIC' '-O0 -fno-plt -fPIC' -O2 -O0; do
+        for half in one two; do
+            # shellcheck disable=SC2086
+            expect 0 "compile link_$half for $1, $how" "$clang" --target="$1-linux-gnu" $how $2 -ffp-contract=off -c tests/targets/link_$half.c -o "$work/$half.o"
+        done
+        expect 0 "compile link_check for $1" "$4" -I. tests/targets/link_check.c runtime/link.c runtime/relocate.c "$work/one.o" "$work/two.o" -ldl -o "$work/check"
+        # shellcheck disable=SC2086
+        expect 0 "link for $1, $how" $3 "$work/check" "$work/one.o" "$work/two.o"
+        says out "link for $1, $how" '^PASS$'
+    done
+}
+
 case $machine in
 x86)
     case $(uname -m) in x86_64) ;; *) skip "this is no x86" ;; esac
+    link x86_64 -march=x86-64 "" gcc
     on x86-64 "" clang "$clang"
     on x86-64 "" gcc gcc
     on generic "" gcc gcc
@@ -85,11 +100,13 @@ x86)
     ;;
 aarch64)
     needs qemu-aarch64 aarch64-linux-gnu-gcc
+    link aarch64 -march=armv8-a "qemu-aarch64 -L /usr/aarch64-linux-gnu" aarch64-linux-gnu-gcc
     on aarch64 qemu-aarch64 clang "$clang" --target=aarch64-linux-gnu -static
     on aarch64 qemu-aarch64 gcc aarch64-linux-gnu-gcc -static
     ;;
 riscv64)
     needs qemu-riscv64 riscv64-linux-gnu-gcc
+    link riscv64 "-march=rv64gcv -mabi=lp64d" "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=128 -L /usr/riscv64-linux-gnu" riscv64-linux-gnu-gcc
     # Both sizes of registers that machines have.
     on riscv64 "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=128" clang "$clang" --target=riscv64-linux-gnu -static
     on riscv64 "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=256" clang "$clang" --target=riscv64-linux-gnu -static

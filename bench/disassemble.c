@@ -1,6 +1,6 @@
 /* An object's functions as the text of assembly, by LLVM, so that hot_loops.c reads one kind of input alone. Every
  * instruction has a label, which branches name. */
-#include "runtime/hot_loops.h"
+#include "bench/disassemble.h"
 
 #include <elf.h>
 #include <inttypes.h>
