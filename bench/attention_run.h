@@ -1,5 +1,5 @@
-/* Shared by the benches of attention kernels: a model compiled with timing, and what its attention takes in a run. It is processor time that counts, and the
- * least of the rounds: whatever else the machine does only adds to it. */
+/* Shared by the benches of attention kernels: a model compiled with timing, and what its attention takes in a run. It is
+ * processor time that counts, and the least of the rounds: whatever else the machine does only adds to it. */
 #ifndef ATTAR_BENCH_ATTENTION_RUN_H
 #define ATTAR_BENCH_ATTENTION_RUN_H
 
@@ -15,7 +15,6 @@ typedef struct Build {
     Compilation c;
     Session *session;
     uint64_t times[16]; /* nanoseconds of each kernel */
-    double clocked;     /* seconds of the last run's attention by the clock: what is so short that nothing comes between */
     int inputs;
 } Build;
 
@@ -63,29 +62,34 @@ static void free_builds(Build *builds, int n)
     }
 }
 
-static double processor_time(void)
+static double seconds_of(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds of the attention of one run: its share of the run's processor time. */
+static double processor_time(void)
+{
+    return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* Processor seconds of the attention of one run: its share of the run's time, which the copies of the inputs belong to,
+ * too. */
 static double run_inputs(Build *b, const HostTensor *in)
 {
     const HostTensor *out;
     memset(b->times, 0, sizeof b->times);
-    double start = processor_time(), attention = 0, all = 0;
+    double start = seconds_of(CLOCK_MONOTONIC), busy = processor_time(), attention = 0;
     if (!session_run(&b->c.cx, b->session, in, b->inputs, &out))
         fail(b);
-    double ran = processor_time() - start;
+    busy = processor_time() - busy;
+    double all = seconds_of(CLOCK_MONOTONIC) - start;
     for (int i = 0; i < b->c.emitted.n_kernels; i++) {
         Op op = b->c.emitted.kernels[i].node->op;
-        all += (double)b->times[i];
         attention += op == OP_attend || op == OP_linear_attend || op == OP_codebook_attend ? (double)b->times[i] : 0;
     }
-    b->clocked = 1e-9 * attention;
-    return all > 0 ? ran * attention / all : 0;
+    return busy * 1e-9 * attention / all;
 }
 
 static double least(Build *b, int64_t length)
@@ -107,8 +111,8 @@ static double step(Build *b, int64_t before, int steps)
         run(b, rest < 1024 ? rest : 1024);
     }
     for (int i = 0; i < steps; i++) {
-        run(b, 1);
-        best = b->clocked < best ? b->clocked : best;
+        double again = run(b, 1);
+        best = again < best ? again : best;
     }
     return best;
 }
