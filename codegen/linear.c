@@ -207,7 +207,7 @@ static void emit_comment(Linear *l)
         text_add(t, "phi(x) = exp(%sw y - |y|^2 / 2), y = x * sqrt(%s), w of %s%s\n", l->hyperbolic ? "+-" : "",
                  scale.data, w,
                  l->eps > 0 ? ", relative to the largest w y, plus eps"
-                            : "; relative to the largest of each feature so far");
+                            : "; relative to about the largest of each feature so far");
     else if (l->codes)
         text_add(t, "phi(q) = exp(%s * q c), phi(k) = softmax over the codes c of %s of -|k - c|^2 / (2 tau^2)\n",
                  scale.data, w);

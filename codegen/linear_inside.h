@@ -8,7 +8,7 @@
 
 enum {
     LINEAR_CHUNK = 64,   /* keys, and rows, that are taken together */
-    LINEAR_STRIP = 16,   /* rows of a causal chunk that read the same keys of it */
+    LINEAR_STRIP = 24,   /* rows of a causal chunk that read the same keys of it */
     LINEAR_STEP_ROWS = 4 /* query heads of a key head that read the state while it is written */
 };
 

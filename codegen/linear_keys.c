@@ -1,8 +1,8 @@
 /* linear_attend's keys: features of a chunk of keys, turned (a row for each feature), and the state they are added to.
  *
- * Positive features are exp(w y - |y|^2 / 2). What is added up are their quotients by 2^top, where top is the largest
- * exponent of this feature among the keys so far: when it grows, the sums shrink by as much. So nothing overflows,
- * whatever the norms, and what queries read does not depend on the tops (they take them back in). */
+ * Positive features are exp(w y - |y|^2 / 2). What is added up are their quotients by 2^top, where top is an exponent of
+ * this feature among the keys so far, the largest but for 2^8: when it grows, the sums shrink by as much. So nothing
+ * overflows, whatever the norms, and what queries read does not depend on the tops (they take them back in). */
 #include "codegen/linear_inside.h"
 
 #include <math.h>
@@ -10,6 +10,9 @@
 /* Exponents to base 2 that one float spans with room: a key whose feature is 2^-58 of the top (e^-40) still counts in
  * full precision for the rows that see no larger one. */
 #define SPAN 58.0
+
+/* Tops are raised by more than this: features may exceed 1 by as much, and the sums are seldom rewritten. */
+#define ROOM 8.0
 
 double linear_key_factor(const Linear *l)
 {
@@ -215,11 +218,11 @@ static void emit_raised(Linear *l)
     static const char *const items[] = {"ptrdiff_t count"};
     const char *exp2 = math_use(k->e, MATH_EXP2), *sum = math_use(k->e, MATH_SUM_ACROSS);
     Text before =
-        linear_open(l, "Features of the keys relative to the tops, which they raise: then all sums so far shrink.",
+        linear_open(l, "Features of the keys relative to the tops, which they raise if they exceed them by far: then the sums shrink.",
                     "void", l->key_features, items, 1);
     put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
     put_line(k, "float *row = s->key + f * %d;", LINEAR_CHUNK);
-    put_open(k, "if (s->high[f] > s->top[f])");
+    put_open(k, "if (s->high[f] > s->top[f] + %s)", float_literal(k->e->cx, ROOM));
     put_line(k, "const float shrink = %s(splat(s->top[f] - s->high[f]))[0];", exp2);
     put_line(k, "for (ptrdiff_t w = 0; w < %lld; w += LANES)", (long long)l->wide);
     put_line(k, "    *(lanes *)(s->state + f * %lld + w) *= shrink;", (long long)l->wide);

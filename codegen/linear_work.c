@@ -51,7 +51,7 @@ uint64_t linear_emit_work(Linear *l)
     member(l, &total, "total", 1, l->span, "sum of features");
     member(l, &total, "fresh", 1, l->span, "the same of the present chunk");
     if (l->tops) {
-        member(l, &total, "top", 1, l->span, "largest exponent of each feature so far, to base 2");
+        member(l, &total, "top", 1, l->span, "largest exponent of each feature so far but for 2^8, to base 2");
         member(l, &total, "high", 1, l->span, "the same of the present chunk");
     }
     text_add(&l->k->before, "};\n\n");

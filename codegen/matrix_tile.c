@@ -21,10 +21,11 @@
 
 enum { BLOCK = 64 };
 
-/* Sums of a tile: rows x vectors registers, beside them a row of b and one element of a. */
+/* Sums of a tile: rows x vectors registers, beside them an element of a for each row and one vector of b, which takes
+ * fewer instructions than the other way round as long as there are no more rows than vectors. */
 static Tile tile_of(const Target *t)
 {
-    return t->registers >= 32 ? (Tile){6, 4} : (Tile){6, 2};
+    return t->registers >= 32 ? (Tile){6, 4} : (Tile){3, 4};
 }
 
 int matrix_panel(const Target *t)
@@ -62,10 +63,17 @@ static void put_head(Text *out, const char *attributes, const char *name, const 
 static const char inlined[] = "static inline __attribute__((always_inline))",
                   once[] = "static __attribute__((noinline))";
 
+static void put_loop(Text *out, int indent, char index, int count)
+{
+    text_add(out, "#pragma GCC unroll %d\n%*sfor (int %c = 0; %c < %s; %c++)\n", count, indent, "", index, index,
+             index == 'r' ? "rows" : "vectors", index);
+}
+
 static void put_each(Text *out, int indent, Tile tile, const char *statement)
 {
-    text_add(out, "#pragma GCC unroll %d\n%*sfor (int r = 0; r < rows; r++)\n", tile.rows, indent, "");
-    text_add(out, "#pragma GCC unroll %d\n%*sfor (int v = 0; v < vectors; v++)\n", tile.vectors, indent + 4, "");
+    bool rows_inside = tile.rows < tile.vectors;
+    put_loop(out, indent, rows_inside ? 'v' : 'r', rows_inside ? tile.vectors : tile.rows);
+    put_loop(out, indent + 4, rows_inside ? 'r' : 'v', rows_inside ? tile.rows : tile.vectors);
     text_add(out, "%*s%s\n", indent + 8, "", statement);
 }
 
@@ -133,7 +141,7 @@ static void put_product(Text *out, Tile tile)
     text_add(out, "            for (; left >= %d; left -= %d, a_row += %d * a_step, c_row += %d * c_step)\n", tile.rows,
              tile.rows, tile.rows, tile.rows);
     put_call(out, 16, tile.rows);
-    for (int rows = 4; rows > 0; rows /= 2) {
+    for (int rows = tile.rows > 4 ? 4 : 2; rows > 0; rows /= 2) {
         text_add(out, "            if (left & %d)%s\n", rows, rows > 1 ? " {" : "");
         put_call(out, 16, rows);
         if (rows > 1)
