@@ -68,6 +68,7 @@ void linear_emit_keys(Linear *l);
 void linear_emit_rows(Linear *l);
 void linear_put_query(Linear *l, const char *address); /* row `row` of queries, scaled, into scratch */
 void linear_put_store(Linear *l, const char *address); /* row `row` of the sums, divided, to the result */
+bool linear_from_tops(const Linear *l);                /* a row's exponents come with the tops in them */
 bool linear_steps(const Linear *l);                    /* one position at a time has a function of its own */
 void linear_emit_step(Linear *l);
 void linear_emit_chain(Linear *l);

@@ -54,7 +54,7 @@ static void emit_squares(Linear *l)
     put_line(k, "const lanes y = *(const lanes *)(s->y + i * %d + j);", LINEAR_CHUNK);
     put_line(k, "square += y * y;");
     put_close(k);
-    put_line(k, "*(lanes *)(s->live + j) += square * %s;", float_literal(k->e->cx, linear_square_factor(l)));
+    put_line(k, "*(lanes *)(s->live + j) -= square * %s;", float_literal(k->e->cx, linear_square_factor(l)));
     put_close(k);
 }
 
@@ -77,7 +77,7 @@ static void emit_load(Linear *l)
         items[n++] = "const int *restrict at";
     items[n++] = "ptrdiff_t first";
     items[n++] = "ptrdiff_t count";
-    const char *gone = l->exponential ? "__builtin_inff()" : "0.0f", *turned = l->projected ? "y" : "key";
+    const char *gone = l->exponential ? "-__builtin_inff()" : "0.0f", *turned = l->projected ? "y" : "key";
     const char *plain = l->projected ? "x" : "query"; /* is free as long as keys are loaded */
     Text before = linear_open(
         l,
@@ -106,7 +106,7 @@ static void emit_load(Linear *l)
     put_line(k, "    value_row[w] = %s;", linear_element(l, "value", &l->v, l->value_axis, "w"));
     if (l->exponential)
         put_line(k, "s->live[j] = %s;",
-                 l->has_offset ? arena_print(cx->arena, "offset[t * offset_step] * %s", float_literal(cx, -M_LOG2E))
+                 l->has_offset ? arena_print(cx->arena, "offset[t * offset_step] * %s", float_literal(cx, M_LOG2E))
                                : "0.0f");
     else
         put_line(k, "s->live[j] = 1.0f;");
@@ -122,10 +122,10 @@ static void emit_load(Linear *l)
 
 static const char *const project_items[] = {"const float *restrict projection", "ptrdiff_t step", "ptrdiff_t count"};
 
-static void put_projection(Linear *l)
+static void put_projection(Linear *l, const char *start)
 {
-    put_line(l->k, "matrix_product(%lld, count, %lld, projection, step, s->y, %d, MATRIX_PANEL, s->key, %d, 0);",
-             (long long)l->own, (long long)l->head, LINEAR_CHUNK, LINEAR_CHUNK);
+    put_line(l->k, "matrix_product(%lld, count, %lld, projection, step, s->y, %d, MATRIX_PANEL, s->key, %d, %s, 0);",
+             (long long)l->own, (long long)l->head, LINEAR_CHUNK, LINEAR_CHUNK, start);
 }
 
 /* The loop over all keys of a feature's row, by vectors: opens it, `at` is the vector. */
@@ -135,40 +135,49 @@ static void open_keys(Kernel *k, const char *row)
     put_line(k, "lanes *at = (lanes *)(%s + j);", row);
 }
 
+/* Hyperbolic features: exponents of w and of -w. */
+static void put_turned(Linear *l)
+{
+    Kernel *k = l->k;
+    put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->own);
+    put_line(k, "float *row = s->key + f * %d, *other = row + %lld; /* the feature of -w */", LINEAR_CHUNK,
+             (long long)l->own * LINEAR_CHUNK);
+    open_keys(k, "row");
+    put_line(k, "const lanes live = *(const lanes *)(s->live + j);");
+    put_line(k, "*(lanes *)(other + j) = live - *at;");
+    put_line(k, "*at += live;");
+    put_close(k);
+    put_close(k);
+}
+
+/* The largest exponent of each feature. */
+static void put_high(Linear *l)
+{
+    Kernel *k = l->k;
+    put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
+    put_line(k, "const float *row = s->key + f * %d;", LINEAR_CHUNK);
+    put_line(k, "lanes most = splat(-__builtin_inff());");
+    put_open(k, "for (ptrdiff_t j = 0; j < count; j += LANES)");
+    put_line(k, "const lanes x = *(const lanes *)(row + j);");
+    put_line(k, "most = select(x > most, x, most);");
+    put_close(k);
+    put_line(k, "s->high[f] = %s(most);", math_use(k->e, MATH_TOP_ACROSS));
+    put_close(k);
+}
+
 /* Exponents of positive features, and with tops the largest of each. */
 static void emit_exponents(Linear *l)
 {
     Kernel *k = l->k;
-    const char *top = l->tops ? math_use(k->e, MATH_TOP_ACROSS) : NULL;
     Text before = linear_open(l,
                               l->tops ? "Exponents of the keys' features to base 2, and the largest of each feature."
                                       : "Exponents of the keys' features to base 2.",
                               "void", l->exponents, project_items, 3);
-    put_projection(l);
-    put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->own);
-    put_line(k, "float *row = s->key + f * %d;", LINEAR_CHUNK);
+    put_projection(l, l->hyperbolic ? "0" : "s->live");
     if (l->hyperbolic)
-        put_line(k, "float *other = row + %lld; /* the feature of -w */", (long long)l->own * LINEAR_CHUNK);
+        put_turned(l);
     if (l->tops)
-        put_line(k, "lanes most = splat(-__builtin_inff())%s;", l->hyperbolic ? ", least = most" : "");
-    open_keys(k, "row");
-    put_line(k, "const lanes live = *(const lanes *)(s->live + j);");
-    if (l->hyperbolic) {
-        put_line(k, "const lanes turned = -*at - live;");
-        put_line(k, "*(lanes *)(other + j) = turned;");
-        if (l->tops)
-            put_line(k, "least = select(turned > least, turned, least);");
-    }
-    put_line(k, "*at -= live;");
-    if (l->tops)
-        put_line(k, "most = select(*at > most, *at, most);");
-    put_close(k);
-    if (l->tops) {
-        put_line(k, "s->high[f] = %s(most);", top);
-        if (l->hyperbolic)
-            put_line(k, "s->high[%lld + f] = %s(least);", (long long)l->own, top);
-    }
-    put_close(k);
+        put_high(l);
     linear_close(l, before);
 }
 
@@ -253,7 +262,7 @@ static void emit_bounded(Linear *l)
     put_line(k, "lanes sum = {0};");
     open_keys(k, arena_print(k->e->cx->arena, "s->key + f * %d", LINEAR_CHUNK));
     put_line(k, "const lanes live = *(const lanes *)(s->live + j);");
-    put_line(k, "*at = select(live < __builtin_inff(), %s(*at - highest) + %s, (lanes){0});", exp2,
+    put_line(k, "*at = select(live > -__builtin_inff(), %s(*at - highest) + %s, (lanes){0});", exp2,
              float_literal(k->e->cx, l->eps));
     put_line(k, "sum += *at;");
     put_close(k);
@@ -269,11 +278,11 @@ static void emit_highest(Linear *l)
     const char *items[] = {"const float *restrict projection", "ptrdiff_t step", "ptrdiff_t count", "float highest"};
     Text before = linear_open(l, "The largest w y among these keys and `highest`.", "float", l->highest, items, 4);
     put_line(k, "lanes most = splat(highest);");
-    put_projection(l);
+    put_projection(l, "0");
     put_line(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->own);
     k->indent++;
     open_keys(k, arena_print(k->e->cx->arena, "s->key + f * %d", LINEAR_CHUNK));
-    put_line(k, "most = select((*(const lanes *)(s->live + j) < __builtin_inff()) & (*at > most), *at, most);");
+    put_line(k, "most = select((*(const lanes *)(s->live + j) > -__builtin_inff()) & (*at > most), *at, most);");
     put_close(k);
     k->indent--;
     put_line(k, "return %s(most);", math_use(k->e, MATH_TOP_ACROSS));
@@ -289,7 +298,7 @@ static void emit_plain(Linear *l)
     Text before = linear_open(l, "Features of the keys; 0 for those that are not seen.", "void", l->key_features,
                               l->projected ? project_items : own, l->projected ? 3 : 1);
     if (l->projected)
-        put_projection(l);
+        put_projection(l, "0");
     put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
     put_line(k, "lanes sum = {0};");
     open_keys(k, arena_print(k->e->cx->arena, "s->key + f * %d", LINEAR_CHUNK));
@@ -310,7 +319,7 @@ static void emit_codes(Linear *l)
     Text before = linear_open(
         l, "How much of each key falls to each code: softmax over the codes of -|k - c|^2 / (2 tau^2), without |k|^2.",
         "void", l->key_features, project_items, 3);
-    put_projection(l);
+    put_projection(l, "0");
     put_open(k, "for (ptrdiff_t j = 0; j < count; j += LANES)");
     put_line(k, "lanes most = splat(-__builtin_inff()), parts = {0};");
     put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
@@ -343,8 +352,11 @@ static void emit_absorb(Linear *l)
     Kernel *k = l->k;
     static const char *const items[] = {"ptrdiff_t count"};
     Text before = linear_open(l, "The keys belong to the state from now on.", "void", l->absorb, items, 1);
-    put_line(k, "matrix_product(%lld, %lld, count, s->key, %d, s->value, %lld, MATRIX_PANEL, s->state, %lld, 1);",
-             (long long)l->features, (long long)l->width, LINEAR_CHUNK, (long long)l->wide, (long long)l->wide);
+    put_line(k,
+             "matrix_product(%lld, %lld, count, s->key, %d, s->value, %lld, MATRIX_PANEL, s->state, %lld, s->state, "
+             "%lld);",
+             (long long)l->features, (long long)l->width, LINEAR_CHUNK, (long long)l->wide, (long long)l->wide,
+             (long long)l->wide);
     put_line(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
     put_line(k, "    s->total[f] += s->fresh[f];");
     linear_close(l, before);

@@ -31,6 +31,11 @@ void linear_put_store(Linear *l, const char *address)
              (long long)l->wide);
 }
 
+bool linear_from_tops(const Linear *l)
+{
+    return l->tops && !l->hyperbolic;
+}
+
 /* ---- features ---------------------------------------------------------------------------------------------------- */
 
 static void put_load(Linear *l)
@@ -85,10 +90,10 @@ static void put_exponents(Linear *l)
         put_line(k, "for (ptrdiff_t f = 0; f < %lld; f += LANES) /* the features of -w */", (long long)l->own);
         put_line(k, "    *(lanes_at *)(query + %lld + f) = -*(const lanes *)(query + f);", (long long)l->own);
     }
-    put_rest(l, l->tops ? "0.0f" : "-__builtin_inff()");
+    put_rest(l, l->tops && !linear_from_tops(l) ? "0.0f" : "-__builtin_inff()");
     put_line(k, "lanes most = splat(-__builtin_inff()), sum = {0};");
     open_row(l);
-    if (l->tops)
+    if (l->tops && !linear_from_tops(l))
         put_line(k, "*at += *(const lanes *)(s->top + f);");
     put_line(k, "most = select(*at > most, *at, most);");
     put_close(k);
@@ -138,7 +143,7 @@ static void put_inside(Linear *l)
     put_line(k, "const ptrdiff_t rows = lesser(count - strip, %d), deep = strip + rows;", LINEAR_STRIP);
     put_line(
         k,
-        "matrix_product(rows, deep, %lld, s->query + strip * %lld, %lld, s->key, %d, MATRIX_PANEL, s->weight, %d, 0);",
+        "matrix_product(rows, deep, %lld, s->query + strip * %lld, %lld, s->key, %d, MATRIX_PANEL, s->weight, %d, 0, 0);",
         (long long)l->features, span, span, LINEAR_CHUNK, LINEAR_CHUNK);
     put_open(k, "for (ptrdiff_t row = 0; row < rows; row++)");
     put_line(k, "lanes sum = {0};");
@@ -151,8 +156,8 @@ static void put_inside(Linear *l)
     put_close(k);
     put_line(k,
              "matrix_product(rows, %lld, deep, s->weight, %d, s->value, %lld, MATRIX_PANEL, s->sum + strip * %lld, "
-             "%lld, 1);",
-             (long long)l->width, LINEAR_CHUNK, wide, wide, wide);
+             "%lld, s->sum + strip * %lld, %lld);",
+             (long long)l->width, LINEAR_CHUNK, wide, wide, wide, wide, wide);
     put_close(k);
 }
 
@@ -183,10 +188,11 @@ void linear_emit_rows(Linear *l)
     if (l->projected)
         put_line(k,
                  "matrix_product(count, %lld, %lld, s->x, %lld, s->panels, MATRIX_PANEL, %lld * MATRIX_PANEL, "
-                 "s->query, %lld, 0);",
-                 (long long)l->own, (long long)l->head, (long long)l->head, (long long)l->head, (long long)l->span);
+                 "s->query, %lld, %s, 0);",
+                 (long long)l->own, (long long)l->head, (long long)l->head, (long long)l->head, (long long)l->span,
+                 linear_from_tops(l) ? "s->top" : "0");
     put_line(k, "%s(s, count);", l->weigh);
-    put_line(k, "matrix_product(count, %lld, %lld, s->query, %lld, s->state, %lld, MATRIX_PANEL, s->sum, %lld, 0);",
+    put_line(k, "matrix_product(count, %lld, %lld, s->query, %lld, s->state, %lld, MATRIX_PANEL, s->sum, %lld, 0, 0);",
              width, (long long)l->features, (long long)l->span, wide, wide);
     if (l->causal)
         put_inside(l);

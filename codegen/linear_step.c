@@ -263,9 +263,14 @@ void linear_emit_step(Linear *l)
     put_line(k, "%s(s, %skeys, values%s%s, state);", l->join, l->projected ? "projection, step, " : "",
              l->has_keep ? ", keep" : "", l->has_offset ? ", offset" : "");
     if (l->projected) {
-        put_line(k, "for (ptrdiff_t row = 0; row < %lld; row++)", (long long)l->few);
-        put_line(k, "    %s(projection, step, s->x + row * %lld, s->query + row * %lld);", l->dots, (long long)l->head,
-                 (long long)l->span);
+        put_open(k, "for (ptrdiff_t row = 0; row < %lld; row++)", (long long)l->few);
+        put_line(k, "float *query = s->query + row * %lld;", (long long)l->span);
+        put_line(k, "%s(projection, step, s->x + row * %lld, query);", l->dots, (long long)l->head);
+        if (linear_from_tops(l)) {
+            put_line(k, "for (ptrdiff_t f = 0; f < %lld; f += LANES)", (long long)l->own);
+            put_line(k, "    *(lanes *)(query + f) += *(const lanes *)(s->top + f);");
+        }
+        put_close(k);
     }
     put_line(k, "%s(s, %lld);", l->weigh, (long long)l->few);
     for (int first = 0; first < l->few; first += LINEAR_STEP_ROWS)

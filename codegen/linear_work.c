@@ -38,7 +38,7 @@ uint64_t linear_emit_work(Linear *l)
     member(l, &total, "sum", LINEAR_CHUNK, l->wide, "weighted values of each row");
     member(l, &total, "below", 1, LINEAR_CHUNK, "by what they are divided");
     member(l, &total, "live", 1, LINEAR_CHUNK,
-           l->exponential ? "what the exponents of a key lose: infinite if it is not seen"
+           l->exponential ? "where the exponents of a key begin: -infinite if it is not seen"
                           : "1 for each key that is seen");
     if (l->exponential && !l->tops)
         member(l, &total, "square", 1, LINEAR_CHUNK, "|x|^2 / 2 of each row");

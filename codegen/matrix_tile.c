@@ -1,8 +1,9 @@
 /* Products of matrices in scratch, for kernels that are made of such products: one set of functions a file.
  *
- *     matrix_product(rows, columns, depth, a, a_step, b, b_step, b_panel, c, c_step, add)
+ *     matrix_product(rows, columns, depth, a, a_step, b, b_step, b_panel, c, c_step, start, start_step)
  *
- *         c[rows][columns] = a[rows][depth] * b[depth][columns], added to what c holds if `add`
+ *         c[rows][columns] = start[rows][columns] + a[rows][depth] * b[depth][columns]; no start: 0. It may be c itself
+ *         (so the product is added to c), or one row for all (a step of 0).
  *
  *     matrix_transpose(rows, columns, from, from_step, to, to_step, factor)
  *
@@ -12,8 +13,8 @@
  *
  * A step is the number of floats from one row to the next. Columns are neighbours in b and c, taken in panels of
  * MATRIX_PANEL; from one panel to the next b moves on by b_panel floats: MATRIX_PANEL if b lies row by row, or what a
- * packed panel has. Whole vectors are read from b and written to c, so the rows of both go on for up to LANES - 1 more
- * floats, of which those in c hold anything afterwards. a and b start anywhere.
+ * packed panel has. Whole vectors are read from b and start and written to c, so their rows go on for up to LANES - 1 more
+ * floats, of which those in c hold anything afterwards. All of them start anywhere.
  *
  * An element is one sum along the depth in ascending order, whatever tile it falls into: a product cut along any axis
  * gives the same bits. Blocks of b (64 deep, 64 wide) stay in the first-level cache while all rows pass by them. */
@@ -43,7 +44,7 @@ const char *matrix_use(Emitter *e)
 static void put_head(Text *out, const char *attributes, const char *name, const char *first, const char *second,
                      bool panels)
 {
-    const char *items[12] = {first,
+    const char *items[13] = {first,
                              second,
                              "ptrdiff_t depth",
                              "const float *restrict a",
@@ -53,9 +54,10 @@ static void put_head(Text *out, const char *attributes, const char *name, const 
     size_t n = 7;
     if (panels)
         items[n++] = "ptrdiff_t b_panel";
-    items[n++] = "float *restrict c";
+    items[n++] = "float *c";
     items[n++] = "ptrdiff_t c_step";
-    items[n++] = "int add";
+    items[n++] = "const float *start";
+    items[n++] = "ptrdiff_t start_step";
     Context cx = {.arena = out->arena};
     text_add(out, "%s\n%s\n{\n", attributes, wrapped(&cx, arena_print(out->arena, "void %s", name), items, n));
 }
@@ -81,10 +83,10 @@ static void put_tile(Text *out, Tile tile, int steps)
 {
     text_add(
         out,
-        "/* c[rows][vectors * LANES] (+)= a[rows][depth] * b[depth][vectors * LANES], the sums in registers. */\n");
+        "/* c[rows][vectors * LANES] = start + a[rows][depth] * b[depth][vectors * LANES], the sums in registers. */\n");
     put_head(out, inlined, "matrix_tile", "int rows", "int vectors", false);
     text_add(out, "    lanes sum[%d][%d];\n", tile.rows, tile.vectors);
-    put_each(out, 4, tile, "sum[r][v] = add ? *(const lanes_at *)(c + r * c_step + v * LANES) : (lanes){0};");
+    put_each(out, 4, tile, "sum[r][v] = start ? *(const lanes_at *)(start + r * start_step + v * LANES) : (lanes){0};");
     if (steps > 1)
         text_add(out, "#pragma GCC unroll %d\n", steps);
     text_add(out, "    %sfor (ptrdiff_t i = 0; i < depth; i++) {\n", steps > 1 ? "" : "ROLLED ");
@@ -105,12 +107,14 @@ static const char *need_vectors(Text *out, int vectors)
 
 static void put_rows(Text *out, Tile tile)
 {
-    static const char call[] = "matrix_tile(rows, %d, depth, a, a_step, b, b_step, c, c_step, add);\n";
+    static const char call[] =
+        "matrix_tile(rows, %d, depth, a, a_step, b, b_step, c, c_step, start, start_step);\n";
     text_add(out, "/* A few rows against all columns, panel by panel. */\n");
     put_head(out, inlined, "matrix_rows", "int rows", "ptrdiff_t columns", true);
-    text_add(out, "    for (; %s; columns -= MATRIX_PANEL, b += b_panel, c += MATRIX_PANEL)\n        ",
+    text_add(out, "    for (; %s; columns -= MATRIX_PANEL, b += b_panel, c += MATRIX_PANEL) {\n        ",
              need_vectors(out, tile.vectors));
     text_add(out, call, tile.vectors);
+    text_add(out, "        start = start ? start + MATRIX_PANEL : start;\n    }\n");
     for (int v = tile.vectors - 1; v > 0; v--) {
         text_add(out, "    %sif (%s)\n        ", v < tile.vectors - 1 ? "else " : "", need_vectors(out, v));
         text_add(out, call, v);
@@ -120,15 +124,22 @@ static void put_rows(Text *out, Tile tile)
 
 static void put_call(Text *out, int indent, int rows)
 {
-    text_add(out, "%*smatrix_rows(%d, wide, deep, a_row, a_step, b_block, b_step, b_panel, c_row, c_step, add);\n",
+    text_add(out,
+             "%*smatrix_rows(%d, wide, deep, a_row, a_step, b_block, b_step, b_panel, c_row, c_step, sums, sums_step);\n",
              indent, "", rows);
+}
+
+/* To the rows behind. */
+static void put_next(Text *out, int indent, int rows)
+{
+    text_add(out, "%*sa_row += %d * a_step;\n%*sc_row += %d * c_step;\n%*ssums = sums ? sums + %d * sums_step : sums;\n",
+             indent, "", rows, indent, "", rows, indent, "", rows);
 }
 
 static void put_product(Text *out, Tile tile)
 {
-    text_add(out,
-             "/* c[rows][columns] = a[rows][depth] * b[depth][columns], added to what c holds if `add`. b is read in\n"
-             " * panels of columns that lie b_panel floats apart; whole vectors are written to c. */\n");
+    text_add(out, "/* c[rows][columns] = start + a[rows][depth] * b[depth][columns]; no start: 0. b is read in panels of\n"
+                  " * columns that lie b_panel floats apart; whole vectors are written to c. */\n");
     put_head(out, once, "matrix_product", "ptrdiff_t rows", "ptrdiff_t columns", true);
     text_add(out, "    ptrdiff_t from = 0;\n    do {\n        const ptrdiff_t deep = lesser(depth - from, %d);\n",
              BLOCK);
@@ -137,19 +148,23 @@ static void put_product(Text *out, Tile tile)
     text_add(
         out,
         "            const float *a_row = a + from, *b_block = b + from * b_step + first / MATRIX_PANEL * b_panel;\n");
-    text_add(out, "            float *c_row = c + first;\n            ptrdiff_t left = rows;\n");
-    text_add(out, "            for (; left >= %d; left -= %d, a_row += %d * a_step, c_row += %d * c_step)\n", tile.rows,
-             tile.rows, tile.rows, tile.rows);
+    text_add(out, "            const float *sums = start ? start + first : start;\n"
+                  "            const ptrdiff_t sums_step = start_step;\n"
+                  "            float *c_row = c + first;\n            ptrdiff_t left = rows;\n");
+    text_add(out, "            for (; left >= %d; left -= %d) {\n", tile.rows, tile.rows);
     put_call(out, 16, tile.rows);
+    put_next(out, 16, tile.rows);
+    text_add(out, "            }\n");
     for (int rows = tile.rows > 4 ? 4 : 2; rows > 0; rows /= 2) {
         text_add(out, "            if (left & %d)%s\n", rows, rows > 1 ? " {" : "");
         put_call(out, 16, rows);
-        if (rows > 1)
-            text_add(out,
-                     "                a_row += %d * a_step;\n                c_row += %d * c_step;\n            }\n",
-                     rows, rows);
+        if (rows > 1) {
+            put_next(out, 16, rows);
+            text_add(out, "            }\n");
+        }
     }
-    text_add(out, "        }\n        add = 1;\n        from += %d;\n    } while (from < depth);\n}\n\n", BLOCK);
+    text_add(out, "        }\n        start = c; /* what lies deeper is added */\n        start_step = c_step;\n"
+                  "        from += %d;\n    } while (from < depth);\n}\n\n", BLOCK);
 }
 
 /* "0, 8, 1, 9, ..": lanes from `first` on of two vectors in turns. */

@@ -7,7 +7,8 @@
 #include "native.h"
 
 typedef void (*Product)(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const float *a, ptrdiff_t a_step,
-                        const float *b, ptrdiff_t b_step, ptrdiff_t b_panel, float *c, ptrdiff_t c_step, int add);
+                        const float *b, ptrdiff_t b_step, ptrdiff_t b_panel, float *c, ptrdiff_t c_step,
+                        const float *start, ptrdiff_t start_step);
 typedef void (*Transpose)(ptrdiff_t rows, ptrdiff_t columns, const float *from, ptrdiff_t from_step,
                           float *to, ptrdiff_t to_step, float factor);
 
@@ -40,7 +41,7 @@ static Library library_of(const Target *target)
 
 enum { MOST = 129, ROOM = MOST * (MOST + 16) };
 static const float untouched = 1e30f;
-static float a[ROOM], b[ROOM], panels[ROOM], c[ROOM], expected[ROOM];
+static float first[MOST + 16], a[ROOM], b[ROOM], panels[ROOM], c[ROOM], expected[ROOM];
 static uint64_t state = 1;
 
 static float draw(void)
@@ -65,7 +66,9 @@ static ptrdiff_t pack(const Target *t, int depth, int columns, int b_step)
     return (ptrdiff_t)depth * panel;
 }
 
-static void check_product(const Library *l, int rows, int columns, int depth, int add, bool packed)
+enum { ZERO, ADDED, ONE_ROW };
+
+static void check_product(const Library *l, int rows, int columns, int depth, int start, bool packed)
 {
     int whole = (columns + l->target->lanes - 1) / l->target->lanes * l->target->lanes, panel = matrix_panel(l->target);
     int a_step = depth + 3, b_step = whole + 5, c_step = whole + 1;
@@ -74,24 +77,28 @@ static void check_product(const Library *l, int rows, int columns, int depth, in
         b[i] = draw();
         c[i] = expected[i] = i % c_step < columns && i / c_step < rows ? draw() : untouched;
     }
+    for (int n = 0; n < MOST + 16; n++)
+        first[n] = draw();
     for (int r = 0; r < rows; r++)
         for (int n = 0; n < columns; n++) {
-            float sum = add ? c[r * c_step + n] : 0.0f;
+            float sum = start == ADDED ? c[r * c_step + n] : start == ONE_ROW ? first[n] : 0.0f;
             for (int i = 0; i < depth; i++)
                 sum = step(l->target, sum, a[r * a_step + i], b[i * b_step + n]);
             expected[r * c_step + n] = sum;
         }
+    const float *sums = start == ADDED ? c : start == ONE_ROW ? first : NULL;
+    ptrdiff_t sums_step = start == ADDED ? c_step : 0;
     if (packed) {
         ptrdiff_t next = pack(l->target, depth, columns, b_step);
-        l->product(rows, columns, depth, a, a_step, panels, panel, next, c, c_step, add);
+        l->product(rows, columns, depth, a, a_step, panels, panel, next, c, c_step, sums, sums_step);
     } else {
-        l->product(rows, columns, depth, a, a_step, b, b_step, panel, c, c_step, add);
+        l->product(rows, columns, depth, a, a_step, b, b_step, panel, c, c_step, sums, sums_step);
     }
     for (int i = 0; i < ROOM; i++) {
         bool rounded_up = i / c_step < rows && i % c_step >= columns && i % c_step < whole;
         ck_assert_msg(rounded_up || !memcmp(&c[i], &expected[i], sizeof c[i]),
                       "%s, %d x %d x %d%s%s: element %d, %d is %.9g instead of %.9g", l->target->name, rows, columns,
-                      depth, add ? ", added" : "", packed ? ", panels" : "", i / c_step, i % c_step, (double)c[i],
+                      depth, start == ADDED ? ", added" : start == ONE_ROW ? ", from a row" : "", packed ? ", panels" : "", i / c_step, i % c_step, (double)c[i],
                       (double)expected[i]);
     }
 }
@@ -107,12 +114,12 @@ START_TEST(products)
         for (int i = 0; i < SIZES; i++) /* each size once along each axis, beside others that vary */
             for (int j = 0; j < SIZES; j += 5) {
                 int other = sizes[(i + j) % SIZES], third = sizes[(i * 5 + j * 2) % SIZES], bits = i + j;
-                check_product(&l, sizes[i], other, third, bits & 1, bits & 2);
-                check_product(&l, other, sizes[i], third, bits & 2, bits & 1);
-                check_product(&l, third, other, sizes[i], bits & 1, !(bits & 2));
+                check_product(&l, sizes[i], other, third, bits % 3, bits & 2);
+                check_product(&l, other, sizes[i], third, (bits + 1) % 3, bits & 1);
+                check_product(&l, third, other, sizes[i], (bits + 2) % 3, !(bits & 2));
             }
-        check_product(&l, 5, 20, 0, 0, false); /* a sum of nothing */
-        check_product(&l, 5, 20, 0, 1, false);
+        check_product(&l, 5, 20, 0, ZERO, false); /* a sum of nothing */
+        check_product(&l, 5, 20, 0, ADDED, false);
     }
 }
 END_TEST
