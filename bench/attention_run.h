@@ -15,6 +15,7 @@ typedef struct Build {
     Compilation c;
     Session *session;
     uint64_t times[16]; /* nanoseconds of each kernel */
+    double clocked;     /* seconds of the last run's attention by the clock: what is so short that nothing comes between */
     int inputs;
 } Build;
 
@@ -89,7 +90,8 @@ static double run_inputs(Build *b, const HostTensor *in)
         Op op = b->c.emitted.kernels[i].node->op;
         attention += op == OP_attend || op == OP_linear_attend || op == OP_codebook_attend ? (double)b->times[i] : 0;
     }
-    return busy * 1e-9 * attention / all;
+    b->clocked = 1e-9 * attention;
+    return busy * b->clocked / all;
 }
 
 static double least(Build *b, int64_t length)
@@ -111,8 +113,8 @@ static double step(Build *b, int64_t before, int steps)
         run(b, rest < 1024 ? rest : 1024);
     }
     for (int i = 0; i < steps; i++) {
-        double again = run(b, 1);
-        best = again < best ? again : best;
+        run(b, 1);
+        best = b->clocked < best ? b->clocked : best;
     }
     return best;
 }

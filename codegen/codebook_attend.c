@@ -318,7 +318,7 @@ static void emit_new_keys(Codebook *c)
     put_line(k, "const ptrdiff_t first_key = %s;", c->cached ? "position - start" : "position");
     put_line(k, "const float *key = %s;", codebook_address_of(c, &c->keys, c->key_axis, "first_key"));
     const char *step = kernel_stride(k, access_axis(&c->keys, c->key_axis)->stride);
-    put_line(k, "%s(n, %lld, %lld, key, %s, codes, %s, MATRIX_PANEL, score, %lld, 0, 0);", c->product, codes,
+    put_line(k, "%s(n, %lld, %lld, key, %s, codes, %s, MATRIX_PANEL, score, %lld, 0, 0, 0);", c->product, codes,
              (long long)c->head, step, c->code_step, (long long)c->step);
     put_line(k, "%s(score, half, n, code%s);", c->nearest, c->block ? " + slot" : "");
     if (c->exact)

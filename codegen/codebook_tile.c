@@ -25,7 +25,7 @@ static void put_product(Codebook *c, const char *columns, const char *depth, con
                         const char *b, const char *b_step, const char *to, long long to_step, int add)
 {
     const char *start = add ? arena_print(c->k->e->cx->arena, "%s, %lld", to, to_step) : "0, 0";
-    put_line(c->k, "%s(rows, %s, %s, %s, %lld, %s, %s, MATRIX_PANEL, %s, %lld, %s);", c->product, columns, depth, a,
+    put_line(c->k, "%s(rows, %s, %s, %s, %lld, %s, %s, MATRIX_PANEL, %s, %lld, %s, 0);", c->product, columns, depth, a,
              a_step, b, b_step, to, to_step, start);
 }
 

@@ -246,23 +246,13 @@ static const char *step_of(Linear *l, const Access *a, const char *axis)
     return kernel_stride(l->k, access_axis(a, axis)->stride);
 }
 
-/* Rows of a matrix far apart are asked for before they are needed. */
-static void put_ahead(Linear *l, const char *rows, int64_t width, const char *from, const char *step)
+/* The next chunk's rows, which the product that follows asks for: rows first + count .. of `total` at `from`. */
+static void put_soon(Linear *l, const char *from, const char *step, int64_t width, const char *first, const char *count,
+                     const char *total)
 {
     if (!l->has_document) /* its positions are anywhere */
-        put_line(l->k, "matrix_ahead(%s, %lld, %s, %s);", rows, (long long)width, from, step);
-}
-
-/* "at + (first + count) * step": where the next chunk begins. */
-static const char *behind(Linear *l, const char *at, const char *first, const char *count, const char *step)
-{
-    return arena_print(l->k->e->cx->arena, "%s + (%s + %s) * %s", at, first, count, step);
-}
-
-/* "lesser(total - first - count, 64)": its rows. */
-static const char *rows_behind(Linear *l, const char *total, const char *first, const char *count)
-{
-    return arena_print(l->k->e->cx->arena, "lesser(%s - %s - %s, %d)", total, first, count, LINEAR_CHUNK);
+        put_line(l->k, "s->soon = (struct matrix_soon){%s + (%s + %s) * %s, %s, %lld, lesser(%s - %s - %s, %d)};", from,
+                 first, count, step, step, (long long)width, total, first, count, LINEAR_CHUNK);
 }
 
 /* "load(s, keys, key_step, ..)": the keys of the sequence from `first` on. */
@@ -272,9 +262,7 @@ static void put_chunk(Linear *l, const char *first, const char *count)
     put_line(k, "%s(s, key, key_step, value, value_step%s%s%s, %s, %s);", l->load,
              l->has_keep ? ", keep, keep_step" : "", l->has_offset ? ", offset, offset_step" : "",
              l->has_document ? ", at" : "", first, count);
-    const char *next = rows_behind(l, "keys", first, count);
-    put_ahead(l, next, l->head, behind(l, "key", first, count, "key_step"), "key_step");
-    put_ahead(l, next, l->width, behind(l, "value", first, count, "value_step"), "value_step");
+    put_soon(l, "key", "key_step", l->head, first, count, "keys");
     if (l->exponential)
         put_line(k, "%s(s, projection, projection_step, %s);", l->exponents, count);
     const char *more = l->exponential || !l->projected ? "" : "projection, projection_step, ";
@@ -295,10 +283,7 @@ static void put_read(Linear *l, const char *first, const char *count, const char
 {
     int levels = open_heads(l);
     Kernel *k = l->k;
-    put_ahead(l, rows_behind(l, "rows", first, count), l->head,
-              behind(l, address_of(l, &l->q), first, count, "query_step"), "query_step");
-    const char *form = strchr(first, ' ') ? "%s + (%s) * out_step" : "%s + %s * out_step";
-    put_ahead(l, count, l->width, arena_print(k->e->cx->arena, form, address_of(l, &l->out), first), "out_step");
+    put_soon(l, address_of(l, &l->q), "query_step", l->head, first, count, "rows");
     put_line(k, "%s(s, %s, query_step, %s, out_step, %s%s, %s%s);", l->read, address_of(l, &l->q),
              address_of(l, &l->out), l->has_document ? "at, shift, " : "", first, count, l->causal ? inside : "");
     while (levels--)
@@ -312,6 +297,7 @@ static void put_absorb(Linear *l, const char *open)
     put_open(k, "for (ptrdiff_t first = 0; first < %s; first += %d)", open, LINEAR_CHUNK);
     put_line(k, "const ptrdiff_t n = lesser(%s - first, %d);", open, LINEAR_CHUNK);
     put_chunk(l, "first", "n");
+    put_soon(l, "value", "value_step", l->width, "first", "n", "keys");
     put_line(k, "%s(s, n);", l->absorb);
     put_close(k);
 }
@@ -332,6 +318,7 @@ static void put_chunks(Linear *l, const char *count, const char *row)
     put_line(k, "n = lesser(%s - t, %d);", count, LINEAR_CHUNK);
     put_chunk(l, "t", "n");
     put_read(l, row, "n", ", 1");
+    put_soon(l, "value", "value_step", l->width, "t", "n", "keys");
     put_line(k, "%s(s, n);", l->absorb);
     put_close(k);
 }

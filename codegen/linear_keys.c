@@ -124,7 +124,7 @@ static const char *const project_items[] = {"const float *restrict projection", 
 
 static void put_projection(Linear *l, const char *start)
 {
-    put_line(l->k, "matrix_product(%lld, count, %lld, projection, step, s->y, %d, MATRIX_PANEL, s->key, %d, %s, 0);",
+    put_line(l->k, "matrix_product(%lld, count, %lld, projection, step, s->y, %d, MATRIX_PANEL, s->key, %d, %s, 0, &s->soon);",
              (long long)l->own, (long long)l->head, LINEAR_CHUNK, LINEAR_CHUNK, start);
 }
 
@@ -354,7 +354,7 @@ static void emit_absorb(Linear *l)
     Text before = linear_open(l, "The keys belong to the state from now on.", "void", l->absorb, items, 1);
     put_line(k,
              "matrix_product(%lld, %lld, count, s->key, %d, s->value, %lld, MATRIX_PANEL, s->state, %lld, s->state, "
-             "%lld);",
+             "%lld, &s->soon);",
              (long long)l->features, (long long)l->width, LINEAR_CHUNK, (long long)l->wide, (long long)l->wide,
              (long long)l->wide);
     put_line(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);

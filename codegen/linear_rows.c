@@ -143,7 +143,7 @@ static void put_inside(Linear *l)
     put_line(k, "const ptrdiff_t rows = lesser(count - strip, %d), deep = strip + rows;", LINEAR_STRIP);
     put_line(
         k,
-        "matrix_product(rows, deep, %lld, s->query + strip * %lld, %lld, s->key, %d, MATRIX_PANEL, s->weight, %d, 0, 0);",
+        "matrix_product(rows, deep, %lld, s->query + strip * %lld, %lld, s->key, %d, MATRIX_PANEL, s->weight, %d, 0, 0, 0);",
         (long long)l->features, span, span, LINEAR_CHUNK, LINEAR_CHUNK);
     put_open(k, "for (ptrdiff_t row = 0; row < rows; row++)");
     put_line(k, "lanes sum = {0};");
@@ -156,7 +156,7 @@ static void put_inside(Linear *l)
     put_close(k);
     put_line(k,
              "matrix_product(rows, %lld, deep, s->weight, %d, s->value, %lld, MATRIX_PANEL, s->sum + strip * %lld, "
-             "%lld, s->sum + strip * %lld, %lld);",
+             "%lld, s->sum + strip * %lld, %lld, 0);",
              (long long)l->width, LINEAR_CHUNK, wide, wide, wide, wide, wide);
     put_close(k);
 }
@@ -188,11 +188,15 @@ void linear_emit_rows(Linear *l)
     if (l->projected)
         put_line(k,
                  "matrix_product(count, %lld, %lld, s->x, %lld, s->panels, MATRIX_PANEL, %lld * MATRIX_PANEL, "
-                 "s->query, %lld, %s, 0);",
+                 "s->query, %lld, %s, 0, &s->soon);",
                  (long long)l->own, (long long)l->head, (long long)l->head, (long long)l->head, (long long)l->span,
                  linear_from_tops(l) ? "s->top" : "0");
     put_line(k, "%s(s, count);", l->weigh);
-    put_line(k, "matrix_product(count, %lld, %lld, s->query, %lld, s->state, %lld, MATRIX_PANEL, s->sum, %lld, 0, 0);",
+    if (!l->has_document) /* its positions are anywhere */
+        put_line(k, "s->soon = (struct matrix_soon){out + first * out_step, out_step, %lld, count};", width);
+    put_line(k,
+             "matrix_product(count, %lld, %lld, s->query, %lld, s->state, %lld, MATRIX_PANEL, s->sum, %lld, 0, 0, "
+             "&s->soon);",
              width, (long long)l->features, (long long)l->span, wide, wide);
     if (l->causal)
         put_inside(l);

@@ -54,8 +54,8 @@ uint64_t linear_emit_work(Linear *l)
         member(l, &total, "top", 1, l->span, "largest exponent of each feature so far but for 2^8, to base 2");
         member(l, &total, "high", 1, l->span, "the same of the present chunk");
     }
-    text_add(&l->k->before, "};\n\n");
-    return total;
+    text_add(&l->k->before, "    struct matrix_soon soon; /* rows of the next chunk */\n};\n\n");
+    return total + 64;
 }
 
 /* ---- the state --------------------------------------------------------------------------------------------------- */
@@ -64,6 +64,7 @@ void linear_emit_begin(Linear *l)
 {
     Kernel *k = l->k;
     Text before = linear_open(l, "No key yet.", "void", l->begin, NULL, 0);
+    put_line(k, "s->soon.left = 0;");
     put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)(l->features * l->wide));
     put_line(k, "    s->state[i] = 0.0f;");
     put_line(k, "for (ptrdiff_t f = 0; f < %lld; f++)%s", (long long)l->span, l->tops ? " {" : "");

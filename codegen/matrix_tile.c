@@ -1,15 +1,14 @@
 /* Products of matrices in scratch, for kernels that are made of such products: one set of functions a file.
  *
- *     matrix_product(rows, columns, depth, a, a_step, b, b_step, b_panel, c, c_step, start, start_step)
+ *     matrix_product(rows, columns, depth, a, a_step, b, b_step, b_panel, c, c_step, start, start_step, soon)
  *
  *         c[rows][columns] = start[rows][columns] + a[rows][depth] * b[depth][columns]; no start: 0. It may be c itself
- *         (so the product is added to c), or one row for all (a step of 0).
+ *         (so the product is added to c), or one row for all (a step of 0). Meanwhile the rows `soon` names, or null,
+ *         are brought nearer, a few at a time: all at once would stop the products.
  *
  *     matrix_transpose(rows, columns, from, from_step, to, to_step, factor)
  *
  *         to[columns][rows] = from[rows][columns] * factor
- *
- *     matrix_ahead(rows, columns, from, step)         brings a matrix nearer
  *
  * A step is the number of floats from one row to the next. Columns are neighbours in b and c, taken in panels of
  * MATRIX_PANEL; from one panel to the next b moves on by b_panel floats: MATRIX_PANEL if b lies row by row, or what a
@@ -42,9 +41,9 @@ const char *matrix_use(Emitter *e)
 
 /* The start of a function of this file: its attributes, its name, sizes of its own, and what all of them take. */
 static void put_head(Text *out, const char *attributes, const char *name, const char *first, const char *second,
-                     bool panels)
+                     bool panels, bool soon)
 {
-    const char *items[13] = {first,
+    const char *items[14] = {first,
                              second,
                              "ptrdiff_t depth",
                              "const float *restrict a",
@@ -58,6 +57,8 @@ static void put_head(Text *out, const char *attributes, const char *name, const 
     items[n++] = "ptrdiff_t c_step";
     items[n++] = "const float *start";
     items[n++] = "ptrdiff_t start_step";
+    if (soon)
+        items[n++] = "struct matrix_soon *soon";
     Context cx = {.arena = out->arena};
     text_add(out, "%s\n%s\n{\n", attributes, wrapped(&cx, arena_print(out->arena, "void %s", name), items, n));
 }
@@ -84,7 +85,7 @@ static void put_tile(Text *out, Tile tile, int steps)
     text_add(
         out,
         "/* c[rows][vectors * LANES] = start + a[rows][depth] * b[depth][vectors * LANES], the sums in registers. */\n");
-    put_head(out, inlined, "matrix_tile", "int rows", "int vectors", false);
+    put_head(out, inlined, "matrix_tile", "int rows", "int vectors", false, false);
     text_add(out, "    lanes sum[%d][%d];\n", tile.rows, tile.vectors);
     put_each(out, 4, tile, "sum[r][v] = start ? *(const lanes_at *)(start + r * start_step + v * LANES) : (lanes){0};");
     if (steps > 1)
@@ -110,7 +111,7 @@ static void put_rows(Text *out, Tile tile)
     static const char call[] =
         "matrix_tile(rows, %d, depth, a, a_step, b, b_step, c, c_step, start, start_step);\n";
     text_add(out, "/* A few rows against all columns, panel by panel. */\n");
-    put_head(out, inlined, "matrix_rows", "int rows", "ptrdiff_t columns", true);
+    put_head(out, inlined, "matrix_rows", "int rows", "ptrdiff_t columns", true, false);
     text_add(out, "    for (; %s; columns -= MATRIX_PANEL, b += b_panel, c += MATRIX_PANEL) {\n        ",
              need_vectors(out, tile.vectors));
     text_add(out, call, tile.vectors);
@@ -136,11 +137,23 @@ static void put_next(Text *out, int indent, int rows)
              indent, "", rows, indent, "", rows, indent, "", rows);
 }
 
+static void put_soon(Text *out)
+{
+    text_add(out,
+             "/* Rows of a matrix that are read or written soon: with rows far apart the processor does not foresee it. */\n"
+             "struct matrix_soon {\n    const float *row;\n    ptrdiff_t step, columns, left;\n};\n\n"
+             "static inline void matrix_ask(struct matrix_soon *soon)\n{\n"
+             "    if (!soon || soon->left <= 0)\n        return;\n"
+             "    for (ptrdiff_t c = 0; c < soon->columns; c += 16) /* a cache line */\n"
+             "        __builtin_prefetch(soon->row + c);\n"
+             "    soon->row += soon->step;\n    soon->left--;\n}\n\n");
+}
+
 static void put_product(Text *out, Tile tile)
 {
     text_add(out, "/* c[rows][columns] = start + a[rows][depth] * b[depth][columns]; no start: 0. b is read in panels of\n"
                   " * columns that lie b_panel floats apart; whole vectors are written to c. */\n");
-    put_head(out, once, "matrix_product", "ptrdiff_t rows", "ptrdiff_t columns", true);
+    put_head(out, once, "matrix_product", "ptrdiff_t rows", "ptrdiff_t columns", true, true);
     text_add(out, "    ptrdiff_t from = 0;\n    do {\n        const ptrdiff_t deep = lesser(depth - from, %d);\n",
              BLOCK);
     text_add(out, "        for (ptrdiff_t first = 0; first < columns; first += %d) {\n", BLOCK);
@@ -151,7 +164,7 @@ static void put_product(Text *out, Tile tile)
     text_add(out, "            const float *sums = start ? start + first : start;\n"
                   "            const ptrdiff_t sums_step = start_step;\n"
                   "            float *c_row = c + first;\n            ptrdiff_t left = rows;\n");
-    text_add(out, "            for (; left >= %d; left -= %d) {\n", tile.rows, tile.rows);
+    text_add(out, "            for (; left >= %d; left -= %d) {\n                matrix_ask(soon);\n", tile.rows, tile.rows);
     put_call(out, 16, tile.rows);
     put_next(out, 16, tile.rows);
     text_add(out, "            }\n");
@@ -213,16 +226,6 @@ static void put_transpose(Text *out)
              "            to[c * to_step + i] = from[i * from_step + c] * factor;\n}\n\n");
 }
 
-static void put_ahead(Text *out)
-{
-    text_add(out,
-             "/* Asks for a matrix that is read soon: with its rows far apart the processor does not foresee it. */\n"
-             "static inline void matrix_ahead(ptrdiff_t rows, ptrdiff_t columns, const float *from, ptrdiff_t step)\n"
-             "{\n    for (ptrdiff_t r = 0; r < rows; r++)\n"
-             "        for (ptrdiff_t c = 0; c < columns; c += 16) /* a cache line */\n"
-             "            __builtin_prefetch(from + r * step + c);\n}\n\n");
-}
-
 void emit_matrix(Emitter *e, const char *rest, Text *out)
 {
     bool transpose = mentions(rest, "matrix_transpose");
@@ -230,11 +233,10 @@ void emit_matrix(Emitter *e, const char *rest, Text *out)
         return;
     Tile tile = tile_of(e->target);
     text_add(out, "enum { MATRIX_PANEL = %d * LANES };\n\n", tile.vectors);
+    put_soon(out);
     put_tile(out, tile, e->target->steps);
     put_rows(out, tile);
     put_product(out, tile);
-    if (mentions(rest, "matrix_ahead"))
-        put_ahead(out);
     if (transpose) {
         put_turn(out, e->target->lanes);
         put_transpose(out);

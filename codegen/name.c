@@ -24,7 +24,7 @@ static const char *const reserved[] = {
     "count_from", "to_float", "to_int", "load_part", "store_part", "load_ints_part", "store_ints_part", "load_mask", "load_mask_part",
     "store_mask", "store_mask_part", "load_apart", "load_ints_apart", "load_mask_apart", "store_apart", "share", "lesser", "inside", "floor_div", "floor_mod", "greater_int",
     "lesser_int", "greater", "look_up_part", "look_up_ints", "look_up_mask", "comes_before", "sink",
-    "top_positions", "within", "turns", "floor_div_wide", "floor_mod_wide", "MATRIX_PANEL", "matrix_tile", "matrix_rows", "matrix_product", "matrix_turn", "matrix_ahead", "matrix_transpose",
+    "top_positions", "within", "turns", "floor_div_wide", "floor_mod_wide", "MATRIX_PANEL", "matrix_tile", "matrix_rows", "matrix_product", "matrix_turn", "matrix_soon", "matrix_ask", "matrix_transpose",
     "rest", "meet", "show", "lap", "team", "queue", "take", "take_part", "finish", "soon", "wait_for", "futex", "PARTS", "LITTLE", "FEW", "call", "thread", "threads", "scratch", "fault", "layer", "arena", "weights",
 };
 

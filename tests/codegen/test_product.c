@@ -8,7 +8,7 @@
 
 typedef void (*Product)(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const float *a, ptrdiff_t a_step,
                         const float *b, ptrdiff_t b_step, ptrdiff_t b_panel, float *c, ptrdiff_t c_step,
-                        const float *start, ptrdiff_t start_step);
+                        const float *start, ptrdiff_t start_step, void *soon);
 typedef void (*Transpose)(ptrdiff_t rows, ptrdiff_t columns, const float *from, ptrdiff_t from_step,
                           float *to, ptrdiff_t to_step, float factor);
 
@@ -90,9 +90,9 @@ static void check_product(const Library *l, int rows, int columns, int depth, in
     ptrdiff_t sums_step = start == ADDED ? c_step : 0;
     if (packed) {
         ptrdiff_t next = pack(l->target, depth, columns, b_step);
-        l->product(rows, columns, depth, a, a_step, panels, panel, next, c, c_step, sums, sums_step);
+        l->product(rows, columns, depth, a, a_step, panels, panel, next, c, c_step, sums, sums_step, NULL);
     } else {
-        l->product(rows, columns, depth, a, a_step, b, b_step, panel, c, c_step, sums, sums_step);
+        l->product(rows, columns, depth, a, a_step, b, b_step, panel, c, c_step, sums, sums_step, NULL);
     }
     for (int i = 0; i < ROOM; i++) {
         bool rounded_up = i / c_step < rows && i % c_step >= columns && i % c_step < whole;
