@@ -2,11 +2,14 @@
  *
  * A task is up to ATTEND_TASK rows (query positions and grouped heads) of one combination of batch axes, in tiles. Keys
  * come in blocks, which begin at multiples of `block`: where a tile or a task begins changes no bits, nor does the number
- * of threads. What all tiles read of a block, its keys as panels and its values, is packed once (attend_pack.c).
+ * of threads. What all tiles read of a block, its keys as panels and its values, is packed once (attend_pack.c). A tile
+ * goes through a block from its rows of q to, after the last block, its rows of the result:
  *
- *     scores     tile of q times panels of keys, kept for the block
- *     softmax    body, masks, largest score so far, weights 2^(score - largest), by rows
- *     values     out = out * 2^(old largest - new) + weights * v
+ *     read_rows  its rows of q, scaled (attend_rows.c)
+ *     tile       scores      q times panels of keys, kept for the block (attend_block.c, attend_tile.c)
+ *                softmax     body, masks, largest score so far, weights 2^(score - largest) (attend_row.c)
+ *                values      out = out * 2^(old largest - new) + weights * v
+ *     store      its rows of the result
  *
  * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
  * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with
@@ -15,7 +18,6 @@
 #include "codegen/attend_inside.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <string.h>
 
 /* ---- what the kernel works on ----------------------------------------------------------------------------------- */
@@ -32,7 +34,7 @@ static const char *const own_words[] = {
     "key_rows", "key_step", "other", "near", "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high",
     "task_first", "task_count", "part", "parts", "at", "queries", "queries2", "sums", "begins", "limits", "tops",
     "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
-    "value_panels", "packed", "bit",
+    "value_panels", "packed", "bit", "scores", "sum",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -137,9 +139,9 @@ static bool prepare(Attend *a)
     a->group = (int64_t)attend_group(a, false) * a->lanes;
     a->block = a->head + a->width <= 128 ? 512 : a->head + a->width <= 256 ? 256 : 128;
     a->score_step = a->block + 16;
-    int64_t rows = (1 << 15) / (a->head + a->width); /* their q and sums: 128 KiB */
+    int64_t rows = (1 << 15) / a->padded; /* their sums: 128 KiB */
     rows = rows < 4 * a->rows ? 4 * a->rows : rows > ATTEND_TASK ? ATTEND_TASK : rows;
-    a->most_rows = (int)(rows / a->rows * a->rows);
+    a->most_rows = (int)((rows + a->rows - 1) / a->rows * a->rows);
     for (size_t i = 0; i < sizeof own_words / sizeof *own_words; i++)
         scope_name(&k->names, own_words[i]);
     if (!read_operands(a))
@@ -149,6 +151,7 @@ static bool prepare(Attend *a)
     if (!attend_read_second(a))
         return false;
     attend_split_mask(a);
+    a->ranged = a->mask.bounds.count || a->mask.tests.count;
     const struct {
         const char *name, **to;
     } words[] = {
@@ -160,7 +163,9 @@ static bool prepare(Attend *a)
         {"find_ends", &a->find_ends},     {"class", &a->class},
         {"pick", &a->second.pick},        {"blend", &a->second.blend},
         {"turn", &a->turn},               {"pack_keys", &a->pack_keys},
-        {"pack_values", &a->pack_values},
+        {"pack_values", &a->pack_values}, {"read_rows", &a->read_rows},
+        {"few_rows", &a->few_rows},       {"tile", &a->tile},
+        {"store", &a->store},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -214,9 +219,6 @@ void attend_open_tiles(Attend *a, const char *text)
     const struct {
         const char *name, *type, *from, *step;
     } own[] = {
-        {"query", "float *", "queries", arena_print(k->e->cx->arena, " * %lld", (long long)a->head)},
-        {"query2", "float *", "queries2", arena_print(k->e->cx->arena, " * %lld", (long long)a->head)},
-        {"out", "float *", "sums", arena_print(k->e->cx->arena, " * %lld", (long long)a->padded)},
         {"begin", "ptrdiff_t *", "begins", ""},
         {"end", "ptrdiff_t *", "limits", ""},
         {"most", "float *", "tops", ""},
@@ -237,21 +239,7 @@ void attend_open_tiles(Attend *a, const char *text)
             put_line(k, "%s%s = %s + at%s;", own[i].type, own[i].name, own[i].from, own[i].step);
 }
 
-/* One phase of a task: the tiles with what `emit` prints for each of them. */
-static void emit_tiles(Attend *a, void (*emit)(Attend *))
-{
-    Kernel *k = a->k;
-    Text main = body_begin(k);
-    k->indent++;
-    emit(a);
-    k->indent--;
-    const char *body = body_end(k, main);
-    attend_open_tiles(a, body);
-    text_put(&k->body, body, strlen(body));
-    put_close(k);
-}
-
-static const char *address_of(Attend *a, const Access *x)
+const char *attend_row_address(Attend *a, const Access *x)
 {
     const char *names[2 * MAX_RANK], *vars[2 * MAX_RANK];
     int n = 0;
@@ -266,105 +254,13 @@ static const char *address_of(Attend *a, const Access *x)
     return kernel_address(a->k, x, n, names, vars);
 }
 
-/* One row of queries, scaled. */
-static void emit_query(Attend *a, const Access *q, const char *from, const char *to)
-{
-    Kernel *k = a->k;
-    int64_t step = 0;
-    const AccessAxis *axis = access_axis(q, a->head_axis);
-    stride_is_const(axis->stride, &step);
-    const char *at = step == 1 ? "i" : arena_print(k->e->cx->arena, "i * %s", kernel_stride(k, axis->stride));
-    double scale = attr_float(k->node, ATTR_scale, 1) * (a->plain ? M_LOG2E : 1);
-    put_line(k, "const float *%s = %s;", from, address_of(a, q));
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->head);
-    put_inner(k, "%s[i] = %s[%s]%s;", to, from, at,
-              scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
-}
-
-/* The tile's rows of q, scaled, in scratch; each row's range of keys. */
-static void emit_rows(Attend *a)
-{
-    Kernel *k = a->k;
-    long long head = a->head;
-    bool second = a->second.choice != NULL, tests = a->mask.tests.count > 0, class = attend_has_class(a);
-    if (tests)
-        put_line(k, class ? "ptrdiff_t low = keys, high = 0, all_begin = 0, all_end = keys; /* of all rows, of each */"
-                          : "ptrdiff_t low = keys, high = 0;");
-    attend_emit_rows_begin(a);
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "float *query_row = query + row * %lld, *out_row = out + row * %lld;", head, (long long)a->padded);
-    if (second)
-        put_line(k, "float *second_row = query2 + row * %lld;", head);
-    put_line(k, "begin[row] = end[row] = 0;");
-    put_line(k, "most[row] = -__builtin_inff();");
-    put_line(k, "total[row] = 0.0f;");
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->padded);
-    put_inner(k, "out_row[i] = 0.0f;");
-    put_open(k, "if (row >= count)");
-    put_line(k, "for (int i = 0; i < %lld; i++)", head);
-    put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
-    put_line(k, "continue;");
-    put_close(k);
-    Text before = body_begin(k);
-    emit_query(a, &a->q, "from", "query_row");
-    if (second)
-        emit_query(a, &a->second.q, "from2", "second_row");
-    put_line(k, "end[row] = keys;");
-    BodyPrinter b = attend_row_printer(a);
-    attend_emit_bounds(a, &b);
-    attend_emit_row_ends(a, &b);
-    const char *after = body_end(k, before);
-    attend_row_indices(a, after);
-    text_put(&k->body, after, strlen(after));
-    put_open(k, "if (begin[row] < end[row])");
-    put_line(k, "%s = lesser(%s, begin[row]);", tests ? "low" : "lowest", tests ? "low" : "lowest");
-    put_line(k, "%s = larger(%s, end[row]);", tests ? "high" : "highest", tests ? "high" : "highest");
-    put_close(k);
-    if (class) {
-        put_line(k, "all_begin = larger(all_begin, begin[row]);");
-        put_line(k, "all_end = lesser(all_end, end[row]);");
-    }
-    put_close(k);
-    if (tests) {
-        put_line(k, "lows[at / %d] = low, highs[at / %d] = high;", a->rows, a->rows);
-        if (class)
-            put_line(k, "all_begins[at / %d] = all_begin, all_ends[at / %d] = all_end;", a->rows, a->rows);
-        put_line(k, "lowest = lesser(lowest, low);");
-        put_line(k, "highest = larger(highest, high);");
-    }
-}
-
-/* log(sum(exp(s))): `most` and `total` are to base 2; of no key both give -inf. */
-static void emit_log_sum(Attend *a, const char *address)
-{
-    Kernel *k = a->k;
-    put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))[0];", address, float_literal(k->e->cx, M_LN2),
-             math_use(k->e, MATH_LOG));
-}
-
-static void emit_store(Attend *a)
-{
-    Kernel *k = a->k;
-    const char *to = a->gives_out ? address_of(a, &a->out) : "", *lse = a->gives_lse ? address_of(a, &a->lse) : "";
-    put_open(k, "for (int row = 0; row < count; row++)");
-    attend_row_indices(a, arena_print(k->e->cx->arena, "%s %s", to, lse));
-    if (a->gives_out) {
-        put_line(k, "const float scale = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
-        put_line(k, "float *to = %s;", to);
-        put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
-        put_inner(k, "to[i] = out[row * %lld + i] * scale;", (long long)a->padded);
-    }
-    if (a->gives_lse)
-        emit_log_sum(a, lse);
-    put_close(k);
-}
-
-/* Rows of a task, `part`: as many as there may be if that leaves tasks enough, and about equally many in each. */
+/* Rows of a task, `part`: as many as there may be if that leaves a task for each part of the kernel, and about equally
+ * many in each. */
 static void emit_parts(Attend *a, const char *batches)
 {
     Kernel *k = a->k;
-    put_line(k, "ptrdiff_t part = lesser(larger(%srows / %d, %d), %d);", a->n_batch ? batches : "", ATTEND_SHARES, a->rows,
-             a->most_rows);
+    put_line(k, "ptrdiff_t part = threads > 1 ? lesser(larger(%srows / threads, %d), %d) : %d; /* rows of a task */",
+             a->n_batch ? batches : "", ATTEND_LEAST, a->most_rows, a->most_rows);
     put_line(k, "const ptrdiff_t blocks = (rows + part - 1) / part;");
     put_line(k, "part = ((rows + blocks - 1) / larger(blocks, 1) + %d) / %d * %d;", a->rows - 1, a->rows, a->rows);
 }
@@ -398,10 +294,10 @@ static void emit_tasks(Attend *a)
         above = arena_print(cx->arena, "%s / %s", above, size);
     }
     put_line(k, "const ptrdiff_t task_first = task %% blocks * part, task_count = lesser(rows - task_first, part);");
-    put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", address_of(a, &a->keys));
+    put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", attend_row_address(a, &a->keys));
     if (a->second.choice)
-        put_line(k, "const float *keys2 = %s;", address_of(a, &a->second.keys));
-    put_line(k, "const float *value_rows = %s;", address_of(a, &a->v));
+        put_line(k, "const float *keys2 = %s;", attend_row_address(a, &a->second.keys));
+    put_line(k, "const float *value_rows = %s;", attend_row_address(a, &a->v));
     attend_emit_ends(a);
 }
 
@@ -424,17 +320,15 @@ static void emit_scratch(Attend *a)
     Arena *arena = k->e->cx->arena;
     long long head = a->head, padded = a->padded, group = a->group, panels = a->block / KEY_PANEL;
     uint64_t rows = (uint64_t)a->most_rows, score = (uint64_t)a->rows * (uint64_t)a->score_step, at = 0;
-    uint64_t query = rows * (uint64_t)head, keys = (uint64_t)a->block * (uint64_t)head;
+    uint64_t query = (uint64_t)a->rows * (uint64_t)head, keys = (uint64_t)a->block * (uint64_t)head;
     long long groups = (padded + group - 1) / group;
     bool second = a->second.choice != NULL;
     Text main = body_begin(k);
-    put_scratch(a, "queries", query, &at, arena_print(arena, "[%d][%lld], scaled", a->most_rows, head));
-    put_scratch(a, "sums", rows * (uint64_t)padded, &at,
-                arena_print(arena, "[%d][%lld], the weighted sums", a->most_rows, padded));
+    put_scratch(a, "query", query, &at, arena_print(arena, "[%d][%lld], a tile's rows of q, scaled", a->rows, head));
     put_scratch(a, "score", score, &at,
                 arena_print(arena, "[%d][%d], of a tile, later the weights", a->rows, a->score_step));
     if (second) {
-        put_scratch(a, "queries2", query, &at, "of the second product");
+        put_scratch(a, "query2", query, &at, "of the second product");
         put_scratch(a, "other", score, &at, "its scores of a panel, where both are computed");
     }
     if (a->key_rows)
@@ -444,27 +338,12 @@ static void emit_scratch(Attend *a)
         put_scratch(a, "key_panels2", keys, &at, "of the second product");
     put_scratch(a, "value_panels", (uint64_t)groups * (uint64_t)a->block * (uint64_t)group, &at,
                 arena_print(arena, "[%lld][%d][%lld], the values of a block", groups, a->block, group));
+    put_scratch(a, "sums", rows * (uint64_t)padded, &at,
+                arena_print(arena, "[%d][%lld], a task's weighted sums", a->most_rows, padded));
     attend_emit_ends_memory(a, arena_print(arena, "scratch + %llu", (unsigned long long)at));
     const char *lines = body_end(k, main);
     kernel_scratch(k, 4 * at);
     text_put(&k->body, lines, strlen(lines));
-}
-
-/* What a task knows of its rows and tiles. */
-static void emit_ranges(Attend *a)
-{
-    Kernel *k = a->k;
-    put_line(k, "ptrdiff_t begins[%d], limits[%d], lowest = keys, highest = 0; /* keys that each row reads; all of them */",
-             a->most_rows, a->most_rows);
-    put_line(k, "float tops[%d], totals[%d];", a->most_rows, a->most_rows);
-    if (!a->mask.tests.count)
-        return;
-    int tiles = a->most_rows / a->rows;
-    put_line(k, "ptrdiff_t lows[%d], highs[%d];", tiles, tiles);
-    if (attend_has_class(a))
-        put_line(k, "ptrdiff_t all_begins[%d], all_ends[%d];", tiles, tiles);
-    if (a->row_leaves)
-        put_line(k, "struct %s tile_rows[%d];", a->rows_struct, tiles);
 }
 
 static void emit_comment(Attend *a)
@@ -511,14 +390,15 @@ void emit_attend(Kernel *k)
     attend_emit_tiles(&a);
     attend_emit_class(&a);
     attend_emit_second(&a);
-    const char *softmax = attend_emit_softmax(&a);
+    attend_emit_softmax(&a);
+    attend_emit_read_rows(&a);
+    attend_emit_tile(&a);
+    attend_emit_store(&a);
     k->indent = 1;
     kernel_threads(k);
     emit_scratch(&a);
     emit_tasks(&a);
-    emit_ranges(&a);
-    emit_tiles(&a, emit_rows);
-    attend_emit_blocks(&a, softmax);
-    emit_tiles(&a, emit_store);
+    attend_emit_ranges(&a);
+    attend_emit_blocks(&a);
     put_close(k);
 }

@@ -1,4 +1,4 @@
-/* One block of keys against the tiles of a task: scores, softmax, values.
+/* A tile against one block of keys: scores, softmax, values.
  *
  * Without tests a block is neighbouring keys, of which each row reads a range, and all of them are packed for the task.
  * With tests a tile reads those of the block's panels that the mask leaves, at place[0], place[1] .., and a panel is
@@ -35,6 +35,14 @@ static void emit_count(Attend *a, const char *executed, const char *whole)
     put_line(a->k, text, a->k->e->prefix, 1, whole);
 }
 
+static void put_few(Attend *a, const char *call)
+{
+    put_open(a->k, "if (rows <= %d)", a->few);
+    put_line(a->k, "%s", call);
+    put_line(a->k, "return;");
+    put_close(a->k);
+}
+
 /* ---- a range of keys -------------------------------------------------------------------------------------------- */
 
 /* The ranges of the rows inside this block. */
@@ -43,8 +51,8 @@ static void emit_block_ranges(Attend *a)
     Kernel *k = a->k;
     put_line(k, "ptrdiff_t from[%d], to[%d], first_key = t1, last_key = t0;", a->rows, a->rows);
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "from[row] = larger(begin[row], t0);");
-    put_line(k, "to[row] = lesser(end[row], t1);");
+    put_line(k, "from[row] = row < count ? larger(begin[row], t0) : t1;");
+    put_line(k, "to[row] = row < count ? lesser(end[row], t1) : t1;");
     put_open(k, "if (from[row] >= to[row])");
     put_line(k, "from[row] = to[row] = t0;");
     put_line(k, "continue;");
@@ -53,7 +61,19 @@ static void emit_block_ranges(Attend *a)
     put_line(k, "last_key = larger(last_key, to[row]);");
     put_close(k);
     put_line(k, "if (first_key >= last_key)");
-    put_inner(k, "continue;");
+    put_inner(k, "return;");
+}
+
+/* The same where every row reads all keys. */
+static void emit_whole_block(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "const ptrdiff_t first_key = t0, last_key = t1;");
+    put_line(k, "ptrdiff_t from[%d], to[%d];", a->rows, a->rows);
+    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
+    put_line(k, "from[row] = t0;");
+    put_line(k, "to[row] = row < count ? t1 : t0;");
+    put_close(k);
 }
 
 static void emit_range_count(Attend *a)
@@ -64,17 +84,21 @@ static void emit_range_count(Attend *a)
     put_line(k, "all_from = larger(all_from, from[row]);");
     put_line(k, "all_to = lesser(all_to, to[row]);");
     put_close(k);
-    emit_count(a,
-               arena_print(k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL,
-                           KEY_PANEL),
-               arena_print(k->e->cx->arena, "larger(all_to / %d - (all_from + %d) / %d, 0)", KEY_PANEL, KEY_PANEL - 1,
-                           KEY_PANEL));
+    emit_count(
+        a, arena_print(k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL),
+        arena_print(k->e->cx->arena, "larger(all_to / %d - (all_from + %d) / %d, 0)", KEY_PANEL, KEY_PANEL - 1,
+                    KEY_PANEL));
 }
 
-static void emit_range_softmax(Attend *a, const char *rest, const char *low, const char *high)
+/* The call for a tile, which reads no scores of rows that it lacks, or for one row of it. */
+static void put_softmax(Attend *a, bool one_row, const char *own)
 {
-    put_line(a->k, "shrink[row] = %s(score + row * %d, most + row, total + row, t0, from[row], to[row], %s, %s%s);",
-             a->softmax, a->score_step, low, high, rest);
+    Arena *arena = a->k->e->cx->arena;
+    const char *row = one_row ? " + row" : "";
+    const char *many = a->mask.tests.count ? "count" : arena_print(arena, "%d", a->rows);
+    put_line(a->k, "%s(score%s, most%s, total%s, shrink%s, %s, %s%s%s);", a->softmax,
+             one_row ? arena_print(arena, " + row * %d", a->score_step) : "", row, row, row, one_row ? "1" : many, own,
+             a->softmax_reads_first ? arena_print(arena, ", first%s", row) : "", a->softmax_rest);
 }
 
 static void emit_range_values_row(Attend *a, const char *function, const char *plus, long long columns)
@@ -87,7 +111,7 @@ static void emit_range_values_row(Attend *a, const char *function, const char *p
 }
 
 /* Few rows, as in decoding: a tile would be mostly empty, so they go one by one. */
-static void emit_range_few(Attend *a, const char *softmax)
+static void emit_range_few(Attend *a)
 {
     Kernel *k = a->k;
     int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
@@ -113,11 +137,9 @@ static void emit_range_few(Attend *a, const char *softmax)
                   "score + row * %d + (t - t0));",
                   a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, a->score_step);
     }
-    attend_row_indices(a, softmax);
-    emit_range_softmax(a, softmax, "from[row]", "to[row]");
+    put_softmax(a, true, "t0, from + row, to + row, from[row], to[row]");
     emit_groups(a, true, emit_range_values_row);
     put_close(k);
-    put_line(k, "continue;");
 }
 
 /* The rows of a tile that one product of weights and values takes, and what is added to reach the first of them. */
@@ -133,7 +155,7 @@ static ValueRows open_value_rows(Attend *a, const char *plus, long long columns)
     int rows = attend_values_rows(a, columns);
     if (rows >= a->rows)
         return (ValueRows){rows, "", "", plus};
-    put_open(a->k, "for (int row = 0; row < %d; row += %d)", a->rows, rows);
+    put_open(a->k, "for (int row = 0; row < count; row += %d)", rows);
     return (ValueRows){rows, " + row", arena_print(arena, " + row * %d", a->score_step),
                        arena_print(arena, " + row * %lld%s", (long long)a->padded, plus)};
 }
@@ -148,40 +170,31 @@ static void emit_range_values(Attend *a, const char *function, const char *plus,
     put_line(k, "if (!%s(score%s + (first_key - t0), value_panels%s + (first_key - t0) * %lld,", function, score,
              attend_value_group(a, plus), (long long)a->group);
     put_line(k, "    last_key - first_key, shrink%s, out%s))", row, out);
-    put_inner(k, "%s(score%s, value_rows%s, value_step, t0, from%s, to%s, shrink%s, out%s, %lld, %d);", a->values_careful,
-              score, plus, row, row, row, out, columns, rows);
+    put_inner(k, "%s(score%s, value_rows%s, value_step, t0, from%s, to%s, shrink%s, out%s, %lld, %d);",
+              a->values_careful, score, plus, row, row, row, out, columns, rows);
     if (rows < a->rows)
         put_close(k);
 }
 
-static void emit_range_tile(Attend *a, const char *softmax)
+static void emit_range_tile(Attend *a, const char *few)
 {
     Kernel *k = a->k;
-    emit_block_ranges(a);
+    a->ranged ? emit_block_ranges(a) : emit_whole_block(a);
     if (k->e->options->tiles)
         emit_range_count(a);
     put_line(k, "float shrink[%d];", a->rows);
-    put_open(k, "if (rows <= %d)", a->few);
-    emit_range_few(a, softmax);
-    put_close(k);
+    put_few(a, few);
     const char *from = arena_print(k->e->cx->arena, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)",
                                    KEY_PANEL, KEY_PANEL, KEY_PANEL);
     if (a->second.choice) {
         put_open(k, "%s", from);
-        attend_emit_second_tile(a, "t", "score + (t - t0)");
+        attend_emit_second_tile(a, "t", "last_key - t", "score + (t - t0)");
         put_close(k);
     } else {
         put_line(k, "%s", from);
-        put_inner(k, "%s(query, %s, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
+        put_inner(k, "%s(query, %s, count, last_key - t, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
     }
-    bool indices = attend_mentions_row(a, softmax);
-    put_line(k, "for (int row = 0; row < %d; row++)%s", a->rows, indices ? " {" : "");
-    k->indent++;
-    attend_row_indices(a, softmax);
-    emit_range_softmax(a, softmax, "first_key", "last_key");
-    k->indent--;
-    if (indices)
-        put_line(k, "}");
+    put_softmax(a, false, "t0, from, to, first_key, last_key");
     emit_groups(a, false, emit_range_values);
 }
 
@@ -189,22 +202,17 @@ static void emit_range_tile(Attend *a, const char *softmax)
 static void emit_range_pack(Attend *a)
 {
     Kernel *k = a->k;
-    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, highest);", a->block);
-    put_open(k, "for (ptrdiff_t t = larger(lowest / %d * %d, t0); rows > %d && t < t1; t += %d)", KEY_PANEL, KEY_PANEL,
-             a->few, KEY_PANEL);
+    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, %s);", a->block, a->ranged ? "highest" : "keys");
+    if (a->ranged)
+        put_open(k, "for (ptrdiff_t t = larger(lowest / %d * %d, t0); rows > %d && t < t1; t += %d)", KEY_PANEL,
+                 KEY_PANEL, a->few, KEY_PANEL);
+    else
+        put_open(k, "for (ptrdiff_t t = t0; rows > %d && t < t1; t += %d)", a->few, KEY_PANEL);
     attend_emit_pack_panel(a, "t");
     put_close(k);
 }
 
 /* ---- chosen panels ---------------------------------------------------------------------------------------------- */
-
-static void emit_panel_softmax(Attend *a, const char *rest)
-{
-    attend_row_indices(a, rest);
-    put_line(a->k,
-             "shrink[row] = %s(score + row * %d, most + row, total + row, place, taken, cut, begin[row], end[row]%s);",
-             a->softmax, a->score_step, rest);
-}
 
 static void emit_panel_values_row(Attend *a, const char *function, const char *plus, long long columns)
 {
@@ -221,7 +229,7 @@ static void put_key_rows(Attend *a, const char *query, const char *score)
               query, KEY_PANEL, score);
 }
 
-static void emit_panel_few(Attend *a, const char *softmax)
+static void emit_panel_few(Attend *a)
 {
     Kernel *k = a->k;
     int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
@@ -240,10 +248,9 @@ static void emit_panel_few(Attend *a, const char *softmax)
     else
         put_inner(k, "%s(query + row * %lld, panels, panel_step, place + p, taken - p, score + row * %d + p * %d);",
                   a->scores_row, (long long)a->head, a->score_step, KEY_PANEL);
-    emit_panel_softmax(a, softmax);
+    put_softmax(a, true, "place, taken, cut, begin + row, end + row");
     emit_groups(a, true, emit_panel_values_row);
     put_close(k);
-    put_line(k, "continue;");
 }
 
 static void emit_panel_values(Attend *a, const char *function, const char *plus, long long columns)
@@ -266,55 +273,113 @@ static void emit_panel_pack(Attend *a)
     Kernel *k = a->k;
     put_open(k, "for (int p = 0; p < taken; p++)");
     put_line(k, "const unsigned bit = 1u << (place[p] - t0) / %d;", KEY_PANEL);
-    put_line(k, "if (packed & bit)");
+    put_line(k, "if (*packed & bit)");
     put_inner(k, "continue;");
     attend_emit_pack_panel(a, "place[p]");
-    put_line(k, "packed |= bit;");
+    put_line(k, "*packed |= bit;");
     put_close(k);
 }
 
-static void emit_panel_tile(Attend *a, const char *softmax)
+static void emit_panel_tile(Attend *a, const char *few)
 {
     Kernel *k = a->k;
     attend_emit_choice(a);
     if (k->e->options->tiles)
         emit_count(a, "taken", "taken - __builtin_popcount(cut)");
-    put_line(k, "float shrink[%d];", a->rows);
-    put_open(k, "if (rows <= %d)", a->few);
-    emit_panel_few(a, softmax);
-    put_close(k);
+    put_line(k, "float shrink[%d] = {0};", a->rows);
+    put_few(a, few);
     emit_panel_pack(a);
     if (a->second.choice)
         put_open(k, "for (int p = 0; p < taken; p++)");
     else
         put_line(k, "for (int p = 0; p < taken; p++)");
     if (a->second.choice) {
-        attend_emit_second_tile(a, "place[p]", arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
+        attend_emit_second_tile(a, "place[p]", "high - place[p]",
+                                arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
         put_close(k);
     } else
-        put_inner(k, "%s(query, %s, score + p * %d);", a->scores, attend_panel(a, false, "place[p]"), KEY_PANEL);
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "shrink[row] = 1.0f;");
-    put_line(k, "if (row >= count)");
-    put_inner(k, "continue;");
-    emit_panel_softmax(a, softmax);
-    put_close(k);
+        put_inner(k, "%s(query, %s, count, high - place[p], score + p * %d);", a->scores,
+                  attend_panel(a, false, "place[p]"), KEY_PANEL);
+    put_softmax(a, false, "place, taken, cut, begin, end");
     emit_groups(a, false, emit_panel_values);
 }
 
-void attend_emit_blocks(Attend *a, const char *softmax)
+/* ---- a tile ------------------------------------------------------------------------------------------------------ */
+
+/* The function for a few rows: the statement that calls it. */
+static const char *emit_few(Attend *a)
+{
+    static const char *const locals[] = {
+        "query", "query2",     "key_rows", "panels", "keys2",  "value_rows", "key_step", "panel_step",
+        "step2", "value_step", "keys",     "first",  "count",  "t0",         "from",     "to",
+        "place", "taken",      "cut",      "high",   "begin",  "end",        "row_low",  "row_high",
+        "score", "other",      "most",     "total",  "shrink", "out",
+    };
+    Kernel *k = a->k;
+    Text main = body_begin(k);
+    k->indent = 1;
+    a->mask.tests.count ? emit_panel_few(a) : emit_range_few(a);
+    return attend_piece(a, a->few_rows, "Few rows against a block of keys, one by one: nothing is packed for them.",
+                        locals, sizeof locals / sizeof *locals, body_end(k, main));
+}
+
+void attend_emit_tile(Attend *a)
+{
+    static const char *const locals[] = {
+        "query",  "query2",     "key_panels", "key_panels2", "value_panels", "key_rows",   "panels",
+        "keys2",  "value_rows", "key_step",   "panel_step",  "step2",        "value_step", "keys",
+        "rows",   "first",      "count",      "t0",          "t1",           "begin",      "end",
+        "low",    "high",       "all_begin",  "all_end",     "tile",         "ends",       "wide",
+        "packed", "score",      "other",      "most",        "total",        "out",
+    };
+    Kernel *k = a->k;
+    const char *few = emit_few(a);
+    Text main = body_begin(k);
+    k->indent = 1;
+    attend_emit_second_rows(a);
+    a->mask.tests.count ? emit_panel_tile(a, few) : emit_range_tile(a, few);
+    a->tile_call = attend_piece(a, a->tile, "A tile of rows against one block of keys: scores, softmax, values.",
+                                locals, sizeof locals / sizeof *locals, body_end(k, main));
+}
+
+/* ---- in the kernel ---------------------------------------------------------------------------------------------- */
+
+/* The first block finds no sums yet. */
+static void put_start(Attend *a)
+{
+    Kernel *k = a->k;
+    put_open(k, a->ranged ? "if (t0 <= lowest)" : "if (t0 == 0)");
+    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
+    put_line(k, "most[row] = -__builtin_inff();");
+    put_line(k, "total[row] = 0.0f;");
+    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->padded);
+    put_inner(k, "out[row * %lld + i] = 0.0f;", (long long)a->padded);
+    put_close(k);
+    put_close(k);
+}
+
+void attend_emit_blocks(Attend *a)
 {
     Kernel *k = a->k;
     bool panels = a->mask.tests.count > 0;
-    put_open(k, "for (ptrdiff_t t0 = lowest / %d * %d; t0 < highest; t0 += %d)", a->block, a->block, a->block);
+    if (a->ranged)
+        put_open(k, "for (ptrdiff_t t0 = lowest / %d * %d; t0 < highest; t0 += %d)", a->block, a->block, a->block);
+    else
+        put_open(k, "for (ptrdiff_t t0 = 0; t0 == 0 || t0 < keys; t0 += %d)", a->block);
     if (panels)
         put_line(k, "unsigned packed = 0; /* the block's panels that are */");
     else
         emit_range_pack(a);
     Text main = body_begin(k);
     k->indent++;
-    attend_emit_second_rows(a);
-    panels ? emit_panel_tile(a, softmax) : emit_range_tile(a, softmax);
+    put_line(k, "float *out = sums%s;",
+             arena_print(k->e->cx->arena, " + (keys > %d ? at * %lld : 0)", a->block, (long long)a->padded));
+    attend_emit_tile_ends(a);
+    put_line(k, "%s", a->read_rows_call);
+    put_start(a);
+    put_line(k, "%s", a->tile_call);
+    put_line(k, "if (t0 + %d >= %s)", a->block, a->ranged ? "highest" : "keys");
+    put_inner(k, "%s", a->store_call);
     k->indent--;
     const char *body = body_end(k, main);
     attend_open_tiles(a, body);

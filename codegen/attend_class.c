@@ -346,14 +346,21 @@ static const char *class_call(Attend *a, const char *last, const char *ends)
     return arena_print(a->k->e->cx->arena, "%s(%s)", a->class, t.data + 2);
 }
 
+void attend_emit_tile_ends(Attend *a)
+{
+    Kernel *k = a->k;
+    if (!a->mask.tests.count)
+        return;
+    put_line(k, "const ptrdiff_t low = lows[at / %d], high = lesser(highs[at / %d], t0 + %d);", a->rows, a->rows, a->block);
+    if (attend_has_class(a))
+        put_line(k, "const ptrdiff_t all_begin = all_begins[at / %d], all_end = all_ends[at / %d];", a->rows, a->rows);
+}
+
 /* The tile's panels in the block from t0 on. */
 void attend_emit_choice(Attend *a)
 {
     Kernel *k = a->k;
     Arena *arena = k->e->cx->arena;
-    put_line(k, "const ptrdiff_t low = lows[at / %d], high = lesser(highs[at / %d], t0 + %d);", a->rows, a->rows, a->block);
-    if (attend_has_class(a))
-        put_line(k, "const ptrdiff_t all_begin = all_begins[at / %d], all_end = all_ends[at / %d];", a->rows, a->rows);
     put_line(k, "ptrdiff_t place[%d]; /* where the panels begin that are read of this block */", a->block / KEY_PANEL);
     put_line(k, "unsigned cut = 0; /* those of them whose keys must be compared */");
     put_line(k, "int taken = 0;");
@@ -361,7 +368,7 @@ void attend_emit_choice(Attend *a)
     if (!always(a->test.some, 1)) {
         const char *wide = arena_print(arena, "wide + next / %d", a->block);
         put_line(k, "if (next < high && !%s)", class_call(a, "high - 1", wide));
-        put_inner(k, "continue;");
+        put_inner(k, "return;");
     }
     put_open(k, "for (; next < high; next += %d)", KEY_PANEL);
     const char *beyond = arena_print(arena, "next < all_begin || next + %d > all_end", KEY_PANEL);
@@ -377,5 +384,5 @@ void attend_emit_choice(Attend *a)
     put_line(k, "place[taken++] = next;");
     put_close(k);
     put_line(k, "if (taken == 0)");
-    put_inner(k, "continue;");
+    put_inner(k, "return;");
 }

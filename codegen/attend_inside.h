@@ -1,6 +1,7 @@
 /* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
- * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_block.c (one
- * block of keys), attend_row.c (softmax of a row), attend_pack.c (keys and values of a block), attend_tile.c (products). */
+ * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_rows.c (a
+ * tile's rows of q and of the result), attend_block.c (a tile against one block of keys), attend_row.c (softmax),
+ * attend_pack.c (keys and values of a block), attend_tile.c (products), attend_piece.c (functions and their parameters). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -58,6 +59,7 @@ typedef struct Attend {
     AttendMask mask;
     bool plain; /* the score is q . k and nothing else: log2(e) can be folded into q */
     bool marks; /* some masked keys are known by their weight alone, which is -0 */
+    bool ranged; /* rows differ in the keys that they read */
     bool key_rows; /* the keys lie in rows, not in panels */
     AttendSecond second;
     int lanes;
@@ -69,7 +71,10 @@ typedef struct Attend {
     int score_step;     /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
     int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
-    const char *values_careful, *softmax, *turn, *pack_keys, *pack_values;
+    const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *store;
+    const char *softmax_rest;  /* the end of the calls' argument lists */
+    bool softmax_reads_first;
+    const char *read_rows_call, *tile_call, *store_call; /* whole statements of the kernel */
     /* With tests only: */
     TileTest test;
     AttendLeaf *leaves;
@@ -83,8 +88,8 @@ typedef struct Attend {
 
 enum {
     ATTEND_ROW_VECTORS = 8, /* accumulators of the functions for one row */
-    ATTEND_TASK = 192,      /* rows of a task at most: a block's keys and values are packed once for all of them */
-    ATTEND_SHARES = 16      /* so many tasks at least, if there are rows enough for one tile each */
+    ATTEND_TASK = 512,      /* rows of a task at most: a block's keys and values are packed once for all of them */
+    ATTEND_LEAST = 24       /* and at least, where they are few enough for a task each: packing costs as much as 5 rows */
 };
 
 /* ---- attend_mask.c ---------------------------------------------------------------------------------------------- */
@@ -112,7 +117,8 @@ void attend_emit_ends_before(Attend *a); /* before the tasks */
 void attend_emit_ends(Attend *a);        /* in a task, if its batch entry is another one */
 void attend_emit_rows_begin(Attend *a);  /* before the loop over a tile's rows */
 void attend_emit_row_ends(Attend *a, BodyPrinter *b); /* in it */
-void attend_emit_choice(Attend *a);      /* the tile's panels in the block: `place`, `taken`, `cut` */
+void attend_emit_tile_ends(Attend *a);   /* in the loop over tiles: what they found, `low`, `high` .. */
+void attend_emit_choice(Attend *a);      /* in the tile's function: its panels in the block, `place`, `taken`, `cut` */
 
 /* ---- attend_test.c ----------------------------------------------------------------------------------------------- */
 
@@ -121,16 +127,23 @@ void attend_put_test(Attend *a, const TileTest *test, const AttendLeaf *leaves);
 
 /* ---- attend_block.c --------------------------------------------------------------------------------------------- */
 
-/* The loop over the blocks of keys. */
-void attend_emit_blocks(Attend *a, const char *softmax);
+void attend_emit_tile(Attend *a); /* before the kernel: a tile against one block of keys, a few rows one by one */
+void attend_emit_blocks(Attend *a); /* the loop over the blocks of keys */
+
+/* ---- attend_rows.c ---------------------------------------------------------------------------------------------- */
+
+/* Before the kernel: the tile's rows of q into scratch, its sums to the result. */
+void attend_emit_read_rows(Attend *a);
+void attend_emit_store(Attend *a);
+void attend_emit_ranges(Attend *a); /* in a task: which keys its rows read */
 
 /* ---- attend_second.c -------------------------------------------------------------------------------------------- */
 
 bool attend_read_second(Attend *a); /* after the mask is taken apart; true if there is no second product */
 void attend_emit_second(Attend *a); /* before the kernel: the functions that pick and blend */
 void attend_emit_second_rows(Attend *a); /* in a task: the outermost row axis of its tile */
-/* One tile of rows against the panel of keys from t on: the scores at `to`. */
-void attend_emit_second_tile(Attend *a, const char *t, const char *to);
+/* One tile of rows against the panel of keys from t on, of which `keys` are read: the scores at `to`. */
+void attend_emit_second_tile(Attend *a, const char *t, const char *keys, const char *to);
 /* One row against `n` keys from t on, `place` where its panels are chosen (NULL: they are neighbours). */
 void attend_emit_second_row(Attend *a, const char *t, const char *n, const char *place, const char *to);
 
@@ -148,12 +161,20 @@ Operand attend_value(Attend *a, BodyPrinter *b, const Node *n); /* body_value, w
 
 /* ---- attend_row.c ----------------------------------------------------------------------------------------------- */
 
-/* Emits the function before the kernel; the result is the end of the argument list of its calls (", keep, b"). */
-const char *attend_emit_softmax(Attend *a);
-/* Puts a function before the kernel that takes its own parameters and those of the kernel's that `body` mentions;
- * returns the end of a call's argument list. */
+void attend_emit_softmax(Attend *a); /* the function, before the kernel; sets softmax_rest */
+
+/* ---- attend_piece.c --------------------------------------------------------------------------------------------- */
+
+/* Puts a function before the kernel that takes its own parameters and those of the kernel's parameters and indices that
+ * `body` mentions; returns the end of a call's argument list (", keep, b"). */
 const char *attend_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own,
                             const char *body);
+/* The same for a function that finds the indices of its rows itself. */
+const char *attend_rows_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own,
+                                 const char *body);
+/* The same, and its own parameters are those of the caller's locals that `body` mentions; returns the call. */
+const char *attend_piece(Attend *a, const char *function, const char *comment, const char *const *locals, size_t count,
+                         const char *body);
 
 /* ---- attend.c --------------------------------------------------------------------------------------------------- */
 
@@ -162,6 +183,8 @@ bool attend_mentions_row(const Attend *a, const char *text);
 void attend_row_indices(Attend *a, const char *text);
 /* "for each tile of the task {", with the names of a tile's own that `text`, the loop's body, mentions. */
 void attend_open_tiles(Attend *a, const char *text);
+/* The address of an access: the batch's indices and those of a row are variables. */
+const char *attend_row_address(Attend *a, const Access *x);
 /* What is printed from here on is kept apart, until body_end gives it and `main` is what is printed again. */
 Text body_begin(Kernel *k);
 const char *body_end(Kernel *k, Text main);

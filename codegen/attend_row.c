@@ -1,47 +1,13 @@
-/* One row's softmax with the body, a function before the kernel that takes just those of the kernel's parameters and
- * indices that its text mentions.
+/* The softmax of a tile of rows with the body, a function before the kernel. Every row goes through its scores twice: the
+ * largest, then the weights. First come the largest of all rows, then the weights of all, then the sums, so that no row
+ * waits for what the last one adds up across its lanes.
  *
- * Without tests the row's keys are a range of the block's; with them all keys of the block's panels, compared only in
+ * Without tests a row's keys are a range of the block's; with them all keys of the block's panels, compared only in
  * panels that are cut. */
 #include "codegen/attend_inside.h"
 
 #include <math.h>
-
-/* ---- helper functions with the parameters they happen to need --------------------------------------------------- */
-
-/* What `body` mentions of the kernel's parameters and indices. */
-static size_t borrowed(const Attend *a, const char *body, const char **names)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < a->k->n_params; i++)
-        if (mentions(body, a->k->params[i].name))
-            names[n++] = a->k->params[i].name;
-    for (int i = 0; i < a->n_batch; i++)
-        if (mentions(body, a->batch[i].var))
-            names[n++] = a->batch[i].var;
-    for (int i = 0; i < a->n_rows; i++)
-        if (mentions(body, a->row[i].var))
-            names[n++] = a->row[i].var;
-    return n;
-}
-
-const char *attend_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own,
-                            const char *body)
-{
-    Arena *arena = a->k->e->cx->arena;
-    const char **names = arena_array(arena, a->k->n_params + 2 * MAX_RANK, sizeof *names);
-    size_t n = borrowed(a, body, names);
-    const char **items = arena_array(arena, n_own + n, sizeof *items);
-    Text rest = text_new(arena);
-    for (size_t i = 0; i < n_own; i++)
-        items[i] = own[i];
-    for (size_t i = 0; i < n; i++) {
-        items[n_own + i] = param_text(a->k, names[i]);
-        text_add(&rest, ", %s", names[i]);
-    }
-    text_add(&a->k->before, "/* %s */\n%s\n{\n%s}\n\n", comment, wrapped(a->k->e->cx, head, items, n_own + n), body);
-    return n ? rest.data : "";
-}
+#include <string.h>
 
 /* ---- a range of keys -------------------------------------------------------------------------------------------- */
 
@@ -58,13 +24,16 @@ static const char range_edge[] =
 /* The scores are final: only the vectors at the ends of the range have lanes to mask. */
 static void emit_plain_scores(Kernel *k)
 {
+    put_line(k, "if ((begin | end) %% LANES)");
+    k->indent++;
     put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t = larger(t + LANES, end / LANES * LANES))");
-    put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
+    put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
     put_line(k, "*at = %s;", arena_print(k->e->cx->arena, range_edge, "*at"));
     put_close(k);
+    k->indent--;
     text_add(&k->body, "#pragma GCC unroll 4\n");
     put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
-    put_line(k, "const lanes x = *(const lanes *)(score + (t - t0));");
+    put_line(k, "const lanes x = *(const lanes *)(scores + (t - t0));");
     put_line(k, "top = select(x > top, x, top);");
     put_close(k);
 }
@@ -77,7 +46,7 @@ static void emit_range_scores(Attend *a)
         return;
     }
     put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
-    put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
+    put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
     put_line(k, "lanes x = *at;");
     BodyPrinter b = attend_printer(a);
     put_line(k, "x = %s;", final_score(a, &b));
@@ -92,17 +61,17 @@ static void emit_range_weights(Attend *a)
 {
     Kernel *k = a->k;
     const char *exp2 = math_use(k->e, MATH_EXP2);
-    text_add(&k->body, "#pragma GCC unroll 2\n");
+    put_line(k, "const ptrdiff_t begin = from[row], end = to[row];");
     put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
-    put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
-    put_line(k, "const lanes weight = %s(*at - base);", exp2);
+    put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
+    put_line(k, "const lanes weight = %s(*at - base[row]);", exp2);
     put_line(k, "sum += weight;");
     put_line(k, a->plain ? "*at = weight;" : "*at = select(*at == none, splat(-0.0f), weight);");
     put_close(k);
     put_line(k, "for (ptrdiff_t t = low / LANES * LANES; t < begin / LANES * LANES; t += LANES)");
-    put_line(k, "    *(lanes *)(score + (t - t0)) = (lanes){0};");
+    put_line(k, "    *(lanes *)(scores + (t - t0)) = (lanes){0};");
     put_line(k, "for (ptrdiff_t t = (end + LANES - 1) / LANES * LANES; t < high; t += LANES)");
-    put_line(k, "    *(lanes *)(score + (t - t0)) = (lanes){0};");
+    put_line(k, "    *(lanes *)(scores + (t - t0)) = (lanes){0};");
 }
 
 /* ---- chosen panels ---------------------------------------------------------------------------------------------- */
@@ -112,7 +81,7 @@ static void emit_panel_loops(Kernel *k)
     put_line(k, "for (int p = 0; p < taken; p++)");
     k->indent++;
     put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
-    put_line(k, "lanes *at = (lanes *)(score + p * %d + c);", KEY_PANEL);
+    put_line(k, "lanes *at = (lanes *)(scores + p * %d + c);", KEY_PANEL);
 }
 
 static void close_panel_loops(Kernel *k)
@@ -137,7 +106,7 @@ static void emit_panel_scores(Attend *a)
     b.indent = k->indent;
     const char *tests = attend_condition(a, &b);
     put_line(k, "const ints key = count_from((int)t);");
-    put_line(k, "const ints open = (key >= (int)begin) & (key < (int)end) & %s;", tests);
+    put_line(k, "const ints open = (key >= (int)begins[row]) & (key < (int)ends[row]) & %s;", tests);
     put_line(k, "x = select(open, x, none);");
     if (a->plain)
         put_line(k, "*at = x;");
@@ -152,47 +121,82 @@ static void emit_panel_weights(Attend *a)
 {
     Kernel *k = a->k;
     emit_panel_loops(k);
-    put_line(k, "const lanes weight = %s(*at - base);", math_use(k->e, MATH_EXP2));
+    put_line(k, "const lanes weight = %s(*at - base[row]);", math_use(k->e, MATH_EXP2));
     put_line(k, "sum += weight;");
     put_line(k, "*at = select(*at == none, splat(-0.0f), weight);");
     close_panel_loops(k);
 }
 
-/* ---- one row's softmax ------------------------------------------------------------------------------------------ */
+/* ---- the softmax of a tile ------------------------------------------------------------------------------------- */
 
-const char *attend_emit_softmax(Attend *a)
+static void open_rows(Attend *a)
+{
+    put_open(a->k, "for (int row = 0; row < count; row++)");
+    put_line(a->k, "float *scores = score + row * %d;", a->score_step);
+}
+
+/* The largest score of each row and how far below it the sums so far count. */
+static void emit_tops(Attend *a, bool panels)
+{
+    Kernel *k = a->k;
+    Text main = body_begin(k);
+    k->indent++;
+    panels ? emit_panel_scores(a) : emit_range_scores(a);
+    k->indent--;
+    const char *body = body_end(k, main);
+    open_rows(a);
+    if (!panels)
+        put_line(k, "const ptrdiff_t begin = from[row], end = to[row];");
+    attend_row_indices(a, body);
+    put_line(k, "lanes top = none;");
+    text_put(&k->body, body, strlen(body));
+    put_line(k, "const float before = most[row], here = %s(top), now = here > before ? here : before;",
+             math_use(k->e, MATH_TOP_ACROSS));
+    put_line(k, "most[row] = now;");
+    put_line(k, "base[row] = now == -__builtin_inff() ? 0.0f : now; /* every key so far masked: all weights are 0 */");
+    put_line(k, "shrink[row] = before - base[row];");
+    put_close(k);
+}
+
+void attend_emit_softmax(Attend *a)
 {
     Kernel *k = a->k;
     Context *cx = k->e->cx;
     bool panels = a->mask.tests.count > 0;
-    Text main = k->body;
-    k->body = text_new(cx->arena);
+    Text main = body_begin(k);
     k->indent = 1;
     put_line(k, "const lanes none = splat(-__builtin_inff());");
-    put_line(k, "lanes top = none, sum = {0};");
-    panels ? emit_panel_scores(a) : emit_range_scores(a);
-    put_line(k, "const float before = *most, here = %s(top), now = here > before ? here : before;",
-             math_use(k->e, MATH_TOP_ACROSS));
-    put_line(
-        k,
-        "const float base = now == -__builtin_inff() ? 0.0f : now; /* every key so far masked: all weights are 0 */");
+    put_line(k, "lanes sums[%d];", a->rows);
+    put_line(k, "float base[%d];", a->rows);
+    emit_tops(a, panels);
+    open_rows(a);
+    put_line(k, "lanes sum = {0};");
     panels ? emit_panel_weights(a) : emit_range_weights(a);
-    put_line(k, "const float shrink = %s(splat(before - base))[0];", math_use(k->e, MATH_EXP2));
-    put_line(k, "*most = now;");
-    put_line(k, "*total = *total * shrink + %s(sum);", math_use(k->e, MATH_SUM_ACROSS));
-    put_line(k, "return shrink;");
-    const char *body = k->body.data;
-    k->body = main;
-    static const char *const range[] = {"float *restrict score", "float *most",   "float *total",  "ptrdiff_t t0",
-                                        "ptrdiff_t begin",       "ptrdiff_t end", "ptrdiff_t low", "ptrdiff_t high"};
-    static const char *const chosen[] = {"float *restrict score",  "float *most", "float *total",
-                                         "const ptrdiff_t *place", "int taken",   "unsigned cut",
-                                         "ptrdiff_t begin",        "ptrdiff_t end"};
+    put_line(k, "sums[row] = sum;");
+    put_close(k);
+    put_open(k, "for (int row = 0; row < count; row++)");
+    put_line(k, "shrink[row] = %s(splat(shrink[row]))[0];", math_use(k->e, MATH_EXP2));
+    put_line(k, "total[row] = total[row] * shrink[row] + %s(sums[row]);", math_use(k->e, MATH_SUM_ACROSS));
+    put_close(k);
+    const char *body = body_end(k, main);
+    const char *items[12] = {"float *restrict score", "float *restrict most", "float *restrict total",
+                             "float *restrict shrink", "int count"};
+    static const char *const range[] = {"ptrdiff_t t0", "const ptrdiff_t *from", "const ptrdiff_t *to", "ptrdiff_t low",
+                                        "ptrdiff_t high"};
+    static const char *const chosen[] = {"const ptrdiff_t *place", "int taken", "unsigned cut",
+                                         "const ptrdiff_t *begins", "const ptrdiff_t *ends"};
+    size_t n = 5;
+    for (int i = 0; i < 5; i++)
+        items[n++] = panels ? chosen[i] : range[i];
+    a->softmax_reads_first = mentions(body, "first");
+    if (a->softmax_reads_first)
+        items[n++] = "ptrdiff_t first";
     const char *comment = arena_print(
         cx->arena,
-        "One row: scores of %s\n * The row's sums so far, relative to its largest score, must shrink by the result.",
+        "Rows of a tile: scores of %s\n * Each row's sums so far, relative to its largest score, must shrink by "
+        "`shrink`.",
         panels ? "the panels at `place` to weights, -0 for a masked key. Keys are compared only in panels of `cut`."
-               : "keys begin .. end to weights, 0 in the rest of low .. high.");
-    const char *head = arena_print(cx->arena, "static float %s", a->softmax);
-    return attend_function(a, comment, head, panels ? chosen : range, 8, body);
+               : "keys from[row] .. to[row] to weights, 0 in the rest of low .. high.");
+    const char *head = arena_print(cx->arena, "static void %s", a->softmax);
+    a->softmax_rest = attend_rows_function(a, comment, head, items, n, body);
 }

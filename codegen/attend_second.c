@@ -195,7 +195,7 @@ static void put_product(Attend *a, bool second, bool one_row, const char *t, con
         row = arena_print(arena, " + row * %lld", (long long)a->head);
     const char *keys = second ? "keys2" : "panels", *step = second ? "step2" : "panel_step";
     if (!one_row)
-        put_inner(k, "%s(%s, %s, %s);", function, query, attend_panel(a, second, t), to);
+        put_inner(k, "%s(%s, %s, count, %s, %s);", function, query, attend_panel(a, second, t), n, to);
     else if (second ? a->second.key_rows : a->key_rows)
         put_inner(k, "%s(%s%s, %s + %s * %s, %s, lesser(keys - %s, %s), %s);", function, query, row,
                   second ? "keys2" : "key_rows", t, second ? "step2" : "key_step", second ? "step2" : "key_step", t, n,
@@ -207,16 +207,16 @@ static void put_product(Attend *a, bool second, bool one_row, const char *t, con
                   step, n, KEY_PANEL - 1, KEY_PANEL, to);
 }
 
-void attend_emit_second_tile(Attend *a, const char *t, const char *to)
+void attend_emit_second_tile(Attend *a, const char *t, const char *keys, const char *to)
 {
     Kernel *k = a->k;
     AttendSecond *s = &a->second;
     const char *n = arena_print(k->e->cx->arena, "%d", KEY_PANEL);
     put_near(a, t, n);
     put_line(k, "if (near)");
-    put_product(a, false, false, t, n, NULL, to);
+    put_product(a, false, false, t, keys, NULL, to);
     put_line(k, "if (near < 2)");
-    put_product(a, true, false, t, n, NULL, arena_print(k->e->cx->arena, "near ? other : %s", to));
+    put_product(a, true, false, t, keys, NULL, arena_print(k->e->cx->arena, "near ? other : %s", to));
     put_open(k, "for (int row = 0; near == 1 && row < count; row++)");
     attend_row_indices(a, s->blend_rest);
     put_line(k, "%s(%s + row * %d, other + row * %d, %s, %s + %d%s);", s->blend, to, a->score_step, a->score_step, t, t,

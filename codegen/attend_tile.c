@@ -77,24 +77,12 @@ static void emit_outer(Attend *a, Text *t, int depth, int rows, int vectors, con
     text_add(t, "%s        sum[row][c] += splat(%s) * %s;\n", in, number, vector);
 }
 
-static void emit_scores(Attend *a, Text *t)
+/* The sums of `rows` rows and `vectors` vectors, at the depth of statements of `depth`; `above`: the row of the tile,
+ * `first`: what is added to reach the first vector. */
+static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, const char *above, const char *first)
 {
     Arena *arena = a->k->e->cx->arena;
-    int vectors = KEY_PANEL / a->lanes, rows = a->product_rows, columns = a->vectors * a->lanes, depth = 1;
-    vectors = vectors < a->vectors ? vectors : a->vectors;
-    bool parts = columns < KEY_PANEL, turns = rows < a->rows;
-    text_add(t, "/* score[%d][%d keys] = query[%d][%lld] * panel[%lld][%d]. */\n", a->rows, KEY_PANEL, a->rows,
-             (long long)a->head, (long long)a->head, KEY_PANEL);
-    static const char *const items[] = {"const float *restrict query", "const float *restrict panel",
-                                        "float *restrict score"};
-    head(a, t, "void", a->scores, items, 3);
-    if (parts)
-        text_add(t, "%*sfor (int first = 0; first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL, columns,
-                 turns ? "" : " {");
-    if (turns)
-        text_add(t, "%*sfor (int top = 0; top < %d; top += %d) {\n", 4 * depth++, "", a->rows, rows);
-    const char *in = arena_print(arena, "%*s", 4 * depth, ""), *first = parts ? " + first" : "";
-    const char *above = turns ? "(top + row)" : "row";
+    const char *in = arena_print(arena, "%*s", 4 * depth, "");
     text_add(t, "%slanes sum[%d][%d] = {{{0}}};\n", in, rows, vectors);
     text_add(t, "%s\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), in, (long long)a->head);
     text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
@@ -104,6 +92,32 @@ static void emit_scores(Attend *a, Text *t)
     unrolled(t, depth, "row", rows);
     unrolled(t, depth + 1, "c", vectors);
     text_add(t, "%s        *(lanes *)(score%s + %s * %d + c * LANES) = sum[row][c];\n", in, first, above, a->score_step);
+}
+
+/* A tile of rows, of which `rows` exist, times one panel, of which `keys` are read. Half a panel is a product of its own
+ * where a whole one is one. */
+static void emit_scores(Attend *a, Text *t)
+{
+    int vectors = KEY_PANEL / a->lanes, rows = a->product_rows, columns = a->vectors * a->lanes, depth = 1;
+    vectors = vectors < a->vectors ? vectors : a->vectors;
+    bool parts = columns < KEY_PANEL, turns = rows < a->rows;
+    text_add(t, "/* score[rows][keys] = query[rows][%lld] * panel[%lld][%d], up to %d rows and %d keys; a few more of both. */\n",
+             (long long)a->head, (long long)a->head, KEY_PANEL, a->rows, KEY_PANEL);
+    static const char *const items[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t rows",
+                                        "ptrdiff_t keys", "float *restrict score"};
+    head(a, t, "void", a->scores, items, 5);
+    if (!turns)
+        text_add(t, "    (void)rows;\n");
+    if (!parts) {
+        text_add(t, "    if (keys <= %d) {\n", columns / 2);
+        put_scores(a, t, 2, a->rows, vectors / 2, "row", "");
+        text_add(t, "        return;\n    }\n");
+    } else
+        text_add(t, "%*sfor (int first = 0; first < keys && first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL,
+                 columns, turns ? "" : " {");
+    if (turns)
+        text_add(t, "%*sfor (int top = 0; top < rows; top += %d) {\n", 4 * depth++, "", rows);
+    put_scores(a, t, depth, rows, vectors, turns ? "(top + row)" : "row", parts ? " + first" : "");
     if (parts || turns)
         text_add(t, "%*s}\n", 4 * (depth - 1), "");
     text_add(t, "}\n\n");
