@@ -203,6 +203,7 @@ static bool compile(Job *j, const char *path, char *message)
                        .weights = *j->at.checkpoint ? j->at.checkpoint : NULL,
                        .threads = j->threads,
                        .allow_extra = true,
+                       .last_position = true, /* of decoders: nobody reads the other rows of logits */
                        .cache_dir = getenv("BENCH_ENGINE_CACHE")};
     if (attar_compile(&o, &j->model, &error) == ATTAR_OK &&
         attar_session_new(j->model, attar_has_cache(j->model) ? 1 : 0, j->threads, &j->session, &error) == ATTAR_OK)
@@ -241,7 +242,7 @@ bool job_load(Job *j, char *text, char *message)
         if (!(encode ? encoder_inputs : attention ? attention_inputs : decoder_inputs)(j, i, message))
             return false;
     return attention ? compile_attention(j, message)
-                     : compile(j, encode ? SOURCE_DIR "/models/bert_encoder.attar" : SOURCE_DIR "/bench/llama_last.attar", message);
+                     : compile(j, encode ? SOURCE_DIR "/models/bert_encoder.attar" : SOURCE_DIR "/models/llama.attar", message);
 }
 
 void job_close(Job *j)

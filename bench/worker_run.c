@@ -65,6 +65,8 @@ bool job_save(Job *j, const char *path, char *message)
     memcpy(out.dims, y->dims, sizeof out.dims);
     if (decodes(j))
         out = (HostTensor){.name = y->name, .dtype = DT_F32, .rank = 2, .dims = {j->at.steps, j->vocabulary}, .data = j->rows};
+    if (!strcmp(j->at.workload, "prompt"))
+        out = (HostTensor){.name = y->name, .dtype = DT_F32, .rank = 2, .dims = {1, y->dims[y->rank - 1]}, .data = y->data};
     if (!strcmp(j->at.workload, "attention")) { /* as the inputs: heads before positions */
         int64_t H = j->at.H, L = j->at.L, D = j->at.D;
         float *turned = arena_array(&j->arena, (size_t)(H * L * D), sizeof *turned);

@@ -101,8 +101,9 @@ static bool check_signature(Tool *t, int64_t *vocabulary)
     if (p->n_inputs != 1 || p->inputs[0].rank != 2 || p->inputs[0].dtype != DT_I32)
         return not_text(t, "it should have one input of token numbers, i32[batch, positions]");
     const PlanTensor *y = &p->outputs[0];
+    bool one = y->rank == 3 && !y->dims[1].n && y->dims[1].base == 1; /* the last position alone (narrow-output) */
     if (p->n_outputs != 1 || y->rank != 3 || y->dtype != DT_F32 || y->dims[2].n ||
-        signature_axis(y, signature_step(p)) != 1)
+        (!one && signature_axis(y, signature_step(p)) != 1))
         return not_text(t, "it should have one output of logits, f32[batch, positions, vocabulary]");
     *vocabulary = y->dims[2].base;
     if (*vocabulary < 1 || *vocabulary > 256)
@@ -131,7 +132,7 @@ static bool step(Writer *w, int32_t *tokens, int64_t count, int64_t *next)
     const HostTensor *logits;
     if (!session_run(&w->t->c.cx, w->session, &ids, 1, &logits))
         return false;
-    *next = sample_token(&w->sampler, (const float *)logits->data + (count - 1) * w->vocabulary, w->vocabulary);
+    *next = sample_token(&w->sampler, (const float *)logits->data + (logits->dims[1] - 1) * w->vocabulary, w->vocabulary);
     return true;
 }
 
@@ -196,10 +197,12 @@ static void say_how(const Writer *w)
 
 static bool generate(Tool *t, const GenerateOptions *g)
 {
+    CompileOptions o = g->o.compile;
+    o.last_position = true;
     Writer w = {.t = t, .g = g, .plan = &t->c.emitted.plan};
-    if (!compile_load(&t->c, &g->o.compile) || !check_tokenizer(t) || !compile_passes(&t->c, &g->o.compile) ||
-        !compile_emit(&t->c, &g->o.compile) || !check_signature(t, &w.vocabulary) ||
-        !compile_build(&t->c, &g->o.compile))
+    if (!compile_load(&t->c, &o) || !check_tokenizer(t) || !compile_passes(&t->c, &o) ||
+        !compile_emit(&t->c, &o) || !check_signature(t, &w.vocabulary) ||
+        !compile_build(&t->c, &o))
         return false;
     w.sampler = (Sampler){.temperature = g->temperature,
                           .top_k = g->top_k,

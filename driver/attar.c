@@ -109,6 +109,7 @@ static CompileOptions compile_options(const attar_options *o, int threads)
         .lora_mode = o->lora_mode,
         .lora_stored = o->lora_stored,
         .wide_weights = o->wide_weights,
+        .last_position = o->last_position,
         .lowrank = o->lowrank,
         .linearize = o->linearize,
         .compute = o->compute,

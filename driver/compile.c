@@ -172,6 +172,7 @@ bool compile_passes(Compilation *c, const CompileOptions *o)
     assert(c->model.graph);
     c->kernels = graph_copy(&c->cx, c->model.graph);
     PassOptions passes = o->passes;
+    passes.last_position = o->last_position;
     if (!compute_plan(c, o, &passes) || !lowrank_plan(c, o, &passes.lowrank) || !linearize_plan(c, o, &passes.linearize))
         return false;
     storage_mark(c, c->kernels, o->wide_weights); /* again: tensors may have been made in the place of stored ones */

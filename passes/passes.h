@@ -54,6 +54,7 @@ typedef struct PassContext {
     struct LinearizePlan *linearize;    /* linearize.h; NULL: nothing is approximated */
     struct LowrankPlan *lowrank;        /* lowrank.h; NULL: no weight is factored */
     bool bf16;                          /* products with weights take bf16 operands */
+    bool last_position;                 /* results along the positions of a call are those of the last one */
 } PassContext;
 
 Remark *remark(PassContext *px, RemarkKind kind, RemarkCode code, const Node *n, const char *why, ...) __attribute__((format(printf, 5, 6)));
@@ -88,6 +89,7 @@ typedef struct PassOptions {
     struct LinearizePlan *linearize;    /* what attention is approximated with (linearize.h); NULL: none is */
     struct LowrankPlan *lowrank;        /* which weights are factored (lowrank.h); NULL: none is */
     bool bf16;                          /* products with weights take bf16 operands (compute_bf16.c) */
+    bool last_position;                 /* results along the positions of a call are those of the last one, where nothing but that is read (narrow_output.c) */
 } PassOptions;
 
 /* Runs the pipeline in place: supplies facts, verifies after each pass, times it. False and E9901 with the pass

@@ -30,6 +30,7 @@ const PassStep pipeline[] = {
     {PASS_ID_canonicalize, "folded constants complete formulas: 1 / sqrt(2), sqrt(2 / pi)"},
     {PASS_ID_cse, "what folding made equal becomes one value, so that projections share it"},
     {PASS_ID_dce, "readers that are gone must not look like a second use"},
+    {PASS_ID_narrow_output, "before anything is fused: what computes each position by itself still is plain operators"},
     {PASS_ID_reassociate, "before attention is fused: keys and values still are products of their latent"},
     {PASS_ID_fuse_attention, "before other fusions take scores and masks apart"},
     {PASS_ID_linearize_performer, "attention is one node now, and its mask a condition in it"},
@@ -56,7 +57,7 @@ typedef struct Runner {
     unsigned facts;
     struct LinearizePlan *linearize;
     struct LowrankPlan *lowrank;
-    bool bf16;
+    bool bf16, last_position;
 } Runner;
 
 static void supply(Runner *r, unsigned needs)
@@ -72,7 +73,7 @@ static void supply(Runner *r, unsigned needs)
 static bool run_pass(Runner *r, PassId id, bool *changed)
 {
     const PassInfo *info = &pass_info[id];
-    PassContext px = {r->cx, r->remarks, info->name, r->linearize, r->lowrank, r->bf16};
+    PassContext px = {r->cx, r->remarks, info->name, r->linearize, r->lowrank, r->bf16, r->last_position};
     int errors = r->cx->diags->errors;
     supply(r, info->needs);
     *changed = info->run(&px, r->model);
@@ -139,6 +140,7 @@ bool passes_run(Context *cx, Graph *model, const PassOptions *options, Remarks *
         r.linearize = options->linearize;
         r.lowrank = options->lowrank;
         r.bf16 = options->bf16;
+        r.last_position = options->last_position;
     }
     int last = last_step(options);
     for (int i = 0; i < pipeline_length; i++) {

@@ -37,6 +37,8 @@ typedef struct attar_options {
                                            says for each row which (from 1, as listed; 0: none); NULL: merge or side, whichever costs less */
     bool lora_stored;                   /* merged weights are rounded to the type that the checkpoint stores them in, instead of kept in f32 */
     bool wide_weights;                  /* bf16 and f16 weights are widened to f32 when they are packed: twice the memory, the same numbers */
+    bool last_position;                 /* for programs that continue texts: outputs along the positions of a call, such as logits [B, S, V], hold the last
+                                           one alone, [B, 1, V], where that spares a product; attar_run says the shape */
     void (*warn)(void *state, const char *message);     /* warnings; NULL: dropped */
     void *warn_state;
 } attar_options;
