@@ -59,20 +59,6 @@ double bench_median(double *values, int count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-/* The most memory that this process has had resident, in bytes; 0 if the kernel does not say. */
-static double peak_resident(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    double kilobytes = 0;
-    while (f && fgets(line, sizeof line, f))
-        if (!strncmp(line, "VmHWM:", 6))
-            kilobytes = strtod(line + 6, NULL);
-    if (f)
-        fclose(f);
-    return 1024 * kilobytes;
-}
-
 /* ---- one build's runs -------------------------------------------------------------------------------------------- */
 
 static bool one_run(Bench *b, Tool *t, Session *s, double *seconds)
@@ -121,7 +107,7 @@ static bool plain_runs(Bench *b)
     if (!s)
         return false;
     bool good = warm_up(b, t, s);
-    b->resident = peak_resident();
+    b->resident = tool_peak();
     good = good && limits_open(&t->c.cx, &b->options->o.compile, tool_threads(&b->options->o), &b->limits) &&
            total_rounds(b, t, s);
     session_free(s);

@@ -127,6 +127,7 @@ int tool_threads(const Options *o);
 /* "1,234", "2.4 M", "4.8 MB" for people. */
 const char *tool_count(Arena *a, double count);
 const char *tool_bytes(Arena *a, double bytes);
+double tool_peak(void);                 /* the most memory that this process has had resident, in bytes; 0 if the kernel does not say */
 
 /* ---- decisions (remarks.c) --------------------------------------------------------------------------------------- */
 

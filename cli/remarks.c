@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "driver/memory.h"
 #include "runtime/file.h"
 
 /* ---- counting ---------------------------------------------------------------------------------------------------- */
@@ -159,8 +160,12 @@ static void put_summary(Tool *t, const Account *a, const int64_t *sizes, Text *o
     const Plan *plan = &t->c.emitted.plan;
     text_add(out, ",\"weights\":{\"f32\":%.0f,\"bf16\":%.0f,\"f16\":%.0f}", remarks_weights(plan, DT_F32), remarks_weights(plan, DT_BF16),
              remarks_weights(plan, DT_F16));
-    text_add(out, ",\"arena\":{\"bytes\":%lld,\"bound\":%lld,\"separate\":%.0f},\"states\":%.0f,\"stored\":%d}\n", (long long)a->arena,
+    text_add(out, ",\"arena\":{\"bytes\":%lld,\"bound\":%lld,\"separate\":%.0f},\"states\":%.0f,\"stored\":%d", (long long)a->arena,
              (long long)a->lower_bound, a->separate, remarks_kept(&t->c.emitted.plan).state_bytes, a->n_stored);
+    Memory m = memory_of(&t->c, sizes);
+    text_add(out, ",\"process\":{\"peak\":%lld,\"weights\":%lld,\"values\":%lld,\"tensors\":%lld,\"caches\":%lld,\"program\":%lld,\"thread\":%lld}}\n",
+             (long long)m.peak, (long long)m.weights, (long long)m.values, (long long)m.tensors, (long long)m.caches, (long long)m.process,
+             (long long)m.thread);
 }
 
 void remarks_json(Tool *t, Text *out)

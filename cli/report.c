@@ -6,6 +6,7 @@
 #include "cli/adapters.h"
 #include "cli/cli.h"
 #include "codegen/choose.h"
+#include "driver/memory.h"
 
 typedef struct ReportOptions {
     Options o;
@@ -50,7 +51,7 @@ static const struct argp_child groups[] = {{&model_group, 0, NULL, 0},
                                            {0}};
 static const struct argp argp = {options, parse, "MODEL", doc, groups, NULL, NULL};
 
-enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 4, LAST_HINT = 16, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
+enum { MOST_LINES = 25, MOST_KINDS = 8, MOST_MISSED = 5, LAST_LINES = 5, LAST_HINT = 16, DONE_WIDTH = 84, MISSED_WIDTH = 70 };
 
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
 
@@ -59,6 +60,7 @@ typedef struct Report {
     Arena *a;
     Account account;
     int lines, lanes; /* lanes: of the target */
+    const int64_t *sizes; /* of the symbols */
 } Report;
 
 static Text begin_line(Report *r, const char *label, const char *noun)
@@ -397,6 +399,19 @@ static void print_all_tiles(Report *r)
     }
 }
 
+/* Of the whole process, before it runs. */
+static void print_peak(Report *r)
+{
+    Memory m = memory_of(&r->t->c, r->sizes);
+    Text line = begin_line(r, "memory", "process");
+    text_add(&line, "at most %s: weights %s, values %s, inputs and outputs %s, ", tool_bytes(r->a, (double)m.peak), tool_bytes(r->a, (double)m.weights),
+             tool_bytes(r->a, (double)m.values), tool_bytes(r->a, (double)m.tensors));
+    if (m.caches)
+        text_add(&line, "caches %s, ", tool_bytes(r->a, (double)m.caches));
+    text_add(&line, "the program %s, each thread %s", tool_bytes(r->a, (double)m.process), tool_bytes(r->a, (double)m.thread));
+    end_line(r, &line);
+}
+
 static void print_totals(Report *r)
 {
     const Account *a = &r->account;
@@ -406,6 +421,7 @@ static void print_totals(Report *r)
              tool_bytes(r->a, (double)a->arena), tool_bytes(r->a, (double)a->lower_bound),
              tool_bytes(r->a, a->separate));
     end_line(r, &line);
+    print_peak(r);
     print_storage(r);
     print_states(r);
     print_tiles(r);
@@ -479,6 +495,7 @@ static void print_report(Tool *t, const ReportOptions *asked)
     Compilation *c = &t->c;
     int64_t *sizes = arena_array(&c->arena, (size_t)c->kernels->n_symbols + 1, sizeof *sizes);
     Report r = {.t = t, .a = &c->arena, .account = remarks_account(t, sizes), .lanes = compile_target(c, &t->o->compile)->lanes};
+    r.sizes = sizes;
     print_head(&r, sizes);
     if (asked->all || asked->line) {
         print_remarks(&r, asked->line);

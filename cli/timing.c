@@ -75,8 +75,9 @@ void timing_print(Tool *t)
         else
             put_stage(t, s->name, s->seconds);
     }
+    double peak = tool_peak();
     if (t->o->json)
-        printf("{\"stage\": \"all\", \"ms\": %.3f}\n", 1e3 * all);
+        printf("{\"stage\": \"all\", \"ms\": %.3f}\n{\"peak_bytes\": %.0f}\n", 1e3 * all, peak);
     else
-        printf("%-10s %9.2f ms\n", "all", 1e3 * all);
+        printf("%-10s %9.2f ms\n%-10s %9.2f MB  of memory at most, with the program itself\n", "all", 1e3 * all, "peak", 1e-6 * peak);
 }

@@ -171,3 +171,16 @@ const char *tool_bytes(Arena *a, double bytes)
     static const char *const units[] = {" B", " kB", " MB", " GB", " TB"};
     return with_unit(a, bytes, units, 5);
 }
+
+double tool_peak(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    double kilobytes = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, "VmHWM:", 6))
+            kilobytes = strtod(line + 6, NULL);
+    if (f)
+        fclose(f);
+    return 1024 * kilobytes;
+}

@@ -74,13 +74,21 @@ typedef struct KernelInfo {             /* in the order of the emitted entry; in
     int64_t times;                      /* runs a call: layers, or 1 */
 } KernelInfo;
 
+/* Scratch that grows with a size: `bytes`, a multiple of 64, for each started `each` of it. */
+typedef struct ScratchGrowth { Extent size; int64_t each; uint64_t bytes; } ScratchGrowth;
+
 typedef struct Emitted {
     const char *text; size_t length;    /* the C file */
     CodeUnit *units; int n_units;       /* the same in pieces that compile apart; their names are those of functions in them */
     Plan plan;
     KernelInfo *kernels; int n_kernels;
     TileChoice *tiles; int n_tiles;     /* of gemms, in the order in which they were emitted; several of one that has several groups of results */
+    uint64_t scratch;                   /* bytes of scratch that one thread needs; codegen_scratch says it for sizes */
+    ScratchGrowth *grows; size_t n_grows;
 } Emitted;
+
+/* The bytes of the arena that a thread has for itself at these sizes: PREFIX_arena_bytes counts them beside those of the values. */
+int64_t codegen_scratch(const Emitted *e, const Graph *model, const int64_t *sizes);
 
 /* False and a diagnostic E08xx naming op and value if some op cannot be emitted. Same input, same bytes. */
 bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out);

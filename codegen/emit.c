@@ -2,6 +2,7 @@
 #include "codegen/emit.h"
 #include "codegen/entry_inside.h"
 #include "codegen/units.h"
+#include "ir/interpret.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -136,6 +137,15 @@ static const char *scratch_bytes(Emitter *e) {
     }
     text_add(&t, ")");
     return t.data;
+}
+
+int64_t codegen_scratch(const Emitted *e, const Graph *model, const int64_t *sizes) {
+    int64_t bytes = (int64_t)e->scratch;
+    for (size_t i = 0; i < e->n_grows; i++) {
+        const ScratchGrowth *g = &e->grows[i];
+        bytes += (extent_value(g->size, model, sizes) + g->each - 1) / g->each * (int64_t)g->bytes;
+    }
+    return bytes;
 }
 
 static void put_arena_bytes(Emitter *e, Text *out) {
@@ -312,5 +322,8 @@ bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, E
     *out = (Emitted){.text = file.data, .length = file.length, .plan = e.plan, .kernels = e.entry->kernels, .n_kernels = (int)e.entry->n_kernels,
                      .tiles = e.tiles, .n_tiles = (int)e.n_tiles};
     units_make(&e, &entry, out);
+    out->scratch = e.scratch;
+    out->grows = e.grows;
+    out->n_grows = e.n_grows;
     return true;
 }

@@ -36,8 +36,6 @@ typedef enum MathFunction {
     MATH_COUNT
 } MathFunction;
 
-/* Scratch that grows with a size: `bytes`, a multiple of 64, for each started `each` of it. */
-typedef struct ScratchGrowth { Extent size; int64_t each; uint64_t bytes; } ScratchGrowth;
 
 /* ---- the emitter ------------------------------------------------------------------------------------------------------------------ */
 

@@ -18,7 +18,7 @@
 #include "support/checked.h"
 #include "support/holes.h"
 
-enum { CHUNK = 128 << 10, SMALL = 32 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
+enum { CHUNK = PACK_CHUNK, ROOM = PACK_ROOM, SMALL = 32 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
 
 typedef struct Block {
     int64_t i0, i1, j0, j1, low, span;
@@ -46,8 +46,6 @@ typedef struct Work {
     int64_t failed;       /* number of a tensor; written by the thread that sets error */
     unsigned char *rooms; /* for each worker: CHUNK stored elements, CHUNK floats */
 } Work;
-
-enum { ROOM = CHUNK * (sizeof(double) + sizeof(float)) };
 
 /* ---- checking an item -------------------------------------------------------------------------------------------- */
 
@@ -490,15 +488,14 @@ struct PackedRows {
 };
 
 /* Rows of a tensor of a file that fit a chunk. What is made of several is packed as a whole. */
-static bool on_demand(const Checkpoint *c, const Job *job)
+bool pack_by_rows(const Checkpoint *c, const PackItem *item)
 {
-    const PackItem *item = job->item;
-    int64_t low, high;
-    if (!item->rows_by || item->layers != 1 || item->stack || item->layout != PACK_PLAIN || item->gain || item->data ||
-        job->n == 0 || job->k == 0 || checkpoint_is_made(c, job->tensors[0]))
+    if (!item->rows_by || item->layers != 1 || item->stack || item->layout != PACK_PLAIN || item->gain || item->data)
         return false;
-    range_of(job->koff, 0, job->k, &low, &high);
-    return high - low < CHUNK;
+    int64_t number = checkpoint_number(c, item->key), span = 0;
+    for (int d = 0; d < item->k_rank; d++)
+        span += (item->k[d].size - 1) * (item->k[d].stride < 0 ? -item->k[d].stride : item->k[d].stride);
+    return number >= 0 && !checkpoint_is_made(c, number) && span < CHUNK;
 }
 
 static bool add_table(PackedRows *rows, Job *job)
@@ -517,7 +514,7 @@ static bool take_tables(Context *cx, const Checkpoint *c, Work *w, Packed *out)
 {
     for (int i = 0; i < w->n_jobs; i++) {
         Job *job = &w->jobs[i];
-        if (!on_demand(c, job))
+        if (!job->n || !job->k || !pack_by_rows(c, job->item))
             continue;
         PackedRows *rows = out->rows;
         if (!rows) {
