@@ -1,7 +1,8 @@
 /* gemm: x times weights stored as panels, the body applied to the sums while they are still in registers.
  *
- * Three functions for each group of accumulators that meet in one result:
+ * Four functions for each group of accumulators that meet in one result:
  *     NAME_tile(rows, ..)   a few rows times one panel; `rows` is a constant wherever it is called, so one text serves all tiles
+ *     NAME_some(rows, ..)   the same for a number that is known at run time
  *     NAME_rows(rows, ..)   any number of rows times one panel, tile by tile
  *     NAME(..)              this thread's share of (panel, tile) pairs, panel after panel, so that a panel stays in the cache
  * A sum runs over the contracted axis in ascending order in one accumulator, so neither tiles nor threads change a bit. */
@@ -441,7 +442,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
-    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "fetch"};
+    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "n", "at", "i", "ahead", "asks", "apart"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
     if (!collect_axes(&g)) {

@@ -23,7 +23,7 @@ typedef struct Pointer {                /* an argument of the tile */
 
 enum { MAX_SIZES = 8 };
 typedef struct Group {
-    const char *tile_name, *rows_name, *last_name;      /* its functions */
+    const char *tile_name, *some_name, *some_last_name, *rows_name, *last_name;         /* its functions */
     const char *text;                   /* of these functions, as they are under the first group's names */
     int *weight, n_weights;
     int *result, n_results;             /* into body->results */

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { FEW_ROWS = 8 };
+/* While a panel is multiplied, the one behind it comes into the cache: after some steps each time some of its lines are asked for, in
+ * several places at once, since one stream of addresses alone does not keep the memory busy. The tiles of a panel share the lines. Where
+ * there is one tile alone the time goes to memory, which drops what it is asked while it is busy: each line is asked for AGAIN times. */
+enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32 };
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -131,21 +134,56 @@ static void put_panel_row(Gemm *g, const Group *group, const Pointer *w, const c
 
 /* The loop of a sum. Several steps a round: to count each of them would cost a tenth of the peak, most of all where another thread
  * shares the core's decoder. Clang left alone would unroll until sums spill. */
-static void open_sum(Gemm *g, int64_t depth) {
+static void open_sum(Gemm *g, const char *from, const char *to) {
     const char *v = g->depth_var;
     int steps = g->k->e->target->steps;
     if (steps > 1)
         text_add(&g->k->body, "#pragma GCC unroll %d\n", steps);
-    put_open(g->k, "%sfor (ptrdiff_t %s = 0; %s < %lld; %s++)", steps > 1 ? "" : "ROLLED ", v, v, (long long)depth, v);
+    put_open(g->k, "%sfor (ptrdiff_t %s = %s; %s < %s; %s++)", steps > 1 ? "" : "ROLLED ", v, from, v, to, v);
 }
 
-/* In the tiles of the last few rows the panel behind this one is fetched, in several places at once: one stream of addresses alone does not
- * keep the memory busy, and with few rows it is what the time goes to. */
-static void put_fetch(Gemm *g, const Group *group, const Pointer *w, const char *v) {
-    int64_t parts = group->n_weights > 1 ? 2 : 4, row = group->panel * (int64_t)dtype_size(w->dtype);
-    if (group->panels > 1)
-        put_line(g->k, "if (fetch)\n%*sfetch_ahead(%s + %lld, %s * %lld, %lld, %lld);", 4 * g->k->indent + 4, "", w->local, (long long)(group->panel * w->depth), v,
-                 (long long)(row / parts), (long long)(row * w->depth / parts), (long long)parts);
+static const char *number(Gemm *g, int64_t value) { return arena_print(g->cx->arena, "%lld", (long long)value); }
+
+/* ---- what is fetched ahead -------------------------------------------------------------------------------------------------------------------- */
+
+static bool looks_ahead(const Gemm *g, const Group *group) { return group->panels > 1 && g->depth >= FEW_STEPS; }
+
+/* Steps between: a number that leaves no rest of the sum if there is one, since a rest is another copy of the loop. */
+static int chunk_of(int64_t depth) {
+    static const int chunks[] = {8, 12, 16, 20, 28};
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++)
+        if (depth % chunks[i] == 0)
+            return chunks[i];
+    return chunks[0];
+}
+
+static int fetch_places(const Group *group) { return group->n_weights > 1 ? 2 : 4; }
+
+/* Bytes of one of a panel's places. */
+static int64_t fetch_part(const Group *group, const Pointer *w) {
+    return group->panel * w->depth * (int64_t)dtype_size(w->dtype) / fetch_places(group);
+}
+
+static int64_t longest_part(const Group *group) {
+    int64_t most = 0;
+    for (int i = 0; i < group->n_weights; i++) {
+        int64_t part = fetch_part(group, &group->pointers[1 + i]);
+        most = part > most ? part : most;
+    }
+    return most;
+}
+
+static void put_fetch(Gemm *g, const Group *group) {
+    bool braces = group->n_weights > 1;
+    put_line(g->k, "ROLLED for (ptrdiff_t i = 0; i < asks; i++, ahead += apart)%s", braces ? " {" : "");
+    g->k->indent++;
+    for (int i = 0; i < group->n_weights; i++) {
+        const Pointer *w = &group->pointers[1 + i];
+        put_line(g->k, "fetch_ahead(%s + %lld, ahead, %lld, %d);", w->local, (long long)(group->panel * w->depth), (long long)fetch_part(group, w), fetch_places(group));
+    }
+    g->k->indent--;
+    if (braces)
+        put_line(g->k, "}");
 }
 
 /* The sum goes on over other rows and panels. */
@@ -153,7 +191,7 @@ static void print_side(Gemm *g, Group *group, int k) {
     const Pointer *x = &group->pointers[group->first_side + 2 * k], *w = x + 1;
     const char *v = g->depth_var;
     const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
-    open_sum(g, w->depth);
+    open_sum(g, "0", number(g, w->depth));
     put_panel_row(g, group, w, v);
     over_tile(g, group, false);
     put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[group->side[k]], x->local, row, v, w->local, v);
@@ -161,15 +199,13 @@ static void print_side(Gemm *g, Group *group, int k) {
     put_close(g->k);
 }
 
-static void print_products(Gemm *g, Group *group) {
+static void print_sum(Gemm *g, Group *group, const char *from, const char *to) {
     const char *v = g->depth_var;
     const Pointer *x = &group->pointers[0];
     bool braces = group->n_weights > 1;
-    open_sum(g, g->depth);
+    open_sum(g, from, to);
     for (int i = 0; i < group->n_weights; i++)
         put_panel_row(g, group, &group->pointers[1 + i], v);
-    for (int i = 0; i < group->n_weights; i++)
-        put_fetch(g, group, &group->pointers[1 + i], v);
     over_tile(g, group, braces);
     for (int i = 0; i < group->n_weights; i++) {
         const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
@@ -177,6 +213,19 @@ static void print_products(Gemm *g, Group *group) {
     }
     end_tile(g, braces);
     put_close(g->k);
+}
+
+static void print_products(Gemm *g, Group *group) {
+    int chunk = chunk_of(g->depth);
+    int64_t chunks = looks_ahead(g, group) ? g->depth / chunk * chunk : 0;
+    if (chunks) {
+        put_open(g->k, "ROLLED for (ptrdiff_t at = 0; at < %lld; at += %d)", (long long)chunks, chunk);
+        put_fetch(g, group);
+        print_sum(g, group, "at", arena_print(g->cx->arena, "at + %d", chunk));
+        put_close(g->k);
+    }
+    if (chunks < g->depth)
+        print_sum(g, group, number(g, chunks), number(g, g->depth));
     for (int k = 0; k < group->n_sides; k++)
         print_side(g, group, k);
 }
@@ -252,6 +301,9 @@ static void print_results(Gemm *g, Group *group) {
 
 /* ---- functions ------------------------------------------------------------------------------------------------------------------------------- */
 
+/* Of a function that asks for the next panel: where in it, how often every few steps, bytes between. */
+static const char *const ahead_names[] = {"ahead", "asks", "apart"}, *const no_ahead[] = {"0", "0", "0"};
+
 static int pointer_items(const Gemm *g, const Group *group, const char **items, bool declare) {
     int n = 0;
     if (group->counts)
@@ -266,14 +318,16 @@ static int pointer_items(const Gemm *g, const Group *group, const char **items, 
     return n;
 }
 
-static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second) {
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 4, sizeof *items);
+static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second, bool ahead) {
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 6, sizeof *items);
     int n = 0;
     if (first)
         items[n++] = first;
     if (second)
         items[n++] = second;
     n += pointer_items(g, group, items + n, true);
+    for (int i = 0; ahead && i < 3; i++)
+        items[n++] = arena_print(g->cx->arena, "ptrdiff_t %s", ahead_names[i]);
     return wrapped(g->cx, start, items, (size_t)n);
 }
 
@@ -295,10 +349,12 @@ static void print_tile(Gemm *g, Group *group) {
     k->indent = 1;
     g->count = has_tail(group) ? arena_print(g->cx->arena, "columns - %d * c", k->e->target->lanes) : NULL;
     const char *tail = has_tail(group) ? "int columns" : NULL;
-    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns%s */\n", group->tile.rows, (long long)group->panel,
-             group->panels > 1 ? "; `fetch`: the panel behind it is fetched meanwhile." : ".");
-    text_add(&k->body, "static inline __attribute__((always_inline))\n%s\n{\n",
-             head_of(g, group, arena_print(g->cx->arena, "void %s", group->tile_name), group->panels > 1 ? "int rows, int fetch" : "int rows", tail));
+    bool ahead = looks_ahead(g, group);
+    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns.", group->tile.rows, (long long)group->panel);
+    if (ahead)
+        text_add(&k->body, " Every %d steps `asks` times the next panel is asked for, from `ahead` on.", chunk_of(g->depth));
+    text_add(&k->body, " */\nstatic inline __attribute__((always_inline))\n%s\n{\n",
+             head_of(g, group, arena_print(g->cx->arena, "void %s", group->tile_name), "int rows", tail, ahead));
     Text sums = text_new(g->cx->arena);
     for (int i = 0; i < group->n_weights; i++)
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
@@ -312,54 +368,76 @@ static void print_tile(Gemm *g, Group *group) {
     k->body = body;
 }
 
-/* "for (; rows >= 8; rows -= 8, x += 8 * 384, h += 8 * 1536)" and a tile of that many rows. */
-static void print_tiles_of(Gemm *g, Group *group, int rows, bool fetch, int64_t columns) {
-    Kernel *k = g->k;
-    Text head = text_new(g->cx->arena);
-    if (rows == 1)
-        text_add(&head, "for (; rows; rows--");
-    else if (fetch || group->panels == 1)
-        text_add(&head, "for (; rows >= %d; rows -= %d", rows, rows);
-    else
-        text_add(&head, "for (; rows > %d; rows -= %d", FEW_ROWS, rows);
-    if (group->counts)
-        text_add(&head, rows == 1 ? ", first++" : ", first += %d", rows);
-    for (int i = 0; i < group->n_pointers; i++) {
-        const Pointer *p = &group->pointers[i];
-        const char *row = p->row;
-        if (row && strcmp(row, "0"))
-            text_add(&head, ", %s += %s", p->local, rows == 1 ? row : gemm_product(g->cx, arena_print(g->cx->arena, "%d", rows), row));
-    }
-    put_line(k, "%s)", head.data);
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 4, sizeof *items);
+/* `ahead`: what stands for the three arguments of a function that asks for the next panel; NULL: it has none. */
+static const char *call_of(Gemm *g, const Group *group, const char *function, const char *rows, const char *columns, const char *const *ahead) {
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 6, sizeof *items);
     int n = 0;
-    items[n++] = arena_print(g->cx->arena, "%d", rows);
-    if (group->panels > 1)
-        items[n++] = fetch ? "1" : "0";
-    if (has_tail(group))
-        items[n++] = arena_print(g->cx->arena, "%lld", (long long)columns);
+    items[n++] = rows;
+    if (columns)
+        items[n++] = columns;
     n += pointer_items(g, group, items + n, false);
-    k->indent++;
-    put_line(k, "%s;", gemm_joined(g->cx, group->tile_name, items, n));
-    k->indent--;
+    for (int i = 0; ahead && i < 3; i++)
+        items[n++] = ahead[i];
+    return gemm_joined(g->cx, function, items, n);
 }
 
-static void print_rows(Gemm *g, Group *group, const char *name, int most, int64_t columns) {
-    Kernel *k = g->k;
-    Text body = k->body;
-    k->body = text_new(g->cx->arena);
-    k->indent = 1;
-    text_add(&k->body, "%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "static void %s", name), "ptrdiff_t rows", NULL));
-    if (group->panels > 1 && most <= FEW_ROWS)
-        print_tiles_of(g, group, most, false, columns);
-    for (int rows = most, less = 8; rows >= 1; rows = less) {
-        print_tiles_of(g, group, rows, true, columns);
-        while (less >= rows) /* the next power of two */
-            less /= 2;
-    }
+static void finish_function(Kernel *k, Text body) {
     text_add(&k->body, "}\n\n");
     text_put(&k->before, k->body.data, k->body.length);
     k->body = body;
+}
+
+/* One tile for each number of rows. Not part of the loop over tiles: what that keeps in registers would make sums spill. */
+static void print_some(Gemm *g, Group *group, const char *name, int most, int64_t columns) {
+    Kernel *k = g->k;
+    Text body = k->body;
+    bool ahead = looks_ahead(g, group) && columns == group->panel;
+    k->body = text_new(g->cx->arena);
+    k->indent = 1;
+    text_add(&k->body, "static __attribute__((noinline))\n%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "void %s", name), "ptrdiff_t rows", NULL, ahead));
+    put_line(k, "switch (rows) {");
+    for (int rows = most; rows >= 1; rows--)
+        put_line(k, "case %d: %s; break;", rows,
+                 call_of(g, group, group->tile_name, number(g, rows), has_tail(group) ? number(g, columns) : NULL,
+                         !looks_ahead(g, group) ? NULL : ahead ? ahead_names : no_ahead));
+    put_line(k, "}");
+    finish_function(k, body);
+}
+
+/* How the tiles share the next panel. */
+static void print_shares(Gemm *g, const Group *group) {
+    int64_t part = longest_part(group), chunk = (part * chunk_of(g->depth) + g->depth - 1) / g->depth, lines = (chunk + LINE - 1) / LINE;
+    put_line(g->k, "const ptrdiff_t apart = tiles == 1 ? %d : %d; /* bytes from one to the next that is asked for */", LINE / AGAIN, LINE);
+    put_line(g->k, "ptrdiff_t ahead = 0, asks = tiles == 1 ? %lld : tiles < %lld ? (%lld + tiles) / tiles : 1;", (long long)((chunk * AGAIN + LINE - 1) / LINE),
+             (long long)lines, (long long)(lines - 1));
+}
+
+/* The rows in tiles of `most`, or one less: a tile of few rows would wait for its own sums. */
+static void print_rows(Gemm *g, Group *group, const char *name, const char *some, int most, int64_t columns) {
+    Kernel *k = g->k;
+    bool ahead = looks_ahead(g, group) && columns == group->panel;
+    print_some(g, group, some, most, columns);
+    Text body = k->body, step = text_new(g->cx->arena);
+    k->body = text_new(g->cx->arena);
+    k->indent = 1;
+    text_add(&k->body, "%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "static void %s", name), "ptrdiff_t rows", NULL, false));
+    put_line(k, "ptrdiff_t tiles = %s;", most == 1 ? "rows" : arena_print(g->cx->arena, "(rows + %d) / %d", most - 1, most));
+    if (ahead)
+        print_shares(g, group);
+    for (int i = 0; i < group->n_pointers; i++) {
+        const Pointer *p = &group->pointers[i];
+        if (p->row && strcmp(p->row, "0"))
+            text_add(&step, ", %s += %s", p->local, gemm_product(g->cx, "n", p->row));
+    }
+    put_open(k, "for (ptrdiff_t n; tiles; tiles--, rows -= n%s%s)", group->counts ? ", first += n" : "", step.length ? step.data : "");
+    put_line(k, "n = %s;", most == 1 ? "1" : "(rows + tiles - 1) / tiles");
+    put_line(k, "%s;", call_of(g, group, some, "n", NULL, ahead ? ahead_names : NULL));
+    if (ahead) {
+        put_line(k, "ahead += asks * apart * %lld;", (long long)(g->depth / chunk_of(g->depth)));
+        put_line(k, "asks = ahead < %lld ? asks : 0;", (long long)longest_part(group));
+    }
+    put_close(k);
+    finish_function(k, body);
 }
 
 /* ---- one set of functions a group, or for several groups ----------------------------------------------------------------------------------- */
@@ -390,6 +468,8 @@ static void name_functions(Gemm *g, Group *group, const char *base) {
     group->tile_name = scope_name(file, arena_print(a, "%s_tile", base));
     group->rows_name = scope_name(file, arena_print(a, "%s_rows", base));
     group->last_name = scope_name(file, arena_print(a, "%s_last", base));
+    group->some_name = scope_name(file, arena_print(a, "%s_some", base));
+    group->some_last_name = scope_name(file, arena_print(a, "%s_some_last", base));
 }
 
 static const char *functions_text(Gemm *g, Group *group) {
@@ -397,9 +477,9 @@ static const char *functions_text(Gemm *g, Group *group) {
     g->k->before = text_new(g->cx->arena);
     print_tile(g, group);
     if (group->columns >= group->panel)
-        print_rows(g, group, group->rows_name, group->tile.rows, group->panel);
+        print_rows(g, group, group->rows_name, group->some_name, group->tile.rows, group->panel);
     if (has_tail(group))
-        print_rows(g, group, group->last_name, group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
+        print_rows(g, group, group->last_name, group->some_last_name, group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
     const char *text = g->k->before.data;
     g->k->before = before;
     return text;
@@ -418,6 +498,8 @@ void gemm_functions(Gemm *g, int number) {
     group->tile_name = first->tile_name;
     group->rows_name = first->rows_name;
     group->last_name = first->last_name;
+    group->some_name = first->some_name;
+    group->some_last_name = first->some_last_name;
     group->text = functions_text(g, group);
     for (int twin = 0; twin < number; twin++) {
         const Group *other = &g->groups[twin];

@@ -21,10 +21,11 @@
         "-finline-hint-functions", "-fno-strict-aliasing", "-fno-stack-protector"
 #define SHARED "-fno-plt", "-fPIC"
 /* Calls of memset in the middle of a kernel would save every register around them; scheduling before registers are given
- * out loads a tile's whole row of x first, and sums spill (gcc 12, aarch64: 3 of 24). */
+ * out loads a tile's whole row of x first, and sums spill (gcc 12, aarch64: 3 of 24); so they do where constants of the
+ * body, which is applied once a tile, are moved in front of the loop over tiles and wait in registers. */
 #define GCC                                                                                                            \
     "-O2", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing",        \
-        "-fno-tree-loop-distribute-patterns", "-fno-schedule-insns"
+        "-fno-tree-loop-distribute-patterns", "-fno-schedule-insns", "-fno-move-loop-invariants"
 
 #define FLAGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 

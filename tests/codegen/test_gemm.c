@@ -21,7 +21,7 @@ static const char *gemm_text(Trial *t, int64_t depth, int64_t columns) {
         "  return y = y\n", (long long)depth, (long long)columns);
 }
 
-static const struct { int64_t depth, columns; } shapes[] = {{1, 1}, {5, 17}, {16, 48}, {33, 100}, {20, 64}, {7, 96}, {64, 31}};
+static const struct { int64_t depth, columns; } shapes[] = {{1, 1}, {5, 17}, {16, 48}, {33, 100}, {20, 64}, {7, 96}, {64, 31}, {60, 100}};
 
 START_TEST(test_shapes) {
     for (int i = 0; i < target_count; i++) {
