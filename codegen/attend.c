@@ -34,7 +34,7 @@ static const char *const own_words[] = {
     "key_rows", "key_step", "other", "near", "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high",
     "task_first", "task_count", "part", "parts", "at", "queries", "queries2", "sums", "begins", "limits", "tops",
     "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
-    "value_panels", "packed", "bit", "scores", "sum",
+    "value_panels", "packed", "bit", "scores", "sum", "entry", "batches", "row_from", "row_to", "most_rows",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -254,30 +254,51 @@ const char *attend_row_address(Attend *a, const Access *x)
     return kernel_address(a->k, x, n, names, vars);
 }
 
-/* Rows of a task, `part`: as many as there may be if that leaves a task for each part of the kernel, and about equally
- * many in each. */
-static void emit_parts(Attend *a, const char *batches)
+/* How many of the batch axes and the first row axis are the model's rows, which may be shared out; 0: they are not. */
+static int shared_axes(Attend *a)
 {
-    Kernel *k = a->k;
-    put_line(k, "ptrdiff_t part = threads > 1 ? lesser(larger(%srows / threads, %d), %d) : %d; /* rows of a task */",
-             a->n_batch ? batches : "", ATTEND_LEAST, a->most_rows, a->most_rows);
-    put_line(k, "const ptrdiff_t blocks = (rows + part - 1) / part;");
-    put_line(k, "part = ((rows + blocks - 1) / larger(blocks, 1) + %d) / %d * %d;", a->rows - 1, a->rows, a->rows);
+    Axis axes[MAX_RANK];
+    int n = a->k->e->rows.n;
+    if (!a->n_rows || n < 1 || n - 1 > a->n_batch)
+        return 0;
+    for (int i = 0; i < n; i++) {
+        const AttendAxis *axis = i < n - 1 ? &a->batch[i] : &a->row[0];
+        axes[i] = (Axis){.name = axis->name, .size = axis->size};
+    }
+    return kernel_rows(a->k, axes, n) ? n : 0;
 }
 
-/* Number of rows of a task's batch, and the loop over this thread's tasks with the batch's indices. */
+static const char *product_of(Attend *a, const AttendAxis *axes, int from, int to)
+{
+    Text t = text_new(a->k->e->cx->arena);
+    for (int i = from; i < to; i++)
+        text_add(&t, "%s%s", i > from ? " * " : "", to - from > 1 ? kernel_factor(a->k, axes[i].size) : kernel_size(a->k, axes[i].size));
+    return t.length ? t.data : "1";
+}
+
+/* The indices axes[from .. to) of position `at`; the last one goes round first. */
+static void put_indices(Attend *a, const AttendAxis *axes, int from, int to, const char *at)
+{
+    for (int i = to - 1; i >= from; i--) {
+        const char *size = kernel_factor(a->k, axes[i].size);
+        put_line(a->k, i > from ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", axes[i].var, at, size);
+        at = arena_print(a->k->e->cx->arena, "%s / %s", at, size);
+    }
+}
+
+/* Number of rows of a task's batch, and the loop over this thread's tasks with the batch's indices. Rows of a task, `part`: as many as
+ * there may be if that leaves a task for each part of the kernel, and about equally many in each. */
 static void emit_tasks(Attend *a)
 {
     Kernel *k = a->k;
     Context *cx = k->e->cx;
-    Text rows = text_new(cx->arena), tasks = text_new(cx->arena);
-    for (int i = 0; i < a->n_rows; i++)
-        text_add(&rows, "%s%s", i ? " * " : "",
-                 a->n_rows > 1 ? kernel_factor(k, a->row[i].size) : kernel_size(k, a->row[i].size));
-    for (int i = 0; i < a->n_batch; i++)
-        text_add(&tasks, "%s * ", kernel_factor(k, a->batch[i].size));
-    put_line(k, "const ptrdiff_t keys = %s, rows = %s;", a->positions, a->n_rows ? rows.data : "1");
-    emit_parts(a, tasks.data);
+    int shared = shared_axes(a), outer = shared ? shared - 1 : 0;       /* batch axes of the loop around the tasks */
+    const char *heads = a->n_batch > outer ? arena_print(cx->arena, "%s * ", product_of(a, a->batch, outer, a->n_batch)) : "";
+    const char *inner = a->n_rows > 1 ? arena_print(cx->arena, " * (%s)", product_of(a, a->row, 1, a->n_rows)) : "";
+    const char *all = shared ? arena_print(cx->arena, "(to_row - from_row)%s", inner) : "rows";
+    put_line(k, "const ptrdiff_t keys = %s, rows = %s;", a->positions, product_of(a, a->row, 0, a->n_rows));
+    put_line(k, "const ptrdiff_t most_rows = threads > 1 ? lesser(larger(%s%s / threads, %d), %d) : %d; /* of a task */", heads, all, ATTEND_LEAST,
+             a->most_rows, a->most_rows);
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
@@ -285,15 +306,26 @@ static void emit_tasks(Attend *a)
         put_line(k, "const ptrdiff_t step2 = %s;",
                  kernel_stride(k, access_axis(&a->second.keys, a->key_axis)->stride));
     attend_emit_ends_before(a);
-    put_line(k, "for (ptrdiff_t task = thread; task < %sblocks; task += threads) {", a->n_batch ? tasks.data : "");
-    k->indent++;
-    const char *above = "task / blocks";
-    for (int i = a->n_batch - 1; i >= 0; i--) {
-        const char *size = kernel_factor(k, a->batch[i].size);
-        put_line(k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", a->batch[i].var, above, size);
-        above = arena_print(cx->arena, "%s / %s", above, size);
+    if (shared) {
+        const char *size = kernel_factor(k, a->row[0].size);
+        put_line(k, "ptrdiff_t task = thread; /* goes on counting through the batch */");
+        put_line(k, "for (ptrdiff_t entry = from_row / larger(%s, 1); entry * %s < to_row; entry++) {", size, size);
+        k->indent++;
+        put_line(k, "const ptrdiff_t row_from = larger(from_row - entry * %s, 0)%s;", size, inner);
+        put_line(k, "const ptrdiff_t row_to = lesser(to_row - entry * %s, %s)%s;", size, kernel_size(k, a->row[0].size), inner);
+        put_indices(a, a->batch, 0, outer, "entry");
+    } else {
+        put_line(k, "const ptrdiff_t row_from = 0, row_to = rows;");
+        put_line(k, "ptrdiff_t task = thread;");
     }
-    put_line(k, "const ptrdiff_t task_first = task %% blocks * part, task_count = lesser(rows - task_first, part);");
+    put_line(k, "const ptrdiff_t blocks = (row_to - row_from + most_rows - 1) / most_rows;");
+    put_line(k, "const ptrdiff_t part = ((row_to - row_from + blocks - 1) / larger(blocks, 1) + %d) / %d * %d;", a->rows - 1, a->rows, a->rows);
+    put_line(k, "const ptrdiff_t batches = %s;", product_of(a, a->batch, outer, a->n_batch));
+    put_line(k, "for (; task < batches * blocks; task += threads) {");
+    k->indent++;
+    a->entry_loop = shared > 0;
+    put_indices(a, a->batch, outer, a->n_batch, "task % batches");
+    put_line(k, "const ptrdiff_t task_first = row_from + task / batches * part, task_count = lesser(row_to - task_first, part);");
     put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", attend_row_address(a, &a->keys));
     if (a->second.choice)
         put_line(k, "const float *keys2 = %s;", attend_row_address(a, &a->second.keys));
@@ -400,5 +432,9 @@ void emit_attend(Kernel *k)
     emit_tasks(&a);
     attend_emit_ranges(&a);
     attend_emit_blocks(&a);
+    put_close(k);
+    if (!a.entry_loop)
+        return;
+    put_line(k, "task -= batches * blocks;");
     put_close(k);
 }

@@ -61,6 +61,7 @@ typedef struct Attend {
     bool marks; /* some masked keys are known by their weight alone, which is -0 */
     bool ranged; /* rows differ in the keys that they read */
     bool key_rows; /* the keys lie in rows, not in panels */
+    bool entry_loop; /* a loop over the batch's entries stands around the one over tasks */
     AttendSecond second;
     int lanes;
     int rows, few;      /* rows in a tile; so many rows at most are done one by one */

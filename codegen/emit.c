@@ -165,6 +165,14 @@ static void put_arena_bytes(Emitter *e, Text *out) {
     text_add(out, "    return (size_t)(%s64);\n}\n\n", sum.data);
 }
 
+static void put_team(Emitter *e, Text *out) {
+    const char *rows = mentions(e->entry->calls.data, "to_row") ? schedule_rows(e) : NULL;
+    text_add(out, "    struct team team = {.queue = call->meet, .thread = thread, .threads = call->threads, .parts = 1");
+    if (rows)
+        text_add(out, ",\n                        .rows = %s, .to_row = %s, .by_rows = %s >= ROWS * call->threads", rows, rows, rows);
+    text_add(out, "};\n");
+}
+
 static void put_run(Emitter *e, Text *out) {
     EntryState *s = e->entry;
     const Graph *m = e->model;
@@ -191,16 +199,16 @@ static void put_run(Emitter *e, Text *out) {
     if (mentions(rest, "arena"))
         text_add(&body, "    void *arena = call->arena;\n");
     text_add(&body, "%s%s%s%s", places.data, s->declarations.data, scratch.data, s->weights.data);
+    if (e->options->timing)
+        text_add(&body, "    uint64_t %s = thread == 0 && call->clock ? call->clock() : 0;\n", s->since);
+    if (s->n_kernels)
+        put_team(e, &body);
+    else if (!s->scratch_used)
+        text_add(&body, "    (void)thread;\n");
     text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread);\n", e->prefix, e->prefix);
     text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread)\n{\n", e->prefix, e->prefix);
     put_sizes(e, "call", false, arena_print(arena_of(e), "%s%s", body.data, s->calls.data), out);
     text_put(out, body.data, body.length);
-    if (e->options->timing)
-        text_add(out, "    uint64_t %s = thread == 0 && call->clock ? call->clock() : 0;\n", s->since);
-    if (s->n_kernels)
-        text_add(out, "    struct team team = {.queue = call->meet, .thread = thread, .threads = call->threads, .parts = 1};\n");
-    else if (!s->scratch_used)
-        text_add(out, "    (void)thread;\n");
     text_add(out, "\n%s    return 0;\n}\n", s->calls.data);
 }
 
@@ -297,11 +305,13 @@ static void put_header(Emitter *e, Text *out) {
 bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out) {
     Emitter e = {.cx = cx, .model = model, .options = options, .target = options->target, .file = scope_new(cx), .kernels = text_new(cx->arena)};
     e.prefix = lower_case(&e, model->name);
+    e.rows = rows_of_model(model);
     plan_describe(&e);
     entry_begin(&e);
     emit_nodes(&e, model);
     if (e.failed)
         return false;
+    schedule_print(&e, &e.entry->steps, &e.entry->calls);
     plan_finish(&e);
     Text file = text_new(cx->arena), rest = text_new(cx->arena), entry = text_new(cx->arena);
     put_call(&e, &entry);

@@ -7,6 +7,7 @@
 #define ATTAR_CODEGEN_EMIT_H
 
 #include "codegen/codegen.h"
+#include "ir/rows.h"
 
 /* ---- names (name.c) ------------------------------------------------------------------------------------------------------------ */
 
@@ -47,6 +48,7 @@ typedef struct Emitter {
     const char *prefix;                 /* minilm: before each function's name */
     Scope file;                         /* names of functions */
     Text kernels;                       /* text of the kernel functions */
+    RowAxes rows;                       /* the model's, by which threads may share it out */
     bool math[MATH_COUNT];              /* which math functions are needed */
     bool matrix;                        /* matrix_tile.c's functions are needed */
     struct KernelText *parts;           /* units.c: where in `kernels` each one stands */
@@ -137,6 +139,7 @@ typedef struct Kernel {
     int indent;                         /* levels of 4 spaces */
     bool thread, threads;               /* set by kernel_end: which of the two the function takes */
     bool shared;                        /* takes `thread` and `threads`, as far as the text mentions them */
+    bool rows;                          /* takes `from_row` and `to_row`: computes a part of what these rows of the model need */
 } Kernel;
 
 Kernel kernel_begin(Emitter *e, const Node *n);
@@ -154,6 +157,7 @@ void kernel_scratch_grows(Kernel *k, Extent size, int64_t each, uint64_t bytes);
 const char *kernel_fault(Kernel *k);                                    /* `int64_t *fault` */
 const char *kernel_local(Kernel *k, const Node *n);                     /* name of a local variable for a value of the body */
 void kernel_threads(Kernel *k);                                         /* makes `thread` and `threads` parameters */
+bool kernel_rows(Kernel *k, const Axis *axes, int n);                   /* and `from_row` and `to_row`, if these axes are the model's rows */
 const char *kernel_param(Kernel *k, const char *type, const char *hint, const char *argument);
 
 /* "head(item, item, ..)", wrapped at 120 columns. */

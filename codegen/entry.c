@@ -1,5 +1,5 @@
-/* The entry function: pointers into the arena first, then one call a kernel in the model's order, `meet` where a kernel needs what
- * others wrote, a loop for each repeat. */
+/* The entry function: pointers into the arena first, then one call a kernel in the model's order, a loop for each repeat. The calls
+ * are recorded as steps; schedule.c says which of them have to wait, and prints them. */
 #include "codegen/entry.h"
 #include "codegen/entry_inside.h"
 
@@ -14,7 +14,7 @@ void entry_begin(Emitter *e) {
     s->declarations = text_new(arena_of(e));
     s->weights = text_new(arena_of(e));
     s->calls = text_new(arena_of(e));
-    s->indent = 1;
+    s->steps.indent = 1;
     for (int i = 0; i < e->model->n_symbols; i++)
         scope_name(&s->names, e->model->symbols[i]->name);
     s->unit = arena_array(arena_of(e), (size_t)e->model->n_regions + 1, sizeof *s->unit);
@@ -194,127 +194,61 @@ const char *entry_pointer(Emitter *e, const Node *home) {
     return "0";
 }
 
-/* ---- who waits for whom ---------------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* Bytes [from, to) of a value in its arena region, for one unit; the whole rest of the region if that is not known. */
-static void span_of(Emitter *e, const Node *home, int64_t *from, int64_t *to) {
-    const Region *r = &e->model->regions[home->place.region];
-    int64_t bytes = (int64_t)dtype_size(home->type->dtype);
-    bool used[4] = {false}, known = true, panels = attr_name(home, ATTR_layout) != NULL;
-    const char *keys = attr_name(home, ATTR_keys);
-    for (int i = 0; i < home->type->rank; i++) {
-        const Axis *axis = &home->type->axis[i];
-        int64_t size = axis->size.base;
-        bool rounded = panels && keys == axis->name;
-        if (extent_is_const(axis->size)) {
-            known &= !__builtin_mul_overflow(bytes, rounded ? (size + KEY_PANEL - 1) / KEY_PANEL * KEY_PANEL : size, &bytes);
-            continue;
-        }
-        int u = 0;
-        while (u < r->n && (used[u] || !extent_equal(r->unit[u], axis->size) || (rounded && r->round[u] % KEY_PANEL)))
-            u++;
-        if (u == r->n)
-            known = false;
-        else
-            used[u] = true;
-    }
-    *from = home->place.offset;
-    *to = known ? *from + bytes : INT64_MAX;
-}
+static void put_calls(Emitter *e, const char *line) { step_add(e, STEP_LINE, line); }
 
-static bool overlap(Emitter *e, const Node *a, const Node *b) {
-    if (a->place.kind != b->place.kind)
-        return false;
-    if (a->place.kind != PLACE_ARENA)
-        return a->place.index == b->place.index;
-    int64_t from[2], to[2];
-    if (a->place.region != b->place.region)
-        return false;
-    span_of(e, a, &from[0], &to[0]);
-    span_of(e, b, &from[1], &to[1]);
-    return from[0] < to[1] && from[1] < to[0];
-}
-
-static void put_calls(Emitter *e, const char *line) {
-    for (int i = 0; i < e->entry->indent; i++)
-        text_add(&e->entry->calls, "    ");
-    text_add(&e->entry->calls, "%s\n", line);
-}
-
-void entry_meet(Emitter *e) {
-    if (!e->entry->n_pending)
-        return;
-    put_calls(e, "meet(&team);");
-    e->entry->n_pending = 0;
-}
-
-/* What the kernel touches, after a meeting if something else touched it since the last one and one of the two writes. */
-static void wait_for(Emitter *e, const Kernel *k) {
-    EntryState *s = e->entry;
-    bool meets = false;
-    for (size_t i = 0; i < k->n_params; i++) {
-        const Param *p = &k->params[i];
-        for (size_t j = 0; p->access >= 0 && j < s->n_pending; j++)
-            meets |= (p->writes || s->pending[j].writes) && overlap(e, k->accesses[p->access].home, s->pending[j].home);
-    }
-    if (meets)
-        entry_meet(e);
-    for (size_t i = 0; i < k->n_params; i++) {
-        const Param *p = &k->params[i];
-        if (p->access < 0 || k->accesses[p->access].home->place.kind == PLACE_WEIGHT)
-            continue;
-        s->pending = arena_room(arena_of(e), s->pending, s->n_pending, &s->pending_capacity, sizeof *s->pending);
-        s->pending[s->n_pending++] = (Pending){k->accesses[p->access].home, p->writes};
-    }
-}
+void entry_meet(Emitter *e) { step_add(e, STEP_MEET, NULL); }
 
 /* ---- calls -------------------------------------------------------------------------------------------------------------------------------- */
 
 static void put_taps(Emitter *e, const Kernel *k, int number) {
     EntryState *s = e->entry;
-    if (e->options->timing) {
-        s->n_pending = 0;
-        put_calls(e, arena_print(arena_of(e), "lap(call, &team, %d, &%s);", number, s->since));
-    }
+    if (e->options->timing)
+        step_add(e, STEP_LINE, arena_print(arena_of(e), "lap(call, &team, %d, &%s);", number, s->since))->clears = true;
     if (!e->options->taps)
         return;
-    s->n_pending = 1;
-    entry_meet(e);
     Text shows = text_new(arena_of(e));
     for (int r = 0; r < node_results(k->node); r++) {
         const Node *result = kernel_get(k->node, r);
         for (size_t i = 0; result && i < k->n_params; i++)
             if (k->params[i].access >= 0 && k->params[i].writes && k->accesses[k->params[i].access].value == result)
-                text_add(&shows, "%*sshow(call, %d, %s, %s);\n", 4 * s->indent + 4, "", number, s->round ? s->round : "-1", k->params[i].argument);
+                text_add(&shows, "\n%*sshow(call, %d, %s, %s);", 4 * s->steps.indent + 4, "", number, s->round ? s->round : "-1", k->params[i].argument);
     }
     if (!shows.length)
         return;
-    put_calls(e, "while (take(&team, 0)) {");
-    text_put(&s->calls, shows.data, shows.length);
-    put_calls(e, "}");
-    put_calls(e, "meet(&team);");
+    step_add(e, STEP_MEET, NULL)->meets = true;
+    put_calls(e, arena_print(arena_of(e), "while (take(&team, 0)) {%s\n%*s}", shows.data, 4 * s->steps.indent, ""));
+    step_add(e, STEP_MEET, NULL)->meets = true;
 }
 
 void entry_call(Emitter *e, const Kernel *k) {
     EntryState *s = e->entry;
-    const char **items = arena_array(arena_of(e), k->n_params + 2, sizeof *items);
+    const char **items = arena_array(arena_of(e), k->n_params + 4, sizeof *items);
     size_t n = 0;
-    wait_for(e, k);
+    Step *step = step_add(e, STEP_KERNEL, work_text(e, k->node));
     for (size_t i = 0; i < k->n_params; i++) {
         const char *argument = k->params[i].argument;
         s->scratch_used |= !strcmp(argument, "scratch");
         items[n++] = strcmp(argument, "scratch") != 0 ? argument : s->scratch;
     }
+    if (k->rows) {
+        items[n++] = "team.from_row";
+        items[n++] = "team.to_row";
+    }
     if (k->thread)
         items[n++] = "team.part";
     if (k->threads)
         items[n++] = "team.parts";
-    bool alone = !k->thread && !k->threads;
-    put_calls(e, arena_print(arena_of(e), "while (take(&team, %s))", work_text(e, k->node)));
-    if (alone)
-        put_calls(e, "    if (team.part == 0)");
-    const char *head = arena_print(arena_of(e), "%*s%s", 4 * s->indent + (alone ? 8 : 4), "", k->function);
-    text_add(&s->calls, "%s;\n", wrapped(e->cx, head, items, n));
+    for (size_t i = 0; i < k->n_params; i++)
+        if (k->params[i].access >= 0)
+            step_touch(e, step, &k->accesses[k->params[i].access], k->params[i].writes);
+    step->function = k->function;
+    step->items = items;
+    step->n_items = n;
+    step->rows = k->rows;
+    step->alone = !k->thread && !k->threads;
+    step->product = k->node->op == OP_gemm;
     s->kernels = arena_room(arena_of(e), s->kernels, s->n_kernels, &s->kernels_capacity, sizeof *s->kernels);
     s->kernels[s->n_kernels++] = (KernelInfo){k->function, k->node->name, k->node, s->times ? s->times : 1};
     put_taps(e, k, (int)s->n_kernels - 1);
@@ -361,15 +295,14 @@ static void emit_repeat(Emitter *e, const Node *n) {
     s->layer = s->layers[s->depth] = s->depth ? scope_name(&s->names, "inner_layer") : "layer";
     s->round = outer_round ? arena_print(arena_of(e), "(%s) * %lld + %s", outer_round, (long long)count, s->layer) : s->layer;
     s->depth++;
-    put_calls(e, arena_print(arena_of(e), "for (ptrdiff_t %s = 0; %s < %lld; %s++) {", s->layer, s->layer, (long long)count, s->layer));
-    s->indent++;
+    step_add(e, STEP_ROUNDS, arena_print(arena_of(e), "for (ptrdiff_t %s = 0; %s < %lld; %s++) {", s->layer, s->layer, (long long)count, s->layer));
+    s->steps.indent++;
     s->times = (times ? times : 1) * count;
     emit_nodes(e, body);
     for (int i = 0; i < n->n_inputs; i++)
         copy_value(e, body->results[i].value, body->params[i + 1]);
-    entry_meet(e);
-    s->indent--;
-    put_calls(e, "}");
+    s->steps.indent--;
+    step_add(e, STEP_END, "}");
     s->times = times;
     s->layer = outer;
     s->round = outer_round;
@@ -418,14 +351,14 @@ static void enter_side(Emitter *e, Chooser side) {
     entry_meet(e);
     bool other = s->open.choose && s->open.choose == side.choose && s->open.few;
     if (s->open.choose) {
-        s->indent--;
+        s->steps.indent--;
         put_calls(e, other ? "} else {" : "}");
     }
     if (side.choose && !other) {
         const char *condition = chosen_text(e, side.choose);
         put_calls(e, arena_print(arena_of(e), side.few ? "if (%s) {" : "if (!(%s)) {", condition));
     }
-    s->indent += side.choose != NULL;
+    s->steps.indent += side.choose != NULL;
     s->open = side;
 }
 

@@ -3,16 +3,16 @@
 #define ATTAR_CODEGEN_ENTRY_INSIDE_H
 
 #include "codegen/entry.h"
-
-typedef struct Pending { const Node *home; bool writes; } Pending;
+#include "codegen/schedule.h"
 
 enum { MAX_REPEATS = 8 };               /* one inside the other */
 
 typedef struct EntryState {
     Scope names;
     Map pointers;                       /* value or weight -> variable */
-    Text declarations, weights, calls;
-    int indent, depth;
+    Text declarations, weights, calls;  /* calls: the steps as C text, once all are there */
+    Steps steps;
+    int depth;
     const char *layer;                  /* the innermost repeat's variable; NULL outside */
     const char *round;                  /* the same, counted on through the rounds of the repeats around: what taps are told */
     const char *layers[MAX_REPEATS];    /* of each repeat around, the outermost first */
@@ -22,8 +22,6 @@ typedef struct EntryState {
     const char *scratch, *since;
     Chooser open;                       /* the choice's side whose `if` is open; {NULL}: none */
     bool scratch_used;
-    Pending *pending;                   /* touched since the last meeting */
-    size_t n_pending, pending_capacity;
     KernelInfo *kernels;
     size_t n_kernels, kernels_capacity;
 } EntryState;

@@ -4,7 +4,7 @@
  *     NAME_tile(rows, ..)   a few rows times one panel; `rows` is a constant wherever it is called, so one text serves all tiles
  *     NAME_some(rows, ..)   the same for a number that is known at run time
  *     NAME_rows(rows, ..)   any number of rows times one panel, tile by tile
- *     NAME(..)              this thread's share of (panel, tile) pairs, panel after panel, so that a panel stays in the cache
+ *     NAME(..)              a part of the (panel, tile) pairs of some rows, panel after panel, so that a panel stays in the cache
  * A sum runs over the contracted axis in ascending order in one accumulator, so neither tiles nor threads change a bit. */
 #include "codegen/choose.h"
 #include "codegen/gemm.h"
@@ -309,16 +309,21 @@ static void print_main(Gemm *g) {
     }
     for (int i = 0; i < g->n_rows; i++)
         text_add(&rows, "%s%s", i ? " * " : "", kernel_factor(k, g->rows[i].size));
-    put_line(k, "const ptrdiff_t rows = %s, tiles = (rows + %d) / %d;", rows.length ? rows.data : "1", tile - 1, tile);
+    bool cut = kernel_rows(k, g->rows, g->n_rows);
+    const char *end = cut ? "to_row" : "rows", *from = cut ? "from_row + " : "";
+    if (cut)
+        put_line(k, "const ptrdiff_t tiles = (to_row - from_row + %d) / %d;", tile - 1, tile);
+    else
+        put_line(k, "const ptrdiff_t rows = %s, tiles = (rows + %d) / %d;", rows.length ? rows.data : "1", tile - 1, tile);
     int64_t work;
     const char *tasks = print_work(g, &work), *total = all == 1 ? "tiles" : arena_print(a, "%lld * tiles", (long long)(tasks ? work : all));
     const char *open = tasks ? arena_print(a, "%s(share", tasks) : "share", *close = tasks ? ", tiles)" : "";
     put_line(k, "const ptrdiff_t last = %s(%s, thread + 1, threads)%s;", open, total, close);
     put_open(k, "for (ptrdiff_t task = %s(%s, thread, threads)%s; task < last;)", open, total, close);
     if (all > 1)
-        put_line(k, "const ptrdiff_t panel = task / tiles, row = task %% tiles * %d, end = lesser(rows, row + (last - task) * %d);", tile, tile);
+        put_line(k, "const ptrdiff_t panel = task / tiles, row = %stask %% tiles * %d, end = lesser(%s, row + (last - task) * %d);", from, tile, end, tile);
     else
-        put_line(k, "const ptrdiff_t row = task * %d, end = lesser(rows, last * %d);", tile, tile);
+        put_line(k, "const ptrdiff_t row = %stask * %d, end = lesser(%s, %slast * %d);", from, tile, end, from, tile);
     for (int i = 0; i < g->n_groups; first += g->groups[i++].panels)
         print_group_calls(g, &g->groups[i], first, all);
     put_line(k, "task += (end - row + %d) / %d;", tile - 1, tile);

@@ -178,6 +178,15 @@ const char *kernel_fault(Kernel *k) { return own_param(k, "int64_t *", "fault", 
 
 void kernel_threads(Kernel *k) { k->shared = true; }
 
+bool kernel_rows(Kernel *k, const Axis *axes, int n) {
+    const RowAxes *rows = &k->e->rows;
+    bool same = n == rows->n && n > 0;
+    for (int i = 0; same && i < n; i++)
+        same = axes[i].name == rows->axis[i].name && extent_equal(axes[i].size, rows->axis[i].size);
+    k->rows |= same;
+    return same;
+}
+
 /* ---- sizes and addresses ----------------------------------------------------------------------------------------------------------- */
 
 static const char *symbol_param(Kernel *k, const Symbol *s) {
@@ -426,10 +435,14 @@ const char *param_text_as(const Kernel *k, const char *name, const char *as) {
 }
 
 const char *kernel_head(const Kernel *k, const char *function) {
-    const char **items = arena_array(k->e->cx->arena, k->n_params + 2, sizeof *items);
+    const char **items = arena_array(k->e->cx->arena, k->n_params + 4, sizeof *items);
     size_t n = 0;
     for (size_t i = 0; i < k->n_params; i++)
         items[n++] = param_text(k, k->params[i].name);
+    if (k->rows) {
+        items[n++] = "ptrdiff_t from_row";
+        items[n++] = "ptrdiff_t to_row";
+    }
     if (k->thread)
         items[n++] = "ptrdiff_t thread";
     if (k->threads)

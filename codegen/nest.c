@@ -373,8 +373,27 @@ static void look_up_rows(Nest *nest, const char *last_axis) {
     }
 }
 
+/* The product of the loops after the model's rows, if these are the outermost of all: "1", "12", "(H * K)"; else NULL. */
+static const char *inside_rows(Nest *nest, int first) {
+    Axis axes[MAX_RANK];
+    Text inner = text_new(arena_of(nest));
+    int n = 0, loop = first, axis = 0;
+    if (nest->blocked)
+        return NULL;
+    for (; loop < nest->n_loops && n < nest->k->e->rows.n; loop++)
+        for (axis = 0; axis < nest->loop[loop].n && n < nest->k->e->rows.n; axis++)
+            axes[n++] = nest->loop[loop].axis[axis];
+    for (loop--; loop >= 0 && loop < nest->n_loops; loop++, axis = 0)
+        for (; axis < nest->loop[loop].n; axis++)
+            text_add(&inner, "%s%s", inner.length ? " * " : "", kernel_factor(nest->k, nest->loop[loop].axis[axis].size));
+    if (!kernel_rows(nest->k, axes, n))
+        return NULL;
+    return !inner.length ? "1" : strchr(inner.data, '*') ? arena_print(arena_of(nest), "(%s)", inner.data) : inner.data;
+}
+
 static void open_shared(Nest *nest, int first) {
     Kernel *k = nest->k;
+    const char *each = inside_rows(nest, first);
     int n = nest->n_loops - first;
     Text total = text_new(arena_of(nest));
     for (int i = first; i < nest->n_loops; i++)
@@ -382,8 +401,14 @@ static void open_shared(Nest *nest, int first) {
     bool plain = n == 1 && !nest->loop[first].rows;
     const char *var = plain && nest->loop[first].n == 1 ? nest_var(nest, nest->loop[first].axis) : scope_name(&k->names, plain ? "row" : "task");
     const char *end = scope_name(&k->names, "end");
-    put_line(k, "const ptrdiff_t %s = share(%s, thread + 1, threads);", end, total.data);
-    put_open(k, "for (ptrdiff_t %s = share(%s, thread, threads); %s < %s; %s++)", var, total.data, var, end, var);
+    const char *shared = total.data, *from = "";
+    if (each) {
+        bool one = !strcmp(each, "1");
+        from = one ? "from_row + " : arena_print(arena_of(nest), "from_row * %s + ", each);
+        shared = one ? "to_row - from_row" : arena_print(arena_of(nest), "(to_row - from_row) * %s", each);
+    }
+    put_line(k, "const ptrdiff_t %s = %sshare(%s, thread + 1, threads);", end, from, shared);
+    put_open(k, "for (ptrdiff_t %s = %sshare(%s, thread, threads); %s < %s; %s++)", var, from, shared, var, end, var);
     kernel_threads(k);
     if (plain) {
         nest->loop[first].var = var;

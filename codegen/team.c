@@ -84,22 +84,32 @@ const char *work_text(Emitter *e, const Node *n) {
 static const char about[] =
     "/* The work of a kernel falls into parts, PARTS for each thread; few of it into one each, next to none is thread 0's.\n"
     " * A thread takes its own parts first, then those of others that nobody has begun: one that is late or does not come\n"
-    " * at all is waited for only where it has begun. */\n"
-    "enum { PARTS = 4, ";
+    " * at all is waited for only where it has begun.";
+
+static const char about_rows[] =
+    " With ROWS rows for each thread and more, a thread's parts are of\n"
+    " * a block of rows, and it may be kernels ahead of others, as long as it needs only rows of its own.";
 
 static const char types[] =
     "struct queue {                          /* of one thread's parts */\n"
     "    _Alignas(128) ptrdiff_t begun;      /* so many of all kernels so far */\n"
     "    _Alignas(128) ptrdiff_t done;       /* others look at this one all the time, at `begun` seldom */\n"
     "    int asleep;                         /* threads that sleep until `done` changes */\n"
-    "};\n"
+    "};\n";
+
+static const char team_type[] =
     "struct team {                           /* what one thread knows of the others */\n"
     "    struct queue *queue, *busy;         /* one a thread; that of the part which it works on, or NULL */\n"
     "    ptrdiff_t thread, threads;\n"
     "    ptrdiff_t before, more;             /* parts of each queue before this kernel; of the first so many more */\n"
     "    ptrdiff_t part, parts;              /* what it has taken, of how many */\n"
-    "    ptrdiff_t look;                     /* it takes from the queue so many after its own */\n"
-    "};\n\n";
+    "    ptrdiff_t look;                     /* it takes from the queue so many after its own */\n";
+
+static const char team_rows[] =
+    "    ptrdiff_t rows, from_row, to_row;   /* of the model; those that the part is one of */\n"
+    "    int by_rows, helps;                 /* rows are shared out; it goes through kernels once more, for others */\n"
+    "    ptrdiff_t start, start_more;        /* before, more, where the kernels began that it may go through again */\n"
+    "    ptrdiff_t marked, marked_more;      /* the same at the mark */\n";
 
 /* The system's futex, where the file is compiled for Linux on a processor whose lower half of a counter comes first. */
 static const char waits[] =
@@ -126,7 +136,7 @@ static const char waits[] =
     "#endif\n"
     "}\n\n";
 
-static const char takes[] =
+static const char finishes[] =
     "static void finish(struct queue *q)\n{\n"
     "    __atomic_fetch_add(&q->done, 1, __ATOMIC_SEQ_CST);\n"
     "    if (__atomic_load_n(&q->asleep, __ATOMIC_SEQ_CST))\n"
@@ -140,7 +150,9 @@ static const char takes[] =
     "        rest();\n"
     "    }\n"
     "    return 0;\n"
-    "}\n\n"
+    "}\n\n";
+
+static const char takes[] =
     "static int take_part(struct team *t, ptrdiff_t work)\n{\n"
     "    const ptrdiff_t each = work < FEW ? 1 : PARTS, queues = work < LITTLE ? 1 : t->threads;\n"
     "    if (t->busy)\n"
@@ -172,7 +184,86 @@ static const char takes[] =
     "    return t->threads > 1 ? take_part(t, work) : (int)(t->look = !t->look);\n"
     "}\n\n";
 
-static const char meets[] =
+/* The same for a model with rows: a part is one of a thread's rows, if these are shared out, and is not begun before all those of these
+ * rows are done that come before it. */
+static const char takes_rows[] =
+    "enum kind { ANY, OF_ROWS, OWN_ROWS };   /* of a kernel: shared out by rows, if they are; its own parts first */\n\n"
+    "static int take_part(struct team *t, ptrdiff_t work, enum kind kind)\n{\n"
+    "    const int cut = t->by_rows && kind != ANY, own = cut && kind == OWN_ROWS;\n"
+    "    const ptrdiff_t each = work < FEW ? 1 : PARTS, queues = work < LITTLE && !cut ? 1 : t->threads;\n"
+    "    if (t->busy)\n"
+    "        finish(t->busy);\n"
+    "    for (; t->look < (own && !t->helps ? 1 : t->threads); t->look++) {\n"
+    "        const ptrdiff_t owner = (t->thread + t->look) % t->threads, from = t->before + (owner ? 0 : t->more);\n"
+    "        struct queue *q = t->queue + owner;\n"
+    "        if (owner >= queues || (t->look && soon(q, from + each)))\n"
+    "            continue;\n"
+    "        ptrdiff_t next = __atomic_load_n(&q->begun, __ATOMIC_RELAXED);\n"
+    "        if (t->by_rows && next < from + each)\n"
+    "            wait_for(q, from);\n"
+    "        while (next < from + each)\n"
+    "            if (__atomic_compare_exchange_n(&q->begun, &next, next + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {\n"
+    "                t->part = cut ? next - from : owner * each + next - from;\n"
+    "                t->parts = cut ? each : queues * each;\n"
+    "                t->from_row = cut ? t->rows * owner / t->threads : 0;\n"
+    "                t->to_row = cut ? t->rows * (owner + 1) / t->threads : t->rows;\n"
+    "                t->busy = q;\n"
+    "                return 1;\n"
+    "            }\n"
+    "    }\n"
+    "    t->look = 0;\n"
+    "    t->busy = 0;\n"
+    "    if (queues > 1)\n"
+    "        t->before += each;\n"
+    "    else\n"
+    "        t->more += each;\n"
+    "    if (kind != OWN_ROWS)\n"
+    "        t->start = t->before, t->start_more = t->more;\n"
+    "    return 0;\n"
+    "}\n\n"
+    "/* The next part of a kernel of so many multiply-adds; 0 if there is none left, and the next kernel begins. */\n"
+    "static inline int take_kind(struct team *t, ptrdiff_t work, enum kind kind)\n{\n"
+    "    return t->threads > 1 ? take_part(t, work, kind) : (int)(t->look = !t->look);\n"
+    "}\n\n";
+
+/* What else the calls may mention, in this order. */
+static const struct { const char *name, *text; } by_mention[] = {
+    {"take", "static inline int take(struct team *t, ptrdiff_t work) { return take_kind(t, work, ANY); }\n\n"},
+    {"take_rows", "static inline int take_rows(struct team *t, ptrdiff_t work) { return take_kind(t, work, OF_ROWS); }\n\n"},
+    {"take_own", "static inline int take_own(struct team *t, ptrdiff_t work) { return take_kind(t, work, OWN_ROWS); }\n\n"},
+    {"help",
+     "/* Whether to go through the kernels since the last meeting once more, for parts of others that nobody has begun; not\n"
+     " * for a few that somebody will come to who has begun the ones before. */\n"
+     "static int help_others(struct team *t, ptrdiff_t few)\n{\n"
+     "    int helps = 0;\n"
+     "    for (ptrdiff_t i = 0; t->by_rows && !t->helps && i < t->threads; i++) {\n"
+     "        const ptrdiff_t end = t->before + (i ? 0 : t->more), from = t->start + (i ? 0 : t->start_more);\n"
+     "        const ptrdiff_t begun = __atomic_load_n(&t->queue[i].begun, __ATOMIC_RELAXED);\n"
+     "        helps |= begun < end - few || (begun < end && begun <= from);\n"
+     "    }\n"
+     "    t->helps = helps;\n"
+     "    if (helps)\n"
+     "        t->before = t->start, t->more = t->start_more;\n"
+     "    else\n"
+     "        t->start = t->before, t->start_more = t->more;\n"
+     "    return helps;\n"
+     "}\n\n"
+     "static inline int help(struct team *t, ptrdiff_t few) { return t->threads > 1 && help_others(t, few); }\n\n"},
+    {"follow",
+     "/* To kernels that need only their own rows: a meeting, unless the rows are shared out. */\n"
+     "static inline void follow(struct team *t)\n{\n"
+     "    if (!t->by_rows)\n        meet(t);\n"
+     "}\n\n"},
+    {"mark", "static inline void mark(struct team *t) { t->marked = t->before, t->marked_more = t->more; }\n\n"},
+    {"settle",
+     "/* Until the kernel at the mark is done, as it is long since, by the parts of all. */\n"
+     "static inline void settle(struct team *t)\n{\n"
+     "    for (ptrdiff_t i = 0; t->by_rows && t->threads > 1 && i < t->threads; i++)\n"
+     "        wait_for(t->queue + i, t->marked + (i ? 0 : t->marked_more));\n"
+     "}\n\n"},
+};
+
+static const char wait_text[] =
     "/* Until so many parts of the queue are done. */\n"
     "static void wait_for(struct queue *q, ptrdiff_t parts)\n{\n"
     "    ptrdiff_t done;\n"
@@ -186,7 +277,9 @@ static const char meets[] =
     "            futex(&q->done, 128, (int)done);\n"
     "        __atomic_fetch_sub(&q->asleep, 1, __ATOMIC_SEQ_CST);\n"
     "    }\n"
-    "}\n\n"
+    "}\n\n";
+
+static const char meets[] =
     "/* Until all parts of the kernels so far are done. */\n"
     "static void meet(struct team *t)\n{\n"
     "    for (ptrdiff_t i = 0; t->threads > 1 && i < t->threads; i++)\n"
@@ -195,9 +288,18 @@ static const char meets[] =
 
 void emit_team(Emitter *e, const char *calls, Text *out) {
     const char *call = arena_print(e->cx->arena, "const struct %s_call *call", e->prefix);
-    bool waiting = e->options->timing || mentions(calls, "meet");
-    text_add(out, "%s%s }; /* multiply-adds */\n", about, e->options->split ? "LITTLE = 0, FEW = 0" : "LITTLE = 1 << 15, FEW = 1 << 19");
-    text_add(out, "%s%s%s%s", types, waits, takes, waiting ? meets : "");
+    bool rows = mentions(calls, "to_row"), waiting = rows || e->options->timing || mentions(calls, "meet");
+    text_add(out, "%s%s */\nenum { PARTS = 4, ", about, rows ? about_rows : "");
+    if (rows)
+        text_add(out, "ROWS = %d, ", e->options->split ? 1 : 16);
+    text_add(out, "%s }; /* multiply-adds */\n", e->options->split ? "LITTLE = 0, FEW = 0" : "LITTLE = 1 << 15, FEW = 1 << 19");
+    text_add(out, "%s%s%s};\n\n%s%s", types, team_type, rows ? team_rows : "", waits, finishes);
+    if (waiting)
+        text_add(out, "%s%s", wait_text, meets);
+    text_add(out, "%s", rows ? takes_rows : takes);
+    for (size_t i = 0; rows && i < sizeof by_mention / sizeof *by_mention; i++)
+        if (mentions(calls, by_mention[i].name))
+            text_add(out, "%s", by_mention[i].text);
     if (e->options->taps)
         text_add(out,
                  "static void show(%s, int64_t kernel, int64_t layer, const void *data)\n{\n"

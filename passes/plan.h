@@ -3,6 +3,7 @@
 #ifndef ATTAR_PASSES_PLAN_H
 #define ATTAR_PASSES_PLAN_H
 
+#include "ir/rows.h"
 #include "passes/inside.h"
 
 typedef struct Need { /* a span of time, in positions of executable order, both included */
@@ -31,6 +32,8 @@ typedef struct Memory {
     int *end;      /* by node id: when it is over (repeats), otherwise the same */
     int *last;     /* by node id: when its storage is needed last */
     int n_positions;
+    RowAxes rows;
+    int *exchanges; /* by position: kernels so far that read other rows than their own */
 } Memory;
 
 Buffer *buffer_root(Buffer *b);

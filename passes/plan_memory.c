@@ -7,7 +7,8 @@
  * buffer too: only one of the two is computed. A kernel that reads an input only
  * where it writes may write over it if it dies there. Where a carried value cannot stay in place, or a result of the
  * model is not written by a kernel, a copy is put in. Results of the model are written straight into the caller's
- * memory. */
+ * memory. Threads that have rows of their own are not all at the same kernel: what one of them may still read is not
+ * written by another (plan_offsets.c). */
 #include "passes/plan.h"
 
 #include <string.h>
@@ -47,6 +48,16 @@ static void number(Memory *m, const Graph *g)
         if (n->op == OP_repeat)
             number(m, n->body);
         m->end[n->id] = n->op == OP_repeat ? m->n_positions++ : m->position[n->id];
+    }
+}
+
+/* m->exchanges. Threads meet at such kernels at the latest; between two of them each may be ahead with its own rows. */
+static void count_exchanges(Memory *m, const Graph *g)
+{
+    for (const Node *n = g->first; n; n = n->next) {
+        m->exchanges[m->position[n->id]] += writes_memory(n) && !rows_alone(&m->rows, n);
+        if (n->op == OP_repeat)
+            count_exchanges(m, n->body);
     }
 }
 
@@ -404,6 +415,11 @@ bool pass_plan_memory(PassContext *px, Graph *model)
     join_in_place(&m, model);
     model->regions = NULL;
     model->n_regions = 0;
+    m.rows = rows_of_model(model);
+    m.exchanges = arena_array(px->cx->arena, (size_t)m.n_positions + 1, sizeof *m.exchanges);
+    count_exchanges(&m, model);
+    for (int i = 1; i < m.n_positions; i++)
+        m.exchanges[i] += m.exchanges[i - 1];
     if (!place_buffers(&m)) {
         diag_error(px->cx->diags, "E1003", (Span){0},
                    "a value has more than four axes of run-time size, or is larger than the address space");

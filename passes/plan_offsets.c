@@ -1,5 +1,6 @@
 /* Offsets: buffers whose sizes grow with the same product of run-time sizes share a region; within it, the largest
- * are placed first, each in the smallest gap between those placed buffers that live at the same time. */
+ * are placed first, each in the smallest gap between those placed buffers that live at the same time, or between which
+ * and it the threads do not meet. */
 #include "passes/plan.h"
 
 #include <stdlib.h>
@@ -121,12 +122,29 @@ static int region_for(Memory *m, const Region *unit)
     return g->n_regions++;
 }
 
-static bool together(const Buffer *a, const Buffer *b)
+/* No thread that writes the second may be while another still reads the first: all meet in between, in the round of
+ * a repeat or in the next one. */
+static bool meet_between(const Memory *m, const Need *first, const Need *second)
+{
+    if (m->exchanges[second->first] == m->exchanges[first->last])
+        return false;
+    for (const Node *n = m->model->first; n; n = n->next) {
+        int begin = m->position[n->id], end = m->end[n->id];
+        bool inside = n->op == OP_repeat && begin < first->first && second->last < end;
+        if (inside && m->exchanges[end] - m->exchanges[second->last] + m->exchanges[first->first] == m->exchanges[begin])
+            return false;
+    }
+    return true;
+}
+
+static bool together(const Memory *m, const Buffer *a, const Buffer *b)
 {
     for (int i = 0; i < a->n; i++)
-        for (int k = 0; k < b->n; k++)
-            if (a->need[i].first <= b->need[k].last && b->need[k].first <= a->need[i].last)
+        for (int k = 0; k < b->n; k++) {
+            const Need *x = &a->need[i], *y = &b->need[k];
+            if (x->last < y->first ? !meet_between(m, x, y) : y->last >= x->first || !meet_between(m, y, x))
                 return true;
+        }
     return false;
 }
 
@@ -140,13 +158,13 @@ static int larger_first(const void *a, const void *b)
 
 /* The smallest gap that fits between the neighbours in time, or the end. `placed` is sorted by nothing: gaps are
  * found from offset 0 upwards. */
-static int64_t best_gap(Buffer *const *placed, int n, const Buffer *b)
+static int64_t best_gap(const Memory *m, Buffer *const *placed, int n, const Buffer *b)
 {
     int64_t best = -1, best_room = INT64_MAX, at = 0;
     for (;;) {
         int64_t next = INT64_MAX, after = at;
         for (int i = 0; i < n; i++) {
-            if (!together(placed[i], b) || placed[i]->region != b->region)
+            if (!together(m, placed[i], b) || placed[i]->region != b->region)
                 continue;
             int64_t end = placed[i]->offset + placed[i]->bytes;
             if (placed[i]->offset <= at && end > after)
@@ -208,7 +226,7 @@ bool place_buffers(Memory *m)
     qsort(list, (size_t)n, sizeof *list, larger_first);
     for (int i = 0; i < n; i++) {
         Region *r = &m->model->regions[list[i]->region];
-        list[i]->offset = best_gap(list, i, list[i]);
+        list[i]->offset = best_gap(m, list, i, list[i]);
         if (list[i]->offset + list[i]->bytes > r->peak)
             r->peak = list[i]->offset + list[i]->bytes;
     }

@@ -222,7 +222,7 @@ static inline const char *trial_dawdling(Trial *t) {
     static const char head[] = "static void finish(struct queue *q)\n{\n";
     const char *at = strstr(t->out.text, head);
     ck_assert_ptr_nonnull(at);
-    return arena_print(&t->arena, "%.*s%s    for (volatile ptrdiff_t i = (q->begun * 7919 + (ptrdiff_t)q / 128 * 31) %% 17 * 200; i > 0; i--)\n        ;\n%s",
+    return arena_print(&t->arena, "%.*s%s    for (volatile ptrdiff_t i = (__atomic_load_n(&q->begun, __ATOMIC_RELAXED) * 7919 + (ptrdiff_t)q / 128 * 31) %% 17 * 200; i > 0; i--)\n        ;\n%s",
                        (int)(at - t->out.text), t->out.text, head, at + sizeof head - 1);
 }
 
