@@ -141,8 +141,10 @@ static bool together(const Memory *m, const Buffer *a, const Buffer *b)
 {
     for (int i = 0; i < a->n; i++)
         for (int k = 0; k < b->n; k++) {
-            const Need *x = &a->need[i], *y = &b->need[k];
-            if (x->last < y->first ? !meet_between(m, x, y) : y->last >= x->first || !meet_between(m, y, x))
+            if (a->need[i].first <= b->need[k].last && b->need[k].first <= a->need[i].last)
+                return true;
+            bool before = a->need[i].first < b->need[k].first;
+            if (!meet_between(m, before ? &a->need[i] : &b->need[k], before ? &b->need[k] : &a->need[i]))
                 return true;
         }
     return false;
