@@ -16,6 +16,7 @@ typedef struct Scope { Context *cx; Map taken; } Scope;
 Scope scope_new(Context *cx);
 /* A C identifier from a name of the model (dots and other signs become _), with _2, _3 .. if it is taken already; takes it. */
 const char *scope_name(Scope *s, const char *hint);
+bool scope_gave(const Scope *s, const char *name);      /* the name is one of scope_name's */
 
 /* ---- vector functions (math.c) -------------------------------------------------------------------------------------------------- */
 

@@ -504,6 +504,17 @@ void kernel_comment(const Kernel *k, Text *out) {
     }
 }
 
+/* Instead of the kernel's text, which is taken back: whose function does its work. */
+static void put_same(Kernel *k, size_t from, const char *function) {
+    Text *out = &k->e->kernels;
+    out->length = from;
+    out->data[from] = 0;
+    text_add(&k->comment, "its code is that of %s\n", function);
+    kernel_comment(k, out);
+    text_char(out, '\n');
+    k->function = function;
+}
+
 void kernel_end(Kernel *k) {
     Emitter *e = k->e;
     size_t n = 0;
@@ -524,6 +535,11 @@ void kernel_end(Kernel *k) {
     text_add(&e->kernels, "\n{\n");
     text_put(&e->kernels, k->body.data, k->body.length);
     text_add(&e->kernels, "}\n\n");
-    units_note(e, k->function, kernel_head(k, arena_print(e->cx->arena, "void %s", k->function)), from, at, body);
+    KernelText kernel = {k->function, kernel_head(k, arena_print(e->cx->arena, "void %s", k->function)), k->names, from, at, body, e->kernels.length};
+    const char *same = units_same(e, &kernel);
+    if (same)
+        put_same(k, from, same);
+    else
+        units_note(e, &kernel);
     entry_call(e, k);
 }

@@ -31,9 +31,9 @@ static const char *const reserved[] = {
 Scope scope_new(Context *cx) {
     Scope s = {cx, map_new(cx->arena)};
     for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
-        map_set(&s.taken, reserved[i], &s);
+        map_set(&s.taken, reserved[i], (void *)(uintptr_t)reserved);
     for (int f = 0; f < MATH_COUNT; f++)
-        map_set(&s.taken, math_name((MathFunction)f), &s);
+        map_set(&s.taken, math_name((MathFunction)f), (void *)(uintptr_t)reserved);
     return s;
 }
 
@@ -59,4 +59,9 @@ const char *scope_name(Scope *s, const char *hint) {
         name = arena_print(s->cx->arena, "%s_%d", plain, i);
     map_set(&s->taken, name, s);
     return name;
+}
+
+bool scope_gave(const Scope *s, const char *name) {
+    const void *value = map_get(&s->taken, name);
+    return value && value != reserved;
 }

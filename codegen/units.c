@@ -12,9 +12,9 @@
 /* Starting a compiler costs about as much as compiling this much text; a call of a tile is a copy of it, about so much text. */
 enum { UNIT_TEXT = 4500, TILE_TEXT = 700 };
 
-void units_note(Emitter *e, const char *function, const char *head, size_t from, size_t at, size_t body) {
+void units_note(Emitter *e, const KernelText *kernel) {
     e->parts = arena_room(e->cx->arena, e->parts, e->n_parts, &e->parts_capacity, sizeof *e->parts);
-    e->parts[e->n_parts++] = (KernelText){function, head, from, at, body, e->kernels.length};
+    e->parts[e->n_parts++] = *kernel;
 }
 
 static CodeUnit finish(Emitter *e, const char *name, const Text *code) {
