@@ -291,8 +291,8 @@ static const MathText texts[MATH_COUNT] = {
 "/* The nearest number of 8 bits, of two the even one; a NaN stays one. Exact: bf16 is the upper half of a float. */\n"
 "static inline lanes round_bf16(lanes x)\n"
 "{\n"
-"    ints bits = (ints)x, half = 0x7fff + (bits >> 16 & 1);\n"
-"    return select(x == x, (lanes)(bits + half & -0x10000), x);\n"
+"    ints bits = (ints)x, half = 0x7fff + ((bits >> 16) & 1);\n"
+"    return select(x == x, (lanes)((bits + half) & -0x10000), x);\n"
 "}\n"},
 };
 /* clang-format on */

@@ -287,7 +287,7 @@ bool compute_record(Compilation *c, const CompileOptions *o)
     if (w.n > 1)
         qsort(w.items, w.n, sizeof *w.items, worst_first);
     double off = 0;
-    const char *measured_on = NULL, *weights = !w.n ? "the weights are stored in bf16" : arena_print(&c->arena, "the weights are off by %.2e", w.items[0].worst);
+    const char *measured_on = NULL, *weights = !c->checkpoint ? "there are no weights to measure" : !w.n ? "the weights are stored in bf16" : arena_print(&c->arena, "the weights are off by %.2e", w.items[0].worst);
     if (o->calibrate && !measure_outputs(c, o, &off, &measured_on)) /* before there is a record, which has to have its figure */
         return false;
     Approximation *a = approximation_add(&c->approximations, "compute-bf16", arena_print(&c->arena, "%lld products with weights", (long long)products),
