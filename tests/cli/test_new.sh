@@ -14,7 +14,9 @@ done
 while read -r folder model options; do
     case $folder$model$options in '' | '#'* | *:* | *--*) continue ;; esac
     grep -qs '"model_type"' tests/golden/$folder/config.json || continue
-    expect 0 "the family of $folder" "$attar" new Made --from tests/golden/$folder -o "$work/$folder.attar" --force
+    # Under the name that it has there its code is the same, and what the models' own tests compiled is used.
+    own=$(sed -n 's/^model \([A-Za-z0-9_]*\)(.*/\1/p' "models/$model.attar" | head -n 1)
+    expect 0 "the family of $folder" "$attar" new "$own" --from tests/golden/$folder -o "$work/$folder.attar" --force
     grep -q "of models/$model.attar; every tensor is read" "$work/out" && pass || fail "$folder is not known: add a row to driver/families.def"
     expect 0 "verify $folder" "$attar" verify "$work/$folder.attar" --weights tests/golden/$folder --golden tests/golden/$folder/golden.safetensors
     says out "verify $folder" 'PASS$'
