@@ -129,7 +129,6 @@ static bool prepare(Attend *a)
     a->rows = attend_tile_rows(k->e->target);
     a->few = a->rows / 2;
     a->vectors = k->e->target->registers >= 32 ? 2 : 4;
-    a->product_rows = k->e->target->registers >= 32 ? a->rows : a->rows / 2;
     if (over->names.count != 1)
         emit_fail(k->e, n, "it has more than one head axis");
     if (!need_const(a, n->inputs[0]->type, a->head_axis, &a->head) || !need_const(a, v, a->value_axis, &a->width) ||

@@ -65,8 +65,7 @@ typedef struct Attend {
     AttendSecond second;
     int lanes;
     int rows, few;      /* rows in a tile; so many rows at most are done one by one */
-    int product_rows;   /* rows whose sums stay in registers together: they divide a tile's */
-    int vectors;        /* and vectors of keys or values beside them */
+    int vectors;        /* of keys or values in a product, beside as many rows as find registers for the sums */
     int most_rows;      /* of a task, a multiple of a tile's */
     int block;          /* keys between two rescalings: what is packed of them stays in the second-level cache */
     int score_step;     /* floats between rows of scores: not a power of two, so that rows do not share cache sets */

@@ -3,8 +3,9 @@
  *     scores       a tile of rows of q times one panel of 32 keys      values       rows of weights times packed values
  *     scores_row   one row times a few panels                          values_row   one row, times values as they lie
  *
- * Beside a tile few rows meet several vectors of keys or values: with 16 registers 3 rows and 4 vectors, whose products
- * need the fewest instructions beside them, with 32 a tile of 8 rows and 2. One row takes up to eight vectors, which is
+ * Beside a tile few rows meet several vectors of keys or values: with 16 registers 3 rows and 4 vectors (2 where a
+ * product takes a register before it is added), whose products need the fewest instructions beside them, with 32 a tile
+ * of 8 rows and 2. One row takes up to eight vectors, which is
  * enough independent sums to keep the multipliers busy. All sums run over ascending positions: a range of them, or, if
  * the mask has tests, the panels at `place`. */
 #include "codegen/attend_inside.h"
@@ -23,11 +24,19 @@ int64_t attend_rest(const Attend *a, bool one_row)
     return a->width / group * group;
 }
 
-/* Rows of a call for so many columns: few vectors leave room for all rows of a tile. */
+/* Rows beside so many vectors whose sums stay in registers: they divide a tile's. */
+static int product_rows(const Attend *a, int vectors)
+{
+    int rows = a->k->e->target->sums / vectors;
+    rows = rows < 1 ? 1 : rows > a->rows ? a->rows : rows;
+    while (a->rows % rows)
+        rows--;
+    return rows;
+}
+
 int attend_values_rows(const Attend *a, int64_t columns)
 {
-    int64_t vectors = (columns + a->lanes - 1) / a->lanes;
-    return 2 * vectors <= a->vectors ? a->rows : a->product_rows;
+    return product_rows(a, (int)((columns + a->lanes - 1) / a->lanes));
 }
 
 const char *attend_value_group(Attend *a, const char *plus)
@@ -98,8 +107,9 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
  * where a whole one is one. */
 static void emit_scores(Attend *a, Text *t)
 {
-    int vectors = KEY_PANEL / a->lanes, rows = a->product_rows, columns = a->vectors * a->lanes, depth = 1;
+    int vectors = KEY_PANEL / a->lanes, columns = a->vectors * a->lanes, depth = 1;
     vectors = vectors < a->vectors ? vectors : a->vectors;
+    int rows = product_rows(a, vectors);
     bool parts = columns < KEY_PANEL, turns = rows < a->rows;
     text_add(t, "/* score[rows][keys] = query[rows][%lld] * panel[%lld][%d], up to %d rows and %d keys; a few more of both. */\n",
              (long long)a->head, (long long)a->head, KEY_PANEL, a->rows, KEY_PANEL);
@@ -108,11 +118,13 @@ static void emit_scores(Attend *a, Text *t)
     head(a, t, "void", a->scores, items, 5);
     if (!turns)
         text_add(t, "    (void)rows;\n");
-    if (!parts) {
+    if (!parts && vectors > 1 && product_rows(a, vectors / 2) == a->rows) {
         text_add(t, "    if (keys <= %d) {\n", columns / 2);
         put_scores(a, t, 2, a->rows, vectors / 2, "row", "");
         text_add(t, "        return;\n    }\n");
-    } else
+    } else if (!parts)
+        text_add(t, "    (void)keys;\n");
+    if (parts)
         text_add(t, "%*sfor (int first = 0; first < keys && first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL,
                  columns, turns ? "" : " {");
     if (turns)
