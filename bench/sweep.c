@@ -1,10 +1,11 @@
 /* Kernels at shapes that nobody chose: random transformer layers, each kernel against what the machine can do in the same minute.
  *
- *     sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1]
+ *     sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]
  *
  * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of FLOPs / measured multiply-adds and
  * bytes / measured reading, as if all of them came from memory. Of a kernel the least time of the rounds counts. Shape i is the same in every sweep of
- * a seed, so a long one can be run in parts; prepare=1 only compiles, which fills the cache of machine code. */
+ * a seed, so a long one can be run in parts; prepare=1 only compiles, which fills the cache of machine code. products=1 takes a list of single products instead, whose share
+ * of the multiply-adds' peak it prints in the order of the list; their weights stay in the caches from round to round. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +20,13 @@ enum { WORST = 10, MOST = 20000, PROBES = 5 };
 typedef struct Found {
     char kernel[48], shape[160];
     const char *op;
-    double seconds, flops, share;
+    double seconds, flops, share, peak; /* shares of the limit, and of the multiply-adds' peak */
     bool memory;
+    int64_t rows;
 } Found;
 
 typedef struct Sweep {
-    int64_t shapes, from, threads, seed, rounds, prepare;
+    int64_t shapes, from, threads, seed, rounds, prepare, products;
     Found *found;
     int count, skipped;
 } Sweep;
@@ -85,11 +87,11 @@ static void take(Sweep *w, Compilation *c, const Shape *s, const int64_t *sizes,
         const KernelInfo *k = &c->emitted.kernels[i];
         Cost cost = node_cost(k->node, graph_sizes);
         double ran = 1e-9 * (double)least[i] / (double)(k->times > 0 ? k->times : 1);
-        if (cost.flops <= 1e6 || ran <= 0 || w->count == MOST)
+        if ((cost.flops <= 1e6 && !s->product) || ran <= 0 || w->count == MOST)
             continue;
         double compute = cost.flops / flops, read = (cost.bytes_read + cost.bytes_written) / bandwidth;
         Found *f = &w->found[w->count++];
-        *f = (Found){.op = op_info[k->node->op].name, .seconds = ran, .flops = cost.flops, .share = fmax(compute, read) / ran, .memory = read > compute};
+        *f = (Found){.op = op_info[k->node->op].name, .seconds = ran, .flops = cost.flops, .share = fmax(compute, read) / ran, .peak = compute / ran, .memory = read > compute, .rows = s->B * s->S};
         snprintf(f->kernel, sizeof f->kernel, "%s", k->name);
         shape_show(s, f->shape, sizeof f->shape);
     }
@@ -121,7 +123,7 @@ static void measure(Sweep *w, Compilation *c, const Shape *s, Limits *l)
 
 static void one_shape(Sweep *w, int64_t number, Limits *l)
 {
-    Shape s = shape_draw((uint64_t)w->seed, (uint64_t)number);
+    Shape s = w->products ? product_at((int)number) : shape_draw((uint64_t)w->seed, (uint64_t)number);
     ShapeFiles files;
     Compilation c;
     compile_begin(&c);
@@ -162,13 +164,31 @@ static void print(Sweep *w)
     }
 }
 
+/* The geometric mean is that of the products with at least 8 rows, which the weights' way from memory does not bound. */
+static void print_products(const Sweep *w)
+{
+    double logs = 0;
+    int count = 0;
+    printf("| product | us | GFLOP/s | of the multiply-adds' peak | of limit |\n|---|---|---|---|---|\n");
+    for (int i = 0; i < w->count; i++) {
+        const Found *f = &w->found[i];
+        printf("| %s | %.1f | %.1f | %.2f | %.2f |\n", f->shape, 1e6 * f->seconds, 1e-9 * f->flops / f->seconds, f->peak, f->share);
+        if (f->rows < 8)
+            continue;
+        logs += log(f->peak);
+        count++;
+    }
+    printf("\ngeometric mean of the peak's share, 8 rows and more: %.2f (%lld threads)\n", count ? exp(logs / count) : 0.0, (long long)w->threads);
+}
+
 static bool setting(Sweep *w, const char *argument)
 {
     const struct {
         const char *name;
         int64_t *to, least, most;
     } known[] = {{"shapes=", &w->shapes, 1, 100000}, {"from=", &w->from, 0, 1 << 30},   {"threads=", &w->threads, 1, 64},
-                 {"seed=", &w->seed, 0, INT64_MAX},  {"rounds=", &w->rounds, 1, 10000}, {"prepare=", &w->prepare, 0, 1}};
+                 {"seed=", &w->seed, 0, INT64_MAX},  {"rounds=", &w->rounds, 1, 10000}, {"prepare=", &w->prepare, 0, 1},
+                 {"products=", &w->products, 0, 1}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strncmp(argument, known[i].name, strlen(known[i].name))) {
             char *end;
@@ -183,7 +203,7 @@ int main(int argc, char **argv)
     Sweep w = {.shapes = 200, .threads = 1, .seed = 7, .rounds = 9};
     for (int i = 1; i < argc; i++)
         if (!setting(&w, argv[i])) {
-            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1]; what is `%s`?\n", argv[i]);
+            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]; what is `%s`?\n", argv[i]);
             return 2;
         }
     Compilation c;
@@ -193,9 +213,15 @@ int main(int argc, char **argv)
     w.found = calloc(MOST, sizeof *w.found);
     if (!w.found || !limits_open(&c.cx, &o, (int)w.threads, &limits))
         fail(&c);
+    if (w.products) {
+        w.from = 0;
+        w.shapes = product_count;
+    }
     for (int64_t i = 0; i < w.shapes; i++)
         one_shape(&w, w.from + i, &limits);
-    if (!w.prepare)
+    if (!w.prepare && w.products)
+        print_products(&w);
+    else if (!w.prepare)
         print(&w);
     limits_close(&limits);
     compile_free(&c);

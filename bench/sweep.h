@@ -8,7 +8,8 @@
 typedef struct Shape {
     int64_t B, S, D, H, G, K, F, V; /* V = 0: no vocabulary at the end */
     bool gated, biased, rotary, layernorm;
-    int mask; /* of shape_masks */
+    int mask;     /* of shape_masks */
+    bool product; /* not a layer but one product: S rows times a weight of F columns, each a sum over D */
 } Shape;
 
 typedef struct ShapeFiles {
@@ -16,6 +17,8 @@ typedef struct ShapeFiles {
 } ShapeFiles;
 
 Shape shape_draw(uint64_t seed, uint64_t number); /* always the same */
+extern const int product_count;
+Shape product_at(int number); /* the products whose share of the multiply-adds' peak is watched */
 bool shape_write(Context *cx, const Shape *s, ShapeFiles *out);
 void shape_remove(const ShapeFiles *files);
 void shape_show(const Shape *s, char *out, size_t room);

@@ -50,8 +50,24 @@ Shape shape_draw(uint64_t seed, uint64_t number)
     }
 }
 
+static const struct {
+    int64_t M, N, K;
+} products[] = {{1, 384, 384},    {1, 1536, 384},   {8, 384, 384},   {16, 1536, 384}, {32, 384, 384}, {128, 384, 384},  {128, 1536, 384},
+                {128, 384, 1536}, {512, 384, 384},  {128, 768, 768}, {128, 3072, 768}, {128, 768, 3072}, {512, 3072, 768}, {5, 1536, 384},
+                {12, 1536, 384},  {37, 1000, 1000}, {37, 16, 192},   {200, 80, 400},  {16, 3072, 320}};
+const int product_count = sizeof products / sizeof *products;
+
+Shape product_at(int number)
+{
+    return (Shape){.product = true, .B = 1, .S = products[number].M, .F = products[number].N, .D = products[number].K};
+}
+
 void shape_show(const Shape *s, char *out, size_t room)
 {
+    if (s->product) {
+        snprintf(out, room, "M=%lld N=%lld K=%lld", (long long)s->S, (long long)s->F, (long long)s->D);
+        return;
+    }
     snprintf(out, room, "B=%lld S=%lld D=%lld H=%lld G=%lld K=%lld F=%lld V=%lld %s%s%s%s%s", (long long)s->B, (long long)s->S, (long long)s->D,
              (long long)s->H, (long long)s->G, (long long)s->K, (long long)s->F, (long long)s->V, shape_masks[s->mask], s->gated ? ", gated" : "",
              s->biased ? ", biased" : "", s->rotary ? ", rotary" : "", s->layernorm ? ", layernorm" : ", rmsnorm");
@@ -61,6 +77,11 @@ void shape_show(const Shape *s, char *out, size_t room)
 
 static void write_model(const Shape *s, FILE *f)
 {
+    if (s->product) {
+        fprintf(f, "let D = %lld\nlet F = %lld\n\nmodel Product(x: f32[S, D]) -> (y: f32[S, F]) {\n  return linear(x, \"up\", F, bias=false)\n}\n",
+                (long long)s->D, (long long)s->F);
+        return;
+    }
     const char *norm = s->layernorm ? "layernorm" : "rmsnorm", *turn = s->rotary ? " |> rope(0..S)" : "";
     fprintf(f, "let D = %lld\nlet H = %lld\nlet K = %lld\nlet F = %lld\n", (long long)s->D, (long long)s->H, (long long)s->K, (long long)s->F);
     if (s->G != s->H)
@@ -115,23 +136,31 @@ static void add_norm(Tensors *t, const Shape *s, const char *name)
         add(t, name, "bias", s->D, 0);
 }
 
+static void add_layer(Tensors *t, const Shape *s)
+{
+    add_norm(t, s, "norm1");
+    add_linear(t, s, "q", s->H * s->K, s->D);
+    add_linear(t, s, "k", s->G * s->K, s->D);
+    add_linear(t, s, "v", s->G * s->K, s->D);
+    add_linear(t, s, "o", s->D, s->H * s->K);
+    add_norm(t, s, "norm2");
+    if (s->gated)
+        add_linear(t, s, "gate", s->F, s->D);
+    add_linear(t, s, "up", s->F, s->D);
+    add_linear(t, s, "down", s->D, s->F);
+    if (s->V) {
+        add_norm(t, s, "norm3");
+        add(t, "head", "weight", s->V, s->D);
+    }
+}
+
 static bool write_weights(Context *cx, const Shape *s, const char *path)
 {
     Tensors t = {.cx = cx, .state = 1};
-    add_norm(&t, s, "norm1");
-    add_linear(&t, s, "q", s->H * s->K, s->D);
-    add_linear(&t, s, "k", s->G * s->K, s->D);
-    add_linear(&t, s, "v", s->G * s->K, s->D);
-    add_linear(&t, s, "o", s->D, s->H * s->K);
-    add_norm(&t, s, "norm2");
-    if (s->gated)
-        add_linear(&t, s, "gate", s->F, s->D);
-    add_linear(&t, s, "up", s->F, s->D);
-    add_linear(&t, s, "down", s->D, s->F);
-    if (s->V) {
-        add_norm(&t, s, "norm3");
-        add(&t, "head", "weight", s->V, s->D);
-    }
+    if (s->product)
+        add(&t, "up", "weight", s->F, s->D);
+    else
+        add_layer(&t, s);
     bool good = safetensors_save(cx, path, t.items, t.count);
     for (int i = 0; i < t.count; i++)
         free(t.items[i].data);
