@@ -66,4 +66,10 @@ for length in 8 500; do
     ids "$work/ids.npy" $length
     holds "large weights, S=$length" 2 "$work/large.attar --weights $work/large.safetensors --config $work/config.json" "--dim B=1 --dim S=$length" --input "ids=$work/ids.npy"
 done
+
+# Sizes that no machine has are no reason to be wrong.
+echo 'model Sum(x: f32[B, S, E]) -> (y: f32[B, S, E]) { return gelu(x) + x }' >"$work/sum.attar"
+huge=2147483647
+expect 0 "report of what cannot be" "$attar" report "$work/sum.attar" --dim B=$huge --dim S=$huge --dim E=$huge --json
+[ "$(field peak)" = 9223372036854775807 ] && [ "$(field tensors)" = 9223372036854775807 ] && pass || fail "a peak of $(field peak) bytes"
 finish
