@@ -156,7 +156,7 @@ static bool refuse(Epilogue *e, RemarkCode code, const Node *value, const Node *
 
 /* ---- rotary ------------------------------------------------------------------------------------------------------ */
 
-/* A rotated value goes into a cache or becomes the keys of an attend: that kernel rotates on the way. */
+/* A rotated value goes into a cache: that kernel rotates on the way. */
 static bool rotated_later(const Node *n)
 {
     for (const Node *r = n->next; r; r = r->next)
@@ -164,7 +164,7 @@ static bool rotated_later(const Node *n)
             if (r->inputs[i] != n)
                 continue;
             bool view = op_info[r->op].class == CLASS_VIEW;
-            if (r->op == OP_append || reads_as_keys(r, i) || (view && rotated_later(r)))
+            if (r->op == OP_append || (view && rotated_later(r)))
                 return true;
         }
     return false;

@@ -10,8 +10,8 @@
  *     codebook_attend: k, codebook                the head axis, or the codes, neighbours
  *     linear_attend: q, k, v, the projection      the head axis, or the values' own, neighbours; any steps otherwise
  *
- * Keys become panels where the kernel that makes them can write them so itself: a map that only this attend reads, or
- * a cache that only attends read as keys. All others stay in rows; a map copies those whose rows are not packed. */
+ * Keys become panels in a cache that only attends read as keys. All others stay in rows, which attend packs itself; a map
+ * copies those whose rows are not packed. */
 #include <string.h>
 #include "passes/views.h"
 
@@ -181,15 +181,6 @@ static bool renames(const Node *n)
     return true;
 }
 
-/* What `axis` of n is called below its renaming views. */
-static const char *name_below(const Node *n, const char *axis)
-{
-    for (; renames(n); n = n->inputs[0])
-        if (n->op == OP_view)
-            axis = n->inputs[0]->type->axis[type_find(n->type, axis)].name;
-    return axis;
-}
-
 static Node *below_renames(Node *n)
 {
     while (renames(n))
@@ -266,24 +257,14 @@ static void mark_caches(PassContext *px, Graph *model, Graph *g)
     }
 }
 
-/* The map that makes the keys writes panels itself, if this attend alone reads it. */
-static bool writes_panels(PassContext *px, Node *k, const char *keys, const char *head)
+/* Keys that a cache holds in panels. */
+static bool lies_in_panels(Node *k)
 {
-    Node *maker = below_renames(k);
-    const char *below_keys = name_below(k, keys), *below_head = name_below(k, head);
-    int readers = 0, last = maker->type->rank - 1;
-    if (maker->op == OP_append)
-        return cache_written(maker)->panels;
-    if (maker->op != OP_map || maker->body->n_results != 1 || is_kept(maker) || maker->type->dtype != DT_F32)
-        return false;
-    if (maker->type->axis[last].name != below_head || !read_as_keys_only(maker, below_keys, below_head, &readers))
-        return false;
-    if (!attr_name(maker, ATTR_layout))
-        set_panels(px, maker, below_keys);
-    return true;
+    const Node *maker = below_renames(k);
+    return maker->op == OP_append && cache_written(maker)->panels;
 }
 
-/* attend packs a block of keys itself, if their numbers are neighbours, for all rows of a task. */
+/* attend packs a block of keys itself, if their numbers are neighbours, for all rows of a task: quicker than whatever makes them could write panels. */
 static bool lies_in_rows(const Node *k, const char *head)
 {
     const Node *stored = storage_of(k);
@@ -296,7 +277,7 @@ static void settle_keys(PassContext *px, Node *attend, int input)
 {
     const char *keys = attr_name(attend, ATTR_keys), *head = node_attr(attend, ATTR_over)->names.items[0];
     Node *k = attend->inputs[input];
-    if (writes_panels(px, k, keys, head) || lies_in_rows(k, head))
+    if (lies_in_panels(k) || lies_in_rows(k, head))
         return;
     Node *copy = copy_before(px, attend, with_last(px, attend, k, head));
     set_panels(px, copy, keys);
