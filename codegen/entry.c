@@ -222,6 +222,15 @@ static void put_taps(Emitter *e, const Kernel *k, int number) {
     step_add(e, STEP_MEET, NULL)->meets = true;
 }
 
+/* Some of its reads go to other rows than their own. */
+static bool looks_up_rows(const Emitter *e, const Node *kernel) {
+    for (const Node *n = kernel->body ? kernel->body->first : NULL; n; n = n->next)
+        for (int i = 0; n->op == OP_gather && i < e->rows.n; i++)
+            if (attr_has_name(n, ATTR_over, e->rows.axis[i].name))
+                return true;
+    return false;
+}
+
 void entry_call(Emitter *e, const Kernel *k) {
     EntryState *s = e->entry;
     const char **items = arena_array(arena_of(e), k->n_params + 4, sizeof *items);
@@ -243,6 +252,8 @@ void entry_call(Emitter *e, const Kernel *k) {
     for (size_t i = 0; i < k->n_params; i++)
         if (k->params[i].access >= 0)
             step_touch(e, step, &k->accesses[k->params[i].access], k->params[i].writes);
+    for (size_t i = 0; i < step->n_touches && looks_up_rows(e, k->node); i++)
+        step->touches[i].row = 0;
     step->function = k->function;
     step->items = items;
     step->n_items = n;

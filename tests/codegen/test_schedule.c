@@ -50,6 +50,24 @@ static const char encoder[] =
     "  } : f32[B, S, D]\n"
     "  return out = out\n";
 
+/* A row of a value is looked up by an index: it may be any other thread's. */
+static const char looks_up[] =
+    "kernels Look(x: f32[B, S, D], ids: i32[B, S])\n"
+    "  dims    B = 1..4  S = 1..80  D = 16  F = 16\n"
+    "  w     = weight key=\"w\" : f32[F, D]\n"
+    "  y     = gemm x, w over=D weights=1 (acc: f32[B, S, F]) {\n"
+    "    t = tanh acc : f32[B, S, F]\n"
+    "    return t\n"
+    "  } : f32[B, S, F]\n"
+    "  z     = map y, ids (p: f32[B, S, F], i: i32[B, S]) {\n"
+    "    g = gather p, i over=S : f32[B, S, F]\n"
+    "    return g\n"
+    "  } : f32[B, S, F]\n"
+    "  u     = gemm z, w over=F weights=1 (acc2: f32[B, S, D]) {\n"
+    "    return acc2\n"
+    "  } : f32[B, S, D]\n"
+    "  return u = u\n";
+
 /* How often `word` stands in the entry's loop. */
 static int count_in_layer(const char *text, const char *word) {
     const char *loop = strstr(text, "for (ptrdiff_t layer = 0"), *end = loop ? strstr(loop, "\n    }\n") : NULL;
@@ -84,6 +102,20 @@ START_TEST(test_late) {
             t.absent = absent;
             trial_check(&t, sizes[i], 1e-4);
         }
+    trial_close(&t);
+}
+END_TEST
+
+START_TEST(test_looks_up) {
+    Trial t;
+    trial_open(&t, target_native());
+    t.dawdle = true;
+    t.below = 20;
+    trial_load(&t, looks_up);
+    const char *meets = strstr(t.out.text, "    meet(&team);\n    "), *follows = strstr(t.out.text, "look_z(y");
+    ck_assert(meets && follows && meets < follows);
+    for (int64_t s = 20; s <= 80; s += 20)
+        trial_check(&t, (int64_t[]){2, s}, 1e-4);
     trial_close(&t);
 }
 END_TEST
@@ -154,6 +186,7 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_meetings);
     tcase_add_loop_test(c, test_late, 0, 2);
+    tcase_add_test(c, test_looks_up);
     tcase_add_test(c, test_races);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
