@@ -77,6 +77,7 @@ START_TEST(test_preferences)
     expect("x86-64-v3", (GemmShape){1, 0, 384, 1536, 4}, 4, 24);
     expect("x86-64-v3", (GemmShape){1, 0, 384, 80, 4}, 6, 16);  /* 96 columns of 24, 80 of 16 */
     expect("x86-64-v3", (GemmShape){1, 0, 384, 16, 4}, 6, 16);
+    expect("x86-64-v3", (GemmShape){1, 0, 384, 40, 4}, 4, 24);  /* one vector alone waits for loads */
 }
 END_TEST
 
