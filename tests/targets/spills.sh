@@ -6,15 +6,6 @@
 . tests/targets/flags.sh
 hot_loops=$2
 
-# Loops that take four steps of a sum at a time, whose sums do spill: a gemm's last 10 to 12 rows of one vector on AVX2. Whoever
-# mends one takes it off the list.
-known() {
-    case "$1" in
-    'llama for x86-64-v3 by clang') return 0 ;;
-    *) return 1 ;;
-    esac
-}
-
 # check TARGET COMPILER "COMMAND": the models below.
 check() {
     target=$1 compiler=$2 command=$3
@@ -25,10 +16,6 @@ check() {
         "$attar" emit "models/$model.attar" $options --target "$target" >"$work/m.c" 2>"$work/err" || fail "emit $this"
         # shellcheck disable=SC2046
         expect 0 "compile $this" $command $(flags_of "$work/m.c" "$compiler") -S "$work/m.c" -o "$work/m.s"
-        if known "$this"; then
-            expect 1 "inner loops of $this, known to spill" "$hot_loops" "$work/m.s"
-            continue
-        fi
         expect 0 "inner loops of $this" "$hot_loops" "$work/m.s"
         says out "inner loops of $this" ' [1-9][0-9]* loops that multiply and add, 0 of them'
     done <<'MODELS'
