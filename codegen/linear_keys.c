@@ -168,7 +168,6 @@ static void put_high(Linear *l)
 /* Exponents of positive features, and with tops the largest of each. */
 static void emit_exponents(Linear *l)
 {
-    Kernel *k = l->k;
     Text before = linear_open(l,
                               l->tops ? "Exponents of the keys' features to base 2, and the largest of each feature."
                                       : "Exponents of the keys' features to base 2.",
