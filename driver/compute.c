@@ -30,7 +30,7 @@ bool compute_plan(Compilation *c, const CompileOptions *o, PassOptions *passes)
     return good;
 }
 
-/* ---- the weights ------------------------------------------------------------------------------------------------------------ */
+/* ---- the weights ------------------------------------------------------------------------------------------------- */
 
 typedef struct Loss {
     double error, size; /* sums of squares */
@@ -70,7 +70,8 @@ typedef struct Row { /* elements along one axis, at one place of all others */
 } Row;
 
 /* One row of a layer: as stored, times gain and factor, and how far the nearest numbers of bf16 are. */
-static bool add_row(Compilation *c, const Node *w, int64_t layer, const Row *row, const int64_t *steps, const double *gain, double *room, Loss *out)
+static bool add_row(Compilation *c, const Node *w, int64_t layer, const Row *row, const int64_t *steps,
+                    const double *gain, double *room, Loss *out)
 {
     const Attr *start = node_attr(w, ATTR_start);
     const char *along = attr_name(w, ATTR_axis);
@@ -183,7 +184,7 @@ static int worst_first(const void *a, const void *b)
     return p < q ? 1 : p > q ? -1 : strcmp(((const Rounded *)a)->key, ((const Rounded *)b)->key);
 }
 
-/* ---- the outputs ------------------------------------------------------------------------------------------------------------ */
+/* ---- the outputs ------------------------------------------------------------------------------------------------- */
 
 typedef struct Outputs { /* of all calls of one run, then compared with those of another */
     Arena arena;
@@ -251,7 +252,7 @@ static bool measure_outputs(Compilation *c, const CompileOptions *o, double *out
     return good;
 }
 
-/* ---- the record ------------------------------------------------------------------------------------------------------------- */
+/* ---- the record -------------------------------------------------------------------------------------------------- */
 
 /* Products that the pass rounded, layers counted. */
 static int64_t rounded_products(const Compilation *c)
@@ -267,7 +268,8 @@ static const char *table_of(Compilation *c, const Weights *w)
 {
     Text out = text_new(&c->arena);
     for (size_t i = 0; i < w->n && i < SHOWN; i++)
-        text_add(&out, "            %s: %.2e\n", hole_ranges(&c->arena, w->items[i].key, w->items[i].layers, 0), w->items[i].worst);
+        text_add(&out, "            %s: %.2e\n", hole_ranges(&c->arena, w->items[i].key, w->items[i].layers, 0),
+                 w->items[i].worst);
     if (w->n > SHOWN)
         text_add(&out, "            and %zu more\n", w->n - SHOWN);
     return w->n ? out.data : NULL;
@@ -287,18 +289,28 @@ bool compute_record(Compilation *c, const CompileOptions *o)
     if (w.n > 1)
         qsort(w.items, w.n, sizeof *w.items, worst_first);
     double off = 0;
-    const char *measured_on = NULL, *weights = !c->checkpoint ? "there are no weights to measure" : !w.n ? "the weights are stored in bf16" : arena_print(&c->arena, "the weights are off by %.2e", w.items[0].worst);
-    if (o->calibrate && !measure_outputs(c, o, &off, &measured_on)) /* before there is a record, which has to have its figure */
+    const char *measured_on = NULL,
+               *weights = !c->checkpoint ? "there are no weights to measure"
+                          : !w.n         ? "the weights are stored in bf16"
+                                         : arena_print(&c->arena, "the weights are off by %.2e", w.items[0].worst);
+    if (o->calibrate &&
+        !measure_outputs(c, o, &off, &measured_on)) /* before there is a record, which has to have its figure */
         return false;
-    Approximation *a = approximation_add(&c->approximations, "compute-bf16", arena_print(&c->arena, "%lld products with weights", (long long)products),
+    Approximation *a = approximation_add(&c->approximations, "compute-bf16",
+                                         arena_print(&c->arena, "%lld products with weights", (long long)products),
                                          "operands in bf16, sums in f32");
     a->error = o->calibrate ? "relative error of the outputs" : "relative error of the weights";
     a->measured = o->calibrate ? off : w.n ? w.items[0].worst : NAN;
-    a->measured_on = o->calibrate ? measured_on : w.n ? arena_print(&c->arena, "up to %d rows of each, the worst of them", (int)ROWS) : NULL;
+    a->measured_on = o->calibrate ? measured_on
+                     : w.n        ? arena_print(&c->arena, "up to %d rows of each, the worst of them", (int)ROWS)
+                                  : NULL;
     a->bound = spec.max_err;
     a->bound_name = "max_err";
     a->table = table_of(c, &w);
-    a->note = o->calibrate ? weights : arena_print(&c->arena, "%s; what the outputs lose takes inputs: --calibrate FILE measures it", weights);
+    a->note =
+        o->calibrate
+            ? weights
+            : arena_print(&c->arena, "%s; what the outputs lose takes inputs: --calibrate FILE measures it", weights);
     a->help = "`--compute f32` computes as the model says; or raise `max_err`";
     return true;
 }

@@ -1,8 +1,8 @@
 /* The memory of a process, counted from the plan.
  *
- * Everything large is in the plan: packed weights, arena, caches, inputs, outputs. The rest was measured: a process that
- * has done nothing yet is 6 MB with its libraries, and compiling leaves about as much behind as its C is long, many times
- * over (graphs, remarks, texts). */
+ * Everything large is in the plan: packed weights, arena, caches, inputs, outputs. The rest was measured: a process
+ * that has done nothing yet is 6 MB with its libraries, and compiling leaves about as much behind as its C is long,
+ * many times over (graphs, remarks, texts). */
 #include "driver/memory.h"
 
 #include <stdint.h>
@@ -43,7 +43,8 @@ static int64_t elements_of(const PlanTensor *t, const int64_t *sizes)
 
 static int64_t tensor_bytes(const PlanTensor *t, const int64_t *sizes)
 {
-    return plus(times(elements_of(t, sizes), (int64_t)dtype_size(t->dtype)), PAGE); /* the last page may be used in part */
+    return plus(times(elements_of(t, sizes), (int64_t)dtype_size(t->dtype)),
+                PAGE); /* the last page may be used in part */
 }
 
 static int64_t product(const PackDim *dims, int rank)
@@ -58,8 +59,10 @@ static int64_t product(const PackDim *dims, int rank)
 static int64_t item_bytes(const Compilation *c, const PackItem *item, const int64_t *sizes)
 {
     const Plan *plan = &c->emitted.plan;
-    int64_t rows = product(item->n, item->n_rank), row = product(item->k, item->k_rank) * (int64_t)dtype_size(item->dtype);
-    int64_t all = item->layers > 1 ? (int64_t)item->layer_stride * (item->layers - 1) + (int64_t)item->bytes : (int64_t)item->bytes;
+    int64_t rows = product(item->n, item->n_rank),
+            row = product(item->k, item->k_rank) * (int64_t)dtype_size(item->dtype);
+    int64_t all = item->layers > 1 ? (int64_t)item->layer_stride * (item->layers - 1) + (int64_t)item->bytes
+                                   : (int64_t)item->bytes;
     bool by_rows = c->checkpoint ? pack_by_rows(c->checkpoint, item) : item->rows_by != 0;
     if (!by_rows)
         return all;
@@ -81,7 +84,9 @@ Memory memory_of(const Compilation *c, const int64_t *sizes)
     for (int i = 0; i < plan->n_weights; i++)
         m.weights = plus(m.weights, item_bytes(c, &plan->weights[i], sizes));
     for (int i = 0; i < plan->n_inputs; i++)
-        m.tensors = plus(m.tensors, times(2, tensor_bytes(&plan->inputs[i], sizes))); /* the caller's, and a copy that kernels may read beyond */
+        m.tensors =
+            plus(m.tensors, times(2, tensor_bytes(&plan->inputs[i],
+                                                  sizes))); /* the caller's, and a copy that kernels may read beyond */
     for (int i = 0; i < plan->n_outputs; i++)
         m.tensors = plus(m.tensors, tensor_bytes(&plan->outputs[i], sizes));
     for (int i = 0; i < plan->n_caches; i++)

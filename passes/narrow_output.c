@@ -1,10 +1,11 @@
-/* narrow-output: results along the positions that a call appends, for the last of them alone, where the caller asked (`attar generate`: the next token
- * needs no other row of logits).
+/* narrow-output: results along the positions that a call appends, for the last of them alone, where the caller asked
+ * (`attar generate`: the next token needs no other row of logits).
  *
  *     y = dot(norm(x), W) : [B, S, V]   ->   y = dot(norm(slice(x, S-1 ..)), W) : [B, last=1, V]
  *
- * From a result backwards through what computes each position by itself, to the first value that does not (a repeat, an attention, an input): there the
- * last position is cut out, which is a view and costs nothing. Values with other readers stay whole for these. */
+ * From a result backwards through what computes each position by itself, to the first value that does not (a repeat,
+ * an attention, an input): there the last position is cut out, which is a view and costs nothing. Values with other
+ * readers stay whole for these. */
 #include <string.h>
 #include "passes/inside.h"
 
@@ -56,10 +57,12 @@ static bool by_position(const Narrow *w, const Node *n)
 {
     const char *axis = n->type->axis[step_axis(w, n)].name;
     bool fits = is_map(n) || n->op == OP_transpose;
-    bool sums = op_info[n->op].class == CLASS_REDUCE || n->op == OP_softmax || is_product(n); /* products of two activations are attention's: left whole */
+    bool sums = op_info[n->op].class == CLASS_REDUCE || n->op == OP_softmax ||
+                is_product(n); /* products of two activations are attention's: left whole */
     if (sums)
         fits = !attr_has_name(n, ATTR_over, axis);
-    for (int i = 0; fits && i < n->n_inputs; i++) { /* an axis of the same length under another name is no position of n */
+    for (int i = 0; fits && i < n->n_inputs;
+         i++) { /* an axis of the same length under another name is no position of n */
         int at = step_axis(w, n->inputs[i]);
         fits = at < 0 || n->inputs[i]->type->axis[at].name == axis;
     }
@@ -113,7 +116,8 @@ static bool narrow_result(Narrow *w, Result *r)
     Node *last = narrowed(w, whole, 0);
     if (!w->saves[whole->id]) /* nothing but a copy would be spared */
         return false;
-    Remark *note = remark(w->px, REMARK_PASSED, REMARK_LAST_POSITION, whole, "of `%s` the last position alone is computed", r->name ? r->name : word_of(whole));
+    Remark *note = remark(w->px, REMARK_PASSED, REMARK_LAST_POSITION, whole,
+                          "of `%s` the last position alone is computed", r->name ? r->name : word_of(whole));
     note->bytes_before = type_bytes(w->px, w->model, whole->type);
     note->bytes_after = type_bytes(w->px, w->model, last->type);
     r->value = last;

@@ -1,9 +1,10 @@
 /* The linker of compiled units.
  *
- * All objects lie in one mapping, so that they reach each other: first what is run, behind it what is read, at last what
- * is written. A table has three things for each symbol of each object: its address, a slot that holds the address (what
- * position-independent code loads), and a stub that jumps there (what calls of the process's functions go through, which
- * may be too far away). Frames for unwinding are left out: nothing in a kernel throws, and nothing unwinds it. */
+ * All objects lie in one mapping, so that they reach each other: first what is run, behind it what is read, at last
+ * what is written. A table has three things for each symbol of each object: its address, a slot that holds the
+ * address (what position-independent code loads), and a stub that jumps there (what calls of the process's functions
+ * go through, which may be too far away). Frames for unwinding are left out: nothing in a kernel throws, and nothing
+ * unwinds it. */
 #include "runtime/link.h"
 
 #include <dlfcn.h>
@@ -24,8 +25,8 @@ enum { RUN, READ, WRITTEN };
 
 typedef struct Section {
     Elf64_Shdr h;
-    int kind;     /* -1: it is not loaded */
-    uint64_t at;  /* in its kind */
+    int kind;    /* -1: it is not loaded */
+    uint64_t at; /* in its kind */
 } Section;
 
 typedef struct Symbol {
@@ -88,7 +89,8 @@ static bool place_section(Linker *l, const Object *o, size_t names, Section *s)
 {
     const char *name = text_at(o, names, s->h.sh_name);
     s->kind = -1;
-    if (!(s->h.sh_flags & SHF_ALLOC) || !s->h.sh_size || s->h.sh_type == SHT_NOTE || !name || !strcmp(name, ".eh_frame"))
+    if (!(s->h.sh_flags & SHF_ALLOC) || !s->h.sh_size || s->h.sh_type == SHT_NOTE || !name ||
+        !strcmp(name, ".eh_frame"))
         return true;
     bool known = s->h.sh_type == SHT_PROGBITS || s->h.sh_type == SHT_NOBITS;
     if (!known || s->h.sh_flags & SHF_TLS || (s->h.sh_flags & SHF_EXECINSTR && s->h.sh_flags & SHF_WRITE))
@@ -217,7 +219,8 @@ static bool define(Linker *l, Object *o)
             y->address = number == SHN_ABS ? y->s.st_value : 0;
             continue;
         }
-        if (number >= o->n_sections || ELF64_ST_TYPE(y->s.st_info) == STT_TLS || ELF64_ST_TYPE(y->s.st_info) == STT_GNU_IFUNC)
+        if (number >= o->n_sections || ELF64_ST_TYPE(y->s.st_info) == STT_TLS ||
+            ELF64_ST_TYPE(y->s.st_info) == STT_GNU_IFUNC)
             return fail(l, "its symbol `%.80s` is of an unknown kind", y->name);
         const Section *s = &o->sections[number];
         if (s->kind < 0)
@@ -260,7 +263,8 @@ static void fill_tables(const Linker *l, const Object *o)
 {
     for (size_t i = 0; i < o->n_symbols; i++) {
         relocate_stub(l->code->memory + l->begin[RUN] + l->stubs + (o->first + i) * STUB_BYTES, o->symbols[i].address);
-        memcpy(l->code->memory + l->begin[READ] + l->slots + (o->first + i) * sizeof(uint64_t), &o->symbols[i].address, sizeof(uint64_t));
+        memcpy(l->code->memory + l->begin[READ] + l->slots + (o->first + i) * sizeof(uint64_t), &o->symbols[i].address,
+               sizeof(uint64_t));
     }
 }
 
@@ -276,13 +280,14 @@ static bool take_relocation(Linker *l, const Object *o, const Section *to, const
     if (!loaded)
         return fail(l, "a relocation names a section that is not loaded");
     unsigned char *memory = l->code->memory;
-    *r = (Relocation){.at = place_of(l, to) + from->r_offset,
-                      .room = to->h.sh_size - from->r_offset,
-                      .type = (uint32_t)ELF64_R_TYPE(from->r_info),
-                      .symbol = y->address,
-                      .addend = from->r_addend,
-                      .slot = (uint64_t)(uintptr_t)(memory + l->begin[READ] + l->slots + (o->first + number) * sizeof(uint64_t)),
-                      .stub = (uint64_t)(uintptr_t)(memory + l->begin[RUN] + l->stubs + (o->first + number) * STUB_BYTES)};
+    *r = (Relocation){
+        .at = place_of(l, to) + from->r_offset,
+        .room = to->h.sh_size - from->r_offset,
+        .type = (uint32_t)ELF64_R_TYPE(from->r_info),
+        .symbol = y->address,
+        .addend = from->r_addend,
+        .slot = (uint64_t)(uintptr_t)(memory + l->begin[READ] + l->slots + (o->first + number) * sizeof(uint64_t)),
+        .stub = (uint64_t)(uintptr_t)(memory + l->begin[RUN] + l->stubs + (o->first + number) * STUB_BYTES)};
     return true;
 }
 
@@ -294,7 +299,8 @@ static Elf64_Rela rela_at(const Object *o, const Elf64_Shdr *table, size_t i)
 }
 
 /* The relocation of the section that lies at the address which `low` names. */
-static bool find_upper(Linker *l, const Object *o, const Section *to, const Elf64_Shdr *table, const Relocation *low, Relocation *upper)
+static bool find_upper(Linker *l, const Object *o, const Section *to, const Elf64_Shdr *table, const Relocation *low,
+                       Relocation *upper)
 {
     for (size_t i = 0; i < table->sh_size / sizeof(Elf64_Rela); i++) {
         Elf64_Rela r = rela_at(o, table, i);

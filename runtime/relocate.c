@@ -81,7 +81,6 @@ const char *relocate(const Relocation *r)
 
 #elif defined __aarch64__
 
-
 /* ldr x16, the target; br x16 */
 void relocate_stub(unsigned char *stub, uint64_t target)
 {
@@ -225,15 +224,19 @@ static const char *put_lower(const Relocation *r)
 static const char *put_branch(const Relocation *r, int64_t far)
 {
     uint32_t to = (uint32_t)far;
-    return far & 1 || !fits(far, 13) ? too_far :
-        put_word(r, 0, 0x1fff07f, (to >> 12 & 1) << 31 | (to >> 5 & 0x3f) << 25 | (to >> 1 & 0xf) << 8 | (to >> 11 & 1) << 7);
+    return far & 1 || !fits(far, 13)
+               ? too_far
+               : put_word(r, 0, 0x1fff07f,
+                          (to >> 12 & 1) << 31 | (to >> 5 & 0x3f) << 25 | (to >> 1 & 0xf) << 8 | (to >> 11 & 1) << 7);
 }
 
 static const char *put_jump(const Relocation *r, int64_t far)
 {
     uint32_t to = (uint32_t)far;
-    return far & 1 || !fits(far, 21) ? too_far :
-        put_word(r, 0, 0xfff, (to >> 20 & 1) << 31 | (to >> 1 & 0x3ff) << 21 | (to >> 11 & 1) << 20 | (to >> 12 & 0xff) << 12);
+    return far & 1 || !fits(far, 21) ? too_far
+                                     : put_word(r, 0, 0xfff,
+                                                (to >> 20 & 1) << 31 | (to >> 1 & 0x3ff) << 21 | (to >> 11 & 1) << 20 |
+                                                    (to >> 12 & 0xff) << 12);
 }
 
 static const char *put_half(const Relocation *r, uint16_t keep, uint32_t bits)
@@ -249,16 +252,20 @@ static const char *put_half(const Relocation *r, uint16_t keep, uint32_t bits)
 static const char *put_short_branch(const Relocation *r, int64_t far)
 {
     uint32_t to = (uint32_t)far;
-    return far & 1 || !fits(far, 9) ? too_far :
-        put_half(r, 0xe383, (to >> 8 & 1) << 12 | (to >> 3 & 3) << 10 | (to >> 6 & 3) << 5 | (to >> 1 & 3) << 3 | (to >> 5 & 1) << 2);
+    return far & 1 || !fits(far, 9) ? too_far
+                                    : put_half(r, 0xe383,
+                                               (to >> 8 & 1) << 12 | (to >> 3 & 3) << 10 | (to >> 6 & 3) << 5 |
+                                                   (to >> 1 & 3) << 3 | (to >> 5 & 1) << 2);
 }
 
 static const char *put_short_jump(const Relocation *r, int64_t far)
 {
     uint32_t to = (uint32_t)far;
-    return far & 1 || !fits(far, 12) ? too_far :
-        put_half(r, 0xe003, (to >> 11 & 1) << 12 | (to >> 4 & 1) << 11 | (to >> 8 & 3) << 9 | (to >> 10 & 1) << 8 | (to >> 6 & 1) << 7 |
-                 (to >> 7 & 1) << 6 | (to >> 1 & 7) << 3 | (to >> 5 & 1) << 2);
+    return far & 1 || !fits(far, 12)
+               ? too_far
+               : put_half(r, 0xe003,
+                          (to >> 11 & 1) << 12 | (to >> 4 & 1) << 11 | (to >> 8 & 3) << 9 | (to >> 10 & 1) << 8 |
+                              (to >> 6 & 1) << 7 | (to >> 7 & 1) << 6 | (to >> 1 & 7) << 3 | (to >> 5 & 1) << 2);
 }
 
 /* Tables of jumps hold differences, one relocation for each side. */

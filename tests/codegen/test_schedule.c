@@ -1,5 +1,5 @@
-/* Who waits for whom in an emitted entry: how often all threads meet, what comes out when some are late or never come, and what
- * ThreadSanitizer finds. */
+/* Who waits for whom in an emitted entry: how often all threads meet, what comes out when some are late or never
+ * come, and what ThreadSanitizer finds. */
 #include "tests/codegen/emit_test.h"
 
 /* An encoder: attention reads keys of all rows, everything else stays within a row. */
@@ -10,7 +10,8 @@ static const char encoder[] =
     "    wq    = weight key=\"layers.{i}.q\" : f32[H, K, D]\n"
     "    wk    = weight key=\"layers.{i}.k\" : f32[H, K, D]\n"
     "    wv    = weight key=\"layers.{i}.v\" : f32[H, K, D]\n"
-    "    qkv   = gemm y, wq, wk, wv over=D weights=3 (q1: f32[B, S, H, K], k1: f32[B, S, H, K], v1: f32[B, S, H, K]) {\n"
+    "    qkv   = gemm y, wq, wk, wv over=D weights=3 (q1: f32[B, S, H, K], k1: f32[B, S, H, K], v1: f32[B, S, H, K]) "
+    "{\n"
     "      return q1, k1, v1\n"
     "    }\n"
     "    q     = get qkv index=0 : f32[B, S, H, K]\n"
@@ -51,25 +52,25 @@ static const char encoder[] =
     "  return out = out\n";
 
 /* A row of a value is looked up by an index: it may be any other thread's. */
-static const char looks_up[] =
-    "kernels Look(x: f32[B, S, D], ids: i32[B, S])\n"
-    "  dims    B = 1..4  S = 1..80  D = 16  F = 16\n"
-    "  w     = weight key=\"w\" : f32[F, D]\n"
-    "  y     = gemm x, w over=D weights=1 (acc: f32[B, S, F]) {\n"
-    "    t = tanh acc : f32[B, S, F]\n"
-    "    return t\n"
-    "  } : f32[B, S, F]\n"
-    "  z     = map y, ids (p: f32[B, S, F], i: i32[B, S]) {\n"
-    "    g = gather p, i over=S : f32[B, S, F]\n"
-    "    return g\n"
-    "  } : f32[B, S, F]\n"
-    "  u     = gemm z, w over=F weights=1 (acc2: f32[B, S, D]) {\n"
-    "    return acc2\n"
-    "  } : f32[B, S, D]\n"
-    "  return u = u\n";
+static const char looks_up[] = "kernels Look(x: f32[B, S, D], ids: i32[B, S])\n"
+                               "  dims    B = 1..4  S = 1..80  D = 16  F = 16\n"
+                               "  w     = weight key=\"w\" : f32[F, D]\n"
+                               "  y     = gemm x, w over=D weights=1 (acc: f32[B, S, F]) {\n"
+                               "    t = tanh acc : f32[B, S, F]\n"
+                               "    return t\n"
+                               "  } : f32[B, S, F]\n"
+                               "  z     = map y, ids (p: f32[B, S, F], i: i32[B, S]) {\n"
+                               "    g = gather p, i over=S : f32[B, S, F]\n"
+                               "    return g\n"
+                               "  } : f32[B, S, F]\n"
+                               "  u     = gemm z, w over=F weights=1 (acc2: f32[B, S, D]) {\n"
+                               "    return acc2\n"
+                               "  } : f32[B, S, D]\n"
+                               "  return u = u\n";
 
 /* How often `word` stands in the entry's loop. */
-static int count_in_layer(const char *text, const char *word) {
+static int count_in_layer(const char *text, const char *word)
+{
     const char *loop = strstr(text, "for (ptrdiff_t layer = 0"), *end = loop ? strstr(loop, "\n    }\n") : NULL;
     int count = 0;
     ck_assert_ptr_nonnull(end);
@@ -78,21 +79,24 @@ static int count_in_layer(const char *text, const char *word) {
     return count;
 }
 
-START_TEST(test_meetings) {
+START_TEST(test_meetings)
+{
     Trial t;
     trial_open(&t, target_native());
     trial_load(&t, encoder);
     ck_assert_int_eq(count_in_layer(t.out.text, " meet(&team)"), 1);
     ck_assert_int_eq(count_in_layer(t.out.text, " settle(&team)"), 1);
-    ck_assert_int_eq(count_in_layer(t.out.text, " follow(&team)"), 6);   /* what a round leaves is copied here */
+    ck_assert_int_eq(count_in_layer(t.out.text, " follow(&team)"), 6); /* what a round leaves is copied here */
     ck_assert_int_eq(count_in_layer(t.out.text, "while (help(&team"), 1);
     trial_close(&t);
 }
 END_TEST
 
 /* Rows of one thread and more, too few rows for all; threads that are late, dawdle, or do not come at all. */
-START_TEST(test_late) {
-    static const int64_t sizes[][2] = {{1, 1}, {1, 2}, {1, 3}, {2, 1}, {1, 7}, {3, 5}, {1, 37}, {2, 40}, {4, 9}, {1, 80}};
+START_TEST(test_late)
+{
+    static const int64_t sizes[][2] = {{1, 1}, {1, 2},  {1, 3},  {2, 1}, {1, 7},
+                                       {3, 5}, {1, 37}, {2, 40}, {4, 9}, {1, 80}};
     Trial t;
     trial_open(&t, target_native());
     t.dawdle = _i > 0;
@@ -106,7 +110,8 @@ START_TEST(test_late) {
 }
 END_TEST
 
-START_TEST(test_looks_up) {
+START_TEST(test_looks_up)
+{
     Trial t;
     trial_open(&t, target_native());
     t.dawdle = true;
@@ -120,17 +125,23 @@ START_TEST(test_looks_up) {
 }
 END_TEST
 
-static void add_main(const Trial *t, Text *out) {
+static void add_main(const Trial *t, Text *out)
+{
     const Plan *p = &t->out.plan;
-    text_add(out, "#include <pthread.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <stdlib.h>\n"
-                  "struct enc_call;\nint enc_run(const struct enc_call *, ptrdiff_t);\nsize_t enc_arena_bytes(const int64_t *, ptrdiff_t);\n"
-                  "static void *slots[%d];\n"
-                  "static void *work(void *thread) { enc_run((const struct enc_call *)slots, (ptrdiff_t)thread); return NULL; }\n"
-                  "int main(void)\n{\n    static float x[4 * 80 * 16], y[4 * 80 * 16], weights[%llu];\n"
-                  "    static _Alignas(128) char meet[3 * 256];\n    static int64_t fault[4];\n"
-                  "    const int64_t sizes[] = {2, 40};\n    pthread_t other[2];\n"
-                  "    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)\n        weights[i] = (float)(i %% 13) * 0.01f;\n"
-                  "    for (int i = 0; i < 4 * 80 * 16; i++)\n        x[i] = (float)(i %% 7);\n", p->n_slots, (unsigned long long)p->weight_bytes / 4);
+    text_add(
+        out,
+        "#include <pthread.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <stdlib.h>\n"
+        "struct enc_call;\nint enc_run(const struct enc_call *, ptrdiff_t);\nsize_t enc_arena_bytes(const int64_t *, "
+        "ptrdiff_t);\n"
+        "static void *slots[%d];\n"
+        "static void *work(void *thread) { enc_run((const struct enc_call *)slots, (ptrdiff_t)thread); return NULL; }\n"
+        "int main(void)\n{\n    static float x[4 * 80 * 16], y[4 * 80 * 16], weights[%llu];\n"
+        "    static _Alignas(128) char meet[3 * 256];\n    static int64_t fault[4];\n"
+        "    const int64_t sizes[] = {2, 40};\n    pthread_t other[2];\n"
+        "    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)\n        weights[i] = (float)(i %% 13) * "
+        "0.01f;\n"
+        "    for (int i = 0; i < 4 * 80 * 16; i++)\n        x[i] = (float)(i %% 7);\n",
+        p->n_slots, (unsigned long long)p->weight_bytes / 4);
     for (int i = 0; i < p->n_slots; i++) {
         Slot s = p->slots[i];
         const char *what = s.kind == SLOT_INPUT     ? "x"
@@ -140,20 +151,25 @@ static void add_main(const Trial *t, Text *out) {
                            : s.kind == SLOT_MEET    ? "meet"
                            : s.kind == SLOT_THREADS ? "(void *)3"
                            : s.kind == SLOT_FAULT   ? "fault"
-                                                    : s.index ? "(void *)sizes[1]" : "(void *)sizes[0]";
+                           : s.index                ? "(void *)sizes[1]"
+                                                    : "(void *)sizes[0]";
         text_add(out, "    slots[%d] = %s;\n", i, what);
     }
-    text_add(out, "    for (ptrdiff_t i = 0; i < 2; i++)\n        pthread_create(&other[i], NULL, work, (void *)(i + 1));\n"
-                  "    work(NULL);\n    for (int i = 0; i < 2; i++)\n        pthread_join(other[i], NULL);\n    return fault[0] != 0;\n}\n");
+    text_add(out,
+             "    for (ptrdiff_t i = 0; i < 2; i++)\n        pthread_create(&other[i], NULL, work, (void *)(i + 1));\n"
+             "    work(NULL);\n    for (int i = 0; i < 2; i++)\n        pthread_join(other[i], NULL);\n    return "
+             "fault[0] != 0;\n}\n");
 }
 
-static void write_text(const char *path, const char *text) {
+static void write_text(const char *path, const char *text)
+{
     FILE *f = fopen(path, "w");
     ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
 }
 
 /* As a program of its own: the sanitizer has to be there from the start. */
-START_TEST(test_races) {
+START_TEST(test_races)
+{
     Trial t;
     trial_open(&t, target_native());
     t.dawdle = true;
@@ -166,7 +182,8 @@ START_TEST(test_races) {
     snprintf(program, sizeof program, "%s/schedule.%d", BUILD_DIR, (int)getpid());
     write_text(source, t.out.text);
     write_text(caller, text.data);
-    const char *arguments[64] = {"clang-19", "-g", "-O1", "-std=gnu11", "-fsanitize=thread", source, caller, "-o", program, "-lpthread"};
+    const char *arguments[64] = {"clang-19", "-g",   "-O1", "-std=gnu11", "-fsanitize=thread",
+                                 source,     caller, "-o",  program,      "-lpthread"};
     for (int j = 0, n = 10; target_native()->flags[j]; j++)
         if (!strncmp(target_native()->flags[j], "-m", 2))
             arguments[n++] = target_native()->flags[j];
@@ -180,7 +197,8 @@ START_TEST(test_races) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *s = suite_create("schedule");
     TCase *c = tcase_create("schedule");
     tcase_set_timeout(c, 120);

@@ -1,5 +1,5 @@
-/* --compute bf16: both operands of a product with a weight are the nearest numbers of bf16 and sums are f32; nothing else changes, and nothing at all without
- * being asked; the error is recorded and held to its bound. */
+/* --compute bf16: both operands of a product with a weight are the nearest numbers of bf16 and sums are f32; nothing
+ * else changes, and nothing at all without being asked; the error is recorded and held to its bound. */
 #include <check.h>
 #include <math.h>
 #include <string.h>
@@ -19,9 +19,19 @@ START_TEST(requests)
     static const struct {
         const char *text;
         bool good, bf16;
-    } cases[] = {{"f32", true, false},          {"bf16", true, true},         {"bf16:max_err=0.01", true, true}, {"bf16:max_err=1", true, true}, {"f16", false, false},
-                 {"bf16:", false, false},       {"bf16:max_err=", false, false}, {"bf16:max_err=0", false, false}, {"bf16:max_err=2", false, false}, {"bf16:max_err=nan", false, false},
-                 {"bf16:max_err=0.1x", false, false}, {"f32:max_err=1", false, false}, {"", false, false}};
+    } cases[] = {{"f32", true, false},
+                 {"bf16", true, true},
+                 {"bf16:max_err=0.01", true, true},
+                 {"bf16:max_err=1", true, true},
+                 {"f16", false, false},
+                 {"bf16:", false, false},
+                 {"bf16:max_err=", false, false},
+                 {"bf16:max_err=0", false, false},
+                 {"bf16:max_err=2", false, false},
+                 {"bf16:max_err=nan", false, false},
+                 {"bf16:max_err=0.1x", false, false},
+                 {"f32:max_err=1", false, false},
+                 {"", false, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ComputeSpec spec;
         const char *why = NULL;
@@ -35,14 +45,34 @@ END_TEST
 /* Doubles near what lies halfway between two of bf16, beyond f32's digits; the ends of the range; random ones. */
 START_TEST(nearest)
 {
-    static const double near[] = {0, 1, 1 + 0x1p-8, 1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-8 - 0x1p-40, 1 + 0x3p-8, 0x1.fep0, 0x1.ffp0, 0x1.fep127, 0x1.ff7p127, 0x1.ff8p127,
-                                  0x1p128, 0x1p-126, 0x1.ffp-127, 0x1p-133, 0x1p-134, 0x1.1p-134, 0x3p-134, 0x1p-200, INFINITY};
+    static const double near[] = {0,
+                                  1,
+                                  1 + 0x1p-8,
+                                  1 + 0x1p-8 + 0x1p-40,
+                                  1 + 0x1p-8 - 0x1p-40,
+                                  1 + 0x3p-8,
+                                  0x1.fep0,
+                                  0x1.ffp0,
+                                  0x1.fep127,
+                                  0x1.ff7p127,
+                                  0x1.ff8p127,
+                                  0x1p128,
+                                  0x1p-126,
+                                  0x1.ffp-127,
+                                  0x1p-133,
+                                  0x1p-134,
+                                  0x1.1p-134,
+                                  0x3p-134,
+                                  0x1p-200,
+                                  INFINITY};
     Random r = random_new(7, 0);
     for (int i = 0; i < 20000; i++) {
         double value = i < (int)(sizeof near / sizeof *near) ? near[i] : ldexp(random_normal(&r), i % 300 - 150);
         for (int sign = -1; sign < 2; sign += 2) {
-            float got = bfloat_to_float(bfloat_nearest(sign * value)), want = (float)dtype_rounded(DT_BF16, sign * value);
-            ck_assert_msg(!memcmp(&got, &want, sizeof got), "%a becomes %a, not %a", sign * value, (double)got, (double)want);
+            float got = bfloat_to_float(bfloat_nearest(sign * value)),
+                  want = (float)dtype_rounded(DT_BF16, sign * value);
+            ck_assert_msg(!memcmp(&got, &want, sizeof got), "%a becomes %a, not %a", sign * value, (double)got,
+                          (double)want);
         }
     }
     ck_assert(isnan(bfloat_to_float(bfloat_nearest(NAN))) && isnan(dtype_rounded(DT_BF16, NAN)));
@@ -64,7 +94,8 @@ static void lower(Compilation *c, const char *model, const char *weights, const 
 }
 
 typedef struct Counts {
-    int weights, rounded, bf16, values; /* of products, and `round_bf16` anywhere; others: rounded weights that no product reads */
+    int weights, rounded, bf16,
+        values; /* of products, and `round_bf16` anywhere; others: rounded weights that no product reads */
     int others;
 } Counts;
 
@@ -76,7 +107,8 @@ static void count(const Graph *g, Counts *out)
         out->values += n->op == OP_round_bf16;
         for (int i = 0; i < n->n_inputs; i++) {
             const Node *w = n->inputs[i];
-            bool rounded = w->op == OP_weight && attr_name(w, ATTR_rounded), product = n->op == OP_gemm && i > 0 && i <= attr_int(n, ATTR_weights, 1);
+            bool rounded = w->op == OP_weight && attr_name(w, ATTR_rounded),
+                 product = n->op == OP_gemm && i > 0 && i <= attr_int(n, ATTR_weights, 1);
             out->weights += product;
             out->rounded += product && rounded;
             out->bf16 += product && weight_storage(w) == DT_BF16;
@@ -159,9 +191,11 @@ START_TEST(one_product)
         w[i] = i % 3 ? (float)random_normal(&r) : (float)(257 + 2 * (i % 50)) / -128;
     make_folder();
     write_model("let D = 37\nlet F = 53\nmodel One(x: f32[S, D]) -> (y: f32[S, F]) { return linear(x, \"up\", F) }\n");
-    HostTensor weight = {.name = "up.weight", .dtype = DT_F32, .rank = 2, .dims = {F, D}, .data = w}, in = {.name = "x", .dtype = DT_F32, .rank = 2, .dims = {S, D}, .data = x};
+    HostTensor weight = {.name = "up.weight", .dtype = DT_F32, .rank = 2, .dims = {F, D}, .data = w},
+               in = {.name = "x", .dtype = DT_F32, .rank = 2, .dims = {S, D}, .data = x};
     Compilation c;
-    CompileOptions o = {.model = in_folder("m.attar"), .weights = in_folder("w.safetensors"), .threads = 2, .compute = "bf16"};
+    CompileOptions o = {
+        .model = in_folder("m.attar"), .weights = in_folder("w.safetensors"), .threads = 2, .compute = "bf16"};
     compile_begin(&c);
     ck_assert(safetensors_save(&c.cx, in_folder("w.safetensors"), &weight, 1));
     ck_assert_msg(compile_all(&c, &o), "%s", said(&c));
@@ -208,7 +242,8 @@ static void refused(attar_options o, attar_status status, const char *code)
 START_TEST(through_the_interface)
 {
     const char *const paths[] = {GPT2};
-    attar_options o = {.model = paths[0], .weights = paths[1], .threads = 1, .compute = "bf16:max_err=0.05", .calibrate = gpt2_inputs};
+    attar_options o = {
+        .model = paths[0], .weights = paths[1], .threads = 1, .compute = "bf16:max_err=0.05", .calibrate = gpt2_inputs};
     attar_model *m = NULL;
     attar_error error = {0};
     attar_approximation a;
@@ -231,7 +266,11 @@ END_TEST
 /* Nothing of the weights is lost, nothing else was measured: a bound cannot be held. */
 START_TEST(bound_without_a_figure)
 {
-    refused((attar_options){.model = SOURCE_DIR "/models/llama.attar", .weights = SOURCE_DIR "/models/austen", .threads = 1, .compute = "bf16:max_err=0.9"}, ATTAR_MODEL, "E0901");
+    refused((attar_options){.model = SOURCE_DIR "/models/llama.attar",
+                            .weights = SOURCE_DIR "/models/austen",
+                            .threads = 1,
+                            .compute = "bf16:max_err=0.9"},
+            ATTAR_MODEL, "E0901");
 }
 END_TEST
 

@@ -1,4 +1,5 @@
-/* Outputs of the last position alone: the same bits as that row of all of them, for several sequences and several calls; whole where nothing is spared. */
+/* Outputs of the last position alone: the same bits as that row of all of them, for several sequences and several
+ * calls; whole where nothing is spared. */
 #include <check.h>
 #include <string.h>
 
@@ -35,7 +36,8 @@ static const HostTensor *go_on(Compilation *c, Session *s, int64_t past, int64_t
     static int32_t ids[BATCH * MOST];
     for (int64_t i = 0; i < BATCH * count; i++)
         ids[i] = (int32_t)((past + i * 7 + i / count * 31) % 60);
-    HostTensor in = {.name = c->emitted.plan.inputs[0].name, .dtype = DT_I32, .rank = 2, .dims = {BATCH, count}, .data = ids};
+    HostTensor in = {
+        .name = c->emitted.plan.inputs[0].name, .dtype = DT_I32, .rank = 2, .dims = {BATCH, count}, .data = ids};
     const HostTensor *out;
     ck_assert_msg(session_run(&c->cx, s, &in, 1, &out), "%s", said(c));
     return out;
@@ -46,7 +48,8 @@ START_TEST(the_last_row)
     static const struct {
         const char *model, *weights, *compute;
     } cases[] = {{SOURCE_DIR "/models/llama.attar", SOURCE_DIR "/tests/golden/llama", NULL},
-                 {SOURCE_DIR "/models/gpt2.attar", SOURCE_DIR "/tests/golden/gpt2", NULL}, /* its norms have a bias, its table is the head */
+                 {SOURCE_DIR "/models/gpt2.attar", SOURCE_DIR "/tests/golden/gpt2",
+                  NULL}, /* its norms have a bias, its table is the head */
                  {SOURCE_DIR "/models/gemma2.attar", SOURCE_DIR "/tests/golden/gemma2", NULL}, /* soft-capped logits */
                  {SOURCE_DIR "/models/gpt2.attar", SOURCE_DIR "/tests/golden/gpt2", "bf16"}};
     static const int64_t counts[] = {5, 1, 3, 1};
@@ -55,14 +58,17 @@ START_TEST(the_last_row)
     build(&last, cases[_i].model, cases[_i].weights, cases[_i].compute, true);
     ck_assert_int_eq(narrowed(&whole), 0);
     ck_assert_int_eq(narrowed(&last), 1);
-    Session *a = session_new(&whole.cx, &whole.program, BATCH, 1, NULL), *b = session_new(&last.cx, &last.program, BATCH, 2, NULL);
+    Session *a = session_new(&whole.cx, &whole.program, BATCH, 1, NULL),
+            *b = session_new(&last.cx, &last.program, BATCH, 2, NULL);
     int64_t past = 0;
     for (int call = 0; call < 4; past += counts[call++]) {
         const HostTensor *all = go_on(&whole, a, past, counts[call]), *one = go_on(&last, b, past, counts[call]);
         int64_t width = all->dims[2];
-        ck_assert(one->rank == 3 && one->dims[0] == BATCH && one->dims[1] == 1 && one->dims[2] == width && all->dims[1] == counts[call]);
+        ck_assert(one->rank == 3 && one->dims[0] == BATCH && one->dims[1] == 1 && one->dims[2] == width &&
+                  all->dims[1] == counts[call]);
         for (int64_t row = 0; row < BATCH; row++) {
-            const float *want = (const float *)all->data + ((row + 1) * counts[call] - 1) * width, *got = (const float *)one->data + row * width;
+            const float *want = (const float *)all->data + ((row + 1) * counts[call] - 1) * width,
+                        *got = (const float *)one->data + row * width;
             ck_assert_msg(!memcmp(want, got, (size_t)width * sizeof *got), "call %d, sequence %d", call, (int)row);
         }
     }
@@ -88,7 +94,8 @@ START_TEST(each_result_by_itself)
 {
     make_folder();
     write_model("let D = 8\nlet V = 11\ncache kv[1] { k: [B, T <= 16, D] }\n"
-                "model M(ids: i32[B, S]) -> (hidden: f32[B, S, D], logits: f32[B, S, V], cooler: f32[B, S, V], running: f32[B, S, V]) {\n"
+                "model M(ids: i32[B, S]) -> (hidden: f32[B, S, D], logits: f32[B, S, V], cooler: f32[B, S, V], "
+                "running: f32[B, S, V]) {\n"
                 "  x = embed(ids, \"table\", V, D)\n"
                 "  k = kv[0].append(x)\n"
                 "  x = x + mean(k, over=T)\n"

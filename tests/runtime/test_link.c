@@ -60,7 +60,8 @@ START_TEST(links_and_runs)
     Code *other = code_link(t.objects, 2, t.message); /* with variables of its own */
     ck_assert_msg(other != NULL, "%s", t.message);
     trial_close(&t);
-    int (*first)(int) = (int (*)(int))code_symbol(code, "first"), (*again)(int) = (int (*)(int))code_symbol(other, "first");
+    int (*first)(int) = (int (*)(int))code_symbol(code, "first"),
+        (*again)(int) = (int (*)(int))code_symbol(other, "first");
     double (*scaled)(int) = (double (*)(int))code_symbol(code, "scaled");
     int *kept = code_symbol(code, "kept");
     ck_assert(first && scaled && kept && first != again);

@@ -1,4 +1,5 @@
-/* One of two objects that link_check puts into memory: constants of every size, a table of strings, a switch, memset, and what the other one has. */
+/* One of two objects that link_check puts into memory: constants of every size, a table of strings, a switch,
+ * memset, and what the other one has. */
 typedef __SIZE_TYPE__ size_t;
 void *memset(void *, int, size_t);
 void *memcpy(void *, const void *, size_t);
@@ -39,5 +40,6 @@ int check(int n)
     }
     counter[0] += n;
     where++;
-    return (int)(two(x, n < 64 ? n : 64) + (double)(sum[0] + sum[1] + sum[2] + sum[3]) + other[0] + other[1]) + counter[0] * 1000;
+    return (int)(two(x, n < 64 ? n : 64) + (double)(sum[0] + sum[1] + sum[2] + sum[3]) + other[0] + other[1]) +
+           counter[0] * 1000;
 }
