@@ -152,31 +152,39 @@ static const char finishes[] =
     "    return 0;\n"
     "}\n\n";
 
+/* What taking a part has in common with and without rows: the next queue that may have one, claiming it, the end. */
+#define FIND_QUEUE \
+    "        const ptrdiff_t owner = (t->thread + t->look) % t->threads, from = t->before + (owner ? 0 : t->more);\n" \
+    "        struct queue *q = t->queue + owner;\n" \
+    "        if (owner >= queues || (t->look && soon(q, from + each)))\n" \
+    "            continue;\n" \
+    "        ptrdiff_t next = __atomic_load_n(&q->begun, __ATOMIC_RELAXED);\n"
+#define CLAIM_PART \
+    "        while (next < from + each)\n" \
+    "            if (__atomic_compare_exchange_n(&q->begun, &next, next + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {\n"
+#define END_OF_TAKE \
+    "                t->busy = q;\n" \
+    "                return 1;\n" \
+    "            }\n" \
+    "    }\n" \
+    "    t->look = 0;\n" \
+    "    t->busy = 0;\n" \
+    "    if (queues > 1)\n" \
+    "        t->before += each;\n" \
+    "    else\n" \
+    "        t->more += each;\n"
+
 static const char takes[] =
     "static int take_part(struct team *t, ptrdiff_t work)\n{\n"
     "    const ptrdiff_t each = work < FEW ? 1 : PARTS, queues = work < LITTLE ? 1 : t->threads;\n"
     "    if (t->busy)\n"
     "        finish(t->busy);\n"
     "    for (; t->look < t->threads; t->look++) {\n"
-    "        const ptrdiff_t owner = (t->thread + t->look) % t->threads, from = t->before + (owner ? 0 : t->more);\n"
-    "        struct queue *q = t->queue + owner;\n"
-    "        if (owner >= queues || (t->look && soon(q, from + each)))\n"
-    "            continue;\n"
-    "        ptrdiff_t next = __atomic_load_n(&q->begun, __ATOMIC_RELAXED);\n"
-    "        while (next < from + each)\n"
-    "            if (__atomic_compare_exchange_n(&q->begun, &next, next + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {\n"
+    FIND_QUEUE
+    CLAIM_PART
     "                t->part = owner * each + next - from;\n"
     "                t->parts = queues * each;\n"
-    "                t->busy = q;\n"
-    "                return 1;\n"
-    "            }\n"
-    "    }\n"
-    "    t->look = 0;\n"
-    "    t->busy = 0;\n"
-    "    if (queues > 1)\n"
-    "        t->before += each;\n"
-    "    else\n"
-    "        t->more += each;\n"
+    END_OF_TAKE
     "    return 0;\n"
     "}\n\n"
     "/* The next part of a kernel of so many multiply-adds; 0 if there is none left, and the next kernel begins. */\n"
@@ -194,29 +202,15 @@ static const char takes_rows[] =
     "    if (t->busy)\n"
     "        finish(t->busy);\n"
     "    for (; t->look < (own && !t->helps ? 1 : t->threads); t->look++) {\n"
-    "        const ptrdiff_t owner = (t->thread + t->look) % t->threads, from = t->before + (owner ? 0 : t->more);\n"
-    "        struct queue *q = t->queue + owner;\n"
-    "        if (owner >= queues || (t->look && soon(q, from + each)))\n"
-    "            continue;\n"
-    "        ptrdiff_t next = __atomic_load_n(&q->begun, __ATOMIC_RELAXED);\n"
+    FIND_QUEUE
     "        if (t->by_rows && next < from + each)\n"
     "            wait_for(q, from);\n"
-    "        while (next < from + each)\n"
-    "            if (__atomic_compare_exchange_n(&q->begun, &next, next + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {\n"
+    CLAIM_PART
     "                t->part = cut ? next - from : owner * each + next - from;\n"
     "                t->parts = cut ? each : queues * each;\n"
     "                t->from_row = cut ? t->rows * owner / t->threads : 0;\n"
     "                t->to_row = cut ? t->rows * (owner + 1) / t->threads : t->rows;\n"
-    "                t->busy = q;\n"
-    "                return 1;\n"
-    "            }\n"
-    "    }\n"
-    "    t->look = 0;\n"
-    "    t->busy = 0;\n"
-    "    if (queues > 1)\n"
-    "        t->before += each;\n"
-    "    else\n"
-    "        t->more += each;\n"
+    END_OF_TAKE
     "    if (kind != OWN_ROWS)\n"
     "        t->start = t->before, t->start_more = t->more;\n"
     "    return 0;\n"
