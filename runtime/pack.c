@@ -2,15 +2,14 @@
  *
  * Element (i, j) of an item lies at start + noff[i] + koff[j] of the stored tensor, so two small tables hold every
  * layout: transposed, sliced, several tensors in one. An item is cut into blocks whose stored elements span at most
- * CHUNK; a worker reads that span, converts it and scatters it. Beyond the packed weights the memory is the tables
+ * PACK_CHUNK; a worker reads that span, converts it and scatters it. Beyond the packed weights the memory is the tables
  * and one chunk a worker. */
-#include "runtime/pack.h"
+#include "runtime/pack_inside.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include "runtime/file.h"
 #include "runtime/pool.h"
 #include "runtime/scatter.h"
@@ -18,38 +17,11 @@
 #include "support/checked.h"
 #include "support/holes.h"
 
-enum { CHUNK = PACK_CHUNK, ROOM = PACK_ROOM, SMALL = 32 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
-
-typedef struct Block {
-    int64_t i0, i1, j0, j1, low, span;
-} Block; /* columns, contracted elements; stored elements [low, low + span) */
-
-typedef struct Job { /* one item */
-    const PackItem *item;
-    int64_t n, k;         /* columns, contracted elements */
-    int64_t *noff, *koff; /* koff lies behind noff */
-    int64_t *tensors;     /* numbers of the tensors of each layer; NULL for constants */
-    int64_t each;         /* elements of one of them */
-    double *gains;        /* [layers][gain_size], or one layer for all if the key has no {i}; NULL: none */
-    int64_t gain_size, gain_step; /* its dimension; columns or contracted elements before it moves on by one */
-    Block *blocks;
-    size_t n_blocks, capacity;
-} Job;
-
-typedef struct Work {
-    const Checkpoint *checkpoint;
-    Job *jobs;
-    int n_jobs;
-    unsigned char *out;
-    atomic_size_t next; /* blocks taken, counted over jobs, layers, blocks */
-    atomic_int error;
-    int64_t failed;       /* number of a tensor; written by the thread that sets error */
-    unsigned char *rooms; /* for each worker: CHUNK stored elements, CHUNK floats */
-} Work;
+enum { SMALL = 32 << 10, MAX_LAYERS = 1 << 20, MAX_TENSORS = 1 << 24 };
 
 /* ---- checking an item -------------------------------------------------------------------------------------------- */
 
-static bool fail(Context *cx, const PackItem *item, const char *code, const char *why)
+bool pack_fail(Context *cx, const PackItem *item, const char *code, const char *why)
 {
     const char *where = item->key ? arena_print(cx->arena, "tensor `%s`", file_shown(cx, item->key)) : "a constant";
     diag_file_error(cx->diags, code, NULL, where, "%s", why);
@@ -89,12 +61,12 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
     for (int64_t i = 0; i < item->layers * stack; i++) {
         int64_t number = checkpoint_number(c, hole_fill(cx->arena, item->key, i / stack, i % stack));
         if (number < 0)
-            return fail(cx, item, "E0420", "the checkpoint has no such tensor");
+            return pack_fail(cx, item, "E0420", "the checkpoint has no such tensor");
         const HostTensor *t = &table[number];
         if (t->rank != rank || memcmp(t->dims, item->stored + first, (size_t)rank * sizeof *t->dims))
-            return fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
+            return pack_fail(cx, item, "E0420", "its shape is not the one that the model was compiled for");
         if (read_as(item) != DT_F32 && t->dtype != item->dtype)
-            return fail(cx, item, "E0420", "its type is not the one that the model was compiled for");
+            return pack_fail(cx, item, "E0420", "its type is not the one that the model was compiled for");
         job->tensors[i] = number;
         job->each = host_count(t);
     }
@@ -104,7 +76,7 @@ static bool find_tensors(Context *cx, const Checkpoint *c, Job *job)
 static bool fail_gain(Context *cx, const PackItem *item, const char *code, const char *why)
 {
     PackItem gain = {.key = item->gain};
-    return fail(cx, &gain, code, why);
+    return pack_fail(cx, &gain, code, why);
 }
 
 /* One layer's gain, `plus` added, times the item's factor. */
@@ -131,7 +103,7 @@ static bool find_gains(Context *cx, const Checkpoint *c, Job *job)
     int64_t layers = hole_of_round(item->gain) ? item->layers : 1;
     uint64_t count, bytes;
     if (item->data || at < 0 || at >= dims)
-        return fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
+        return pack_fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
     bool column = at < item->n_rank;
     const PackDim *dim = column ? item->n : item->k;
     int place = column ? at : at - item->n_rank, rank = column ? item->n_rank : item->k_rank;
@@ -140,10 +112,10 @@ static bool find_gains(Context *cx, const Checkpoint *c, Job *job)
     for (int d = place + 1; d < rank; d++)
         job->gain_step *= dim[d].size;
     if (!checked_mul((uint64_t)layers, (uint64_t)job->gain_size, &count) || !checked_mul(count, sizeof(double), &bytes))
-        return fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
+        return pack_fail(cx, item, "E9901", "the plan for this weight's gain is malformed");
     job->gains = malloc(bytes);
     if (!job->gains)
-        return fail(cx, item, "E1003", "not enough memory to pack this weight");
+        return pack_fail(cx, item, "E1003", "not enough memory to pack this weight");
     for (int64_t layer = 0; layer < layers; layer++)
         if (!read_gain(cx, c, job, layer, job->gains + layer * job->gain_size))
             return false;
@@ -165,7 +137,7 @@ static void fill_offsets(const PackDim *dims, int rank, int64_t count, int64_t *
     }
 }
 
-static void range_of(const int64_t *offsets, int64_t from, int64_t to, int64_t *low, int64_t *high)
+void pack_range_of(const int64_t *offsets, int64_t from, int64_t to, int64_t *low, int64_t *high)
 {
     *low = *high = offsets[from];
     for (int64_t i = from + 1; i < to; i++) {
@@ -183,10 +155,10 @@ static bool check_places(Context *cx, Job *job, uint64_t weight_bytes)
     int64_t stored = 1, low_n, high_n, low_k, high_k;
     for (int d = 0; d < item->stored_rank; d++) {
         if (!checked_imul(stored, item->stored[d], &stored))
-            return fail(cx, item, "E0428", "the size of the shape overflows");
+            return pack_fail(cx, item, "E0428", "the size of the shape overflows");
     }
-    range_of(job->noff, 0, job->n, &low_n, &high_n);
-    range_of(job->koff, 0, job->k, &low_k, &high_k);
+    pack_range_of(job->noff, 0, job->n, &low_n, &high_n);
+    pack_range_of(job->koff, 0, job->k, &low_k, &high_k);
     bool inside = item->start + low_n + low_k >= 0 && (item->data || item->start + high_n + high_k < stored);
     uint64_t columns = (uint64_t)job->n, elements, bytes, last, end;
     if (item->layout == PACK_PANELS)
@@ -195,7 +167,7 @@ static bool check_places(Context *cx, Job *job, uint64_t weight_bytes)
              checked_mul(elements, dtype_size(item->dtype), &bytes) && bytes <= item->bytes;
     inside = inside && checked_mul((uint64_t)item->layers - 1, item->layer_stride, &last) &&
              checked_add(last, item->offset, &last) && checked_add(last, item->bytes, &end) && end <= weight_bytes;
-    return inside || fail(cx, item, "E9901", "the plan's places for this weight do not fit");
+    return inside || pack_fail(cx, item, "E9901", "the plan's places for this weight do not fit");
 }
 
 /* Kept in the type of its tensors: then nothing is multiplied into it. */
@@ -224,7 +196,7 @@ static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job
                  (item->data || c) && checked_add((uint64_t)job->n, (uint64_t)job->k, &entries) &&
                  checked_mul(entries, sizeof(int64_t), &bytes) && bytes <= PTRDIFF_MAX;
     if (!sound)
-        return fail(cx, item, "E9901", "the plan for this weight is malformed");
+        return pack_fail(cx, item, "E9901", "the plan for this weight is malformed");
     if (job->n == 0 || job->k == 0)
         return true;
     if (!item->data && !find_tensors(cx, c, job))
@@ -233,7 +205,7 @@ static bool prepare(Context *cx, const Checkpoint *c, const Plan *plan, Job *job
         return false;
     job->noff = malloc(bytes);
     if (!job->noff)
-        return fail(cx, item, "E1003", "not enough memory to pack this weight");
+        return pack_fail(cx, item, "E1003", "not enough memory to pack this weight");
     job->koff = job->noff + job->n;
     fill_offsets(item->n, item->n_rank, job->n, job->noff);
     fill_offsets(item->k, item->k_rank, job->k, job->koff);
@@ -261,11 +233,11 @@ static bool add_block(Job *job, Block b)
 static bool cut(Job *job, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 {
     int64_t low_n, high_n, low_k, high_k;
-    range_of(job->noff, i0, i1, &low_n, &high_n);
-    range_of(job->koff, j0, j1, &low_k, &high_k);
+    pack_range_of(job->noff, i0, i1, &low_n, &high_n);
+    pack_range_of(job->koff, j0, j1, &low_k, &high_k);
     int64_t span = high_n - low_n + high_k - low_k + 1;
     bool one = job->item->layout == PACK_PANELS && i1 - i0 <= job->item->panel;
-    if (span <= (one ? CHUNK : SMALL))
+    if (span <= (one ? PACK_CHUNK : SMALL))
         return add_block(job, (Block){i0, i1, j0, j1, low_n + low_k, span});
     if (high_n - low_n < high_k - low_k) {
         int64_t middle = j0 + (j1 - j0) / 2;
@@ -376,7 +348,7 @@ static int read_elements(const Work *w, const Job *job, int64_t layer, int64_t f
     return error;
 }
 
-static int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room, int64_t *tensor)
+int pack_block(const Work *w, const Job *job, int64_t layer, const Block *b, unsigned char *room, int64_t *tensor)
 {
     const PackItem *item = job->item;
     unsigned char *out = w->out + item->offset + (uint64_t)layer * item->layer_stride;
@@ -386,7 +358,7 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
         pack_scatter(&to, b->i0, b->i1, b->j0, b->j1, item->data + item->start + b->low, out);
         return 0;
     }
-    unsigned char *elements = room + CHUNK * sizeof(double);
+    unsigned char *elements = room + PACK_CHUNK * sizeof(double);
     int error = read_elements(w, job, layer, item->start + b->low, b->span, room, elements, tensor);
     if (error)
         return error;
@@ -406,7 +378,7 @@ static int pack_block(const Work *w, const Job *job, int64_t layer, const Block 
 static void work(void *state, ptrdiff_t thread)
 {
     Work *w = state;
-    unsigned char *room = w->rooms + (size_t)thread * ROOM;
+    unsigned char *room = w->rooms + (size_t)thread * PACK_ROOM;
     size_t before = 0; /* blocks of all layers of the jobs before this one */
     int at = 0;
     while (atomic_load(&w->error) == 0) {
@@ -433,7 +405,7 @@ static bool run(Context *cx, Work *w, int threads)
 {
     Pool *pool = threads > 1 ? pool_new(threads) : NULL; /* without threads the caller does it all */
     int n = pool ? threads : 1;
-    w->rooms = malloc((size_t)n * ROOM);
+    w->rooms = malloc((size_t)n * PACK_ROOM);
     if (!w->rooms) {
         pool_free(pool);
         diag_file_error(cx->diags, "E1003", NULL, NULL, "not enough memory to pack the weights");
@@ -466,129 +438,9 @@ static bool pack_items(Context *cx, Work *w, int threads)
     for (int i = 0; i < w->n_jobs; i++) {
         Job *job = &w->jobs[i];
         if (job->n > 0 && job->k > 0 && !cut(job, 0, job->n, 0, job->k))
-            return fail(cx, job->item, "E1003", "not enough memory to pack this weight");
+            return pack_fail(cx, job->item, "E1003", "not enough memory to pack this weight");
     }
     return run(cx, w, threads);
-}
-
-/* ---- rows on demand ---------------------------------------------------------------------------------------------- */
-
-typedef struct Table { /* an item whose rows are packed when they are asked for */
-    Job job;
-    atomic_uchar *here; /* of each row */
-} Table;
-
-struct PackedRows {
-    const Checkpoint *checkpoint;
-    unsigned char *out;
-    pthread_mutex_t lock; /* whoever packs rows */
-    Table *tables;
-    int count;
-    _Alignas(16) unsigned char room[];
-};
-
-/* Rows of a tensor of a file that fit a chunk. What is made of several is packed as a whole. */
-bool pack_by_rows(const Checkpoint *c, const PackItem *item)
-{
-    if (!item->rows_by || item->layers != 1 || item->stack || item->layout != PACK_PLAIN || item->gain || item->data)
-        return false;
-    int64_t number = checkpoint_number(c, item->key), span = 0;
-    for (int d = 0; d < item->k_rank; d++)
-        span += (item->k[d].size - 1) * (item->k[d].stride < 0 ? -item->k[d].stride : item->k[d].stride);
-    return number >= 0 && !checkpoint_is_made(c, number) && span < CHUNK;
-}
-
-static bool add_table(PackedRows *rows, Job *job)
-{
-    atomic_uchar *here = calloc((size_t)job->n, sizeof *here);
-    if (!here)
-        return false;
-    rows->tables[rows->count++] = (Table){*job, here};
-    *job = (Job){.item = job->item}; /* no blocks, nothing to free */
-    const PackItem *item = job->item;
-    madvise(rows->out + item->offset, item->bytes, MADV_NOHUGEPAGE); /* a row brings its own page, not two megabytes */
-    return true;
-}
-
-static bool take_tables(Context *cx, const Checkpoint *c, Work *w, Packed *out)
-{
-    for (int i = 0; i < w->n_jobs; i++) {
-        Job *job = &w->jobs[i];
-        if (!job->n || !job->k || !pack_by_rows(c, job->item))
-            continue;
-        PackedRows *rows = out->rows;
-        if (!rows) {
-            rows = out->rows = calloc(1, sizeof *rows + ROOM);
-            if (rows) {
-                rows->checkpoint = c;
-                rows->out = out->data;
-                pthread_mutex_init(&rows->lock, NULL);
-                rows->tables = calloc((size_t)w->n_jobs, sizeof *rows->tables);
-            }
-        }
-        if (!rows || !rows->tables || !add_table(rows, job))
-            return fail(cx, job->item, "E1003", "not enough memory to pack this weight");
-    }
-    return true;
-}
-
-/* Rows [i, i + 1) one by one; nobody else packs meanwhile. */
-static int pack_missing(PackedRows *rows, Table *t, const int32_t *elements, int64_t count)
-{
-    Work w = {.checkpoint = rows->checkpoint, .out = rows->out};
-    int64_t low, high, tensor;
-    int error = checkpoint_check(rows->checkpoint, t->job.tensors[0]);
-    range_of(t->job.koff, 0, t->job.k, &low, &high);
-    for (int64_t e = 0; e < count && !error; e++) {
-        int64_t i = elements[e];
-        if (i < 0 || i >= t->job.n || atomic_load_explicit(&t->here[i], memory_order_relaxed))
-            continue;
-        Block row = {i, i + 1, 0, t->job.k, t->job.noff[i] + low, high - low + 1};
-        error = pack_block(&w, &t->job, 0, &row, rows->room, &tensor);
-        if (!error)
-            error = checkpoint_check(rows->checkpoint, t->job.tensors[0]);
-        if (!error)
-            atomic_store_explicit(&t->here[i], 1, memory_order_release);
-    }
-    return error;
-}
-
-static bool all_here(const Table *t, const int32_t *elements, int64_t count)
-{
-    for (int64_t e = 0; e < count; e++) {
-        int64_t i = elements[e];
-        if (i >= 0 && i < t->job.n && !atomic_load_explicit(&t->here[i], memory_order_acquire))
-            return false;
-    }
-    return true;
-}
-
-bool pack_rows(Context *cx, PackedRows *rows, int input, const int32_t *elements, int64_t count)
-{
-    for (int i = 0; i < rows->count; i++) {
-        Table *t = &rows->tables[i];
-        if (t->job.item->rows_by != input + 1 || all_here(t, elements, count))
-            continue;
-        pthread_mutex_lock(&rows->lock);
-        int error = pack_missing(rows, t, elements, count);
-        pthread_mutex_unlock(&rows->lock);
-        if (error) {
-            checkpoint_report(cx, rows->checkpoint, t->job.tensors[0], error);
-            return false;
-        }
-    }
-    return true;
-}
-
-static void free_rows(PackedRows *rows)
-{
-    for (int i = 0; rows && i < rows->count; i++) {
-        free(rows->tables[i].job.noff);
-        free(rows->tables[i].here);
-    }
-    if (rows)
-        free(rows->tables);
-    free(rows);
 }
 
 /* ---- all together ------------------------------------------------------------------------------------------------ */
@@ -603,7 +455,7 @@ bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int thread
     }
     Work w = {.checkpoint = c, .n_jobs = plan->n_weights, .out = out->data};
     w.jobs = arena_array(cx->arena, (size_t)plan->n_weights + 1, sizeof *w.jobs);
-    bool good = prepare_items(cx, c, plan, &w) && take_tables(cx, c, &w, out) && pack_items(cx, &w, threads);
+    bool good = prepare_items(cx, c, plan, &w) && pack_take_tables(cx, c, &w, out) && pack_items(cx, &w, threads);
     for (int i = 0; i < w.n_jobs; i++) {
         free(w.jobs[i].noff);
         free(w.jobs[i].gains);
@@ -616,7 +468,7 @@ bool pack_weights(Context *cx, const Checkpoint *c, const Plan *plan, int thread
 
 void pack_free(Packed *p)
 {
-    free_rows(p->rows);
+    pack_free_rows(p->rows);
     memory_unmap(p->data, p->bytes);
     *p = (Packed){0};
 }
