@@ -39,7 +39,8 @@ static Library library_of(const Target *target)
 
 /* ---- one product ------------------------------------------------------------------------------------------------- */
 
-enum { MOST = 129, ROOM = MOST * (MOST + 16) };
+/* ROOM: MOST rows as wide as the widest panel rounds MOST up, and the few elements that steps are wider than rows. */
+enum { MOST = 129, WIDEST_PANEL = 64, ROOM = MOST * (MOST + WIDEST_PANEL + 16) };
 static const float untouched = 1e30f;
 static float first[MOST + 16], a[ROOM], b[ROOM], panels[ROOM], c[ROOM], expected[ROOM];
 static uint64_t state = 1;
@@ -60,6 +61,7 @@ static float step(const Target *t, float sum, float x, float y)
 static ptrdiff_t pack(const Target *t, int depth, int columns, int b_step)
 {
     int panel = matrix_panel(t);
+    ck_assert_int_le(panel, WIDEST_PANEL);
     for (int n = 0; n < columns; n++)
         for (int i = 0; i < depth; i++)
             panels[n / panel * depth * panel + i * panel + n % panel] = b[i * b_step + n];
@@ -98,8 +100,8 @@ static void check_product(const Library *l, int rows, int columns, int depth, in
         bool rounded_up = i / c_step < rows && i % c_step >= columns && i % c_step < whole;
         ck_assert_msg(rounded_up || !memcmp(&c[i], &expected[i], sizeof c[i]),
                       "%s, %d x %d x %d%s%s: element %d, %d is %.9g instead of %.9g", l->target->name, rows, columns,
-                      depth, start == ADDED ? ", added" : start == ONE_ROW ? ", from a row" : "", packed ? ", panels" : "", i / c_step, i % c_step, (double)c[i],
-                      (double)expected[i]);
+                      depth, start == ADDED ? ", added" : start == ONE_ROW ? ", from a row" : "",
+                      packed ? ", panels" : "", i / c_step, i % c_step, (double)c[i], (double)expected[i]);
     }
 }
 
