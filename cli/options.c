@@ -10,6 +10,7 @@
 #include "support/compute.h"
 #include "support/linearize.h"
 #include "support/lowrank.h"
+#include "support/store.h"
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
@@ -196,9 +197,12 @@ static void choose_lora_mode(struct argp_state *state, Options *o, const char *a
 
 static void choose_storage(struct argp_state *state, Options *o, const char *arg)
 {
-    if (strcmp(arg, "stored") != 0 && strcmp(arg, "f32") != 0)
-        argp_error(state, "--storage takes stored or f32, not `%s`", arg);
-    o->compile.wide_weights = !strcmp(arg, "f32");
+    StoreSpec spec;
+    const char *why;
+    if (!store_read(arg, &spec, &why))
+        argp_error(state, "--store %s: %s", arg, why);
+    o->compile.store = arg;
+    o->compile.wide_weights = spec.wide;
 }
 
 static void choose_compute(struct argp_state *state, Options *o, const char *arg)
@@ -329,7 +333,9 @@ static const struct argp_option model_options[] = {
     {"lora-mode", KEY_LORA_MODE, "MODE", 0, "merge: added to the weights; side: beside them, which stay as they are; slots: each row of the batch chooses one, by one more input `adapter` (0: none); without: merge or side, whichever costs less", 0},
     {"lora-combine", KEY_LORA_COMBINE, "HOW", 0, "how several adapters are combined: cat, the exact sum", 0},
     {"lora-dtype", KEY_LORA_DTYPE, "TYPE", 0, "merged weights are kept in f32 (default), or rounded to the type that the checkpoint stores them in: stored", 0},
-    {"storage", KEY_STORAGE, "TYPE", 0, "weights in memory: stored (default), bf16 and f16 as the checkpoint has them, widened where they are read; or f32", 0},
+    {"store", KEY_STORAGE, "TYPE", 0,
+     "weights in memory: stored (default), bf16 and f16 as the checkpoint has them, widened where they are read; f32; or rounded once to bf16 or f16, an approximation: bf16:max_err=E fails if the error is larger", 0},
+    {"storage", KEY_STORAGE, "TYPE", OPTION_ALIAS, 0, 0},
     {"compute", KEY_COMPUTE, "TYPE", 0,
      "products with weights take operands of this type and add up in f32: f32 (default), bf16, or bf16:max_err=E, which fails if the error is larger", 0},
     {"linearize", KEY_LINEARIZE, "SPEC", 0,

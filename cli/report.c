@@ -333,9 +333,12 @@ static void print_states(Report *r)
 }
 
 /* Whether weights of two bytes are the checkpoint's bits or were rounded to them. */
-static const char *how_narrow(const Plan *plan, DType dtype)
+static const char *how_narrow(const Tool *t, DType dtype)
 {
+    const Plan *plan = &t->c.emitted.plan;
     bool stored = false, rounded = false;
+    if (t->o->compile.store && approximations_have(&t->c.approximations, "store"))
+        return ", rounded when they were packed, widened where they are read";
     for (int i = 0; i < plan->n_weights; i++)
         *(plan->weights[i].rounded ? &rounded : &stored) |= plan->weights[i].dtype == dtype;
     return !rounded ? " as stored, widened where they are read" : stored ? " as stored or rounded" : ", rounded";
@@ -352,7 +355,7 @@ static void print_storage(Report *r)
         double bytes = remarks_weights(plan, types[i]);
         if (bytes > 0 && (types[i] != DT_F32 || n))
             text_add(&line, "%s%s in %s%s", n++ ? ", " : "", tool_bytes(r->a, bytes), dtype_name(types[i]),
-                     types[i] == DT_F32 ? "" : how_narrow(plan, types[i]));
+                     types[i] == DT_F32 ? "" : how_narrow(r->t, types[i]));
     }
     if (n)
         end_line(r, &line);

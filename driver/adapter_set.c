@@ -66,7 +66,7 @@ typedef struct Whole {
     DType dtype;
 } Whole;
 
-static int make_whole(const void *state, int64_t first, int64_t count, float *out)
+static int make_whole(const void *state, int64_t first, int64_t count, void *out)
 {
     const Whole *w = state;
     unsigned char raw[PIECE * sizeof(double)];
@@ -76,7 +76,7 @@ static int make_whole(const void *state, int64_t first, int64_t count, float *ou
         int error = checkpoint_read_raw(w->file, w->tensor, (uint64_t)(first + done) * size, (uint64_t)now * size, raw);
         if (error)
             return error;
-        convert_f32(w->dtype, raw, (size_t)now, out + done);
+        convert_f32(w->dtype, raw, (size_t)now, (float *)out + done);
     }
     return 0;
 }

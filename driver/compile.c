@@ -13,6 +13,7 @@
 #include "driver/compute.h"
 #include "driver/linearize.h"
 #include "driver/lowrank.h"
+#include "driver/narrow.h"
 #include "driver/source.h"
 #include "driver/storage.h"
 #include "driver/tuned.h"
@@ -155,7 +156,7 @@ bool compile_load(Compilation *c, const CompileOptions *o)
     c->options.allow_extra = o->allow_extra;
     c->options.model = o->model_name;
     c->options.read = read_used;
-    if (!model_load(&c->cx, &c->source, &c->options, &c->model) || !adapted_model(c, o))
+    if (!model_load(&c->cx, &c->source, &c->options, &c->model) || !adapted_model(c, o) || !narrow_weights(c, o))
         return false;
     storage_mark(c, c->model.graph, o->wide_weights);
     compile_stage(c, "parse");

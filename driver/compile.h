@@ -29,6 +29,7 @@ typedef struct CompileOptions {
     int alternative;                            /* as EmitOptions has it */
     JitOptions jit;
     bool last_position;                         /* outputs along the positions of a call hold the last of them alone, as [.., 1, ..], if that spares a product */
+    const char *store;                          /* the type that weights are kept in (support/store.h); NULL: as stored */
     bool wide_weights;                          /* bf16 and f16 weights are widened to f32 when they are packed, not where they are read */
     int threads;                                /* for packing */
     const char *const *lora;                    /* adapters, DIR or DIR:weight, NULL-terminated; may be NULL */

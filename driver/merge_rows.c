@@ -98,7 +98,7 @@ static int finish(const Target *t, int64_t count, const double *w, const double 
     return 0;
 }
 
-static int make_merged(const void *state, int64_t first, int64_t count, float *out)
+static int make_merged(const void *state, int64_t first, int64_t count, void *out)
 {
     const Target *t = state;
     double w[MERGE_PIECE], sum[MERGE_PIECE];
@@ -109,7 +109,7 @@ static int make_merged(const void *state, int64_t first, int64_t count, float *o
         now = now < MERGE_PIECE ? now : MERGE_PIECE;
         error = merge_row(t, row, column, now, w, sum);
         if (!error)
-            error = finish(t, now, w, sum, out + done);
+            error = finish(t, now, w, sum, (float *)out + done);
     }
     return error;
 }

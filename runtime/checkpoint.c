@@ -204,7 +204,7 @@ void checkpoint_close(Checkpoint *c)
 
 static HostTensor made_row(const MadeTensor *m)
 {
-    HostTensor t = {.name = m->name, .dtype = DT_F32, .rank = m->rank};
+    HostTensor t = {.name = m->name, .dtype = m->dtype, .rank = m->rank};
     memcpy(t.dims, m->dims, sizeof t.dims);
     return t;
 }
@@ -269,12 +269,13 @@ static const MadeTensor *made_of(const Checkpoint **c, int64_t *i)
     return NULL;
 }
 
-static int read_made(const MadeTensor *m, uint64_t first, uint64_t bytes, float *out)
+static int read_made(const MadeTensor *m, uint64_t first, uint64_t bytes, void *out)
 {
-    assert(first % sizeof *out == 0 && bytes % sizeof *out == 0);
+    uint64_t size = dtype_size(m->dtype);
+    assert(first % size == 0 && bytes % size == 0);
     if (!m->data)
-        return m->make(m->state, (int64_t)(first / sizeof *out), (int64_t)(bytes / sizeof *out), out);
-    memcpy(out, m->data + first / sizeof *out, bytes);
+        return m->make(m->state, (int64_t)(first / size), (int64_t)(bytes / size), out);
+    memcpy(out, m->data + first / size, bytes);
     return 0;
 }
 

@@ -14,14 +14,15 @@ Checkpoint *checkpoint_open(Context *cx, const char *path);
 Checkpoint *checkpoint_open_all(Context *cx, const char *const *paths, const char *const *prefixes, int count);
 void checkpoint_close(Checkpoint *c);
 
-/* A tensor made at compile time, f32, read as if it stood in the file: its data, or a function that computes elements [first, first + count) whenever
+/* A tensor made at compile time, read as if it stood in the file: its data (f32), or a function that computes elements [first, first + count) of its type whenever
  * they are read, from several threads at once (0, an errno or FILE_SHRUNK), so that it need not exist as a whole. All of it outlives the checkpoint. */
 typedef struct MadeTensor {
     const char *name;
+    DType dtype;                        /* f32 if nothing is said */
     int rank;
     int64_t dims[MAX_RANK];
     const float *data;                  /* NULL: */
-    int (*make)(const void *state, int64_t first, int64_t count, float *out);
+    int (*make)(const void *state, int64_t first, int64_t count, void *out);
     const void *state;
     const char *origin;                 /* what messages name as its file: an adapter's path, a pass */
     bool (*report)(Context *cx, const void *state, int error);  /* says what an error of `make` means; NULL, or false without a diagnostic: as one of a file */

@@ -15,6 +15,14 @@ Approximation *approximation_add(Approximations *all, const char *kind, const ch
     return a;
 }
 
+bool approximations_have(const Approximations *all, const char *kind)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (!strcmp(all->items[i].kind, kind))
+            return true;
+    return false;
+}
+
 static double figure_of(const Approximation *a)
 {
     return isnan(a->measured) ? a->predicted : a->measured;

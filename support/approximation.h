@@ -33,6 +33,8 @@ typedef struct Approximations {
 /* A new record; the texts are kept as they are. No figures, no bound. */
 Approximation *approximation_add(Approximations *all, const char *kind, const char *where, const char *setting);
 
+bool approximations_have(const Approximations *all, const char *kind);
+
 /* Over its bound, or with a bound and no figure to hold against it. The measured figure counts, the predicted one only without it. */
 bool approximation_over(const Approximation *a);
 

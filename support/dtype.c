@@ -101,6 +101,17 @@ uint16_t bfloat_nearest(double value)
     return (uint16_t)(upper >> 16);
 }
 
+uint16_t half_nearest(double value)
+{
+    double size = value < 0 ? -value : value;
+    if (!(size >= 0x1p-14 && size < 0x1p15)) /* subnormal, about infinity or none */
+        return narrow(value, 10, -14);
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits); /* 10 of its 52 fraction bits stay */
+    bits += 0x1ffffffffff + (bits >> 42 & 1);
+    return (uint16_t)((bits >> 63 << 15) | (((bits >> 52 & 2047) - 1008) << 10) | (bits >> 42 & 1023));
+}
+
 double dtype_rounded(DType t, double value)
 {
     switch (t) {

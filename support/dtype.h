@@ -24,6 +24,7 @@ size_t dtype_size(DType t);                             /* bytes an element */
 bool dtype_is_float(DType t);
 double dtype_rounded(DType t, double value);            /* the nearest number that a floating type has, of two the even one; beyond the largest: infinity */
 uint16_t bfloat_nearest(double value);                  /* the bits of dtype_rounded(DT_BF16, value), quickly */
+uint16_t half_nearest(double value);                    /* the same of DT_F16 */
 float half_to_float(uint16_t bits);
 float bfloat_to_float(uint16_t bits);
 

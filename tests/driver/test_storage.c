@@ -1,6 +1,7 @@
 /* Weights kept in bf16 and f16: the same bits as weights that are widened when they are packed, for every number of rows, in products of one and
  * several weights, turned results, tables and tied ones; half the memory; and f32 where a tensor is f32. */
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,8 +40,8 @@ static double number(Random *r, int64_t i)
     return i % 11 < 5 ? special[i % 11] : 0.3 * random_normal(r);
 }
 
-/* All weights in `dtype`, but the tensor called `other` in f32. */
-static void write_weights(Context *cx, DType dtype, const char *other)
+/* Weights that `as` does not have exactly are rounded to it first, matrices alone. */
+static void write_rounded(Context *cx, DType dtype, const char *other, DType as)
 {
     HostTensor all[SHAPES * LAYERS];
     int n = 0;
@@ -53,10 +54,16 @@ static void write_weights(Context *cx, DType dtype, const char *other)
             t->data = arena_alloc(cx->arena, (size_t)host_count(t) * dtype_size(t->dtype));
             Random r = random_new((uint64_t)++n, 0);
             for (int64_t i = 0; i < host_count(t); i++)
-                host_set(t, i, number(&r, i));
+                host_set(t, i, shapes[s].rank > 1 ? dtype_rounded(as, number(&r, i)) : number(&r, i));
         }
     }
     ck_assert(safetensors_save(cx, in_folder("w.safetensors"), all, n));
+}
+
+/* All weights in `dtype`, but the tensor called `other` in f32. */
+static void write_weights(Context *cx, DType dtype, const char *other)
+{
+    write_rounded(cx, dtype, other, DT_F64);
 }
 
 static const char *said(Compilation *c)
@@ -202,6 +209,65 @@ START_TEST(a_gain_makes_it_f32)
 }
 END_TEST
 
+START_TEST(rounded_when_asked_for)
+{ /* f32 weights rounded to bf16 and f16: the bits of a checkpoint that was converted before; recorded with its error */
+    DType dtype = _i ? DT_F16 : DT_BF16;
+    CompileOptions o = {.threads = 2, .store = dtype_name(dtype)};
+    o.passes.off[PASS_ID_fold_gains] = true;
+    char model[128], weights[128];
+    make_folder();
+    o.model = strcpy(model, in_folder("m.attar")), o.weights = strcpy(weights, in_folder("w.safetensors"));
+    write_model(model_text);
+    Compilation asked, before;
+    compile_begin(&asked);
+    write_weights(&asked.cx, DT_F32, NULL);
+    ck_assert_msg(compile_all(&asked, &o), "%s", said(&asked));
+    ck_assert_int_eq(kept(&asked.emitted.plan, dtype), 7);
+    ck_assert_uint_eq(asked.approximations.count, 1);
+    const Approximation *a = &asked.approximations.items[0];
+    double most = dtype == DT_F16 ? 0x1p-11 : 0x1p-8;
+    ck_assert_msg(!strcmp(a->kind, "store") && a->measured > most / 10 && a->measured < most, "%s: %g", a->kind, a->measured);
+    const HostTensor *first = run(&asked, 5, 1);
+    compile_begin(&before);
+    write_rounded(&before.cx, DT_F32, NULL, dtype);
+    compile_free(&before);
+    build(&before, true, NULL);
+    ck_assert_uint_eq(before.approximations.count, 0);
+    same_bits(run(&before, 5, 2), first, "rounded", 5);
+    compile_free(&before);
+    compile_begin(&before); /* nothing to round: nothing to report */
+    write_weights(&before.cx, dtype, NULL);
+    ck_assert_msg(compile_load(&before, &o), "%s", said(&before));
+    ck_assert_uint_eq(before.approximations.count, 0);
+    compile_free(&asked);
+    compile_free(&before);
+    remove_folder();
+}
+END_TEST
+
+START_TEST(too_large_for_a_half)
+{
+    make_folder();
+    write_model("let D = 2\nmodel M(ids: i32[S]) -> (y: f32[S, D]) {\n  return embed(ids, \"table\", 3, D)\n}\n");
+    Compilation c;
+    char model[128], weights[128];
+    CompileOptions o = {.model = strcpy(model, in_folder("m.attar")), .weights = strcpy(weights, in_folder("w.safetensors")), .threads = 1, .store = "f16"};
+    compile_begin(&c);
+    float values[6] = {1, 2, 65519, -65504, INFINITY, 3}; /* the third is the largest that rounds to a number; what is infinite stays so */
+    HostTensor t = {.name = "table.weight", .dtype = DT_F32, .rank = 2, .dims = {3, 2}, .data = values};
+    ck_assert(safetensors_save(&c.cx, o.weights, &t, 1));
+    ck_assert_msg(compile_load(&c, &o), "%s", said(&c));
+    values[2] = 65520;
+    ck_assert(safetensors_save(&c.cx, o.weights, &t, 1));
+    compile_free(&c);
+    compile_begin(&c);
+    ck_assert(!compile_load(&c, &o));
+    ck_assert_msg(strstr(said(&c), "E0908") && strstr(said(&c), "an element of 65520 does not fit f16"), "%s", said(&c));
+    compile_free(&c);
+    remove_folder();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("storage");
@@ -211,6 +277,8 @@ int main(void)
     tcase_add_test(t, one_layer_in_f32);
     tcase_add_test(t, another_type_than_compiled_for);
     tcase_add_test(t, a_gain_makes_it_f32);
+    tcase_add_loop_test(t, rounded_when_asked_for, 0, 2);
+    tcase_add_test(t, too_large_for_a_half);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

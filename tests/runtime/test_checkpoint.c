@@ -313,9 +313,10 @@ typedef struct Twice { /* twice another tensor, and one error on request */
     int error;
 } Twice;
 
-static int make_twice(const void *state, int64_t first, int64_t count, float *out)
+static int make_twice(const void *state, int64_t first, int64_t count, void *to)
 {
     const Twice *t = state;
+    float *out = to;
     if (t->error)
         return t->error;
     if (!checkpoint_read_f32(t->cx, t->base, t->name, first, count, out))

@@ -35,6 +35,7 @@ static uint16_t stored(DType t, double value)
     uint16_t bits = 0xabcd;
     HostTensor h = {.dtype = t, .rank = 0, .data = &bits};
     host_set(&h, 0, value);
+    ck_assert_msg(bits == (t == DT_F16 ? half_nearest(value) : bfloat_nearest(value)), "the quick way gives another %s for %a", dtype_name(t), value);
     return bits;
 }
 
