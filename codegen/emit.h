@@ -238,6 +238,7 @@ const Node *gemm_rotation(Context *cx, const Node *gemm, int weight);
 
 const char *matrix_use(Emitter *e);                                     /* the file gets matrix_product (whose name it returns) and matrix_transpose */
 int matrix_panel(const Target *t);                                      /* MATRIX_PANEL: columns of b that lie together */
+int matrix_rows(const Target *t);                                       /* rows of a tile */
 void emit_matrix(Emitter *e, const char *rest, Text *out);             /* nothing if `rest`, the text after it, calls nothing of it */
 
 /* ---- one emitter for each kind of kernel ---------------------------------------------------------------------------------------------------- */

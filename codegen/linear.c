@@ -44,6 +44,11 @@ void linear_close(Linear *l, Text before)
     l->k->body = before;
 }
 
+void linear_put_twice(Linear *l)
+{
+    text_add(&l->k->body, "#pragma GCC unroll 2\n");
+}
+
 const char *linear_element(Linear *l, const char *pointer, const Access *a, const char *axis, const char *index)
 {
     int64_t step;

@@ -51,6 +51,7 @@ Text linear_open(Linear *l, const char *comment, const char *type, const char *n
 Text linear_open_alone(Linear *l, const char *comment, const char *type, const char *name, const char *const *items,
                        size_t n); /* without the struct */
 void linear_close(Linear *l, Text before);
+void linear_put_twice(Linear *l);    /* before a loop over vectors whose work waits for itself: two at a time */
 /* An element of a row whose elements may lie apart: "from[i]", "from[i * 3]". */
 const char *linear_element(Linear *l, const char *pointer, const Access *a, const char *axis, const char *index);
 

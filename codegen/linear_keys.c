@@ -157,6 +157,7 @@ static void put_high(Linear *l)
     put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
     put_line(k, "const float *row = s->key + f * %d;", LINEAR_CHUNK);
     put_line(k, "lanes most = splat(-__builtin_inff());");
+    linear_put_twice(l);
     put_open(k, "for (ptrdiff_t j = 0; j < count; j += LANES)");
     put_line(k, "const lanes x = *(const lanes *)(row + j);");
     put_line(k, "most = select(x > most, x, most);");
@@ -239,6 +240,7 @@ static void emit_raised(Linear *l)
     put_close(k);
     put_line(k, "const float base = s->top[f] == -__builtin_inff() ? 0.0f : s->top[f]; /* no key yet: all are 0 */");
     put_line(k, "lanes sum = {0};");
+    linear_put_twice(l);
     open_keys(k, "row");
     put_line(k, "*at = %s(*at - base);", exp2);
     put_line(k, "sum += *at;");

@@ -58,6 +58,7 @@ static void put_load(Linear *l)
 /* The loop over the vectors of a row of features; a row's last vector goes on over what the sums of features hold 0 for. */
 static void open_row(Linear *l)
 {
+    linear_put_twice(l);
     put_open(l->k, "for (ptrdiff_t f = 0; f < %lld; f += LANES)", (long long)l->features);
     put_line(l->k, "lanes *at = (lanes *)(query + f);");
 }
@@ -139,6 +140,7 @@ static void put_inside(Linear *l)
 {
     Kernel *k = l->k;
     long long wide = l->wide, span = l->span;
+    const int tile = matrix_rows(k->e->target);
     put_open(k, "for (ptrdiff_t strip = 0; in_chunk && strip < count; strip += %d)", LINEAR_STRIP);
     put_line(k, "const ptrdiff_t rows = lesser(count - strip, %d), deep = strip + rows;", LINEAR_STRIP);
     put_line(
@@ -154,10 +156,14 @@ static void put_inside(Linear *l)
     put_close(k);
     put_line(k, "s->below[strip + row] += %s(sum);", math_use(k->e, MATH_SUM_ACROSS));
     put_close(k);
+    put_open(k, "for (ptrdiff_t row = 0; row < rows; row += %d)", tile); /* each tile's rows only as deep as they see */
+    put_line(k, "const ptrdiff_t some = lesser(rows - row, %d);", tile);
+    put_line(k, "float *sum = s->sum + (strip + row) * %lld;", wide);
     put_line(k,
-             "matrix_product(rows, %lld, deep, s->weight, %d, s->value, %lld, MATRIX_PANEL, s->sum + strip * %lld, "
-             "%lld, s->sum + strip * %lld, %lld, 0);",
-             (long long)l->width, LINEAR_CHUNK, wide, wide, wide, wide, wide);
+             "matrix_product(some, %lld, strip + row + some, s->weight + row * %d, %d, s->value, %lld, MATRIX_PANEL, "
+             "sum, %lld, sum, %lld, 0);",
+             (long long)l->width, LINEAR_CHUNK, LINEAR_CHUNK, wide, wide, wide);
+    put_close(k);
     put_close(k);
 }
 

@@ -19,7 +19,7 @@
  * gives the same bits. Blocks of b (64 deep, 64 wide) stay in the first-level cache while all rows pass by them. */
 #include "codegen/emit.h"
 
-enum { BLOCK = 64 };
+enum { BLOCK = 64, STEPS = 2 /* of a sum at a time: four are 2 % slower */ };
 
 /* Sums of a tile: rows x vectors registers, beside them an element of a for each row and one vector of b, which takes
  * fewer instructions than the other way round as long as there are no more rows than vectors. */
@@ -31,6 +31,11 @@ static Tile tile_of(const Target *t)
 int matrix_panel(const Target *t)
 {
     return tile_of(t).vectors * t->lanes;
+}
+
+int matrix_rows(const Target *t)
+{
+    return tile_of(t).rows;
 }
 
 const char *matrix_use(Emitter *e)
@@ -234,7 +239,7 @@ void emit_matrix(Emitter *e, const char *rest, Text *out)
     Tile tile = tile_of(e->target);
     text_add(out, "enum { MATRIX_PANEL = %d * LANES };\n\n", tile.vectors);
     put_soon(out);
-    put_tile(out, tile, e->target->steps);
+    put_tile(out, tile, e->target->steps < STEPS ? e->target->steps : STEPS);
     put_rows(out, tile);
     put_product(out, tile);
     if (transpose) {
