@@ -3,9 +3,9 @@
  *     bench_linear_attend [rounds=5] [longest=65536] [exact=4096]
  *
  * For each length L the kernel alone, over all keys and causal, and exact attention as long as L is at most `exact`: the
- * least milliseconds of the rounds. Its share of what the processor multiplies and adds from registers, which is measured
- * before and after each round, is the median over the rounds of the ratios of neighbours in time: counted by all
- * operations that the kernel is made of, and, `products`, by those of its products alone. Then the lengths at which both
+ * least milliseconds of the rounds. Its share of what the processor multiplies and adds from registers, which is looked at
+ * before and after each round, is the median over the rounds in which nothing else was busy (bench/README.md): counted by
+ * all operations that the kernel is made of, and, `products`, by those of its products alone. Then the lengths at which both
  * kinds of attention cost the same, beside 2 m and 4.5 m, which the counts of multiply-adds say; and one position at a
  * time, after 1,000 positions and after 100,000. It is processor time that counts. */
 #include <math.h>
@@ -89,10 +89,21 @@ static double all_flops(int which, int64_t length)
     return product_flops(which, length) + each * HEADS * (double)length;
 }
 
-static int by_size(const void *a, const void *b)
+typedef struct Round {
+    double share;  /* of the products' operations in what the processor did, on the mean, just before and after */
+    double lowest; /* operations a second of the processor: the lesser of the two */
+} Round;
+
+static int by_lowest(const void *a, const void *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    const Round *x = a, *y = b;
+    return (x->lowest < y->lowest) - (x->lowest > y->lowest);
+}
+
+static int by_share(const void *a, const void *b)
+{
+    const Round *x = a, *y = b;
+    return (x->share > y->share) - (x->share < y->share);
 }
 
 /* Of several moments, so that one of them says little. */
@@ -104,19 +115,27 @@ static double peak_now(void)
     return sum / PROBES;
 }
 
-/* The least seconds, and the median of products' operations a second over what the processor does at that time. */
+/* The least seconds, and the share of the products as bench/README.md says: rounds between two looks at the processor
+ * that come to 97 % of the best one count, or the better half if there are fewer than three; of these the median. */
 static double measure(int which, int64_t length, double *share, double *peak)
 {
-    double ratios[MOST_ROUNDS], best = INFINITY, before = peak_now();
+    Round all[MOST_ROUNDS];
+    double best = INFINITY, before = peak_now();
     for (int i = 0; i < rounds; i++) {
         double seconds = run(&builds[which], length), after = peak_now();
-        ratios[i] = product_flops(which, length) / seconds / ((before + after) / 2);
-        best = seconds < best ? seconds : best;
-        *peak = after > *peak ? after : *peak;
+        all[i] = (Round){product_flops(which, length) / seconds / ((before + after) / 2), fmin(before, after)};
+        best = fmin(best, seconds);
+        *peak = fmax(*peak, fmax(before, after));
         before = after;
     }
-    qsort(ratios, (size_t)rounds, sizeof *ratios, by_size);
-    *share = (ratios[rounds / 2] + ratios[(rounds - 1) / 2]) / 2;
+    qsort(all, (size_t)rounds, sizeof *all, by_lowest);
+    int count = 0;
+    while (count < rounds && all[count].lowest >= 0.97 * *peak)
+        count++;
+    if (count < 3)
+        count = (rounds + 1) / 2;
+    qsort(all, (size_t)count, sizeof *all, by_share);
+    *share = all[count / 2].share;
     return best;
 }
 
