@@ -1,12 +1,14 @@
 /* attar emit: the C file that a model becomes. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
 typedef struct EmitVerb {
     Options o;
     const char *golden, *selftest;
-    bool tuned;
+    ShipThreads threads;
+    bool tuned, header;
 } EmitVerb;
 
 static const char doc[] =
@@ -20,8 +22,21 @@ static const struct argp_option options[] = {
     {"golden", 'g', "FILE", 0, "for --selftest: input.NAME and output.NAME in one .safetensors file, its tolerances beside it", 0},
     {"selftest", 1, "DIR", 0, "write into this folder the C, the packed weights, and selftest.c, which compares what the model gives on another machine with the golden file", 0},
     {"tuned", 2, 0, 0, "with the tiles that `attar tune` measured on this machine; without: the same C on every machine", 0},
+    {"threads", 3, "none|caller|pool", 0, "how many threads can run it: one; those that the caller has, by a function of theirs; or those of a pool that is in the file (default: none)", 0},
+    {"header", 4, 0, 0, "print NAME.h instead, which declares what it defines", 0},
     {0},
 };
+
+static bool take_threads(EmitVerb *v, const char *arg)
+{
+    static const char *const names[] = {"none", "caller", "pool"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(arg, names[i])) {
+            v->threads = (ShipThreads)i;
+            return true;
+        }
+    return false;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -31,6 +46,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'g': v->golden = arg; return 0;
     case 1: v->selftest = arg; return 0;
     case 2: v->tuned = true; return 0;
+    case 3:
+        if (!take_threads(v, arg))
+            argp_error(state, "--threads is none, caller or pool, not `%s`", arg);
+        return 0;
+    case 4: v->header = true; return 0;
     case ARGP_KEY_END:
         if (!v->golden != !v->selftest)
             argp_error(state, "--selftest DIR and --golden FILE belong together");
@@ -50,10 +70,16 @@ int verb_emit(int argc, char **argv)
     v.o.compile.untuned = !v.tuned;
     Tool t;
     tool_begin(&t, &v.o);
-    bool good = tool_load(&t) && compile_passes(&t.c, &v.o.compile) && compile_emit(&t.c, &v.o.compile);
-    if (good && v.selftest)
-        good = selftest_write(&t, v.golden, v.selftest);
-    else if (good)
-        fwrite(t.c.emitted.text, 1, t.c.emitted.length, stdout);
+    bool good = tool_load(&t) && compile_passes(&t.c, &v.o.compile);
+    if (good && v.selftest) {
+        good = compile_emit(&t.c, &v.o.compile) && selftest_write(&t, v.golden, v.selftest);
+    } else if (good) {
+        const Target *target = compile_target(&t.c, &v.o.compile);
+        ShipOptions ship = {.targets = &target, .n_targets = 1, .threads = v.threads};
+        Shipped out;
+        good = target && compile_ship(&t.c, &v.o.compile, &ship, &out);
+        if (good)
+            fwrite(v.header ? out.header : out.source, 1, v.header ? out.header_length : out.source_length, stdout);
+    }
     return tool_end(&t, good);
 }

@@ -17,6 +17,23 @@ static const char *lower_case(Emitter *e, const char *name) {
     return scope_name(&s, copy);
 }
 
+void emit_bound(Emitter *e, int input, Extent bound) {
+    for (size_t i = 0; i < e->n_bounds; i++)
+        if (e->bounds[i].input == input && extent_equal(e->bounds[i].bound, bound))
+            return;
+    e->bounds = arena_room(arena_of(e), e->bounds, e->n_bounds, &e->bounds_capacity, sizeof *e->bounds);
+    e->bounds[e->n_bounds++] = (IndexBound){input, bound};
+}
+
+/* Names of the file that are not a kernel's. */
+static void reserve_interface(Emitter *e) {
+    static const char *const own[] = {"run", "call", "open", "check", "step", "arena_bytes", "error_text", "error", "dims", "inputs", "outputs", "cache", "cache_open",
+                                      "cache_bytes", "cache_size", "model_size", "parallel", "use_threads", "pool", "pool_start", "pool_stop", "pool_parallel", "tiles",
+                                      "code", "kernels", "scratch", "weights"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        scope_name(&e->file, arena_print(arena_of(e), "%s_%s", e->prefix, own[i]));
+}
+
 /* ---- the call ------------------------------------------------------------------------------------------------------------------------ */
 
 void call_members(Emitter *e) {
@@ -39,7 +56,7 @@ void call_members(Emitter *e) {
         s->cache[i] = scope_name(&members, p->caches[i].name);
 }
 
-static const char *c_type(DType t) {
+const char *c_type_of(DType t) {
     switch (t) {
     case DT_F32: return "float";
     case DT_I32: return "int";
@@ -50,7 +67,7 @@ static const char *c_type(DType t) {
 
 static void put_tensor(Text *out, const char *constness, const char *name, const PlanTensor *t, const Type *type) {
     size_t from = out->length;
-    text_add(out, "    %s%s *%s;", constness, c_type(t->dtype), name);
+    text_add(out, "    %s%s *%s;", constness, c_type_of(t->dtype), name);
     while (out->length - from < 40)
         text_char(out, ' ');
     text_add(out, " /* ");
@@ -61,7 +78,7 @@ static void put_tensor(Text *out, const char *constness, const char *name, const
 }
 
 /* All members are 8 bytes wide, in the order of plan->slots. */
-static void put_call(Emitter *e, Text *out) {
+void emit_call(Emitter *e, Text *out) {
     EntryState *s = e->entry;
     const Plan *p = &e->plan;
     text_add(out, "struct %s_call {\n", e->prefix);
@@ -78,9 +95,14 @@ static void put_call(Emitter *e, Text *out) {
         text_add(out, ";\n");
     }
     text_add(out, "    const float *weights;                /* packed, 64-byte aligned */\n");
-    text_add(out, "    void *arena;                         /* %s_arena_bytes, 64-byte aligned */\n", e->prefix);
-    text_add(out, "    ptrdiff_t threads;\n");
-    text_add(out, "    void *meet;                          /* 256 bytes a thread, 128-byte aligned, zeros before each run */\n");
+    if (e->shipped)
+        text_add(out, "    float *arena;                        /* 64-byte aligned, too */\n");
+    else
+        text_add(out, "    float *arena;                        /* %s_arena_bytes, 64-byte aligned */\n", e->prefix);
+    if (!e->alone) {
+        text_add(out, "    ptrdiff_t threads;\n");
+        text_add(out, "    void *meet;                          /* 256 bytes a thread, 128-byte aligned, zeros before each run */\n");
+    }
     text_add(out, "    int64_t *fault;                      /* 4 zeros; a bad index: 1, the input's number, the index, its bound */\n");
     if (e->options->taps)
         text_add(out, "    void (*tap)(void *state, int64_t kernel, int64_t layer, const void *data);\n    void *tap_state;\n");
@@ -119,25 +141,33 @@ static void put_regions(Emitter *e, bool pointers, const char *rest, Text *out) 
     }
 }
 
+/* Values and regions begin at multiples of 64 bytes. */
+static const char *region_floats(Emitter *e, int i) {
+    const Region *r = &e->model->regions[i];
+    return arena_print(arena_of(e), r->n ? "%lld * %s" : "%lld", (long long)r->peak / 4, e->entry->unit[i]);
+}
+
 static const char *region_bytes(Emitter *e, int i) {
     const Region *r = &e->model->regions[i];
     return arena_print(arena_of(e), r->n ? "%lld * %s" : "%lld", (long long)r->peak, e->entry->unit[i]);
 }
 
-/* Bytes of one thread's scratch, fit for a product. */
-static const char *scratch_bytes(Emitter *e) {
+/* One thread's scratch in elements of so many bytes, fit for a product. */
+static const char *scratch_in(Emitter *e, uint64_t element) {
     if (!e->n_grows)
-        return arena_print(arena_of(e), "%llu", (unsigned long long)e->scratch);
+        return arena_print(arena_of(e), "%llu", (unsigned long long)(e->scratch / element));
     Text t = text_new(arena_of(e));
-    text_add(&t, "(%llu", (unsigned long long)e->scratch);
+    text_add(&t, "(%llu", (unsigned long long)(e->scratch / element));
     for (size_t i = 0; i < e->n_grows; i++) {
         const ScratchGrowth *g = &e->grows[i];
         text_add(&t, " + (%s + %lld) / %lld * %llu", extent_text(e->cx, g->size), (long long)g->each - 1, (long long)g->each,
-                 (unsigned long long)g->bytes);
+                 (unsigned long long)(g->bytes / element));
     }
     text_add(&t, ")");
     return t.data;
 }
+
+const char *scratch_text(Emitter *e) { return scratch_in(e, 1); }
 
 int64_t codegen_scratch(const Emitted *e, const Graph *model, const int64_t *sizes) {
     int64_t bytes = (int64_t)e->scratch;
@@ -154,7 +184,7 @@ static void put_arena_bytes(Emitter *e, Text *out) {
     for (int i = 0; i < e->model->n_regions; i++)
         text_add(&sum, "%s + ", region_bytes(e, i));
     if (e->scratch)
-        text_add(&sum, "%s * threads + ", scratch_bytes(e));
+        text_add(&sum, "%s * threads + ", scratch_text(e));
     text_add(out, "size_t %s_arena_bytes(const int64_t *sizes, ptrdiff_t threads);\n", e->prefix);
     text_add(out, "size_t %s_arena_bytes(const int64_t *sizes, ptrdiff_t threads)\n{\n", e->prefix);
     if (!e->scratch)
@@ -173,7 +203,7 @@ static void put_team(Emitter *e, Text *out) {
     text_add(out, "};\n");
 }
 
-static void put_run(Emitter *e, Text *out) {
+void emit_body(Emitter *e, Text *out) {
     EntryState *s = e->entry;
     const Graph *m = e->model;
     Text places = text_new(arena_of(e)), body = text_new(arena_of(e)), scratch = text_new(arena_of(e));
@@ -181,8 +211,10 @@ static void put_run(Emitter *e, Text *out) {
     if (s->scratch_used) {
         text_add(&scratch, "    float *%s = %s", s->scratch, last < 0 ? "arena" : s->base[last]);
         if (last >= 0)
-            text_add(&scratch, " + %s", region_bytes(e, last));
-        text_add(&scratch, " + thread * %s;\n", scratch_bytes(e));
+            text_add(&scratch, " + %s", region_floats(e, last));
+        if (!e->alone)
+            text_add(&scratch, " + thread * %s", scratch_in(e, 4));
+        text_add(&scratch, ";\n");
     }
     const char *rest = arena_print(arena_of(e), "%s%s%s", s->declarations.data, scratch.data, s->calls.data);
     for (int i = 1; i <= last; i++) {
@@ -190,26 +222,31 @@ static void put_run(Emitter *e, Text *out) {
         for (int j = i; j <= last; j++)
             text_add(&later, "%d ", mentions(rest, s->base[j]));
         if (strchr(later.data, '1'))
-            text_add(&places, "    void *%s = %s + %s;\n", s->base[i], s->base[i - 1], region_bytes(e, i - 1));
+            text_add(&places, "    float *%s = %s + %s;\n", s->base[i], s->base[i - 1], region_floats(e, i - 1));
     }
     rest = arena_print(arena_of(e), "%s%s", places.data, rest);
     for (int i = 0; i <= last; i++)
         if (mentions(rest, s->unit[i]))
             text_add(&body, "    const ptrdiff_t %s = %s;\n", s->unit[i], region_unit(e, &m->regions[i]));
     if (mentions(rest, "arena"))
-        text_add(&body, "    void *arena = call->arena;\n");
+        text_add(&body, "    float *arena = call->arena;\n");
     text_add(&body, "%s%s%s%s", places.data, s->declarations.data, scratch.data, s->weights.data);
     if (e->options->timing)
         text_add(&body, "    uint64_t %s = thread == 0 && call->clock ? call->clock() : 0;\n", s->since);
-    if (s->n_kernels)
+    if (s->n_kernels && !e->alone)
         put_team(e, &body);
-    else if (!s->scratch_used)
+    else if (!s->scratch_used && !e->alone)
         text_add(&body, "    (void)thread;\n");
-    text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread);\n", e->prefix, e->prefix);
-    text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread)\n{\n", e->prefix, e->prefix);
     put_sizes(e, "call", false, arena_print(arena_of(e), "%s%s", body.data, s->calls.data), out);
     text_put(out, body.data, body.length);
-    text_add(out, "\n%s    return 0;\n}\n", s->calls.data);
+    text_add(out, "\n%s", s->calls.data);
+}
+
+static void put_run(Emitter *e, Text *out) {
+    text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread);\n", e->prefix, e->prefix);
+    text_add(out, "int %s_run(const struct %s_call *call, ptrdiff_t thread)\n{\n", e->prefix, e->prefix);
+    emit_body(e, out);
+    text_add(out, "    return 0;\n}\n");
 }
 
 /* ---- the header ----------------------------------------------------------------------------------------------------------------------- */
@@ -241,13 +278,15 @@ static void put_rows(const Graph *g, int depth, Text *out) {
     }
 }
 
+void emit_steps(Emitter *e, Text *out) { put_rows(e->model, 0, out); }
+
 static const char *base_name(const char *path) {
     const char *slash = path ? strrchr(path, '/') : NULL;
     return slash ? slash + 1 : path ? path : "a graph";
 }
 
 /* A reader of the file has to know that it does not compute what the model says. */
-static void put_approximations(Emitter *e, Text *out) {
+void emit_approximations(Emitter *e, Text *out) {
     const Approximations *all = e->options->approximations;
     if (!all || !all->count)
         return;
@@ -295,26 +334,49 @@ static void put_header(Emitter *e, Text *out) {
     text_add(out, " * ");
     put_comment_line(out, line.data, line.length, " * ");
     text_add(out, "\n *\n");
-    put_rows(m, 0, out);
-    put_approximations(e, out);
+    emit_steps(e, out);
+    emit_approximations(e, out);
     text_add(out, " */\n");
 }
 
 /* ---- the file -------------------------------------------------------------------------------------------------------------------------- */
 
-bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out) {
-    Emitter e = {.cx = cx, .model = model, .options = options, .target = options->target, .file = scope_new(cx), .kernels = text_new(cx->arena)};
-    e.prefix = lower_case(&e, model->name);
-    e.rows = rows_of_model(model);
-    plan_describe(&e);
-    entry_begin(&e);
-    emit_nodes(&e, model);
-    if (e.failed)
+bool emit_model(Emitter *e, Context *cx, const Graph *model, const EmitOptions *options) {
+    e->cx = cx;
+    e->model = model;
+    e->options = options;
+    e->target = options->target;
+    e->file = scope_new(cx);
+    e->kernels = text_new(cx->arena);
+    e->prefix = lower_case(e, model->name);
+    e->rows = rows_of_model(model);
+    reserve_interface(e);
+    plan_describe(e);
+    entry_begin(e);
+    emit_nodes(e, model);
+    if (e->failed)
         return false;
-    schedule_print(&e, &e.entry->steps, &e.entry->calls);
-    plan_finish(&e);
+    schedule_print(e, &e->entry->steps, &e->entry->calls);
+    plan_finish(e);
+    return true;
+}
+
+void emit_section(Emitter *e, Text *out) {
+    Text rest = text_new(e->cx->arena);
+    emit_math(e, NULL, &rest);
+    emit_matrix(e, e->kernels.data, &rest);
+    text_put(&rest, e->kernels.data, e->kernels.length);
+    emit_prelude(e, rest.data, out);
+    text_char(out, '\n');
+    text_put(out, rest.data, rest.length);
+}
+
+bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out) {
+    Emitter e = {0};
+    if (!emit_model(&e, cx, model, options))
+        return false;
     Text file = text_new(cx->arena), rest = text_new(cx->arena), entry = text_new(cx->arena);
-    put_call(&e, &entry);
+    emit_call(&e, &entry);
     if (e.entry->n_kernels)
         emit_team(&e, e.entry->calls.data, &entry);
     put_arena_bytes(&e, &entry);

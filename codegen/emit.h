@@ -39,6 +39,8 @@ typedef enum MathFunction {
 } MathFunction;
 
 
+typedef struct IndexBound { int input; Extent bound; } IndexBound;      /* 0 <= each element < bound */
+
 /* ---- the emitter ------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct Emitter {
@@ -60,6 +62,10 @@ typedef struct Emitter {
     TileChoice *tiles;                  /* of the gemms so far */
     size_t n_tiles, tiles_capacity;
     bool failed;                        /* a diagnostic was reported */
+    bool shipped;                       /* ship.c: the entry is a static function of a file that a user gets */
+    bool alone;                         /* one thread runs it: the entry is calls and loops */
+    struct IndexBound *bounds;          /* of elements of inputs that are indices */
+    size_t n_bounds, bounds_capacity;
     Plan plan;
     struct PackState *pack;             /* plan.c: which weights have which items */
     struct EntryState *entry;           /* entry.c */
@@ -258,6 +264,17 @@ void emit_topk(Kernel *k);
 void emit_copy(Kernel *k, const Node *from, const Node *to);            /* the same axes in the same order, other storage */
 
 /* ---- file and plan --------------------------------------------------------------------------------------------------------------------------- */
+
+void emit_bound(Emitter *e, int input, Extent bound);                    /* each element of the input is an index below it */
+/* (emit.c) All kernels, the calls of the entry, and the plan, of e->options->target; false and a diagnostic if some op cannot be emitted. */
+bool emit_model(Emitter *e, Context *cx, const Graph *model, const EmitOptions *options);
+void emit_call(Emitter *e, Text *out);                                  /* struct NAME_call */
+void emit_section(Emitter *e, Text *out);                               /* prelude, mathematics and kernels */
+void emit_body(Emitter *e, Text *out);                                  /* what stands between the braces of the entry function */
+void emit_steps(Emitter *e, Text *out);                                 /* lines of the header comment: a line for each kernel */
+void emit_approximations(Emitter *e, Text *out);                        /* and those about what is approximated */
+const char *scratch_text(Emitter *e);                                   /* bytes of one thread's scratch, fit for a product */
+const char *c_type_of(DType t);                                         /* of an element of an input, an output or a cache */
 
 /* prelude.c: lanes, splat, select, load_part ..: those helpers that `rest`, the text of the file after it, mentions. */
 void emit_prelude(Emitter *e, const char *rest, Text *out);

@@ -93,13 +93,19 @@ static const char *arena_pointer(Emitter *e, const Node *home) {
         return name;
     name = scope_name(&s->names, home->name);
     map_set(&s->pointers, key, (void *)(uintptr_t)name);
-    Text t = text_new(arena_of(e)), type = text_new(arena_of(e));
-    text_add(&t, "%s *%s = %s", c_type(home->type->dtype), name, s->base[home->place.region]);
+    Text t = text_new(arena_of(e)), type = text_new(arena_of(e)), at = text_new(arena_of(e));
+    bool floats = home->type->dtype == DT_F32;
+    text_add(&at, "%s", s->base[home->place.region]);
     if (home->place.offset) {
-        text_add(&t, " + %lld", (long long)home->place.offset);
+        text_add(&at, " + %lld", (long long)home->place.offset / 4);
         if (e->model->regions[home->place.region].n)
-            text_add(&t, " * %s", s->unit[home->place.region]);
+            text_add(&at, " * %s", s->unit[home->place.region]);
     }
+    const char *c = c_type(home->type->dtype);
+    if (floats)
+        text_add(&t, "%s *%s = %s", c, name, at.data);
+    else
+        text_add(&t, home->place.offset ? "%s *%s = (%s *)(%s)" : "%s *%s = (%s *)%s", c, name, c, at.data);
     type_print(home->type, &type);
     put_pointer(&s->declarations, t.data, 56, type.data);
     return name;
@@ -242,13 +248,13 @@ void entry_call(Emitter *e, const Kernel *k) {
         items[n++] = strcmp(argument, "scratch") != 0 ? argument : s->scratch;
     }
     if (k->rows) {
-        items[n++] = "team.from_row";
-        items[n++] = "team.to_row";
+        items[n++] = e->alone ? "0" : "team.from_row";
+        items[n++] = e->alone ? schedule_rows(e) : "team.to_row";
     }
     if (k->thread)
-        items[n++] = "team.part";
+        items[n++] = e->alone ? "0" : "team.part";
     if (k->threads)
-        items[n++] = "team.parts";
+        items[n++] = e->alone ? "1" : "team.parts";
     for (size_t i = 0; i < k->n_params; i++)
         if (k->params[i].access >= 0)
             step_touch(e, step, &k->accesses[k->params[i].access], k->params[i].writes);

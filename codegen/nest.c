@@ -146,10 +146,15 @@ static Operand iota_value(Nest *nest, const Node *n) {
 }
 
 /* Which input of the model the indices are, for the message about a bad one; -1 if they were computed. */
-static int fault_number(const Nest *nest, const Node *ids) {
-    int i = param_index(nest, ids);
+static int fault_number(const Nest *nest, const Node *gather) {
+    int i = param_index(nest, gather->inputs[1]);
     const Node *home = i < 0 ? NULL : nest->params[i].home;
-    return home && home->place.kind == PLACE_INPUT ? home->place.index : -1;
+    if (!home || home->place.kind != PLACE_INPUT)
+        return -1;
+    const Type *table = gather->inputs[0]->type;
+    if (nest->params[i].value == home)
+        emit_bound(nest->k->e, home->place.index, table->axis[type_find(table, node_attr(gather, ATTR_over)->names.items[0])].size);
+    return home->place.index;
 }
 
 static const char *bound_of(Nest *nest, const Node *gather) {
@@ -167,7 +172,7 @@ static const char *row_of(Nest *nest, const Node *n) {
     const char *ids = param < 0 ? n->inputs[1]->name : nest->params[param].name;
     row = scope_name(&nest->k->names, arena_print(arena_of(nest), "%s_at", ids));
     const char *index = id.vector ? arena_print(arena_of(nest), "%s[0]", operand_text(nest->k->e->cx, id, BINDS_ALL)) : id.text;
-    put_line(nest->k, "const ptrdiff_t %s = inside(%s, %s, %d, %s);", row, index, bound_of(nest, n), fault_number(nest, n->inputs[1]),
+    put_line(nest->k, "const ptrdiff_t %s = inside(%s, %s, %d, %s);", row, index, bound_of(nest, n), fault_number(nest, n),
              kernel_fault(nest->k));
     if (!nest->depth)
         map_set(&nest->ids, n->name, (void *)(uintptr_t)row);
@@ -196,7 +201,7 @@ static Operand look_up_lanes(Nest *nest, const Node *n, int table, const Access 
     Operand ids = operand_vector(nest->k, nest_value(nest, n->inputs[1]));
     const char *text = arena_print(arena_of(nest), "%s(%s, %s, %s, %s, %s, %s, %d, %s)", kind, nest_address(nest, a),
                                    kernel_stride(nest->k, rows->stride), apart, ids.text, nest->count ? nest->count : "LANES",
-                                   bound_of(nest, n), fault_number(nest, n->inputs[1]), kernel_fault(nest->k));
+                                   bound_of(nest, n), fault_number(nest, n), kernel_fault(nest->k));
     return operand_of(text, BINDS_ALL, true, a->dtype);
 }
 

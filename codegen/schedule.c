@@ -283,6 +283,18 @@ static void put_kernel(Emitter *e, const Step *s, int indent, const char *take, 
         put(out, indent, "mark(&team);");
 }
 
+/* For one thread: the calls, one after the other. */
+static void print_alone(Emitter *e, const Steps *steps, Text *out)
+{
+    for (size_t i = 0; i < steps->n; i++) {
+        const Step *step = &steps->step[i];
+        if (step->kind == STEP_KERNEL)
+            text_add(out, "%s;\n", wrapped(e->cx, arena_print(e->cx->arena, "%*s%s", 4 * step->indent, "", step->function), step->items, step->n_items));
+        else if (step->text)
+            put(out, step->indent, step->text);
+    }
+}
+
 /* What stands behind step `at`: in a repeat's last one, the repeat's first. NULL: the end. */
 static const Step *step_after(const Steps *s, size_t at)
 {
@@ -310,6 +322,10 @@ static size_t count_together(const Steps *s, size_t from)
 
 void schedule_print(Emitter *e, const Steps *steps, Text *out)
 {
+    if (e->alone) {
+        print_alone(e, steps, out);
+        return;
+    }
     Schedule s = {.e = e, .steps = steps};
     s.rows.step = arena_array(e->cx->arena, steps->n + 1, sizeof *s.rows.step);
     s.parts.step = arena_array(e->cx->arena, steps->n + 1, sizeof *s.parts.step);

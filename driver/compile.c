@@ -203,14 +203,8 @@ const Target *compile_target(Compilation *c, const CompileOptions *o)
     return NULL;
 }
 
-bool compile_emit(Compilation *c, const CompileOptions *o)
+static EmitOptions emit_options(Compilation *c, const CompileOptions *o, const Target *target, TileTable *tuned)
 {
-    assert(c->kernels);
-    if (!approximations_check(&c->diags, &c->approximations))
-        return false;
-    const Target *target = compile_target(c, o);
-    if (!target)
-        return false;
     EmitOptions options = {.target = target,
                            .taps = o->taps,
                            .timing = o->timing,
@@ -220,10 +214,37 @@ bool compile_emit(Compilation *c, const CompileOptions *o)
                            .key = checkpoint_key,
                            .key_state = c,
                            .approximations = &c->approximations};
+    if (!o->untuned && tuned_read(&c->cx, &o->jit, target, tuned))
+        options.tuned = tuned;
+    return options;
+}
+
+bool compile_emit(Compilation *c, const CompileOptions *o)
+{
+    assert(c->kernels);
+    if (!approximations_check(&c->diags, &c->approximations))
+        return false;
+    const Target *target = compile_target(c, o);
+    if (!target)
+        return false;
     TileTable tuned;
-    if (!o->untuned && tuned_read(&c->cx, &o->jit, target, &tuned))
-        options.tuned = &tuned;
+    EmitOptions options = emit_options(c, o, target, &tuned);
     bool good = codegen_emit(&c->cx, c->kernels, &options, &c->emitted);
+    compile_stage(c, "emit");
+    return good;
+}
+
+bool compile_ship(Compilation *c, const CompileOptions *o, ShipOptions *ship, Shipped *out)
+{
+    assert(c->kernels && ship->n_targets > 0);
+    if (!approximations_check(&c->diags, &c->approximations))
+        return false;
+    TileTable tuned;
+    ship->emit = emit_options(c, o, ship->targets[0], &tuned);
+    if (ship->n_targets > 1)
+        ship->emit.tuned = NULL; /* measured for one of them */
+    bool good = codegen_ship(&c->cx, c->kernels, ship, out);
+    ship->emit.tuned = NULL;
     compile_stage(c, "emit");
     return good;
 }

@@ -2,7 +2,7 @@
 #ifndef ATTAR_DRIVER_COMPILE_H
 #define ATTAR_DRIVER_COMPILE_H
 
-#include "codegen/codegen.h"
+#include "codegen/ship.h"
 #include "driver/adapter.h"
 #include "driver/merge.h"
 #include "frontend/frontend.h"
@@ -76,6 +76,8 @@ bool compile_checkpoint(Compilation *c, const CompileOptions *o, ModelOptions *o
 bool compile_load(Compilation *c, const CompileOptions *o);     /* parse, bind, check against the checkpoint */
 bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, then the pipeline */
 bool compile_emit(Compilation *c, const CompileOptions *o);
+/* Instead of compile_emit: as C that is compiled elsewhere. `ship` has the targets and the threads; the rest of it is written here. */
+bool compile_ship(Compilation *c, const CompileOptions *o, ShipOptions *ship, Shipped *out);
 bool compile_pack(Compilation *c, const CompileOptions *o);     /* the weights alone, all rows of them, as the emitted code of any target reads them */
 bool compile_build(Compilation *c, const CompileOptions *o);    /* clang, or the cache, and link.h; weights packed */
 bool compile_all(Compilation *c, const CompileOptions *o);      /* the four of them */

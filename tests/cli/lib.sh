@@ -46,6 +46,14 @@ says() {
     fi
 }
 
+# emit_files FOLDER ARGUMENTS..: what `attar emit` prints as model.c, and beside it the header that this includes.
+emit_files() {
+    into=$1
+    shift
+    "$attar" emit "$@" >"$into/model.c" 2>"$work/err" &&
+        "$attar" emit "$@" --header >"$into/$(sed -n 's/^#include "\(.*\)"$/\1/p' "$into/model.c")" 2>"$work/err"
+}
+
 same() {
     if cmp -s "$2" "$3"; then pass; else fail "$1: $2 and $3 differ"; fi
 }

@@ -13,9 +13,9 @@ says out "calibrated" 'mlp.c_proj.weight: 1.6.e-03'
 expect 0 "the C" "$attar" emit $gpt2 --compute bf16
 says out "the C" '^ \*.*compute-bf16 of 13 products with weights'
 says out "the C" 'round_bf16(gelu'
-cp "$work/out" "$work/model.c"
-expect 0 "clang" "${CLANG:-clang-19}" -march=native -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
-expect 0 "gcc" gcc -march=native -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
+emit_files "$work" $gpt2 --compute bf16 || fail "emit"
+expect 0 "clang" "${CLANG:-clang-19}" -march=native -std=c11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
+expect 0 "gcc" gcc -march=native -std=c11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
 expect 0 "the other C" "$attar" emit $gpt2 --compute f32
 grep -q 'bf16' "$work/out" && fail "something was rounded without being asked for" || pass
 expect 1 "over its bound" "$attar" run $gpt2 --compute bf16:max_err=0.0001 --input $golden

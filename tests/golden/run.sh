@@ -38,8 +38,8 @@ while read -r folder model options; do
     # The C is the same in both builds: looking at it once is enough.
     [ -z "${ATTAR_TEST_SANITIZE-}" ] || continue
     expect 0 "report of $this" "$attar" report "$@"
-    "$attar" emit "$@" >"$work/model.c" 2>"$work/err" || fail "emit $this"
-    expect 0 "clang, $this" "${CLANG:-clang-19}" -march=native -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
-    expect 0 "gcc, $this" gcc -march=native -std=gnu11 -fsyntax-only -Wall -Wextra -Werror "$work/model.c"
+    emit_files "$work" "$@" || fail "emit $this"
+    expect 0 "clang, $this" "${CLANG:-clang-19}" -march=native -std=c11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
+    expect 0 "gcc, $this" gcc -march=native -std=c11 -fsyntax-only -Wall -Wextra -Werror "$work/model.c"
 done <tests/golden/cases.txt
 finish

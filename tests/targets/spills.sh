@@ -13,9 +13,9 @@ check() {
     while read -r model options; do
         this="$model for $target by $compiler"
         # shellcheck disable=SC2086
-        "$attar" emit "models/$model.attar" $options --target "$target" >"$work/m.c" 2>"$work/err" || fail "emit $this"
+        emit_files "$work" "models/$model.attar" $options --target "$target" || fail "emit $this"
         # shellcheck disable=SC2046
-        expect 0 "compile $this" $command $(flags_of "$work/m.c" "$compiler") -S "$work/m.c" -o "$work/m.s"
+        expect 0 "compile $this" $command $(flags_of "$work/model.c" "$compiler") -S "$work/model.c" -o "$work/m.s"
         expect 0 "inner loops of $this" "$hot_loops" "$work/m.s"
         says out "inner loops of $this" ' [1-9][0-9]* loops that multiply and add, 0 of them'
     done <<'MODELS'
