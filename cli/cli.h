@@ -34,6 +34,7 @@ enum { EXIT_GOOD = 0, EXIT_MODEL = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_ENVIR
     X(ir, "the model as IR, after any pass") \
     X(opt, "some passes on IR text") \
     X(emit, "the C that the model becomes") \
+    X(build, "a folder with which the model is part of a program: C, weights, a check, an example") \
     X(report, "what was fused, what was not, and why") \
     X(diff, "machine code against the float64 interpreter, value by value") \
     X(tune, "the fastest tiles for a model's products on this machine, kept for later runs") \

@@ -115,8 +115,10 @@ static json_t *other_config(Context *cx, void *state, const char *name, const ch
         return NULL;
     }
     json_t *json = json_read_file(cx->diags, "E0590", *path, CONFIG_LIMIT, CONFIG_DEPTH);
-    if (json)
+    if (json) {
+        c->other_paths[c->n_other_configs] = *path;
         c->other_configs[c->n_other_configs++] = json;
+    }
     return json;
 }
 

@@ -52,7 +52,7 @@ typedef struct Compilation {
     Checkpoint *unmerged;                       /* below `checkpoint`: with what adapters replace whole, without their pairs */
     Merge merge;
     json_t *config;
-    json_t *other_configs[8]; int n_other_configs;      /* files beside the weights that `config` declarations name */
+    json_t *other_configs[8]; const char *other_paths[8]; int n_other_configs;      /* files beside the weights that `config` declarations name */
     const char **folders, **prefixes; int n_folders;    /* where the weights lie; what stands before their names, or NULL */
     ModelOptions options;                       /* that the model was loaded with */
     Model model;                                /* model.graph: GRAPH level as loaded */

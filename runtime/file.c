@@ -180,6 +180,23 @@ void writer_put(Writer *w, const void *data, size_t bytes)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+void writer_put_at(Writer *w, const void *data, size_t bytes, uint64_t offset)
+{
+    const unsigned char *from = data;
+    while (!w->error && bytes > 0) {
+        ssize_t done = pwrite(w->fd, from, bytes, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0) {
+            w->error = done < 0 ? errno : EIO;
+            return;
+        }
+        from += done;
+        bytes -= (size_t)done;
+        offset += (uint64_t)done;
+    }
+}
+
 int writer_finish(Writer *w, bool sync)
 {
     if (w->fd >= 0) {
@@ -194,6 +211,12 @@ int writer_finish(Writer *w, bool sync)
     }
     w->fd = -1;
     return w->error;
+}
+
+void writer_abandon(Writer *w)
+{
+    w->error = w->error ? w->error : ECANCELED;
+    writer_finish(w, false);
 }
 
 bool writer_close(Context *cx, Writer *w)

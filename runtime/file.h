@@ -29,7 +29,9 @@ void writer_open(Context *cx, Writer *w, const char *path);
 /* The same beside a path that is only ever replaced (cache entries): mode 0600, synced before the rename. */
 void writer_open_private(Context *cx, Writer *w, const char *path);
 void writer_put(Writer *w, const void *data, size_t bytes);
+void writer_put_at(Writer *w, const void *data, size_t bytes, uint64_t offset); /* over what was put there before */
 int writer_finish(Writer *w, bool sync);   /* 0 or the errno; nothing is left behind on failure */
+void writer_abandon(Writer *w);            /* nothing is left behind */
 bool writer_close(Context *cx, Writer *w); /* the same, and E1010 on failure */
 
 /* Zeroed, page-aligned memory of its own mapping, with 64 readable bytes behind; NULL if there is none. `bytes` 0 is
