@@ -219,10 +219,10 @@ static bool build(Tool *t, BuildVerb *v)
     Shipped code;
     ShipOptions ship = {.threads = v->threads, .embed = v->embed};
     int n;
-    const Target **targets = ship_targets(c, v->targets, &n);
-    if (!targets || !tool_load(t) || !compile_passes(c, &v->o.compile))
+    const Target **chosen = ship_targets(c, v->targets, &n);
+    if (!chosen || !tool_load(t) || !compile_passes(c, &v->o.compile))
         return false;
-    ship.targets = targets;
+    ship.targets = chosen;
     ship.n_targets = n;
     if (!compile_ship(c, &v->o.compile, &ship, &code))
         return false;

@@ -91,7 +91,7 @@ static double largest_of(const HostTensor *t)
 /* float against float64 over a whole model; operands that were rounded to bf16 fall to either side of a number. */
 static double tolerance_for(const Shipment *s, const PlanTensor *p, const HostTensor *want)
 {
-    double part = approximations_have(&s->c->approximations, "compute-bf16") ? 0x1p-5 : 1e-4;
+    double part = approximations_have(&s->c->approximations, "compute-bf16") ? 0x1p-5 : 2e-5;
     return dtype_is_float(p->dtype) ? part * fmax(1, largest_of(want)) : 0;
 }
 

@@ -7,31 +7,26 @@
 static const char includes[] = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\n#include \"@.h\"\n\n";
 
 static const char trouble[] =
-    "static void fail(const char *what, const char *why)\n{\n    fprintf(stderr, \"%s: %s\\n\", what, why);\n    exit(1);\n}\n\n";
+    "static void need(int good, const char *what, const char *why)\n{\n    if (!good && fprintf(stderr, \"%s: %s\\n\", what, why))\n        exit(1);\n}\n\n";
 
 static const char weights[] =
-    "/* The file in memory, at a multiple of 64 bytes; mmap would do, too. */\n"
-    "static void *read_weights(const char *path)\n{\n"
-    "    FILE *f = fopen(path, \"rb\");\n"
-    "    void *bytes = aligned_alloc(64, (@@_WEIGHTS_BYTES + 63) / 64 * 64);\n"
-    "    if (!f || !bytes || fread(bytes, 1, @@_WEIGHTS_BYTES, f) != @@_WEIGHTS_BYTES)\n        fail(path, \"cannot be read\");\n"
-    "    fclose(f);\n    return bytes;\n}\n\n";
+    "    FILE *f = fopen(\"@.weights\", \"rb\");\n"
+    "    void *weights = aligned_alloc(64, (@@_WEIGHTS_BYTES + 63) / 64 * 64); /* or mmap */\n"
+    "    need(f && weights && fread(weights, 1, @@_WEIGHTS_BYTES, f) == @@_WEIGHTS_BYTES, \"@.weights\", \"cannot be read\");\n";
 
 /* ---- token by token ---------------------------------------------------------------------------------------------- */
 
 static const char step[] =
     "/* Gives the model `n` tokens more; the likeliest one after them. */\n"
     "static int32_t step(const struct @ *model, struct @_cache *cache, const int32_t *tokens, int64_t n)\n{\n"
-    "    enum { VOCABULARY = ^ };\n"
     "    const struct @_dims dims = {%};\n"
     "    const size_t bytes = @_arena_bytes(model, &dims);\n"
     "    void *arena = malloc(bytes);\n"
-    "    float *logits = malloc(sizeof *logits * VOCABULARY * (size_t)n);\n"
+    "    float *logits = malloc(sizeof *logits * ^ * (size_t)n), *last = logits + ^ * (n - 1);\n"
     "    int error = @_step(model, cache, arena, bytes, &(struct @_inputs){tokens}, &dims, &(struct @_outputs){logits});\n"
-    "    if (error)\n        fail(\"@\", @_error_text(error));\n"
-    "    const float *last = logits + VOCABULARY * (n - 1);\n"
+    "    need(!error, \"@\", @_error_text(error));\n"
     "    int32_t best = 0;\n"
-    "    for (int32_t i = 1; i < VOCABULARY; i++)\n        best = last[i] > last[best] ? i : best;\n"
+    "    for (int32_t i = 1; i < ^; i++)\n        best = last[i] > last[best] ? i : best;\n"
     "    free(arena);\n    free(logits);\n    return best;\n}\n\n";
 
 static const char text_main[] =
@@ -41,31 +36,32 @@ static const char text_main[] =
 
 static const char token_main[] =
     "int main(int argc, char **argv)\n{\n"
-    "    if (argc < 3)\n        fail(\"usage\", \"example STEPS TOKEN [TOKEN...]\");\n"
+    "    need(argc > 2, \"usage\", \"example STEPS TOKEN [TOKEN...]\");\n"
     "    int64_t steps = atoi(argv[1]), length = argc - 2;\n";
 
 static const char opening[] =
     "    struct @ model;\n    struct @_cache cache;\n"
     "    int error = @_open(&model, $, @@_WEIGHTS_BYTES);\n"
-    "    if (error)\n        fail(\"@.weights\", @_error_text(error));\n"
-    "    size_t bytes = @_cache_bytes(&model, 1);\n"
-    "    if (@_cache_open(&model, &cache, malloc(bytes), bytes, 1))\n        fail(\"the cache\", \"not enough memory\");\n"
+    "    need(!error, \"@.weights\", @_error_text(error));\n"
+    "    const size_t bytes = @_cache_bytes(&model, 1);\n"
+    "    need(!@_cache_open(&model, &cache, malloc(bytes), bytes, 1), \"the cache\", \"not enough memory\");\n"
     "    int32_t *tokens = malloc(sizeof *tokens * (size_t)length);\n";
 
 static const char text_loop[] =
     "    for (int64_t i = 0; i < length; i++)\n        tokens[i] = (unsigned char)prompt[i];\n"
     "    int32_t next = step(&model, &cache, tokens, length);\n"
-    "    fputs(prompt, stdout);\n"
-    "    for (int64_t i = 0; i < steps; i++) {\n        putchar(next);\n        fflush(stdout);\n"
-    "        if (cache.length == # || i + 1 == steps)\n            break;\n"
-    "        next = step(&model, &cache, &next, 1);\n    }\n    putchar('\\n');\n    return 0;\n}\n";
+    "    printf(\"%s%c\", prompt, next);\n"
+    "    for (int64_t i = 1; i < steps && cache.length < #; i++) {\n"
+    "        next = step(&model, &cache, &next, 1);\n"
+    "        putchar(next);\n        fflush(stdout);\n    }\n    putchar('\\n');\n    return 0;\n}\n";
 
 static const char token_loop[] =
     "    for (int64_t i = 0; i < length; i++)\n        tokens[i] = atoi(argv[i + 2]);\n"
     "    int32_t next = step(&model, &cache, tokens, length);\n"
-    "    for (int64_t i = 0; i < steps; i++) {\n        printf(\"%d\\n\", (int)next);\n"
-    "        if (cache.length == # || i + 1 == steps)\n            break;\n"
-    "        next = step(&model, &cache, &next, 1);\n    }\n    return 0;\n}\n";
+    "    printf(\"%d\\n\", (int)next);\n"
+    "    for (int64_t i = 1; i < steps && cache.length < #; i++) {\n"
+    "        next = step(&model, &cache, &next, 1);\n"
+    "        printf(\"%d\\n\", (int)next);\n    }\n    return 0;\n}\n";
 
 /* `text` with what stands behind the signs ^ (width of the logits), % (sizes), $ (the weights) and # (positions that fit). */
 static const char *filled(const Shipment *s, const char *text)
@@ -79,7 +75,7 @@ static const char *filled(const Shipment *s, const char *text)
         else if (*text == '%' && text[1] == '}')
             text_add(&out, "%s.%s = n", batch < 0 ? "" : arena_print(&s->c->arena, ".%s = 1, ", s->code->dims[batch]), s->code->dims[at]);
         else if (*text == '$')
-            text_add(&out, s->embed ? "@_weights" : "read_weights(\"@.weights\")");
+            text_add(&out, s->embed ? "@_weights" : "weights");
         else if (*text == '#')
             text_add(&out, "%lld", (long long)s->code->capacity);
         else
@@ -94,10 +90,10 @@ static void put_generator(const Shipment *s, Text *out)
                             : "/* Continues a row of tokens with @, always by the likeliest: ./example 20 5 17 3 */\n");
     ship_named(s, out, includes);
     ship_named(s, out, trouble);
-    if (!s->embed)
-        ship_named(s, out, weights);
     ship_named(s, out, filled(s, step));
     text_add(out, "%s", text ? text_main : token_main);
+    if (!s->embed)
+        ship_named(s, out, weights);
     ship_named(s, out, filled(s, opening));
     ship_named(s, out, filled(s, text ? text_loop : token_loop));
 }
@@ -107,20 +103,19 @@ static void put_generator(const Shipment *s, Text *out)
 static const char npy[] =
     "/* The numbers of a .npy file of this type in C order. A size that is 0 is taken from the file, another one has to be its. */\n"
     "static void *read_npy(const char *path, const char *type, size_t size, int rank, int64_t *const *sizes)\n{\n"
-    "    char head[65546] = {0}, *at;\n"
+    "    char head[65546] = {0};\n"
     "    FILE *f = fopen(path, \"rb\");\n"
-    "    if (!f || fread(head, 1, 10, f) != 10 || memcmp(head, \"\\x93NUMPY\\x01\", 7) != 0)\n        fail(path, \"no .npy file of version 1\");\n"
-    "    const size_t length = (unsigned char)head[8] + 256u * (unsigned char)head[9];\n"
-    "    if (fread(head, 1, length, f) != length || !strstr(head, type) || strstr(head, \"order': True\") || !(at = strchr(head, '(')))\n"
-    "        fail(path, type);\n"
+    "    need(f && fread(head, 1, 10, f) == 10 && !memcmp(head, \"\\x93NUMPY\\x01\", 7), path, \"no .npy file of version 1\");\n"
+    "    need(fread(head, 1, (unsigned char)head[8] + 256u * (unsigned char)head[9], f) > 0, path, \"it has no header\");\n"
+    "    char *at = strchr(head, '(');\n"
+    "    need(at && strstr(head, type) && !strstr(head, \"order': True\"), path, \"another type or order of elements than the model takes\");\n"
     "    for (int i = 0; i < rank; i++, size *= (size_t)*sizes[i - 1]) {\n"
     "        const int64_t n = strtoll(at + 1, &at, 10);\n"
-    "        if (n < 1 || (*sizes[i] && *sizes[i] != n) || *at != (i + 1 < rank || rank == 1 ? ',' : ')'))\n"
-    "            fail(path, \"another shape than the model takes\");\n"
+    "        need(n > 0 && (!*sizes[i] || *sizes[i] == n), path, \"another shape than the model takes\");\n"
     "        *sizes[i] = n;\n    }\n"
     "    void *numbers = malloc(size);\n"
-    "    if (!numbers || fread(numbers, 1, size, f) != size)\n        fail(path, \"it ends too early\");\n"
-    "    fclose(f);\n    return numbers;\n}\n\n";
+    "    need(numbers && fread(numbers, 1, size, f) == size && fgetc(f) == EOF, path, \"not as many numbers as it says\");\n"
+    "    return numbers;\n}\n\n";
 
 static const char *npy_type(DType t)
 {
@@ -166,7 +161,8 @@ static void put_reads(const Shipment *s, bool plain, Text *out)
             all &= is_symbol(&t->dims[a]) && s->code->dims[t->dims[a].symbol[0]];
         if (all != plain)
             continue;
-        text_add(out, "    in.%s = read_npy(argv[%d], \"%s\", %d, %d, (int64_t *[]){", s->code->inputs[i], i + 1, npy_type(t->dtype), (int)dtype_size(t->dtype), t->rank);
+        text_add(out, "    %s *in_%s = read_npy(argv[%d], \"%s\", %d, %d, (int64_t *[]){", c_type(t->dtype), s->code->inputs[i], i + 1, npy_type(t->dtype),
+                 (int)dtype_size(t->dtype), t->rank);
         for (int a = 0; a < t->rank; a++) {
             const char *size = size_text(s, &t->dims[a]);
             bool symbol = is_symbol(&t->dims[a]) && s->code->dims[t->dims[a].symbol[0]];
@@ -181,28 +177,42 @@ static void put_results(const Shipment *s, Text *out)
     const Plan *p = s->code->plan;
     for (int i = 0; i < p->n_outputs; i++) {
         const PlanTensor *t = &p->outputs[i];
-        const char *name = s->code->outputs[i];
-        text_add(out, "    const int64_t n_%s = ", name);
+        text_add(out, "%sn_%s = ", i ? ", " : "    const int64_t ", s->code->outputs[i]);
         for (int a = 0; a < t->rank; a++) {
             const char *size = size_text(s, &t->dims[a]);
             text_add(out, strchr(size, ' ') ? "%s(%s)" : "%s%s", a ? " * " : "", size);
         }
-        text_add(out, "%s;\n    %s *%s = out.%s = malloc(sizeof *%s * (size_t)n_%s);\n", t->rank ? "" : "1", c_type(t->dtype), name, name, name, name);
+        text_add(out, "%s", t->rank ? "" : "1");
+    }
+    text_add(out, ";\n");
+    for (int i = 0; i < p->n_outputs; i++) {
+        const char *name = s->code->outputs[i];
+        text_add(out, "    %s *out_%s = malloc(sizeof *out_%s * (size_t)n_%s);\n", c_type(p->outputs[i].dtype), name, name, name);
     }
 }
 
+/* The first numbers of each. */
 static void put_prints(const Shipment *s, Text *out)
 {
     const Plan *p = s->code->plan;
     for (int i = 0; i < p->n_outputs; i++) {
         const char *name = s->code->outputs[i];
-        text_add(out, "    printf(\"%s, %%lld numbers:\", (long long)n_%s);\n    for (int64_t i = 0; i < n_%s && i < 8; i++)\n        printf(\" %%g\", (double)%s[i]);\n    puts(\"\");\n",
-                 name, name, name, name);
+        text_add(out, "    for (int64_t i = 0; i < n_%s && i < 8; i++)\n        printf(\"%s[%%d] = %%g\\n\", (int)i, (double)out_%s[i]);\n", name, p->outputs[i].name, name);
     }
+}
+
+/* "in_ids, in_types" */
+static const char *arguments(const Shipment *s, const char *prefix, const char *const *names, int n)
+{
+    Text out = text_new(&s->c->arena);
+    for (int i = 0; i < n; i++)
+        text_add(&out, "%s.%s = %s%s", i ? ", " : "", names[i], prefix, names[i]);
+    return out.data;
 }
 
 static void put_one_call(const Shipment *s, Text *out)
 {
+    Arena *a = &s->c->arena;
     const Plan *p = s->code->plan;
     int batch = signature_batch(p);
     text_add(out, "/* One call of %s with numbers from .npy files: ./example", s->code->name);
@@ -211,22 +221,24 @@ static void put_one_call(const Shipment *s, Text *out)
     text_add(out, " */\n");
     ship_named(s, out, includes);
     ship_named(s, out, trouble);
-    if (!s->embed)
-        ship_named(s, out, weights);
     text_add(out, "%s", npy);
-    ship_named(s, out, arena_print(&s->c->arena, "int main(int argc, char **argv)\n{\n    struct @_dims dims = {0};\n    struct @_inputs in;\n    struct @_outputs out;\n    struct @ model;\n"
-                                                 "    if (argc != %d)\n        fail(\"usage\", \"example, then a .npy file for each input\");\n", p->n_inputs + 1));
+    ship_named(s, out, arena_print(a, "int main(int argc, char **argv)\n{\n    struct @_dims dims = {0};\n    struct @ model;\n"
+                                      "    need(argc == %d, \"usage\", \"example, then a .npy file for each input\");\n", p->n_inputs + 1));
     put_reads(s, true, out);
     put_reads(s, false, out);
     put_results(s, out);
-    ship_named(s, out, filled(s, "    int error = @_open(&model, $, @@_WEIGHTS_BYTES);\n    if (error)\n        fail(\"@.weights\", @_error_text(error));\n"));
-    const char *rows = batch < 0 ? "1" : arena_print(&s->c->arena, "dims.%s", s->code->dims[batch]);
+    if (!s->embed)
+        ship_named(s, out, weights);
+    ship_named(s, out, filled(s, "    int error = @_open(&model, $, @@_WEIGHTS_BYTES);\n    need(!error, \"@.weights\", @_error_text(error));\n"));
+    const char *rows = batch < 0 ? "1" : arena_print(a, "dims.%s", s->code->dims[batch]);
     if (s->code->caches)
-        ship_named(s, out, arena_print(&s->c->arena, "    struct @_cache cache;\n    const size_t held = @_cache_bytes(&model, %s);\n    error = @_cache_open(&model, &cache, malloc(held), held, %s);\n", rows, rows));
+        ship_named(s, out, arena_print(a, "    struct @_cache cache;\n    const size_t held = @_cache_bytes(&model, %s);\n    error = @_cache_open(&model, &cache, malloc(held), held, %s);\n"
+                                          "    need(!error, \"the cache\", @_error_text(error));\n", rows, rows));
     ship_named(s, out, "    const size_t bytes = @_arena_bytes(&model, &dims);\n");
-    ship_named(s, out, s->code->caches ? "    error = error ? error : @_run(&model, &cache, malloc(bytes), bytes, &in, &dims, &out);\n"
-                                       : "    error = @_run(&model, malloc(bytes), bytes, &in, &dims, &out);\n");
-    ship_named(s, out, "    if (error)\n        fail(\"@\", @_error_text(error));\n");
+    ship_named(s, out, arena_print(a, "    const struct @_inputs in = {%s};\n    const struct @_outputs out = {%s};\n", arguments(s, "in_", s->code->inputs, p->n_inputs),
+                                   arguments(s, "out_", s->code->outputs, p->n_outputs)));
+    ship_named(s, out, s->code->caches ? "    error = @_run(&model, &cache, malloc(bytes), bytes, &in, &dims, &out);\n" : "    error = @_run(&model, malloc(bytes), bytes, &in, &dims, &out);\n");
+    ship_named(s, out, "    need(!error, \"@\", @_error_text(error));\n");
     put_prints(s, out);
     text_add(out, "    return 0;\n}\n");
 }

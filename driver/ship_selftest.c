@@ -280,13 +280,13 @@ static void put_call(const Shipment *s, bool step, Text *out)
         ship_named(s, out, "    struct @_cache cache;\n");
     const char *rows = caches ? arena_print(&s->c->arena, "%lld", batch < 0 ? 1ll : (long long)s->test.sizes[batch]) : "";
     if (caches) {
-        const char *memory = step ? "held" : "room(held, 4)";
+        const char *where = step ? "held" : "room(held, 4)";
         text_add(out, step ? "    if (!at) {\n        const size_t needed = %s_cache_bytes(&model, %s);\n        free(held);\n        held = malloc(needed);\n"
                              "        int error = held ? %s_cache_open(&model, &cache, %s, needed, %s) : %s_SMALL_ARENA;\n"
                              "        if (error)\n            return error;\n    }\n"
                            : "    const size_t held = %s_cache_bytes(&model, %s);\n    int error = %s_cache_open(&model, &cache, %s, held, %s);\n"
                              "    if (error)\n        return error;\n",
-                 s->code->name, rows, s->code->name, memory, rows, s->code->upper);
+                 s->code->name, rows, s->code->name, where, rows, s->code->upper);
     }
     text_add(out, "    return %s_%s(&model, %sroom(bytes, 4), bytes, &in, &dims, &out);\n}\n\n", s->code->name, step ? "step" : "run", caches ? "&cache, " : "");
 }
