@@ -86,7 +86,7 @@ static const Helper helpers[] = {
     {"load_bf16", "/* bf16 is the upper half of a float. */\n"
                   "static inline lanes load_bf16(const uint16_t *from)\n{\n"
                   "    return (lanes)(widened(from) << 16);\n}\n"},
-    {"load_f16", "/* By an instruction, or by the bits: a subnormal half is 2^-14 (1 + m / 1024) - 2^-14. */\n"
+    {"load_f16", "/* By an instruction, or by the bits: a subnormal half is 2 ** -14 * (1 + m / 1024) - 2 ** -14. */\n"
                  "static inline lanes load_f16(const uint16_t *from)\n{\n"
                  "#if defined __F16C__ || defined __aarch64__\n"
                  "    typedef _Float16 halves_at __attribute__((vector_size(2 * $), aligned(2)));\n"
