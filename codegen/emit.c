@@ -195,11 +195,21 @@ static void put_arena_bytes(Emitter *e, Text *out) {
     text_add(out, "    return (size_t)(%s64);\n}\n\n", sum.data);
 }
 
+static void put_live(Emitter *e, Text *out) {
+    if (!e->entry->live)
+        return;
+    text_add(out, "    struct live live = {.keep = %s};\n", entry_pointer(e, e->entry->live));
+    if (!e->alone)
+        text_add(out, "    const ptrdiff_t kept = count_kept(live.keep, %s);\n", schedule_rows(e));
+}
+
 static void put_team(Emitter *e, Text *out) {
-    const char *rows = mentions(e->entry->calls.data, "to_row") ? schedule_rows(e) : NULL;
+    const char *rows = mentions(e->entry->calls.data, "to_row") ? schedule_rows(e) : NULL, *count = e->entry->live ? "kept" : rows;
     text_add(out, "    struct team team = {.queue = call->meet, .thread = thread, .threads = call->threads, .parts = 1");
     if (rows)
-        text_add(out, ",\n                        .rows = %s, .to_row = %s, .by_rows = %s >= ROWS * call->threads", rows, rows, rows);
+        text_add(out, ",\n                        .rows = %s, .to_row = %s, .by_rows = %s >= ROWS * call->threads", rows, rows, count);
+    if (e->entry->live)
+        text_add(out, ",\n                        .keep = live.keep, .kept = kept, .owner = -1");
     text_add(out, "};\n");
 }
 
@@ -233,6 +243,7 @@ void emit_body(Emitter *e, Text *out) {
     text_add(&body, "%s%s%s%s", places.data, s->declarations.data, scratch.data, s->weights.data);
     if (e->options->timing)
         text_add(&body, "    uint64_t %s = thread == 0 && call->clock ? call->clock() : 0;\n", s->since);
+    put_live(e, &body);
     if (s->n_kernels && !e->alone)
         put_team(e, &body);
     else if (!s->scratch_used && !e->alone)

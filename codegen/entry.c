@@ -2,6 +2,7 @@
  * are recorded as steps; schedule.c says which of them have to wait, and prints them. */
 #include "codegen/entry.h"
 #include "codegen/entry_inside.h"
+#include "codegen/live.h"
 
 #include <string.h>
 
@@ -247,9 +248,11 @@ void entry_call(Emitter *e, const Kernel *k) {
         s->scratch_used |= !strcmp(argument, "scratch");
         items[n++] = strcmp(argument, "scratch") != 0 ? argument : s->scratch;
     }
+    const Node *live = live_input(e, k);
+    s->live = live ? live : s->live;
     if (k->rows) {
-        items[n++] = e->alone ? "0" : "team.from_row";
-        items[n++] = e->alone ? schedule_rows(e) : "team.to_row";
+        items[n++] = live ? "live.from" : e->alone ? "0" : "team.from_row";
+        items[n++] = live ? "live.to" : e->alone ? schedule_rows(e) : "team.to_row";
     }
     if (k->thread)
         items[n++] = e->alone ? "0" : "team.part";
@@ -264,6 +267,7 @@ void entry_call(Emitter *e, const Kernel *k) {
     step->items = items;
     step->n_items = n;
     step->rows = k->rows;
+    step->live = live != NULL;
     step->alone = !k->thread && !k->threads;
     step->product = k->node->op == OP_gemm;
     s->kernels = arena_room(arena_of(e), s->kernels, s->n_kernels, &s->kernels_capacity, sizeof *s->kernels);

@@ -22,6 +22,7 @@ typedef struct EntryState {
     const char *scratch, *since;
     Chooser open;                       /* the choice's side whose `if` is open; {NULL}: none */
     bool scratch_used;
+    const Node *live;                   /* the input by which kernels leave rows out; NULL: none does */
     KernelInfo *kernels;
     size_t n_kernels, kernels_capacity;
 } EntryState;

@@ -25,7 +25,7 @@ static const char *const reserved[] = {
     "store_mask", "store_mask_part", "load_apart", "load_ints_apart", "load_mask_apart", "store_apart", "share", "lesser", "inside", "floor_div", "floor_mod", "greater_int",
     "lesser_int", "greater", "look_up_part", "look_up_ints", "look_up_mask", "comes_before", "sink",
     "top_positions", "within", "turns", "floor_div_wide", "floor_mod_wide", "MATRIX_PANEL", "matrix_tile", "matrix_rows", "matrix_product", "matrix_turn", "matrix_soon", "matrix_ask", "matrix_transpose",
-    "rest", "meet", "show", "lap", "team", "queue", "take", "take_part", "take_rows", "take_own", "help", "follow", "settle", "mark", "from_row", "to_row", "ROWS", "finish", "soon", "wait_for", "futex", "PARTS", "LITTLE", "FEW", "call", "thread", "threads", "scratch", "fault", "layer", "arena", "weights",
+    "rest", "meet", "show", "lap", "team", "queue", "take", "take_part", "take_rows", "take_own", "help", "follow", "settle", "mark", "from_row", "to_row", "ROWS", "live", "next_run", "kept", "count_kept", "first_row", "find_rows", "GAP", "finish", "soon", "wait_for", "futex", "PARTS", "LITTLE", "FEW", "call", "thread", "threads", "scratch", "fault", "layer", "arena", "weights",
 };
 
 Scope scope_new(Context *cx) {

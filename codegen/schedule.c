@@ -274,10 +274,13 @@ static void put_waits(const Step *s, int indent, Text *out)
 
 static void put_kernel(Emitter *e, const Step *s, int indent, const char *take, Text *out)
 {
+    const char *only = s->live    ? "while (next_run(&live, team.from_row, team.to_row))"
+                       : s->alone ? "if (team.part == 0)"
+                                  : NULL;
     put(out, indent, arena_print(e->cx->arena, "while (%s(&team, %s))", take, s->text));
-    if (s->alone)
-        put(out, indent + 1, "if (team.part == 0)");
-    const char *head = arena_print(e->cx->arena, "%*s%s", 4 * (indent + 1 + s->alone), "", s->function);
+    if (only)
+        put(out, indent + 1, only);
+    const char *head = arena_print(e->cx->arena, "%*s%s", 4 * (indent + (only ? 2 : 1)), "", s->function);
     text_add(out, "%s;\n", wrapped(e->cx, head, s->items, s->n_items));
     if (s->marked)
         put(out, indent, "mark(&team);");
@@ -288,8 +291,11 @@ static void print_alone(Emitter *e, const Steps *steps, Text *out)
 {
     for (size_t i = 0; i < steps->n; i++) {
         const Step *step = &steps->step[i];
+        if (step->live)
+            put(out, step->indent, arena_print(e->cx->arena, "while (next_run(&live, 0, %s))", schedule_rows(e)));
         if (step->kind == STEP_KERNEL)
-            text_add(out, "%s;\n", wrapped(e->cx, arena_print(e->cx->arena, "%*s%s", 4 * step->indent, "", step->function), step->items, step->n_items));
+            text_add(out, "%s;\n",
+                     wrapped(e->cx, arena_print(e->cx->arena, "%*s%s", 4 * (step->indent + step->live), "", step->function), step->items, step->n_items));
         else if (step->text)
             put(out, step->indent, step->text);
     }

@@ -25,6 +25,7 @@ typedef struct Step {
     size_t n_items;
     bool alone;                         /* a kernel that one part computes */
     bool rows;                          /* a kernel that is shared out by rows where there are many */
+    bool live;                          /* .. and called for each run of rows that count */
     bool product;                       /* a gemm */
     bool clears;                        /* a line after which nobody is behind */
     Touch *touches;

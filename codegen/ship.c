@@ -1,5 +1,6 @@
 /* NAME.c: the model's story, a section of kernels for each target, and the interface. */
 #include "codegen/ship_inside.h"
+#include "codegen/live.h"
 #include "ir/interpret.h"
 
 #include <ctype.h>
@@ -217,6 +218,8 @@ static const char *put_file(Ship *s, size_t *length) {
         text_add(&calls, "%s", s->emitter[t].entry->calls.data);
     if (s->threads)
         emit_team(&s->emitter[0], calls.data, &out);
+    else if (s->emitter[0].entry->live)
+        emit_live(false, &out);
     for (int t = 0; t < s->out->n_targets; t++)
         put_section(s, t, &out);
     ship_interface(s, &out);

@@ -6,6 +6,7 @@
  * touches no counter. Whoever waits spins for a while and then sleeps on a futex, if the system has one. */
 #include "codegen/emit.h"
 #include "codegen/entry.h"
+#include "codegen/live.h"
 
 /* ---- work ----------------------------------------------------------------------------------------------------------------------------- */
 
@@ -111,6 +112,10 @@ static const char team_rows[] =
     "    ptrdiff_t start, start_more;        /* before, more, where the kernels began that it may go through again */\n"
     "    ptrdiff_t marked, marked_more;      /* the same at the mark */\n";
 
+static const char team_live[] =
+    "    const unsigned char *keep;          /* of each row: whether it counts */\n"
+    "    ptrdiff_t kept, owner;              /* how many do; the thread whose rows from_row and to_row are, or -1 */\n";
+
 /* The system's futex, where the file is compiled for Linux on a processor whose lower half of a counter comes first. */
 static const char waits[] =
     "static inline void rest(void)\n{\n"
@@ -207,9 +212,9 @@ static const char takes_rows[] =
     "            wait_for(q, from);\n"
     CLAIM_PART
     "                t->part = cut ? next - from : owner * each + next - from;\n"
-    "                t->parts = cut ? each : queues * each;\n"
-    "                t->from_row = cut ? t->rows * owner / t->threads : 0;\n"
-    "                t->to_row = cut ? t->rows * (owner + 1) / t->threads : t->rows;\n"
+    "                t->parts = cut ? each : queues * each;\n";
+
+static const char ends_take_rows[] =
     END_OF_TAKE
     "    if (kind != OWN_ROWS)\n"
     "        t->start = t->before, t->start_more = t->more;\n"
@@ -218,6 +223,28 @@ static const char takes_rows[] =
     "/* The next part of a kernel of so many multiply-adds; 0 if there is none left, and the next kernel begins. */\n"
     "static inline int take_kind(struct team *t, ptrdiff_t work, enum kind kind)\n{\n"
     "    return t->threads > 1 ? take_part(t, work, kind) : (int)(t->look = !t->look);\n"
+    "}\n\n";
+
+/* A thread's rows, once it has a part of them: equally many; or equally many of those that count. */
+static const char cut_rows[] =
+    "                t->from_row = cut ? t->rows * owner / t->threads : 0;\n"
+    "                t->to_row = cut ? t->rows * (owner + 1) / t->threads : t->rows;\n";
+static const char cut_live[] =
+    "                if (cut && t->owner != owner)\n"
+    "                    find_rows(t, owner);\n";
+
+static const char finds_rows[] =
+    "/* Where the rows of a thread begin, so that each has equally many that are kept. */\n"
+    "static ptrdiff_t first_row(const struct team *t, ptrdiff_t owner)\n{\n"
+    "    ptrdiff_t row = 0;\n"
+    "    for (ptrdiff_t before = t->kept * owner / t->threads; before > 0; row++)\n"
+    "        before -= t->keep[row] != 0;\n"
+    "    return row;\n"
+    "}\n\n"
+    "static void find_rows(struct team *t, ptrdiff_t owner)\n{\n"
+    "    t->owner = owner;\n"
+    "    t->from_row = first_row(t, owner);\n"
+    "    t->to_row = owner + 1 < t->threads ? first_row(t, owner + 1) : t->rows;\n"
     "}\n\n";
 
 /* What else the calls may mention, in this order. */
@@ -282,15 +309,21 @@ static const char meets[] =
 
 void emit_team(Emitter *e, const char *calls, Text *out) {
     const char *call = arena_print(e->cx->arena, "const struct %s_call *call", e->prefix);
-    bool rows = mentions(calls, "to_row"), waiting = rows || e->options->timing || mentions(calls, "meet");
+    bool rows = mentions(calls, "to_row"), live = mentions(calls, "next_run"), waiting = rows || e->options->timing || mentions(calls, "meet");
     text_add(out, "%s%s */\nenum { PARTS = 4, ", about, rows ? about_rows : "");
     if (rows)
         text_add(out, "ROWS = %d, ", e->options->split ? 1 : 16);
     text_add(out, "%s }; /* multiply-adds */\n", e->options->split ? "LITTLE = 0, FEW = 0" : "LITTLE = 1 << 15, FEW = 1 << 19");
-    text_add(out, "%s%s%s};\n\n%s%s", types, team_type, rows ? team_rows : "", waits, finishes);
+    text_add(out, "%s%s%s%s};\n\n%s%s", types, team_type, rows ? team_rows : "", live ? team_live : "", waits, finishes);
     if (waiting)
         text_add(out, "%s%s", wait_text, meets);
-    text_add(out, "%s", rows ? takes_rows : takes);
+    if (live)
+        emit_live(true, out);
+    text_add(out, "%s", live ? finds_rows : "");
+    if (rows)
+        text_add(out, "%s%s%s", takes_rows, live ? cut_live : cut_rows, ends_take_rows);
+    else
+        text_add(out, "%s", takes);
     for (size_t i = 0; rows && i < sizeof by_mention / sizeof *by_mention; i++)
         if (mentions(calls, by_mention[i].name))
             text_add(out, "%s", by_mention[i].text);

@@ -27,6 +27,7 @@ typedef struct Bindings {
      * memory. May be NULL. */
     void (*tap)(void *state, const Node *n, int64_t round, const Value *value);
     void *tap_state;
+    bool spoil;                         /* rows that kernels need not compute (`live`) are NaN: nothing may depend on them */
 } Bindings;
 
 /* Results in the order of model->results, or NULL and one diagnostic (an id out of range, a missing weight). `work` holds all values. */

@@ -3,6 +3,7 @@
 #include "ir/interpret_inside.h"
 
 #include <math.h>
+#include <string.h>
 
 static void finish(Run *run, const Node *n, Value *const *params)
 {
@@ -89,7 +90,22 @@ static void eval_attend(Run *run, const Node *n)
     run->values[n->id] = out;
 }
 
-void eval_kernel(Run *run, const Node *n)
+/* Rows that may hold anything hold NaN. */
+static void spoil_rows(const Run *run, const Node *n, Value *results)
+{
+    const Node *keep = NULL;
+    for (int i = 0; i < run->model->n_params; i++)
+        keep = !strcmp(run->model->params[i]->name, attr_name(n, ATTR_live)) ? run->model->params[i] : keep;
+    const Value *live = value_of(run, keep);
+    for (int r = 0; r < node_results(n); r++) {
+        int64_t each = live->count ? results[r].count / live->count : 0;
+        for (int64_t i = 0; i < results[r].count; i++)
+            if (live->data[i / each] == 0)
+                results[r].data[i] = NAN;
+    }
+}
+
+static void eval_kind(Run *run, const Node *n)
 {
     if (n->op == OP_linear_attend) {
         eval_linear(run, n);
@@ -111,4 +127,11 @@ void eval_kernel(Run *run, const Node *n)
     for (int i = 0; i < n->n_inputs; i++)
         params[i] = value_of(run, n->inputs[i]);
     finish(run, n, params);
+}
+
+void eval_kernel(Run *run, const Node *n)
+{
+    eval_kind(run, n);
+    if (run->bind->spoil && !run->failed && attr_name(n, ATTR_live))
+        spoil_rows(run, n, run->values[n->id]);
 }

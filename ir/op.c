@@ -87,6 +87,7 @@ bool op_takes(Op op, AttrId attr)
     case ATTR_index: return op == OP_get || op == OP_param || op == OP_carry;
     case ATTR_count: return op == OP_repeat;
     case ATTR_layout: return op == OP_map || op == OP_append;
+    case ATTR_live: return op == OP_gemm || op == OP_attend || op == OP_map || op == OP_rowwise;
     case ATTR_lowrank: return op == OP_dot;
     case ATTR_linearize: return op == OP_softmax || op == OP_dot || op == OP_attend;
     case ATTR_keep: return true;

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
-#include "ir/ir.h"
+#include "ir/rows.h"
 #include "support/holes.h"
 
 typedef struct Check {
@@ -153,6 +153,29 @@ static bool check_weight(Check *c, const Node *n)
     return check_storage(c, n) && check_gain(c, n);
 }
 
+/* An input that says of every row whether it counts. */
+static bool check_live(Check *c, const Node *n)
+{
+    const char *name = attr_name(n, ATTR_live);
+    const Node *keep = NULL;
+    for (int i = 0; name && i < c->model->n_params; i++)
+        keep = c->model->params[i]->name && !strcmp(c->model->params[i]->name, name) ? c->model->params[i] : keep;
+    if (!name)
+        return true;
+    if (!keep || keep->type->dtype != DT_BOOL)
+        return broken(c, n, "`%s` is no bool input of the model", name);
+    RowAxes rows = rows_of_model(c->model);
+    bool same = rows.n == keep->type->rank;
+    for (int i = 0; same && i < rows.n; i++)
+        same = rows.axis[i].name == keep->type->axis[i].name && extent_equal(rows.axis[i].size, keep->type->axis[i].size);
+    if (!same)
+        return broken(c, n, "`%s` has not the axes of the model's rows", name);
+    for (int r = 0; r < (n->type ? 1 : node_results(n)); r++)
+        if (!rows_lead(&rows, n->type ? n->type : infer_result(c->cx, n, r)))
+            return broken(c, n, "its result does not begin with the axes of `%s`", name);
+    return true;
+}
+
 static bool check_attrs(Check *c, const Node *n)
 {
     for (int i = 0; i < n->n_attrs; i++) {
@@ -282,7 +305,7 @@ static bool check_node(Check *c, const Node *n)
     if (n->graph->level == LEVEL_KERNEL && role_input(n, "mask") >= 0)
         return broken(c, n, "its mask must be found out before kernels are made");
     if (!check_param(c, n) || !check_place(c, n) || !check_inputs(c, n) || !check_attrs(c, n) || !check_body(c, n) ||
-        !check_inferred(c, n))
+        !check_inferred(c, n) || !check_live(c, n))
         return false;
     c->seen[n->id] = n;
     return true;

@@ -55,6 +55,7 @@ typedef struct NodeSet {
 } NodeSet;
 NodeSet nodeset_new(PassContext *px);
 bool nodeset_add(NodeSet *s, const Node *n); /* false if it was there */
+bool nodeset_has(const NodeSet *s, const Node *n);
 
 /* Removes nodes that nobody reads, and their inputs in turn; state, inputs and @keep stay. True if something went. */
 bool remove_dead(Graph *model);

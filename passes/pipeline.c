@@ -46,6 +46,7 @@ const PassStep pipeline[] = {
     {PASS_ID_fuse_map, "what no product took: norms, lookups, elementwise chains"},
     {PASS_ID_dce, "nothing dead is worth a kernel"},
     {PASS_ID_lower, "all decisions are made: one kernel for each value left, copies where a layout is needed"},
+    {PASS_ID_live_rows, "kernels are what they will be, and so is who reads which row of whom"},
     {PASS_ID_plan_memory, "last: the order of kernels is final"},
 };
 const int pipeline_length = sizeof pipeline / sizeof pipeline[0];

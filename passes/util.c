@@ -269,6 +269,12 @@ NodeSet nodeset_new(PassContext *px)
     return (NodeSet){.arena = px->cx->arena};
 }
 
+bool nodeset_has(const NodeSet *s, const Node *n)
+{
+    size_t word = (size_t)n->id / 64;
+    return word < s->words && (s->bits[word] >> (n->id % 64) & 1);
+}
+
 bool nodeset_add(NodeSet *s, const Node *n)
 {
     size_t word = (size_t)n->id / 64, words = 2 * word + 8;

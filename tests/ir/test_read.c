@@ -92,7 +92,7 @@ static const char *const texts[] = {
     "  z       = get lay index=1 : f32[B, S]\n"
     "  return hidden = y, z = z, sel, cc, v2, v4, ch, p, l1, l2, r1, r3, half, u2, u4, u5\n",
     /* KERNEL level, with places */
-    "kernels Placed(x: f32[B, S, D], ids: i32[B, S])\n"
+    "kernels Placed(x: f32[B, S, D], ids: i32[B, S], counts: bool[B, S])\n"
     "  dims    B = 1..  S = 1..64  past = 0..64  D = 4  H = 2  K = 2  Q = 1  T = past+S  V = 5\n"
     "  cache   kv.k f32[B, T=64, H, K] grows T x 3 panels\n"
     "  region  0 = 640 bytes * B * past+S to 32, bound 600\n"
@@ -106,7 +106,7 @@ static const char *const texts[] = {
     "    t = add p, g : f32[B, S, D]\n"
     "    return t\n"
     "  } : f32[B, S, D] @0+0   # m.attar:9:1\n"
-    "  q   = gemm x0, w, x, w over=D weights=1 side=[0] (acc) {\n"
+    "  q   = gemm x0, w, x, w over=D weights=1 side=[0] live=counts (acc) {\n"
     "    r1 = tanh acc : f32[B, S, H, K]\n"
     "    return a = acc, r1\n"
     "  }   # -\n"

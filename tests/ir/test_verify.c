@@ -114,6 +114,9 @@ static void broken_list(Bench *t) { named(t, "a")->prev = named(t, "x"); }
 static void wrong_graph(Bench *t) { named(t, "a")->graph = named(t, "u")->graph; }
 static void accumulator(Bench *t) { Node *n = named(t, "w"); Type c = *n->type; c.axis[0].size.base = 7; n->type = type_new(&t->cx, c.dtype, c.rank, c.axis); }
 static void weights_count(Bench *t) { attr_set_int(&t->cx, named(t, "h"), ATTR_weights, 2); }
+static void live_no_mask(Bench *t) { attr_set_name(&t->cx, named(t, "h"), ATTR_live, "x"); }
+static void live_no_input(Bench *t) { attr_set_name(&t->cx, named(t, "h"), ATTR_live, "w"); }
+static void live_other_rows(Bench *t) { Node *k = named(t, "keep"); k->type = type_new(&t->cx, DT_BOOL, 1, k->type->axis); attr_set_name(&t->cx, named(t, "h"), ATTR_live, "keep"); }
 static void not_a_model(Bench *t) { t->g->level = LEVEL_BODY; }
 
 static const struct { const char *rule; void (*break_it)(Bench *); const char *node, *says; } rules[] = {
@@ -182,6 +185,9 @@ static const struct { const char *rule; void (*break_it)(Bench *); const char *n
     {"graph", wrong_graph, "`a`", "linked into the wrong graph"},
     {"accumulator", accumulator, "`h`", "accumulator 0"},
     {"weights", weights_count, "`h`", "gemm needs a weight"},
+    {"rows by a value that is no mask", live_no_mask, "`h`", "`x` is no bool input"},
+    {"rows by no input", live_no_input, "`h`", "`w` is no bool input"},
+    {"rows by a mask of others", live_other_rows, "`h`", "has not the axes of the model's rows"},
     {"model", not_a_model, "model", "outermost graph"},
 };
 /* clang-format on */

@@ -137,7 +137,7 @@ static inline Run run_new(Fixture *f, const Graph *g, const Call *call, int n)
 
 static inline Value *run_graph(const Run *r, const Graph *g)
 {
-    Bindings b = {.sizes = r->sizes, .inputs = r->inputs, .weight = hashed_weight, .caches = r->caches};
+    Bindings b = {.sizes = r->sizes, .inputs = r->inputs, .weight = hashed_weight, .caches = r->caches, .spoil = true};
     Value *v = interpret(&r->f->cx, g, &b, &r->f->arena);
     ck_assert_msg(v != NULL, "%s", fixture_said(r->f));
     return v;
