@@ -6,6 +6,18 @@
 
 enum { MOST_WORST = 5 }; /* rows of a message */
 
+bool max_err_read(const char *text, double *out, const char **why)
+{
+    static const char word[] = ":max_err=";
+    if (strncmp(text, word, sizeof word - 1) != 0)
+        return false;
+    const char *number = text + sizeof word - 1;
+    char *end;
+    *out = text_to_double(number, &end);
+    *why = "`max_err` is an error above 0 and at most 1";
+    return end != number && !*end && *out > 0 && *out <= 1; /* false for a NaN */
+}
+
 Approximation *approximation_add(Approximations *all, const char *kind, const char *where, const char *setting)
 {
     all->items = arena_room(all->arena, all->items, all->count, &all->capacity, sizeof *all->items);

@@ -41,6 +41,9 @@ bool approximation_over(const Approximation *a);
 /* One error E0901 for all records of one kind, setting and bound that are over it, with the worst of them; false if there is one. */
 bool approximations_check(Diags *d, const Approximations *all);
 
+/* ":max_err=E" at the end of a request, E in (0, 1]; false if it is not, and *why if it is the number that is wrong. */
+bool max_err_read(const char *text, double *out, const char **why);
+
 void approximation_print(const Approximation *a, Text *out);    /* one line, without its end */
 void approximation_json(const Approximation *a, const char *model, Text *out);  /* an object in one line, without its end */
 

@@ -3,11 +3,10 @@
 #include <string.h>
 
 #include "support/store.h"
-#include "support/text.h"
+#include "support/approximation.h"
 
 bool store_read(const char *text, StoreSpec *out, const char **why)
 {
-    static const char bound[] = ":max_err=";
     *out = (StoreSpec){.narrow = DT_F32, .max_err = NAN};
     out->wide = !strcmp(text, "f32");
     if (out->wide || !strcmp(text, "stored"))
@@ -21,13 +20,5 @@ bool store_read(const char *text, StoreSpec *out, const char **why)
     else
         return false;
     text += length;
-    if (!*text)
-        return true;
-    if (strncmp(text, bound, sizeof bound - 1) != 0)
-        return false;
-    const char *number = text + sizeof bound - 1;
-    char *end;
-    out->max_err = text_to_double(number, &end);
-    *why = "`max_err` is an error above 0 and at most 1";
-    return end != number && !*end && out->max_err > 0 && out->max_err <= 1; /* false for a NaN */
+    return !*text || max_err_read(text, &out->max_err, why);
 }
