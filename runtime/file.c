@@ -148,11 +148,12 @@ void writer_open_private(Context *cx, Writer *w, const char *path)
     create_beside(cx, w, 0600);
 }
 
-/* SIGXFSZ is blocked while writing and, if it came, taken away before the mask is restored. */
-static void put_all(Writer *w, const unsigned char *from, size_t bytes)
+/* Behind what was written last, or at `at`. */
+static void put_all(Writer *w, const unsigned char *from, size_t bytes, off_t at)
 {
     while (bytes > 0) {
-        ssize_t done = write(w->fd, from, bytes < READ_AT_ONCE ? bytes : READ_AT_ONCE);
+        size_t some = bytes < READ_AT_ONCE ? bytes : READ_AT_ONCE;
+        ssize_t done = at < 0 ? write(w->fd, from, some) : pwrite(w->fd, from, some, at);
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0) {
@@ -161,10 +162,12 @@ static void put_all(Writer *w, const unsigned char *from, size_t bytes)
         }
         from += done;
         bytes -= (size_t)done;
+        at += at < 0 ? 0 : done;
     }
 }
 
-void writer_put(Writer *w, const void *data, size_t bytes)
+/* SIGXFSZ is blocked while writing and, if it came, taken away before the mask is restored. */
+static void put_guarded(Writer *w, const void *data, size_t bytes, off_t at)
 {
     if (w->error || bytes == 0)
         return;
@@ -172,7 +175,7 @@ void writer_put(Writer *w, const void *data, size_t bytes)
     sigemptyset(&limit);
     sigaddset(&limit, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &limit, &before);
-    put_all(w, data, bytes);
+    put_all(w, data, bytes, at);
     if (w->error == EFBIG && !sigismember(&before, SIGXFSZ)) {
         struct timespec none = {0, 0};
         while (sigtimedwait(&limit, NULL, &none) < 0 && errno == EINTR) {}
@@ -180,21 +183,14 @@ void writer_put(Writer *w, const void *data, size_t bytes)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+void writer_put(Writer *w, const void *data, size_t bytes)
+{
+    put_guarded(w, data, bytes, -1);
+}
+
 void writer_put_at(Writer *w, const void *data, size_t bytes, uint64_t offset)
 {
-    const unsigned char *from = data;
-    while (!w->error && bytes > 0) {
-        ssize_t done = pwrite(w->fd, from, bytes, (off_t)offset);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            w->error = done < 0 ? errno : EIO;
-            return;
-        }
-        from += done;
-        bytes -= (size_t)done;
-        offset += (uint64_t)done;
-    }
+    put_guarded(w, data, bytes, (off_t)offset);
 }
 
 int writer_finish(Writer *w, bool sync)
