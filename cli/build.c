@@ -18,7 +18,7 @@ static const char doc[] =
     "Writes a folder with which a model becomes part of a program: C that needs nothing but libc and libm, its header, its weights, a check, an example, a Makefile and a README.md that says what was "
     "approximated, how much memory it takes and how it is called.\n\n"
     "  attar build models/minilm.attar --weights DIR -o out\n"
-    "  attar build models/llama.attar --weights models/austen --target x86-64-v3,x86-64-v4 --threads pool -o out\n"
+    "  attar build models/llama.attar --weights models/austen --target x86-64-v3,x86-64-v4 --threads caller -o out\n"
     "  attar build models/bert.attar --weights DIR --target aarch64 --store f16 --embed-weights -o out\n"
     "  make -C out check\n\n"
     "Without --target it is for this machine. The same model, weights and options give the same bytes, in any folder.";
@@ -27,7 +27,7 @@ enum { KEY_EMBED = 1, KEY_LIB, KEY_FORCE, KEY_TUNED, KEY_THREADS, KEY_SEED };
 
 static const struct argp_option options[] = {
     {"output", 'o', "FOLDER", 0, "where the files go; it is made if it is not there", 0},
-    {"threads", KEY_THREADS, "HOW", 0, "none (default): nothing of threads is in the file; pool: a pool of threads is; caller: the program brings a function that runs a body on its threads", 0},
+    {"threads", KEY_THREADS, "HOW", 0, "none (default): nothing of threads is in the file; caller: the program brings a function that runs a body on its threads", 0},
     {"embed-weights", KEY_EMBED, 0, 0, "the weights are in the program, too: NAME_weights.c", 0},
     {"lib", KEY_LIB, 0, 0, "also libNAME.a, libNAME.so and NAME.pc for pkg-config, made with the environment's CC or the clang that attar uses", 0},
     {"golden", 'g', "FILE", 0, "the check's inputs and outputs: input.NAME and output.NAME in one .safetensors file, tolerances beside it; without, inputs are drawn and the float64 interpreter gives the outputs", 0},
@@ -37,17 +37,6 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static bool take_threads(BuildVerb *v, const char *arg)
-{
-    static const char *const names[] = {"none", "caller", "pool"};
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(arg, names[i])) {
-            v->threads = (ShipThreads)i;
-            return true;
-        }
-    return false;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     BuildVerb *v = state->input;
@@ -56,8 +45,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'o': v->folder = arg; return 0;
     case 'g': v->golden = arg; return 0;
     case KEY_THREADS:
-        if (!take_threads(v, arg))
-            argp_error(state, "--threads takes none, caller or pool, not `%s`; how many there are is said when the program runs", arg);
+        v->threads = options_ship_threads(state, arg);
         return 0;
     case KEY_EMBED: v->embed = true; return 0;
     case KEY_LIB: v->lib = true; return 0;

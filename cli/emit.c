@@ -1,6 +1,5 @@
 /* attar emit: the C file that a model becomes. */
 #include <stdio.h>
-#include <string.h>
 
 #include "cli/cli.h"
 
@@ -22,21 +21,10 @@ static const struct argp_option options[] = {
     {"golden", 'g', "FILE", 0, "for --selftest: input.NAME and output.NAME in one .safetensors file, its tolerances beside it", 0},
     {"selftest", 1, "DIR", 0, "write into this folder the C, the packed weights, and selftest.c, which compares what the model gives on another machine with the golden file", 0},
     {"tuned", 2, 0, 0, "with the tiles that `attar tune` measured on this machine; without: the same C on every machine", 0},
-    {"threads", 3, "none|caller|pool", 0, "how many threads can run it: one; those that the caller has, by a function of theirs; or those of a pool that is in the file (default: none)", 0},
+    {"threads", 3, "none|caller", 0, "how many threads can run it: one (default), or those that the caller has, by a function of theirs", 0},
     {"header", 4, 0, 0, "print NAME.h instead, which declares what it defines", 0},
     {0},
 };
-
-static bool take_threads(EmitVerb *v, const char *arg)
-{
-    static const char *const names[] = {"none", "caller", "pool"};
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(arg, names[i])) {
-            v->threads = (ShipThreads)i;
-            return true;
-        }
-    return false;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -47,8 +35,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 1: v->selftest = arg; return 0;
     case 2: v->tuned = true; return 0;
     case 3:
-        if (!take_threads(v, arg))
-            argp_error(state, "--threads is none, caller or pool, not `%s`", arg);
+        v->threads = options_ship_threads(state, arg);
         return 0;
     case 4: v->header = true; return 0;
     case ARGP_KEY_END:
