@@ -92,7 +92,7 @@ static const Helper helpers[] = {
                  "    typedef _Float16 halves_at __attribute__((vector_size(2 * $), aligned(2)));\n"
                  "    return __builtin_convertvector(*(const halves_at *)from, lanes);\n"
                  "#else\n"
-                 "    ints bits = widened(from), rest = (bits & 0x7fff) << 13;\n"
+                 "    ints bits = __builtin_convertvector(*(const shorts_at *)from, ints), rest = (bits & 0x7fff) << 13;\n"
                  "    ints small = (ints)((lanes)(rest + 0x38800000) - 6.103515625e-05f);\n"
                  "    ints large = rest + 0x38000000 + ((rest >= 0x0f800000) & 0x38000000);\n"
                  "    ints subnormal = rest < 0x00800000;\n"
