@@ -179,11 +179,6 @@ typedef struct Difference { double absolute, relative, largest; int64_t at; bool
 /* `relative` is to the largest finite magnitude of `want`; counts must be equal. Takes the worse of what *d holds and what it finds. */
 void tensors_compare(const HostTensor *got, const HostTensor *want, Difference *d);
 
-/* ---- a model that checks itself elsewhere (selftest.c) ------------------------------------------------------------ */
-
-/* NAME.c, NAME.weights and selftest.c, which runs the model on the golden file's inputs and compares. Needs compile_emit. */
-bool selftest_write(Tool *t, const char *golden, const char *folder);
-
 /* ---- how close an output has to be to a golden file (tolerance.c) ------------------------------------------------ */
 
 typedef struct Tolerance Tolerance;

@@ -281,16 +281,6 @@ static bool pack(Compilation *c, const CompileOptions *o, const Plan *plan)
     return has_checkpoint(c, o) && pack_weights(&c->cx, c->checkpoint, plan, threads, &c->packed);
 }
 
-bool compile_pack(Compilation *c, const CompileOptions *o)
-{
-    Plan whole = c->emitted.plan;
-    whole.weights = arena_array(&c->arena, (size_t)whole.n_weights + 1, sizeof *whole.weights);
-    memcpy(whole.weights, c->emitted.plan.weights, (size_t)whole.n_weights * sizeof *whole.weights);
-    for (int i = 0; i < whole.n_weights; i++)
-        whole.weights[i].rows_by = 0; /* nobody will ask for rows */
-    return pack(c, o, &whole);
-}
-
 bool compile_build(Compilation *c, const CompileOptions *o)
 {
     assert(c->emitted.text);

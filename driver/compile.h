@@ -78,7 +78,6 @@ bool compile_passes(Compilation *c, const CompileOptions *o);   /* graph_copy, t
 bool compile_emit(Compilation *c, const CompileOptions *o);
 /* Instead of compile_emit: as C that is compiled elsewhere. `ship` has the targets and the threads; the rest of it is written here. */
 bool compile_ship(Compilation *c, const CompileOptions *o, ShipOptions *ship, Shipped *out);
-bool compile_pack(Compilation *c, const CompileOptions *o);     /* the weights alone, all rows of them, as the emitted code of any target reads them */
 bool compile_build(Compilation *c, const CompileOptions *o);    /* clang, or the cache, and link.h; weights packed */
 bool compile_all(Compilation *c, const CompileOptions *o);      /* the four of them */
 void compile_free(Compilation *c);
