@@ -372,14 +372,50 @@ bool emit_model(Emitter *e, Context *cx, const Graph *model, const EmitOptions *
     return true;
 }
 
+enum { LINE = 120 };
+
+/* "{", one statement and "}" after the function's head at the end of `out`: how much of the text they are; 0: they do not fit behind it. */
+static size_t short_body(const Text *out, const char *text) {
+    const char *head = out->data + out->length - 1;
+    while (head > out->data && head[-1] != '\n')
+        head--;
+    if (strncmp(text, "{\n    ", 6) != 0 || strncmp(head, "static ", 7) != 0)
+        return 0;
+    size_t length = strcspn(text + 6, "\n");
+    bool fits = text_column(out) == 0 && strlen(head) - 1 + length + sizeof " {  }" <= LINE;
+    return fits && text[6 + length - 1] == ';' && !strncmp(text + 6 + length, "\n}\n", 3) ? length : 0;
+}
+
+/* As a person would break lines: UNROLL(4) stands before its loop, and functions of one statement in one line, where they fit. */
+static const char *tidied(Emitter *e, const char *text) {
+    static const char pragma[] = "#pragma GCC unroll ";
+    Text out = text_new(arena_of(e));
+    for (const char *line = text, *end; *line; line = end) {
+        end = strchr(line, '\n') + 1;
+        size_t number = strspn(line + sizeof pragma - 1, "0123456789"), indent = strspn(end, " "), next = strcspn(end, "\n"), body = out.length ? short_body(&out, line) : 0;
+        if (body) {
+            out.length--;
+            text_add(&out, " { %.*s }\n", (int)body, line + 6);
+            end = line + 6 + body + 3;
+        } else if (!strncmp(line, pragma, sizeof pragma - 1) && next + number + sizeof "UNROLL() " <= LINE) {
+            text_add(&out, "%*sUNROLL(%.*s) %.*s\n", (int)indent, "", (int)number, line + sizeof pragma - 1, (int)(next - indent), end + indent);
+            end += next + 1;
+        } else {
+            text_put(&out, line, (size_t)(end - line));
+        }
+    }
+    return out.data;
+}
+
 void emit_section(Emitter *e, Text *out) {
-    Text rest = text_new(e->cx->arena);
+    Text rest = text_new(e->cx->arena), section = text_new(e->cx->arena);
     emit_math(e, NULL, &rest);
     emit_matrix(e, e->kernels.data, &rest);
     text_put(&rest, e->kernels.data, e->kernels.length);
-    emit_prelude(e, rest.data, out);
-    text_char(out, '\n');
-    text_put(out, rest.data, rest.length);
+    emit_prelude(e, rest.data, &section);
+    text_char(&section, '\n');
+    text_put(&section, rest.data, rest.length);
+    text_add(out, "%s", tidied(e, section.data));
 }
 
 bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out) {

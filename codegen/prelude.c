@@ -228,6 +228,12 @@ static void print_widening(const Target *target, Text *out)
              all ? "__AVX512F__" : "__AVX2__", target->lanes, all ? "512_mask" : "256", all ? ", (ints){0}, 0xffff" : "");
 }
 
+/* Without atomics. */
+static const char inside_alone[] = "/* The index, or 0 and a note in `fault` if it is not in 0 .. bound. */\n"
+                                   "static inline ptrdiff_t inside(ptrdiff_t index, ptrdiff_t bound, int value, int64_t *fault)\n{\n"
+                                   "    if (index >= 0 && index < bound)\n        return index;\n"
+                                   "    fault[0] = 1, fault[1] = value, fault[2] = index, fault[3] = bound;\n    return 0;\n}\n";
+
 static void print_helper(const Target *target, const char *text, Text *out) {
     for (const char *p = text; *p; p++)
         if (*p == '@')
@@ -253,9 +259,10 @@ void emit_prelude(Emitter *e, const char *rest, Text *out) {
     }
     char before = 't';                  /* a typedef, a line, or a block of lines */
     for (int i = 0; i < HELPERS; i++) {
-        if (!used[i])
+        bool included = e->shipped && strstr(helpers[i].text, "_TYPE__ ") != NULL;       /* by NAME.h */
+        if (!used[i] || included)
             continue;
-        const char *text = helpers[i].text;
+        const char *text = e->alone && !strcmp(helpers[i].name, "inside") ? inside_alone : helpers[i].text;
         char kind = !strncmp(text, "typedef", 7) ? 't' : strchr(text, '\n')[1] ? 'b' : 'l';
         if (kind != before || kind == 'b')
             text_char(out, '\n');

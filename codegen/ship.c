@@ -141,6 +141,103 @@ static const char *flags_of(const Ship *s, bool gcc) {
     return t.data;
 }
 
+/* ---- the story: a line for each kernel ------------------------------------------------------------------------------------------------------------ */
+
+enum { STORY_WIDTH = 118, STORY_FORMULA = 26, STORY_ARROW = 84 };
+
+static const Node *behind_views(const Node *n) {
+    while ((op_info[n->op].class == CLASS_VIEW || n->op == OP_get) && n->n_inputs && n->inputs[0]->op != OP_repeat)
+        n = n->inputs[0];
+    return n;
+}
+
+static bool is_kernel(const Node *n) {
+    OpClass class = op_info[n->op].class;
+    return class != CLASS_LEAF && class != CLASS_VIEW && n->op != OP_get && n->op != OP_choose && n->op != OP_repeat;
+}
+
+/* The kernel that reads the value last, in this graph or in one inside it; NULL: another value takes its place, as in the next round of a repeat. */
+static const Node *last_reader(const Graph *g, const Node *value, int index) {
+    const Node *last = NULL;
+    for (const Node *n = g->first; n; n = n->next) {
+        const Node *inside = n->op == OP_repeat ? last_reader(n->body, value, index) : NULL;
+        last = inside ? inside : last;
+        for (int i = 0; i < n->n_inputs; i++) {
+            const Node *in = n->inputs[i];
+            bool same = behind_views(in) == value;
+            for (; same && op_info[in->op].class == CLASS_VIEW; in = in->inputs[0])
+                ;
+            if (same && is_kernel(n) && (in == value || in == kernel_get(value, index)))
+                last = n;
+        }
+    }
+    return last;
+}
+
+static void put_place(const Ship *s, const Node *kernel, int index, bool first, Text *row) {
+    const Node *value = kernel_get(kernel, index);
+    if (!value)
+        return;
+    const char *name = value->op == OP_get ? value->name : kernel->name;
+    text_add(row, first ? "-> %s" : ", %s", name);
+    if (value->place.kind == PLACE_ARENA && value->place.region < s->model->n_regions) {
+        const Node *reader = last_reader(s->model, kernel, index);
+        text_add(row, value->place.region ? " at %d:%lld" : " at %.0d%lld", value->place.region ? value->place.region + 1 : 0, (long long)value->place.offset / 4);
+        if (reader)
+            text_add(row, " to %s", reader->name);
+    }
+}
+
+static void put_kernel_line(const Ship *s, const Node *n, int depth, Text *out) {
+    Text row = text_new(s->cx->arena), formula = text_new(s->cx->arena), places = text_new(s->cx->arena);
+    text_add(&row, "%*s%s ", 2 * depth, "", n->name);
+    text_pad(&row, 15);
+    text_add(&row, "%-8s ", op_info[n->op].name);
+    text_pad(&row, STORY_FORMULA - 2);
+    for (int r = 0; n->body && r < n->body->n_results; r++) {
+        text_add(&formula, r ? ", " : "");
+        expression_print(n->body, r, &formula);
+    }
+    for (int i = 0; !n->body && i < n->n_inputs; i++)
+        text_add(&formula, "%s%s", i ? ", " : "", n->inputs[i]->name);
+    for (int r = 0; r < node_results(n); r++)
+        put_place(s, n, r, !places.length, &places);
+    size_t room = places.length < STORY_WIDTH - STORY_ARROW - 4 ? STORY_ARROW - row.length - 4 : STORY_WIDTH - 6 - row.length > places.length + 24 ? STORY_WIDTH - 6 - row.length - places.length : 20;
+    if (formula.length > room)
+        text_add(&row, "%.*s ..", (int)room - 3, formula.data);
+    else
+        text_add(&row, "%s", formula.length ? formula.data : "");
+    text_pad(&row, places.length < STORY_WIDTH - STORY_ARROW - 4 ? STORY_ARROW - 3 : 0);
+    text_add(&row, " %s", places.length ? places.data : "");
+    while (row.length && row.data[row.length - 1] == ' ')
+        row.data[--row.length] = 0;
+    text_add(out, " * ");
+    put_comment_line(out, row.data, row.length, " *                           ");
+    text_char(out, '\n');
+}
+
+static void put_kernel_lines(const Ship *s, const Graph *g, int depth, Text *out) {
+    for (const Node *n = g->first; n; n = n->next) {
+        if (n->op == OP_repeat) {
+            text_add(out, " * %*s%lld times\n", 2 * depth, "", (long long)attr_int(n, ATTR_count, 1));
+            put_kernel_lines(s, n->body, depth + 1, out);
+        } else if (is_kernel(n)) {
+            put_kernel_line(s, n, depth, out);
+        }
+    }
+}
+
+static void put_legend(const Ship *s, Text *out) {
+    Text line = text_new(s->cx->arena);
+    text_add(&line, "The kernels in their order, each with its result; `at`: where that lies in the arena, in floats times");
+    for (int i = 0; i < s->model->n_regions; i++)
+        text_add(&line, i ? "%s %d: behind that, times %s" : "%.0s%.0d %s", i ? ";" : "", i ? i + 1 : 0, region_unit(&s->emitter[0], &s->model->regions[i]));
+    text_add(&line, "; `to`: the kernel that reads it last.");
+    text_add(out, "\n *\n * ");
+    put_comment_line(out, line.data, line.length, " *");
+    text_add(out, "\n");
+}
+
 static void put_story(Ship *s, Text *out) {
     Text line = text_new(s->cx->arena);
     text_add(&line, "/* %s.c: %s, from %s. Emitted for", s->name, s->model->name, base_name(s->model->file));
@@ -155,8 +252,8 @@ static void put_story(Ship *s, Text *out) {
         text_add(out, "\n *     ");
         put_comment_line(out, flags[i], strlen(flags[i]), " *     ");
     }
-    text_add(out, "\n *\n * The kernels, in the order in which they run:\n *\n");
-    emit_steps(&s->emitter[0], out);
+    put_legend(s, out);
+    put_kernel_lines(s, s->model, 0, out);
     emit_approximations(&s->emitter[0], out);
     text_add(out, " */\n");
 }
@@ -212,6 +309,7 @@ static const char *put_file(Ship *s, size_t *length) {
     Text out = text_new(s->cx->arena);
     put_story(s, &out);
     text_add(&out, "#include \"%s.h\"\n\n", s->name);
+    text_add(&out, "#define PRAGMA(text) _Pragma(#text)\n#define UNROLL(n) PRAGMA(GCC unroll n)\n\n");
     emit_call(&s->emitter[0], &out);
     Text calls = text_new(s->cx->arena);
     for (int t = 0; s->threads && t < s->out->n_targets; t++)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const char top[] =
-    "#ifndef @@_H\n#define @@_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n"
+    "#ifndef @@_H\n#define @@_H\n\n#include <stddef.h>\n#include <stdint.h>\n%#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n"
     "/* What functions that return an int return; @_error_text says it in words. */\n"
     "enum @_error {\n"
     "    @@_OK,\n"
@@ -126,6 +126,18 @@ static const char threads[] =
     " * while the model runs; an arena needs more memory. One thread, as after @_open: `parallel` may be null. */\n"
     "int @_use_threads(struct @ *model, ptrdiff_t threads, @_parallel *parallel, void *state);\n\n";
 
+static const char pool[] =
+    "/* Threads that sleep until a run wants them. Private; one run at a time uses it. */\n"
+    "struct @_pool {\n"
+    "    pthread_mutex_t lock;\n    pthread_cond_t begins, ends;\n    pthread_t thread[@@_MAX_THREADS];\n"
+    "    ptrdiff_t threads, started, wanted, inside;\n    unsigned round;\n    int stops;\n"
+    "    void (*body)(void *work, ptrdiff_t thread);\n    void *work;\n};\n"
+    "/* So many threads with the one that calls @_run. @_use_threads(&model, threads, @_pool_parallel, &pool) makes the model use them;\n"
+    " * they have to be stopped when no model does any more. The pool must stay where it is. */\n"
+    "int @_pool_start(struct @_pool *pool, ptrdiff_t threads);\n"
+    "void @_pool_stop(struct @_pool *pool);\n"
+    "void @_pool_parallel(void *pool, void (*body)(void *work, ptrdiff_t thread), void *work, ptrdiff_t threads);\n\n";
+
 static const char bottom[] =
     "const char *@_error_text(int code);     /* a sentence without its full stop; for any code */\n\n"
     "#ifdef __cplusplus\n}\n#endif\n\n#endif\n";
@@ -159,7 +171,8 @@ static void put_about(const Ship *s, Text *out) {
 
 void ship_header(Ship *s, Text *out) {
     put_about(s, out);
-    ship_put(s, out, top);
+    const char *cut = strchr(top, '%');
+    ship_put(s, out, arena_print(s->cx->arena, "%.*s%s%s", (int)(cut - top), top, s->options->threads == SHIP_THREADS_POOL ? "#include <pthread.h>\n\n" : "\n", cut + 1));
     put_dims(s, out);
     put_tensors(s, "inputs", "What it reads; the last axis is the innermost.", "const ", s->out->inputs, true, out);
     put_tensors(s, "outputs", "Where it writes, all of them.", "", s->out->outputs, false, out);
@@ -193,5 +206,7 @@ void ship_header(Ship *s, Text *out) {
     } else {
         ship_put(s, out, encoder);
     }
+    if (s->options->threads == SHIP_THREADS_POOL)
+        ship_put(s, out, pool);
     ship_put(s, out, bottom);
 }

@@ -28,41 +28,40 @@ static const char errors[] =
 /* ---- the file of weights ------------------------------------------------------------------------------------------------------------------ */
 
 static const char hash[] =
+    "static const uint64_t P1 = 0x9e3779b185ebca87u, P2 = 0xc2b2ae3d27d4eb4fu, P3 = 0x165667b19e3779f9u, P4 = 0x85ebca77c2b2ae63u;\n\n"
     "/* 8 bytes, the lowest first. */\n"
     "static uint64_t word(const unsigned char *at)\n{\n"
     "    uint64_t value = 0;\n    for (int i = 0; i < 8; i++)\n        value |= (uint64_t)at[i] << (8 * i);\n    return value;\n}\n\n"
-    "static uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }\n\n"
-    "static uint64_t hash_round(uint64_t sum, uint64_t value)\n{\n"
-    "    return rotate(sum + value * 0xc2b2ae3d27d4eb4fu, 31) * 0x9e3779b185ebca87u;\n}\n\n"
+    "static uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }\n"
+    "static uint64_t mixed(uint64_t sum, uint64_t value) { return rotate(sum + value * P2, 31) * P1; }\n\n"
     "/* XXH64 with seed 0 of a multiple of 8 bytes, at least 32. */\n"
     "static uint64_t hash_of(const unsigned char *at, uint64_t bytes)\n{\n"
-    "    const uint64_t p1 = 0x9e3779b185ebca87u, p2 = 0xc2b2ae3d27d4eb4fu, p3 = 0x165667b19e3779f9u, p4 = 0x85ebca77c2b2ae63u;\n"
-    "    uint64_t sum[4] = {p1 + p2, p2, 0, 0 - p1}, left = bytes;\n"
+    "    uint64_t sum[4] = {P1 + P2, P2, 0, 0 - P1}, all = 0, left = bytes;\n"
     "    for (; left >= 32; left -= 32, at += 32)\n"
     "        for (int i = 0; i < 4; i++)\n"
-    "            sum[i] = hash_round(sum[i], word(at + 8 * i));\n"
-    "    uint64_t all = rotate(sum[0], 1) + rotate(sum[1], 7) + rotate(sum[2], 12) + rotate(sum[3], 18);\n"
+    "            sum[i] = mixed(sum[i], word(at + 8 * i));\n"
+    "    all = rotate(sum[0], 1) + rotate(sum[1], 7) + rotate(sum[2], 12) + rotate(sum[3], 18);\n"
     "    for (int i = 0; i < 4; i++)\n"
-    "        all = (all ^ hash_round(0, sum[i])) * p1 + p4;\n"
-    "    for (all += bytes; left >= 8; left -= 8, at += 8)\n"
-    "        all = rotate(all ^ hash_round(0, word(at)), 27) * p1 + p4;\n"
-    "    all = (all ^ all >> 33) * p2;\n"
-    "    all = (all ^ all >> 29) * p3;\n"
+    "        all = (all ^ mixed(0, sum[i])) * P1 + P4;\n"
+    "    for (all += bytes; left; left -= 8, at += 8)\n"
+    "        all = rotate(all ^ mixed(0, word(at)), 27) * P1 + P4;\n"
+    "    all = (all ^ all >> 33) * P2;\n"
+    "    all = (all ^ all >> 29) * P3;\n"
     "    return all ^ all >> 32;\n}\n\n";
 
 static const char opens[] =
-    "/* The file's first bytes: \"ATTARWTS\", then numbers in the order of bytes of the machine that wrote it. */\n"
-    "enum { VERSION_AT = 8, ORDER_AT = 12, LAYOUT_AT = 16, BYTES_AT = 24, CONTENT_AT = 32, HASH_AT = 4088, HEADER = 4096 };\n\n"
+    "/* The file's first bytes: \"ATTARWTS\", then numbers, the lowest byte first as in the weights. */\n"
+    "enum { VERSION_AT = 8, LAYOUT_AT = 16, BYTES_AT = 24, CONTENT_AT = 32, HASH_AT = 4088, HEADER = 4096 };\n\n"
     "int @_open(struct @ *model, const void *weights, size_t bytes)\n{\n"
     "    const unsigned char *file = (const unsigned char *)weights;\n"
-    "    const union {\n        uint32_t number[2];\n        unsigned char bytes[8];\n    } expected = {{FORMAT, 0x01020304}};\n"
+    "    const uint32_t order = 0x01020304;\n"
     "    if (!model)\n        return @@_BAD_ARGUMENT;\n"
     "    *model = (struct @){0};\n"
     "    if (!weights)\n        return @@_BAD_ARGUMENT;\n"
     "    for (size_t i = 0; i < 8 && i < bytes; i++)\n"
     "        if (file[i] != (unsigned char)\"ATTARWTS\"[i])\n            return @@_NOT_WEIGHTS;\n"
     "    if (bytes < HEADER)\n        return @@_TRUNCATED;\n"
-    "    if (word(file + VERSION_AT) != word(expected.bytes))\n        return @@_OTHER_WEIGHTS;\n"
+    "    if (word(file + VERSION_AT) != ((uint64_t)order << 32 | FORMAT) || *(const unsigned char *)&order != 4)\n        return @@_OTHER_WEIGHTS;\n"
     "    if (hash_of(file, HASH_AT) != word(file + HASH_AT))\n        return @@_DAMAGED;\n"
     "    if (word(file + LAYOUT_AT) != LAYOUT || word(file + BYTES_AT) != @@_WEIGHTS_BYTES)\n        return @@_OTHER_WEIGHTS;\n"
     "    if (bytes < @@_WEIGHTS_BYTES)\n        return @@_TRUNCATED;\n"
@@ -82,25 +81,21 @@ static const char opens[] =
 
 static const char cpuid[] =
     "#if defined __x86_64__\n"
-    "static void cpuid(unsigned leaf, unsigned *a, unsigned *b, unsigned *c)\n{\n"
-    "    unsigned d;\n"
-    "    __asm__(\"cpuid\" : \"=a\"(*a), \"=b\"(*b), \"=c\"(*c), \"=d\"(d) : \"a\"(leaf), \"c\"(0));\n}\n\n"
-    "/* Levels of x86-64 that the processor has and the system saves the registers of. */\n"
+    "/* eax, ebx, ecx, edx of CPUID. */\n"
+    "static void cpuid(unsigned leaf, unsigned r[4])\n{\n"
+    "    __asm__(\"cpuid\" : \"=a\"(r[0]), \"=b\"(r[1]), \"=c\"(r[2]), \"=d\"(r[3]) : \"a\"(leaf), \"c\"(0));\n}\n\n"
+    "/* The level of x86-64 that the processor has and whose registers the system saves: 1, 3 or 4. */\n"
     "static int x86_level(void)\n{\n"
-    "    unsigned most, a, b, c, features, more, low, high;\n"
-    "    cpuid(0, &most, &b, &c);\n"
-    "    cpuid(1, &a, &b, &features);\n"
-    "    const unsigned first = 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29;     /* FMA, MOVBE, OSXSAVE, AVX, F16C */\n"
-    "    if (most < 7 || (features & first) != first)\n        return 1;\n"
-    "    __asm__(\"xgetbv\" : \"=a\"(low), \"=d\"(high) : \"c\"(0));\n"
-    "    cpuid(7, &a, &b, &c);\n"
-    "    cpuid(0x80000000u, &most, &more, &c);\n"
-    "    c = 0;\n"
-    "    if (most > 0x80000000u)\n        cpuid(0x80000001u, &a, &more, &c);\n"
-    "    const unsigned v3 = 1u << 3 | 1u << 5 | 1u << 8;                                 /* BMI1, AVX2, BMI2 */\n"
-    "    const unsigned v4 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;        /* AVX-512 F, DQ, CD, BW, VL */\n"
-    "    if ((b & v3) != v3 || !(c & 1u << 5) || (low & 6) != 6)\n        return 1;\n"
-    "    return (b & v4) == v4 && (low & 0xe6) == 0xe6 ? 4 : 3;\n}\n"
+    "    const unsigned first = 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29; /* FMA, MOVBE, OSXSAVE, AVX, F16C */\n"
+    "    const unsigned v3 = 1u << 3 | 1u << 5 | 1u << 8, v4 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;\n"
+    "    unsigned most[4], leaf1[4], leaf7[4], more[4], saved, high;\n"
+    "    cpuid(0, most);\n    cpuid(1, leaf1);\n"
+    "    if (most[0] < 7 || (leaf1[2] & first) != first)\n        return 1;\n"
+    "    cpuid(7, leaf7);            /* BMI1, AVX2, BMI2; AVX-512 F, DQ, CD, BW, VL */\n"
+    "    cpuid(0x80000001u, more);   /* LZCNT */\n"
+    "    __asm__(\"xgetbv\" : \"=a\"(saved), \"=d\"(high) : \"c\"(0));\n"
+    "    if ((leaf7[1] & v3) != v3 || !(more[2] & 1u << 5) || (saved & 0x06) != 0x06)\n        return 1;\n"
+    "    return (leaf7[1] & v4) == v4 && (saved & 0xe6) == 0xe6 ? 4 : 3;\n}\n"
     "#endif\n\n";
 
 static int level_of(const Target *t) {
@@ -143,15 +138,6 @@ static void put_choice(Ship *s, Text *out) {
 
 /* ---- sizes -------------------------------------------------------------------------------------------------------------------------------------- */
 
-/* "const int64_t B = call->B, S = call->S;" as far as the text mentions them. */
-static void put_sizes(Ship *s, const char *type, const char *mentioned, Text *out) {
-    int n = 0;
-    for (int i = 0; i < s->plan->n_symbols; i++)
-        if (mentions(mentioned, s->plan->symbols[i].name))
-            text_add(out, "%s%s = call->%s", n++ ? ", " : arena_print(s->cx->arena, "    const %s ", type), s->plan->symbols[i].name, s->plan->symbols[i].name);
-    text_add(out, n ? ";\n" : "");
-}
-
 static void put_take_dims(Ship *s, Text *out) {
     const Plan *p = s->plan;
     Text checks = text_new(s->cx->arena), takes = text_new(s->cx->arena);
@@ -159,7 +145,7 @@ static void put_take_dims(Ship *s, Text *out) {
         const char *name = s->out->dims[i];
         if (!name)
             continue;
-        text_add(&checks, "%sdims->%s < %lld || dims->%s > %s_MAX_%s", checks.length ? " ||\n        " : "", name, (long long)(p->symbols[i].low > 0 ? p->symbols[i].low : 0), name,
+        text_add(&checks, "%sdims->%s < %lld || dims->%s > %s_MAX_%s", checks.length ? " || " : "", name, (long long)(p->symbols[i].low > 0 ? p->symbols[i].low : 0), name,
                  s->upper, name);
         text_add(&takes, "    call->%s = (ptrdiff_t)dims->%s;\n", name, name);
     }
@@ -182,47 +168,48 @@ static const char *region_real(Ship *s, const Region *r) {
     return t.data;
 }
 
-static void put_room(Ship *s, Text *out) {
-    const Graph *m = s->model;
-    Text body = text_new(s->cx->arena);
-    for (int i = 0; i < m->n_params; i++)
-        text_add(&body, "    bytes += 128 + %s; /* a copy of %s */\n", ship_bytes(s, m->params[i]->type, true), s->out->inputs[i]);
-    for (int i = 0; i < m->n_regions; i++)
-        text_add(&body, "    bytes += %s;\n", region_real(s, &m->regions[i]));
-    if (s->threads)
-        text_add(&body, "    bytes += (model->code->scratch(call) + %d) * (double)model->threads;\n", SHIP_MEET);
-    else
-        text_add(&body, "    bytes += model->code->scratch(call);\n");
-    for (int i = 0; i < m->n_results; i++)
-        text_add(&body, "    if (%s > MOST)\n        return 2 * MOST; /* %s */\n", ship_bytes(s, m->results[i].value->type, true), s->out->outputs[i]);
-    ship_put(s, out, "/* Bytes of the arena: in double, which does not overflow. */\n#define MOST (PTRDIFF_MAX > 0x7fffffff ? 1e15 : 2147483647.0)\n"
-                     "static double room(const struct @ *model, const struct @_call *call)\n{\n");
-    put_sizes(s, "int64_t", body.data, out);
-    text_add(out, "    double bytes = 256;\n%s    return bytes;\n}\n\n", body.data);
-}
-
 static const char arena_bytes[] =
     "size_t @_arena_bytes(const struct @ *model, const struct @_dims *dims)\n{\n"
     "    struct @_call call = {0};\n"
     "    if (!model || !model->code || !dims || !take_dims(dims, &call))\n        return 0;\n";
 
+/* Sums are in double, which does not overflow. */
 static void put_arena_bytes(Ship *s, Text *out) {
+    const Graph *m = s->model;
     const Plan *p = s->plan;
-    put_take_dims(s, out);
-    put_room(s, out);
-    ship_put(s, out, arena_bytes);
-    if (s->out->caches) {
-        const char *grows = ship_size(s, &s->grows);
-        Text call = text_new(s->cx->arena);
-        for (int i = 0; i < p->n_symbols; i++)
-            if (mentions(grows, p->symbols[i].name))
-                text_add(&call, "    const int64_t %s = call.%s;\n", p->symbols[i].name, p->symbols[i].name);
-        text_add(out, "%s    if (%s > CAPACITY)\n        return 0;\n", call.data ? call.data : "", grows);
-        for (int i = 0; i < p->n_symbols; i++)
-            if (p->symbols[i].past)
-                text_add(out, "    call.%s = (ptrdiff_t)(CAPACITY - (%s));\n", p->symbols[i].name, grows);
+    const char *grows = s->out->caches ? ship_size(s, &s->grows) : "";
+    Text body = text_new(s->cx->arena);
+    text_add(&body, "    double bytes = 256 + model->code->scratch(&call)");
+    if (s->threads) {
+        body.length = 0;
+        text_add(&body, "    double bytes = 256 + (%d + model->code->scratch(&call)) * (double)model->threads", SHIP_MEET);
     }
-    text_add(out, "    const double bytes = room(model, &call);\n    return bytes <= MOST ? (size_t)bytes : 0;\n}\n\n");
+    text_add(&body, ";\n");
+    for (int i = 0; i < m->n_params; i++)
+        text_add(&body, "    bytes += 128 + %s; /* a copy of %s */\n", ship_bytes(s, m->params[i]->type, true), s->out->inputs[i]);
+    for (int i = 0; i < m->n_regions; i++)
+        text_add(&body, "    bytes += %s;\n", region_real(s, &m->regions[i]));
+    Text most = text_new(s->cx->arena);
+    for (int i = 0; i < m->n_results; i++)
+        text_add(&most, " && %s <= MOST", ship_bytes(s, m->results[i].value->type, true));
+    text_add(&body, "    return bytes <= MOST%s ? (size_t)bytes : 0;\n}\n\n", most.data);
+    put_take_dims(s, out);
+    ship_put(s, out, "#define MOST (PTRDIFF_MAX > 0x7fffffff ? 1e15 : 2147483647.0) /* bytes that can be addressed */\n\n");
+    ship_put(s, out, arena_bytes);
+    int n = 0;
+    for (int i = 0; i < p->n_symbols; i++)
+        if (!p->symbols[i].past && (mentions(body.data, p->symbols[i].name) || mentions(grows, p->symbols[i].name)))
+            text_add(out, "%s%s = dims->%s", n++ ? ", " : "    const int64_t ", p->symbols[i].name, p->symbols[i].name);
+    text_add(out, n ? ";\n" : "");
+    if (s->out->caches)
+        text_add(out, "    if (%s > CAPACITY)\n        return 0;\n", grows);
+    for (int i = 0; i < p->n_symbols; i++)
+        if (p->symbols[i].past) {       /* the most that this may come to */
+            text_add(out, "    call.%s = (ptrdiff_t)(CAPACITY - %s);\n", p->symbols[i].name, strchr(grows, ' ') ? arena_print(s->cx->arena, "(%s)", grows) : grows);
+            if (mentions(body.data, p->symbols[i].name))
+                text_add(out, "    const int64_t %s = call.%s;\n", p->symbols[i].name, p->symbols[i].name);
+        }
+    text_add(out, "%s", body.data);
 }
 
 static bool by_batch(const PlanTensor *c) { return c->rank > 0 && c->growing != 0 && c->dims[0].n > 0; }
@@ -434,6 +421,62 @@ static const char use_threads[] =
     "    if (!model || !model->code || threads < 1 || threads > @@_MAX_THREADS || (threads > 1 && !parallel))\n        return @@_BAD_ARGUMENT;\n"
     "    model->threads = threads;\n    model->parallel = parallel;\n    model->state = state;\n    return @@_OK;\n}\n\n";
 
+/* Workers take part in a run that they come to while its caller is at it; the schedule misses nobody who does not. */
+static const char pool[] =
+    "static void *pool_worker(void *state)\n{\n"
+    "    struct @_pool *p = (struct @_pool *)state;\n"
+    "    pthread_mutex_lock(&p->lock);\n"
+    "    const ptrdiff_t number = ++p->started;\n"
+    "    for (unsigned seen = 0; !p->stops;) {\n"
+    "        if (p->round == seen) { /* for a moment it looks whether the next run begins, then it sleeps */\n"
+    "            pthread_mutex_unlock(&p->lock);\n"
+    "            for (int i = 0; i < 2000 && __atomic_load_n(&p->round, __ATOMIC_RELAXED) == seen; i++)\n"
+    "                rest();\n"
+    "            pthread_mutex_lock(&p->lock);\n"
+    "            while (p->round == seen && !p->stops)\n"
+    "                pthread_cond_wait(&p->begins, &p->lock);\n"
+    "            continue;\n"
+    "        }\n"
+    "        seen = p->round;\n"
+    "        if (number >= p->wanted)\n"
+    "            continue;\n"
+    "        p->inside++;\n"
+    "        pthread_mutex_unlock(&p->lock);\n"
+    "        p->body(p->work, number);\n"
+    "        pthread_mutex_lock(&p->lock);\n"
+    "        if (!--p->inside)\n"
+    "            pthread_cond_signal(&p->ends);\n"
+    "    }\n"
+    "    pthread_mutex_unlock(&p->lock);\n"
+    "    return 0;\n}\n\n"
+    "void @_pool_parallel(void *pool, void (*body)(void *work, ptrdiff_t thread), void *work, ptrdiff_t threads)\n{\n"
+    "    struct @_pool *p = (struct @_pool *)pool;\n"
+    "    pthread_mutex_lock(&p->lock);\n"
+    "    p->body = body;\n    p->work = work;\n    p->wanted = threads;\n"
+    "    __atomic_store_n(&p->round, p->round + 1, __ATOMIC_RELAXED);\n"
+    "    pthread_cond_broadcast(&p->begins);\n"
+    "    pthread_mutex_unlock(&p->lock);\n"
+    "    body(work, 0);\n"
+    "    pthread_mutex_lock(&p->lock);\n"
+    "    p->wanted = 0;\n"
+    "    while (p->inside)\n        pthread_cond_wait(&p->ends, &p->lock);\n"
+    "    pthread_mutex_unlock(&p->lock);\n}\n\n"
+    "void @_pool_stop(struct @_pool *pool)\n{\n"
+    "    if (!pool || !pool->threads)\n        return;\n"
+    "    pthread_mutex_lock(&pool->lock);\n    pool->stops = 1;\n    pthread_cond_broadcast(&pool->begins);\n    pthread_mutex_unlock(&pool->lock);\n"
+    "    for (ptrdiff_t i = 1; i < pool->threads; i++)\n        pthread_join(pool->thread[i], 0);\n"
+    "    pthread_cond_destroy(&pool->ends);\n    pthread_cond_destroy(&pool->begins);\n    pthread_mutex_destroy(&pool->lock);\n"
+    "    pool->threads = 0;\n}\n\n"
+    "int @_pool_start(struct @_pool *pool, ptrdiff_t threads)\n{\n"
+    "    if (pool)\n        *pool = (struct @_pool){.threads = 0};\n"
+    "    if (!pool || threads < 1 || threads > @@_MAX_THREADS)\n        return @@_BAD_ARGUMENT;\n"
+    "    if (pthread_mutex_init(&pool->lock, 0))\n        return @@_NO_THREADS;\n"
+    "    if (pthread_cond_init(&pool->begins, 0)) {\n        pthread_mutex_destroy(&pool->lock);\n        return @@_NO_THREADS;\n    }\n"
+    "    if (pthread_cond_init(&pool->ends, 0)) {\n        pthread_cond_destroy(&pool->begins);\n        pthread_mutex_destroy(&pool->lock);\n        return @@_NO_THREADS;\n    }\n"
+    "    for (pool->threads = 1; pool->threads < threads; pool->threads++)\n"
+    "        if (pthread_create(&pool->thread[pool->threads], 0, pool_worker, pool)) {\n            @_pool_stop(pool);\n            return @@_NO_THREADS;\n        }\n"
+    "    return @@_OK;\n}\n\n";
+
 /* ---- the whole --------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const char code[] =
@@ -471,5 +514,7 @@ void ship_interface(Ship *s, Text *out) {
         ship_put(s, out, steps);
     if (s->threads)
         ship_put(s, out, use_threads);
+    if (s->options->threads == SHIP_THREADS_POOL)
+        ship_put(s, out, pool);
     ship_put(s, out, errors);
 }

@@ -191,18 +191,42 @@ static const char *checkpoint_key(void *state, const char *key)
     return model_key(&c->cx, &c->model, key, -1);
 }
 
-const Target *compile_target(Compilation *c, const CompileOptions *o)
+static const Target *find_target(Compilation *c, const char *name)
 {
-    if (!o->target || !strcmp(o->target, "native"))
+    if (!name || !strcmp(name, "native"))
         return target_native();
-    const Target *t = target_by_name(o->target);
+    const Target *t = target_by_name(name);
     if (t)
         return t;
-    Diag *d = diag_file_error(&c->diags, "E0850", NULL, NULL, "no target is called `%s`", o->target);
+    Diag *d = diag_file_error(&c->diags, "E0850", NULL, NULL, "no target is called `%s`", name);
     for (int i = 0; i < target_count; i++)
         diag_note(d, "known target: %-9s  %s", targets[i].name, targets[i].machines);
     diag_note(d, "`native` is %s here", target_native()->name);
     return NULL;
+}
+
+const Target *compile_target(Compilation *c, const CompileOptions *o)
+{
+    return find_target(c, o->target);
+}
+
+const Target *const *compile_targets(Compilation *c, const CompileOptions *o, int *n)
+{
+    const Target **found = arena_array(&c->arena, (size_t)target_count, sizeof *found);
+    *n = 0;
+    for (const char *at = o->target ? o->target : "native"; at;) {
+        size_t length = strcspn(at, ",");
+        const Target *t = find_target(c, arena_copy(&c->arena, at, length));
+        bool new = t != NULL;
+        for (int i = 0; i < *n; i++)
+            new &= found[i] != t;
+        if (!t)
+            return NULL;
+        if (new)
+            found[(*n)++] = t;
+        at = at[length] ? at + length + 1 : NULL;
+    }
+    return found;
 }
 
 static EmitOptions emit_options(Compilation *c, const CompileOptions *o, const Target *target, TileTable *tuned)
