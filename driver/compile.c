@@ -191,42 +191,18 @@ static const char *checkpoint_key(void *state, const char *key)
     return model_key(&c->cx, &c->model, key, -1);
 }
 
-static const Target *find_target(Compilation *c, const char *name)
+const Target *compile_target(Compilation *c, const CompileOptions *o)
 {
-    if (!name || !strcmp(name, "native"))
+    if (!o->target || !strcmp(o->target, "native"))
         return target_native();
-    const Target *t = target_by_name(name);
+    const Target *t = target_by_name(o->target);
     if (t)
         return t;
-    Diag *d = diag_file_error(&c->diags, "E0850", NULL, NULL, "no target is called `%s`", name);
+    Diag *d = diag_file_error(&c->diags, "E0850", NULL, NULL, "no target is called `%s`", o->target);
     for (int i = 0; i < target_count; i++)
         diag_note(d, "known target: %-9s  %s", targets[i].name, targets[i].machines);
     diag_note(d, "`native` is %s here", target_native()->name);
     return NULL;
-}
-
-const Target *compile_target(Compilation *c, const CompileOptions *o)
-{
-    return find_target(c, o->target);
-}
-
-const Target *const *compile_targets(Compilation *c, const CompileOptions *o, int *n)
-{
-    const Target **found = arena_array(&c->arena, (size_t)target_count, sizeof *found);
-    *n = 0;
-    for (const char *at = o->target ? o->target : "native"; at;) {
-        size_t length = strcspn(at, ",");
-        const Target *t = find_target(c, arena_copy(&c->arena, at, length));
-        bool new = t != NULL;
-        for (int i = 0; i < *n; i++)
-            new &= found[i] != t;
-        if (!t)
-            return NULL;
-        if (new)
-            found[(*n)++] = t;
-        at = at[length] ? at + length + 1 : NULL;
-    }
-    return found;
 }
 
 static EmitOptions emit_options(Compilation *c, const CompileOptions *o, const Target *target, TileTable *tuned)

@@ -86,7 +86,6 @@ void compile_free(Compilation *c);
 void compile_stage(Compilation *c, const char *name);
 
 const Target *compile_target(Compilation *c, const CompileOptions *o);           /* that o names; NULL and E0850 */
-const Target *const *compile_targets(Compilation *c, const CompileOptions *o, int *n);   /* the same for "a,b", each once */
 bool compile_may_turn_off(PassId id);                           /* `lower` and `plan-memory` have to run */
 
 #endif
