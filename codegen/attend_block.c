@@ -95,7 +95,7 @@ static void put_softmax(Attend *a, bool one_row, const char *own)
 {
     Arena *arena = a->k->e->cx->arena;
     const char *row = one_row ? " + row" : "";
-    const char *many = a->mask.tests.count ? "count" : arena_print(arena, "%d", a->rows);
+    const char *many = a->mask.tests.count ? "(int)count" : arena_print(arena, "%d", a->rows);
     put_line(a->k, "%s(score%s, most%s, total%s, shrink%s, %s, %s%s%s);", a->softmax,
              one_row ? arena_print(arena, " + row * %d", a->score_step) : "", row, row, row, one_row ? "1" : many, own,
              a->softmax_reads_first ? arena_print(arena, ", first%s", row) : "", a->softmax_rest);

@@ -386,6 +386,19 @@ static size_t short_body(const Text *out, const char *text) {
     return fits && text[6 + length - 1] == ';' && !strncmp(text + 6 + length, "\n}\n", 3) ? length : 0;
 }
 
+/* A function that stands in one line, without a comment before it. */
+static bool is_short(const char *line) {
+    size_t length = strcspn(line, "\n");
+    return !strncmp(line, "static inline ", 14) && line[length - 1] == '}';
+}
+
+static bool ends_short(const Text *out) {
+    const char *line = out->data + out->length - (out->length > 0);
+    while (line > out->data && line[-1] != '\n')
+        line--;
+    return out->length && is_short(line);
+}
+
 /* As a person would break lines: UNROLL(4) stands before its loop, and functions of one statement in one line, where they fit. */
 static const char *tidied(Emitter *e, const char *text) {
     static const char pragma[] = "#pragma GCC unroll ";
@@ -397,6 +410,8 @@ static const char *tidied(Emitter *e, const char *text) {
             out.length--;
             text_add(&out, " { %.*s }\n", (int)body, line + 6);
             end = line + 6 + body + 3;
+        } else if (*line == '\n' && ends_short(&out) && is_short(line + 1)) {
+            continue;
         } else if (!strncmp(line, pragma, sizeof pragma - 1) && next + number + sizeof "UNROLL() " <= LINE) {
             text_add(&out, "%*sUNROLL(%.*s) %.*s\n", (int)indent, "", (int)number, line + sizeof pragma - 1, (int)(next - indent), end + indent);
             end += next + 1;

@@ -33,7 +33,7 @@ static const Helper helpers[] = {
                "#define ROLLED\n"
                "#endif\n"},
     {"splat", "static inline lanes splat(float value) { return value - (lanes){0}; }\n"},
-    {"splat_int", "static inline ints splat_int(int value) { return value + (ints){0}; }\n"},
+    {"splat_int", "static inline ints splat_int(ptrdiff_t value) { return (int)value + (ints){0}; }\n"},
     {"splat_mask", "static inline ints splat_mask(int value) { return (value ? -1 : 0) + (ints){0}; }\n"},
     {"to_float", "static inline lanes to_float(ints v) { return __builtin_convertvector(v, lanes); }\n"},
     {"to_int", "static inline ints to_int(lanes v) { return __builtin_convertvector(v, ints); }\n"},
@@ -51,7 +51,7 @@ static const Helper helpers[] = {
                "static inline ptrdiff_t within(ptrdiff_t at, ptrdiff_t size) { return at < size ? at : size == 1 ? 0 : at % size; }\n"},
     {"turns", "/* at / size, likewise. */\n"
               "static inline ptrdiff_t turns(ptrdiff_t at, ptrdiff_t size) { return at < size ? 0 : size == 1 ? at : at / size; }\n"},
-    {"count_from", "static inline ints count_from(int first)\n{\n    return first + (ints){&};\n}\n"},
+    {"count_from", "static inline ints count_from(ptrdiff_t first)\n{\n    return (int)first + (ints){&};\n}\n"},
     {"load_part", "/* The first `count` of a vector; the rest is 0. */\n"
                   "static inline lanes load_part(const float *from, ptrdiff_t count)\n{\n"
                   "    if (count >= LANES)\n        return *(const lanes_at *)from;\n"
@@ -89,7 +89,7 @@ static const Helper helpers[] = {
     {"load_f16", "/* By an instruction, or by the bits: a subnormal half is 2 ** -14 * (1 + m / 1024) - 2 ** -14. */\n"
                  "static inline lanes load_f16(const uint16_t *from)\n{\n"
                  "#if defined __F16C__ || defined __aarch64__\n"
-                 "    typedef _Float16 halves_at __attribute__((vector_size(2 * $), aligned(2)));\n"
+                 "    __extension__ typedef _Float16 halves_at __attribute__((vector_size(2 * $), aligned(2)));\n"
                  "    return __builtin_convertvector(*(const halves_at *)from, lanes);\n"
                  "#else\n"
                  "    ints bits = __builtin_convertvector(*(const shorts_at *)from, ints), rest = (bits & 0x7fff) << 13;\n"

@@ -7,23 +7,17 @@
 
 static const char errors[] =
     "const char *@_error_text(int code)\n{\n"
-    "    static const char *const text[] = {\n"
-    "        [@@_OK] = \"good\",\n"
-    "        [@@_BAD_ARGUMENT] = \"a pointer is null, or the model was not opened\",\n"
-    "        [@@_BAD_DIMS] = \"a size is outside its bounds, or all together are too large for this machine\",\n"
-    "        [@@_SMALL_ARENA] = \"the memory is shorter than @ needs for these sizes\",\n"
-    "        [@@_NOT_WEIGHTS] = \"this is no file of weights\",\n"
-    "        [@@_OTHER_WEIGHTS] = \"these weights are of another model, of another version or for other processors\",\n"
-    "        [@@_TRUNCATED] = \"the weights end too early\",\n"
-    "        [@@_DAMAGED] = \"the weights are not what was written\",\n"
-    "        [@@_UNALIGNED] = \"the weights do not begin at a multiple of 64 bytes\",\n"
-    "        [@@_BAD_INDEX] = \"an element of an input is not in the table that it is looked up in\",\n"
-    "        [@@_BAD_CACHE] = \"the cache is not one of this model and batch, or was changed\",\n"
-    "        [@@_FULL_CACHE] = \"the cache has no room for so many positions\",\n"
-    "        [@@_NO_PROCESSOR] = \"this processor is not one that the model was built for\",\n"
-    "        [@@_NO_THREADS] = \"the threads cannot be started\",\n"
-    "    };\n"
-    "    return code >= 0 && code < (int)(sizeof text / sizeof *text) ? text[code] : \"not a code of @\";\n}\n\n";
+    "    static const char *const text[] = {         /* in the order of enum @_error */\n"
+    "        \"good\", \"a pointer is null, or the model was not opened\",\n"
+    "        \"a size is outside its bounds, or all together are too large for this machine\",\n"
+    "        \"the memory is shorter than it has to be for these sizes\", \"this is no file of weights\",\n"
+    "        \"these weights are of another model, of another version or for other processors\",\n"
+    "        \"the weights end too early\", \"the weights are not what was written\",\n"
+    "        \"the weights do not begin at a multiple of 64 bytes\",\n"
+    "        \"an element of an input is not in the table that it is looked up in\",\n"
+    "        \"the cache is not one of this model and batch, or was changed\", \"the cache has no room for so many positions\",\n"
+    "        \"this processor is not one that the model was built for\", \"the threads cannot be started\"};\n"
+    "    return code >= 0 && code < (int)(sizeof text / sizeof *text) ? text[code] : \"this is no code of @\";\n}\n";
 
 /* ---- the file of weights ------------------------------------------------------------------------------------------------------------------ */
 
@@ -55,9 +49,8 @@ static const char opens[] =
     "int @_open(struct @ *model, const void *weights, size_t bytes)\n{\n"
     "    const unsigned char *file = (const unsigned char *)weights;\n"
     "    const uint32_t order = 0x01020304;\n"
-    "    if (!model)\n        return @@_BAD_ARGUMENT;\n"
-    "    *model = (struct @){0};\n"
-    "    if (!weights)\n        return @@_BAD_ARGUMENT;\n"
+    "    if (model)\n        *model = (struct @){0};\n"
+    "    if (!model || !weights)\n        return @@_BAD_ARGUMENT;\n"
     "    for (size_t i = 0; i < 8 && i < bytes; i++)\n"
     "        if (file[i] != (unsigned char)\"ATTARWTS\"[i])\n            return @@_NOT_WEIGHTS;\n"
     "    if (bytes < HEADER)\n        return @@_TRUNCATED;\n"
@@ -66,10 +59,9 @@ static const char opens[] =
     "    if (word(file + LAYOUT_AT) != LAYOUT || word(file + BYTES_AT) != @@_WEIGHTS_BYTES)\n        return @@_OTHER_WEIGHTS;\n"
     "    if (bytes < @@_WEIGHTS_BYTES)\n        return @@_TRUNCATED;\n"
     "    if ((uintptr_t)weights % 64)\n        return @@_UNALIGNED;\n"
-    "    const struct @_code *code = choose();\n"
-    "    if (!code)\n        return @@_NO_PROCESSOR;\n"
-    "    model->code = code;\n"
+    "    model->code = choose();\n"
     "    model->file = file;\n"
+    "    if (!model->code)\n        return @@_NO_PROCESSOR;\n"
     "THREADS"
     "    return @@_OK;\n}\n\n"
     "int @_check(const struct @ *model)\n{\n"
@@ -119,16 +111,16 @@ static void put_choice(Ship *s, Text *out) {
     bool always = false;
     for (int t = 0; t < s->out->n_targets && !always; t++) {
         const Target *target = s->out->targets[t];
-        const char *suffix = s->suffix[t], *indent = level_of(target) > 1 ? "        " : "    ";
+        const char *suffix = s->suffix[t];
         bool guard = target->architecture && (several || level_of(target) > 1);
         if (guard)
             text_add(out, "#if defined %s\n", architecture_macro(target));
+        text_add(out, "    static const struct %s_code code%s = {%s_kernels%s, %s_scratch%s, %llu};\n", s->name, suffix, s->name, suffix, s->name, suffix,
+                 (unsigned long long)s->out->sections[s->out->section[t]].offset);
         if (level_of(target) > 1)
-            text_add(out, "    if (x86_level() >= %d) {\n", level_of(target));
-        text_add(out, "%sstatic const struct %s_code code = {%s_kernels%s, %s_scratch%s, %llu};\n%sreturn &code;\n", indent, s->name, s->name, suffix, s->name, suffix,
-                 (unsigned long long)s->out->sections[s->out->section[t]].offset, indent);
-        if (level_of(target) > 1)
-            text_add(out, "    }\n");
+            text_add(out, "    if (x86_level() >= %d)\n        return &code%s;\n", level_of(target), suffix);
+        else
+            text_add(out, "    return &code%s;\n", suffix);
         if (guard)
             text_add(out, "#endif\n");
         always = !guard;
@@ -194,14 +186,14 @@ static void put_arena_bytes(Ship *s, Text *out) {
         text_add(&most, " && %s <= MOST", ship_bytes(s, m->results[i].value->type, true));
     text_add(&body, "    return bytes <= MOST%s ? (size_t)bytes : 0;\n}\n\n", most.data);
     put_take_dims(s, out);
-    ship_put(s, out, "#define MOST (PTRDIFF_MAX > 0x7fffffff ? 1e15 : 2147483647.0) /* bytes that can be addressed */\n\n");
     ship_put(s, out, arena_bytes);
     int n = 0;
     for (int i = 0; i < p->n_symbols; i++)
         if (!p->symbols[i].past && (mentions(body.data, p->symbols[i].name) || mentions(grows, p->symbols[i].name)))
             text_add(out, "%s%s = dims->%s", n++ ? ", " : "    const int64_t ", p->symbols[i].name, p->symbols[i].name);
     text_add(out, n ? ";\n" : "");
-    if (s->out->caches)
+    bool symbol = s->grows.n == 1 && s->grows.factor[0] == 1 && !s->grows.base;
+    if (s->out->caches && !(symbol && p->symbols[s->grows.symbol[0]].high <= s->capacity))
         text_add(out, "    if (%s > CAPACITY)\n        return 0;\n", grows);
     for (int i = 0; i < p->n_symbols; i++)
         if (p->symbols[i].past) {       /* the most that this may come to */
@@ -270,34 +262,34 @@ static const char *elements(const Ship *s, int i) {
 }
 
 static const char *count_of(const Ship *s, int i) {
-    const Type *t = s->model->params[i]->type;
-    return arena_print(s->cx->arena, dtype_size(t->dtype) == 1 ? "%s" : "%s / %d", elements(s, i), (int)dtype_size(t->dtype));
+    Type bytes = *s->model->params[i]->type;
+    bytes.dtype = DT_BOOL;              /* of which an element is a byte */
+    const char *count = ship_bytes(s, &bytes, false);
+    return arena_print(s->cx->arena, strchr(count, ' ') ? "(size_t)(%s)" : "%s", count);
 }
 
 static void put_null_checks(Ship *s, Text *out) {
     Text t = text_new(s->cx->arena);
-    text_add(&t, "    if (!model || !model->code || !arena || !inputs || !dims || !outputs");
+    text_add(&t, "if (!model || !model->code || !arena || !inputs || !dims || !outputs");
     for (int i = 0; i < s->plan->n_inputs; i++)
-        text_add(&t, "%s!inputs->%s", i ? " || " : " ||\n        ", s->out->inputs[i]);
+        text_add(&t, " || !inputs->%s", s->out->inputs[i]);
     for (int i = 0; i < s->plan->n_outputs; i++)
         text_add(&t, " || !outputs->%s", s->out->outputs[i]);
-    text_add(out, "%s%s)\n", t.data, s->out->caches ? " || !cache" : "");
+    text_add(&t, "%s)", s->out->caches ? " || !cache" : "");
+    put_wrapped(out, 1, t.data);
     text_add(out, "        return %s_BAD_ARGUMENT;\n", s->upper);
 }
 
 static void put_cache_checks(Ship *s, Text *out) {
-    Text sizes = text_new(s->cx->arena);
     const char *grows = ship_size(s, &s->grows);
-    for (int i = 0; i < s->plan->n_symbols; i++)
-        if (mentions(grows, s->plan->symbols[i].name))
-            text_add(&sizes, "    const int64_t %s = dims->%s;\n", s->plan->symbols[i].name, s->plan->symbols[i].name);
     ship_put(s, out, "    if (cache->layout != LAYOUT || !cache->memory || past < 0 || past > CAPACITY");
     if (s->states)
         text_add(out, " || (past && past != cache->held)");
     if (s->batch >= 0)
         text_add(out, " || cache->B != dims->%s", s->plan->symbols[s->batch].name);
     ship_put(s, out, ")\n        return @@_BAD_CACHE;\n");
-    text_add(out, "%s    if (past > CAPACITY - (%s))\n        return %s_FULL_CACHE;\n", sizes.data ? sizes.data : "", grows, s->upper);
+    text_add(out, strchr(grows, ' ') ? "    if (past > CAPACITY - (%s))\n" : "    if (past > CAPACITY - %s)\n", grows);
+    text_add(out, "        return %s_FULL_CACHE;\n", s->upper);
 }
 
 static void put_members(Ship *s, Text *out) {
@@ -340,10 +332,10 @@ static void put_run(Ship *s, Text *out) {
     Text bounds = text_new(s->cx->arena), members = text_new(s->cx->arena), sizes = text_new(s->cx->arena);
     put_bounds(s, &bounds);
     put_members(s, &members);
-    const char *mentioned = arena_print(s->cx->arena, "%s%s", bounds.data ? bounds.data : "", members.data);
+    const char *mentioned = arena_print(s->cx->arena, "%s%s%s", bounds.data ? bounds.data : "", members.data, caches ? ship_size(s, &s->grows) : "");
     int n = 0;
-    for (int i = 0; i < p->n_symbols; i++)      /* a step has taken those of its growth before */
-        if (mentions(mentioned, p->symbols[i].name) && !(caches && mentions(ship_size(s, &s->grows), p->symbols[i].name)))
+    for (int i = 0; i < p->n_symbols; i++)
+        if (mentions(mentioned, p->symbols[i].name))
             text_add(&sizes, "%s%s = %s%s", n++ ? ", " : "    const int64_t ", p->symbols[i].name, p->symbols[i].past ? "" : "dims->", p->symbols[i].past ? "past" : p->symbols[i].name);
     text_add(&sizes, n ? ";\n" : "");
     if (caches)
@@ -353,11 +345,12 @@ static void put_run(Ship *s, Text *out) {
         ship_put(s, out, "int @_run(const struct @ *model, void *arena, size_t arena_bytes, const struct @_inputs *inputs,\n"
                          "    const struct @_dims *dims, const struct @_outputs *outputs)\n{\n");
     put_null_checks(s, out);
-    ship_put(s, out, "    const size_t bytes = @_arena_bytes(model, dims);\n    if (!bytes)\n        return @@_BAD_DIMS;\n"
-                     "    if (arena_bytes < bytes)\n        return @@_SMALL_ARENA;\n");
+    ship_put(s, out, "    const size_t needed = @_arena_bytes(model, dims);\n"
+                     "    if (!needed || arena_bytes < needed)\n        return needed ? @@_SMALL_ARENA : @@_BAD_DIMS;\n");
+    text_add(out, "%s", sizes.data);
     if (caches)
         put_cache_checks(s, out);
-    text_add(out, "%s%s", sizes.data, bounds.data ? bounds.data : "");
+    text_add(out, "%s", bounds.data ? bounds.data : "");
     ship_put(s, out, "    int64_t fault[4] = {0};\n    struct @_call call = {0};\n    take_dims(dims, &call);\n");
     for (int i = 0; i < p->n_symbols; i++)
         if (p->symbols[i].past)
@@ -388,8 +381,7 @@ static const char cache_open[] =
     "    if (cache)\n        *cache = (struct @_cache){0};\n"
     "    if (!model || !model->code || !cache || !memory)\n        return @@_BAD_ARGUMENT;\n"
     "    const size_t needed = @_cache_bytes(model, B);\n"
-    "    if (!needed)\n        return @@_BAD_DIMS;\n"
-    "    if (bytes < needed)\n        return @@_SMALL_ARENA;\n"
+    "    if (!needed || bytes < needed)\n        return needed ? @@_SMALL_ARENA : @@_BAD_DIMS;\n"
     "    cache->memory = (char *)memory + (64 - (uintptr_t)memory % 64) % 64;\n"
     "    for (size_t i = 0; i < needed - 64; i++)\n        ((char *)cache->memory)[i] = 0;\n"
     "    cache->B = B;\n"
@@ -481,10 +473,10 @@ static const char pool[] =
 
 static const char code[] =
     "/* ---- the interface ---- */\n\n"
-    "struct @_code {                          /* for one kind of processors */\n"
+    "struct @_code { /* for one kind of processors */\n"
     "    void (*kernels)(const struct @_call *call$);\n"
     "    double (*scratch)(const struct @_call *call);\n"
-    "    uint64_t weights;                    /* where its weights begin in the file */\n"
+    "    uint64_t weights; /* where these begin in the file */\n"
     "};\n\n";
 
 void ship_interface(Ship *s, Text *out) {
@@ -498,10 +490,11 @@ void ship_interface(Ship *s, Text *out) {
         ship_put(s, out, arena_print(s->cx->arena, "%.*s%s", (int)(cut - p), p, threads));
     }
     text_add(out, "#define LAYOUT 0x%016llxu /* of the weights, as this file expects them */\n", (unsigned long long)s->out->layout_hash);
-    text_add(out, "enum { FORMAT = %d };\n", SHIP_FORMAT);
+    text_add(out, "#define MOST (PTRDIFF_MAX > 0x7fffffff ? 1e15 : 2147483647.0) /* bytes that can be addressed */\n");
     if (s->out->caches)
-        text_add(out, "enum { CAPACITY = %lld }; /* positions that a cache holds */\n", (long long)s->capacity);
-    text_char(out, '\n');
+        text_add(out, "enum { FORMAT = %d, CAPACITY = %lld }; /* of the file; positions that a cache holds */\n\n", SHIP_FORMAT, (long long)s->capacity);
+    else
+        text_add(out, "enum { FORMAT = %d }; /* of the file */\n\n", SHIP_FORMAT);
     put_choice(s, out);
     ship_put(s, out, hash);
     const char *cut = strstr(opens, "THREADS");

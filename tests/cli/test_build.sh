@@ -44,6 +44,37 @@ check "$work/performer" "a performer with threads"
 expect 0 "two threads" make -s -C "$work/performer" check
 says out "two threads" 'the same bits as one'
 
+# Sections of several targets, of which the machine takes one; a pool of threads, and what is late or missing in it; lines and bytes.
+expect 0 "build with a pool" "$attar" build models/llama.attar --weights $golden/llama --golden $golden/llama/golden.safetensors \
+    --target x86-64-v4,generic,x86-64-v3 --threads pool -o "$work/pool"
+check "$work/pool" "a pool, three targets"
+for flag in -Wpedantic -Wconversion; do
+    for compiler in gcc "$clang"; do
+        expect 0 "$compiler $flag" make -s -C "$work/pool" CC="$compiler" CFLAGS="-O0 -Wall -Wextra $flag -Werror" llama.o
+        make -s -C "$work/pool" clean >/dev/null
+    done
+done
+expect 0 "findings of clang's analyzer" "$clang" --analyze -Werror -std=c11 "$work/pool/llama.c" -o "$work/plist"
+[ -s "$work/err" ] && fail "findings: $(head -3 "$work/err")" || pass
+for compiler in g++ "${clang%%-*}++${clang#clang}"; do
+    command -v "$compiler" >/dev/null || continue
+    expect 0 "the header by $compiler" "$compiler" -x c++ -Wall -Wextra -Wpedantic -Werror -fsyntax-only "$work/pool/llama.h"
+done
+if "$clang" -fsanitize=thread -x c -c /dev/null -o "$work/none.o" 2>/dev/null; then
+    expect 0 "the pool under the thread sanitizer" make -s -C "$work/pool" CC="$clang" CFLAGS="-O1 -g -fsanitize=thread" LDFLAGS=-fsanitize=thread check
+    says out "the pool under the thread sanitizer" '^PASS '
+fi
+for model in "llama.attar --weights models/austen" "minilm.attar --config $golden/minilm/config.json"; do
+    for target in x86-64-v4 x86-64-v3 aarch64 generic; do
+        # shellcheck disable=SC2086
+        emit_files "$work" models/$model --target $target || fail "emit $model for $target"
+        [ "$(wc -l <"$work/model.c")" -gt 1000 ] && [ "$(wc -l <"$work/model.c")" -le 1500 ] && pass || fail "$model for $target: $(wc -l <"$work/model.c") lines"
+        expect 0 "object of $model for $target" "$clang" -O2 -std=c11 -c "$work/model.c" -o "$work/model.o"
+        [ "$(size "$work/model.o" | awk 'NR == 2 { print $1 }')" -le $((200 << 10)) ] && pass || fail "$model for $target: $(size "$work/model.o" | tail -n 1)"
+    done
+done
+nm -g --defined-only "$work/model.o" | grep -v ' minilm_' && fail "names without the prefix" || pass
+
 expect 0 "build with an adapter" "$attar" build models/llama.attar --weights $golden/lora-llama --lora $golden/lora-llama/adapter --lora-mode merge \
     --golden $golden/lora-llama/golden.safetensors --embed-weights -o "$work/lora"
 check "$work/lora" "an adapter, its weights in the program"

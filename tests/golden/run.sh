@@ -39,7 +39,7 @@ while read -r folder model options; do
     [ -z "${ATTAR_TEST_SANITIZE-}" ] || continue
     expect 0 "report of $this" "$attar" report "$@"
     emit_files "$work" "$@" || fail "emit $this"
-    expect 0 "clang, $this" "${CLANG:-clang-19}" -march=native -std=c11 -Wall -Wextra -Werror -fsyntax-only "$work/model.c"
-    expect 0 "gcc, $this" gcc -march=native -std=c11 -fsyntax-only -Wall -Wextra -Werror "$work/model.c"
+    expect 0 "clang, $this" "${CLANG:-clang-19}" -march=native -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -fsyntax-only "$work/model.c"
+    expect 0 "gcc, $this" gcc -march=native -std=c11 -fsyntax-only -Wall -Wextra -Wpedantic -Wconversion -Werror "$work/model.c"
 done <tests/golden/cases.txt
 finish
