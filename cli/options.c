@@ -31,8 +31,8 @@ ShipThreads options_ship_threads(struct argp_state *state, const char *text)
     if (!strcmp(text, "caller"))
         return SHIP_THREADS_CALLER;
     if (!strcmp(text, "pool"))
-        argp_error(state, "--threads pool: the pool is not written yet; with `caller` the program brings its own threads");
-    else if (strcmp(text, "none") != 0)
+        return SHIP_THREADS_POOL;
+    if (strcmp(text, "none") != 0)
         argp_error(state, "--threads takes none, caller or pool, not `%s`; how many there are is said when the program runs", text);
     return SHIP_THREADS_NONE;
 }

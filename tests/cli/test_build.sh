@@ -153,8 +153,6 @@ expect 2 "no folder" "$attar" $gpt2
 says err "no folder" '-o FOLDER'
 expect 2 "a number of threads" "$attar" $gpt2 --threads 4 -o "$work/out2"
 says err "a number of threads" 'none, caller or pool'
-expect 2 "a pool" "$attar" $gpt2 --threads pool -o "$work/out2"
-says err "a pool" 'not written yet'
 expect 4 "no such target" "$attar" $gpt2 --target x86-64-v3,sparc -o "$work/out2"
 says err "no such target" 'E0850.*sparc'
 expect 4 "a target twice" "$attar" $gpt2 --target generic,x86-64,generic -o "$work/out2"
