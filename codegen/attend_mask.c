@@ -306,6 +306,7 @@ BodyPrinter attend_row_printer(Attend *a)
 {
     BodyPrinter b = attend_printer(a);
     b.leaf = bound_leaf;
+    b.positions = true;
     return b;
 }
 

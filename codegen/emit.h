@@ -211,6 +211,7 @@ typedef struct BodyPrinter {
      * rotate, which read memory, come here too. */
     Operand (*leaf)(void *state, const Node *leaf);
     void *state;
+    bool positions;                     /* scalar whole numbers are arithmetic on positions: ptrdiff_t, not int */
     const Node **done; Operand *values; /* memo, filled as nodes are printed */
     size_t n_done, capacity;
 } BodyPrinter;

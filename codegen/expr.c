@@ -215,7 +215,7 @@ static bool is_plain(const char *text) { return !strpbrk(text, " +-*/(<>&|!~?");
 
 /* A value with several readers is computed once, into a local variable. */
 static Operand named(BodyPrinter *b, const Node *n, Operand o) {
-    const char *type = o.dtype == DT_F32 ? (o.vector ? "lanes" : "float") : o.vector ? "ints" : "int";
+    const char *type = o.dtype == DT_F32 ? (o.vector ? "lanes" : "float") : o.vector ? "ints" : b->positions ? "ptrdiff_t" : "int";
     const char *name = kernel_local(b->k, n);
     put_wrapped(b->out, b->indent, arena_print(b->k->e->cx->arena, "%s %s = %s;", type, name, o.text));
     return operand_of(name, BINDS_ALL, o.vector, o.dtype);

@@ -33,6 +33,11 @@ const char *ship_size(const Ship *s, const PlanDim *d) {
     return t.data;
 }
 
+const char *ship_real(const Ship *s, Extent size) {
+    const char *text = extent_text(s->cx, size);
+    return arena_print(s->cx->arena, strchr(text, ' ') ? "(double)(%s)" : "(double)%s", text);
+}
+
 const char *ship_bytes(const Ship *s, const Type *t, bool real) {
     Text out = text_new(s->cx->arena);
     int64_t factor = (int64_t)dtype_size(t->dtype);
@@ -40,7 +45,7 @@ const char *ship_bytes(const Ship *s, const Type *t, bool real) {
         if (extent_is_const(t->axis[i].size))
             factor *= t->axis[i].size.base;
         else
-            text_add(&out, real ? " * (double)%s" : " * %s", extent_factor_text(s->cx, t->axis[i].size));
+            text_add(&out, " * %s", real ? ship_real(s, t->axis[i].size) : extent_factor_text(s->cx, t->axis[i].size));
     const char *number = arena_print(s->cx->arena, real ? "%lld.0" : "%lld", (long long)factor);
     if (!out.length)
         return number;

@@ -156,7 +156,7 @@ static const char *region_real(Ship *s, const Region *r) {
         if (r->round[i] > 1)
             text_add(&t, " * (double)((%s + %lld) / %lld * %lld)", extent_text(s->cx, r->unit[i]), (long long)r->round[i] - 1, (long long)r->round[i], (long long)r->round[i]);
         else
-            text_add(&t, " * (double)%s", extent_factor_text(s->cx, r->unit[i]));
+            text_add(&t, " * %s", ship_real(s, r->unit[i]));
     return t.data;
 }
 
@@ -258,14 +258,14 @@ static void put_helpers(Ship *s, Text *out) {
 static const char *elements(const Ship *s, int i) {
     const Type *t = s->model->params[i]->type;
     const char *bytes = ship_bytes(s, t, false);
-    return arena_print(s->cx->arena, strchr(bytes, ' ') ? "(size_t)(%s)" : "%s", bytes);
+    return arena_print(s->cx->arena, strchr(bytes, ' ') ? "(size_t)(%s)" : "(size_t)%s", bytes);
 }
 
 static const char *count_of(const Ship *s, int i) {
     Type bytes = *s->model->params[i]->type;
     bytes.dtype = DT_BOOL;              /* of which an element is a byte */
     const char *count = ship_bytes(s, &bytes, false);
-    return arena_print(s->cx->arena, strchr(count, ' ') ? "(size_t)(%s)" : "%s", count);
+    return arena_print(s->cx->arena, strchr(count, ' ') ? "(size_t)(%s)" : "(size_t)%s", count);
 }
 
 static void put_null_checks(Ship *s, Text *out) {
