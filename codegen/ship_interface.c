@@ -282,7 +282,7 @@ static void put_null_checks(Ship *s, Text *out) {
 
 static void put_cache_checks(Ship *s, Text *out) {
     const char *grows = ship_size(s, &s->grows);
-    ship_put(s, out, "    if (cache->layout != LAYOUT || !cache->memory || past < 0 || past > CAPACITY");
+    ship_put(s, out, "    if (cache->layout != (LAYOUT ^ (uint64_t)cache->B) || !cache->memory || past < 0 || past > CAPACITY");
     if (s->states)
         text_add(out, " || (past && past != cache->held)");
     if (s->batch >= 0)
@@ -385,7 +385,7 @@ static const char cache_open[] =
     "    cache->memory = (char *)memory + (64 - (uintptr_t)memory % 64) % 64;\n"
     "    for (size_t i = 0; i < needed - 64; i++)\n        ((char *)cache->memory)[i] = 0;\n"
     "    cache->B = B;\n"
-    "    cache->layout = LAYOUT;\n"
+    "    cache->layout = LAYOUT ^ (uint64_t)B;\n"
     "    return @@_OK;\n}\n\n"
     "size_t @_cache_size(void) { return sizeof(struct @_cache); }\n\n";
 
