@@ -127,7 +127,7 @@ static const char threads[] =
     "int @_use_threads(struct @ *model, ptrdiff_t threads, @_parallel *parallel, void *state);\n\n";
 
 static const char pool[] =
-    "/* Threads that sleep until a run wants them. Private; one run at a time uses it. */\n"
+    "/* Threads that sleep until a run wants them. Private; a run that begins while another uses them goes on alone. */\n"
     "struct @_pool {\n"
     "    pthread_mutex_t lock;\n    pthread_cond_t begins, ends;\n    pthread_t thread[@@_MAX_THREADS];\n"
     "    ptrdiff_t threads, started, wanted, inside;\n    unsigned round;\n    int stops;\n"
