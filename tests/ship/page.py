@@ -198,7 +198,7 @@ def writes(t, attar):
     t.expect("the greedy text of attar generate", native(greedy["prompt"], greedy["steps"]) == text, native(greedy["prompt"], greedy["steps"]))
     t.expect("a piece of text a token", t.browser.value("pieces") >= greedy["steps"], t.browser.value("pieces"))
     t.expect("tokens per second", status.startswith("200 tokens, ") and status.endswith(" tokens per second; done"))
-    print(status)
+    print(f"{text}\n{status}")
     for how in ({"temperature": 0.8, "top_k": 40, "seed": 1}, {"temperature": 1.0, "seed": 7}):
         text, _ = t.write("It is a truth", 300, **how)
         t.expect(f"the text of attar generate with {how}", text == native("It is a truth", 300, **how), f"\n{text}\nnot\n{native('It is a truth', 300, **how)}")
