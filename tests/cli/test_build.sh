@@ -73,6 +73,15 @@ for model in "llama.attar --weights models/austen" "minilm.attar --config $golde
         [ "$(size "$work/model.o" | awk 'NR == 2 { print $1 }')" -le $((200 << 10)) ] && pass || fail "$model for $target: $(size "$work/model.o" | tail -n 1)"
     done
 done
+# More layers are other numbers, not more lines.
+for layers in 2 24; do
+    sed "s/\"num_hidden_layers\": 6/\"num_hidden_layers\": $layers/" models/austen/config.json >"$work/config.json"
+    grep -q "\"num_hidden_layers\": $layers," "$work/config.json" || fail "the layers of austen's config.json are not 6"
+    expect 0 "emit $layers layers" "$attar" emit models/llama.attar --config "$work/config.json"
+    says out "emit $layers layers" " \* $layers times"
+    wc -l <"$work/out" >"$work/lines$layers"
+done
+same "lines of 2 and of 24 layers" "$work/lines2" "$work/lines24"
 nm -g --defined-only "$work/model.o" | grep -v ' minilm_' && fail "names without the prefix" || pass
 
 expect 0 "build with an adapter" "$attar" build models/llama.attar --weights $golden/lora-llama --lora $golden/lora-llama/adapter --lora-mode merge \
@@ -88,6 +97,12 @@ grep -q 'Approximated.*as was asked for' "$work/f16/README.md" && grep -q 'mlp.c
 expect 0 "make check in f16" make -s -C "$work/f16" check
 expect 1 "over its bound" "$attar" build models/gpt2.attar --weights $golden/gpt2 --store f16:max_err=1e-5 -o "$work/over"
 [ ! -e "$work/over" ] && pass || fail "a build over its bound left something"
+
+expect 0 "build in bf16" "$attar" build models/gpt2.attar --weights $golden/gpt2 --store bf16 -o "$work/bf16"
+expect 0 "make check in bf16" make -s -C "$work/bf16" CC=gcc check
+expect 0 "build in f32 of bf16" "$attar" build models/llama.attar --weights models/austen --golden models/austen/golden.safetensors --store f32 -o "$work/f32"
+expect 0 "make check in f32 of bf16" make -s -C "$work/f32" CC=gcc check
+[ "$(wc -c <"$work/f32/llama.weights")" -gt $(($(wc -c <models/austen/model.safetensors) * 19 / 10)) ] && pass || fail "f32 is not larger than bf16"
 
 # The header of the weights, for people and for xxhsum.
 head -c 4096 "$work/bert/bert.weights" | tr -d '\000' | grep -aq '^weights of bert, packed for bert.c' || [ "$(head -c 8 "$work/bert/bert.weights")" = ATTARWTS ] && pass || fail "the header of the weights"
@@ -140,6 +155,13 @@ rm "$work/mine/Makefile"
 echo "int main;" >"$work/mine/main.c"
 expect 0 "beside other files" "$attar" $gpt2 -o "$work/mine"
 [ -f "$work/mine/main.c" ] && pass || fail "a file of somebody's is gone"
+
+# The page has every option.
+for verb in build emit; do
+    for option in $("$attar" $verb --help | grep -o -e '^ *\(-[a-zA-Z], \)\?--[a-z-]*' | grep -o -e '--[a-z-]*' | grep -vx -e --help -e --usage -e --output -e --storage -e --remark-summary); do
+        grep -q "^| .*\`$option[ \`]" docs/language.md && pass || fail "docs/language.md does not have $option of $verb"
+    done
+done
 
 # Mistakes.
 expect 4 "a file" "$attar" $gpt2 -o "$work/text"
