@@ -2,6 +2,7 @@
  * and afterwards the same bits as before. Compiled with the model under AddressSanitizer and UndefinedBehaviorSanitizer: tests/ship/fuzz.sh.
  *
  *     fuzz NAME.weights */
+#include "tests/ship/fuzz_sizes.h"
 #include "tests/ship/fuzz_threads.h"
 
 static Model model;
@@ -75,6 +76,8 @@ static void fuzz_lengths(void)
         expect(open_part(length) == CODE(TRUNCATED), "weights cut short", (long long)length);
     }
     expect(open_part(file.bytes) == CODE(OK), "all of the weights", 0);
+    Model m;
+    expect(CALL(open)(&m, file.data, SIZE_MAX) == CODE(OK), "weights in a longer file", 0);
 }
 
 static void fuzz_header(void)
@@ -452,6 +455,7 @@ int main(int argc, char **argv)
     fuzz_header();
     fuzz_alignment();
     fuzz_dims();
+    fuzz_sizes(&model);
     fuzz_arena();
     fuzz_pointers();
     fuzz_ids();
@@ -461,6 +465,7 @@ int main(int argc, char **argv)
     fuzz_cache_fields();
     fuzz_full();
     fuzz_run();
+    fuzz_sequences(&model);
 #endif
 #ifdef OTHER_HEADER
     if (argc > 2)
