@@ -7,7 +7,7 @@
 
 #include "tests/ship/fuzz.h"
 
-enum { ROWS = 2, LENGTH = 24, RUNS = 8, THREADS = 2 };
+enum { ROWS = 2, LENGTH = 24, RUNS = 8, THREADS = 2, CROWD = 4, FEW = 4, ROUNDS = 400 };
 
 static Model model;
 static Block right;
@@ -99,6 +99,41 @@ static void share(void)
 #endif
 
 #ifdef POOL
+static struct CALL(pool) shared_pool;
+
+/* Workers are done later than their callers, who have to wait for them. */
+static void linger(void *runs, ptrdiff_t thread)
+{
+    for (volatile int i = 0; i < (thread ? 300 : 100); i++)
+        continue;
+    if (!thread)
+        ++*(int *)runs;
+}
+
+static void *run_few(void *runs)
+{
+    for (int i = 0; i < FEW; i++)
+        CALL(pool_parallel)(&shared_pool, linger, runs, 2);
+    return NULL;
+}
+
+/* Callers who want the same pool, again and again: all come back, and each run was done once. */
+static void crowd(void)
+{
+    expect(CALL(pool_start)(&shared_pool, 2) == CODE(OK), "pool_start", 2);
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t callers[CROWD];
+        int runs[CROWD] = {0};
+        for (int i = 0; i < CROWD; i++)
+            expect(!pthread_create(&callers[i], NULL, run_few, &runs[i]), "a thread", i);
+        for (int i = 0; i < CROWD; i++) {
+            pthread_join(callers[i], NULL);
+            expect(runs[i] == FEW, "runs of a caller", runs[i]);
+        }
+    }
+    CALL(pool_stop)(&shared_pool);
+}
+
 static void pool(void)
 {
     struct CALL(pool) pools[THREADS];
@@ -138,6 +173,7 @@ int main(int argc, char **argv)
     share();
 #endif
 #ifdef POOL
+    crowd();
     pool();
 #endif
     block_free(&right);

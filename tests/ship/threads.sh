@@ -7,6 +7,6 @@ echo "int main(void) { return 0; }" >"$work/nothing.c"
 "$clang" -fsanitize=thread "$work/nothing.c" -o "$work/nothing" 2>/dev/null && "$work/nothing" 2>/dev/null ||
     skip "ThreadSanitizer does not run here"
 checked "$model" "$3" threads -fsanitize=thread
-expect 0 "threads of $model" "$work/threads" "$work/$model-$3/$model.weights"
+expect 0 "threads of $model" timeout 600 "$work/threads" "$work/$model-$3/$model.weights"
 cat "$work/out"
 finish
