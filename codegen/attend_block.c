@@ -114,7 +114,7 @@ static void emit_range_values_row(Attend *a, const char *function, const char *p
 static void emit_range_few(Attend *a)
 {
     Kernel *k = a->k;
-    int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
+    int panels = attend_row_panels(a);
     put_open(k, "for (int row = 0; row < count; row++)");
     if (a->second.choice) {
         put_open(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
@@ -232,7 +232,7 @@ static void put_key_rows(Attend *a, const char *query, const char *score)
 static void emit_panel_few(Attend *a)
 {
     Kernel *k = a->k;
-    int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
+    int panels = attend_row_panels(a);
     put_open(k, "for (int row = 0; row < count; row++)");
     if (a->second.choice)
         put_open(k, "for (int p = 0; p < taken; p++)");

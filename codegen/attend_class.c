@@ -158,13 +158,13 @@ static const char *emit_find_ends(Attend *a)
     emit_panel_ends(a, ends, n);
     put_line(k, "struct %s *one = ends + t0 / %d, *many = wide + t0 / %d;", a->ends_struct, KEY_PANEL, a->block);
     for (size_t i = 0; i < n; i++)
-        put_line(k, "one->%s = %s[0];", ends[i].name, ends[i].name);
+        put_line(k, "one->%s = %s%s;", ends[i].name, ends[i].name, lane_of(k->e->target, "[0]"));
     bool several = n > 1;
     put_line(k, "for (int i = 1; i < LANES; i++)%s", several ? " {" : "");
     k->indent++;
     for (size_t i = 0; i < n; i++)
-        put_line(k, "one->%s = %s(one->%s, %s[i]);", ends[i].name, ends[i].high ? "greater_int" : "lesser_int",
-                 ends[i].name, ends[i].name);
+        put_line(k, "one->%s = %s(one->%s, %s%s);", ends[i].name, ends[i].high ? "greater_int" : "lesser_int",
+                 ends[i].name, ends[i].name, lane_of(k->e->target, "[i]"));
     k->indent--;
     if (several)
         put_line(k, "}");
@@ -284,7 +284,7 @@ void attend_emit_ends(Attend *a)
 static const char *scalar_text(Attend *a, BodyPrinter *b, const Node *n)
 {
     Operand o = body_value(b, n);
-    return o.vector ? arena_print(a->k->e->cx->arena, "%s[0]", operand_text(a->k->e->cx, o, BINDS_ALL)) : o.text;
+    return o.vector ? arena_print(a->k->e->cx->arena, "%s%s", operand_text(a->k->e->cx, o, BINDS_ALL), lane_of(a->k->e->target, "[0]")) : o.text;
 }
 
 /* What the tile's rows have in common, and where their ends begin. */

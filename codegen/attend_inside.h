@@ -198,6 +198,7 @@ void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
 /* ---- attend_tile.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
+int attend_row_panels(const Attend *a); /* panels of keys that a row's scores are made of at a time */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */
 int attend_group(const Attend *a, bool one_row);
 int64_t attend_rest(const Attend *a, bool one_row);

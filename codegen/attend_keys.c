@@ -42,7 +42,7 @@ void attend_emit_key_rows(Attend *a)
     text_add(t, "    for (ptrdiff_t t = 0; t < keys; t += %d) {\n        const float *at[%d];\n", keys, keys);
     unrolled(t, 2, "c", keys);
     indented(t, 3, "at[c] = key + (t + c < keys ? t + c : t) * step;");
-    indented(t, 2, arena_print(cx->arena, "lanes sum[%d] = {{0}};", keys));
+    indented(t, 2, arena_print(cx->arena, "lanes sum[%d] = %s;", keys, zero_lanes(a->k->e->target, 1)));
     if (whole) {
         text_add(t, "        ROLLED\n        for (ptrdiff_t i = 0; i < %lld; i += LANES)\n", whole);
         emit_products(a, t, 3, "*(const lanes_at *)(query + i)", "*(const lanes_at *)(at[c] + i)");

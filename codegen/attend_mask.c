@@ -216,7 +216,7 @@ const char *attend_condition(Attend *a, BodyPrinter *b)
     Text t = text_new(cx->arena);
     for (size_t i = 0; i < c->count; i++) {
         Operand o = operand_vector(a->k, attend_value(a, b, c->items[i].node));
-        const char *sign = c->items[i].negated ? "~" : "";
+        const char *sign = c->items[i].negated ? mask_not(a->k->e->target) : "";
         text_add(&t, "%s%s%s", i ? " & " : "", sign, operand_text(cx, o, BINDS_UNARY));
     }
     return t.data;
@@ -238,7 +238,7 @@ static const char *bound_text(Attend *a, BodyPrinter *b, const Linear *l, int ad
             const char *cast = n->op == OP_iota ? "" : "(ptrdiff_t)";
             const char *text = operand_text(cx, o, *cast ? BINDS_UNARY : want > 0 ? BINDS_SUM : BINDS_PRODUCT);
             if (o.vector)
-                text = arena_print(cx->arena, "%s[0]", operand_text(cx, o, BINDS_ALL));
+                text = arena_print(cx->arena, "%s%s", operand_text(cx, o, BINDS_ALL), lane_of(a->k->e->target, "[0]"));
             text_add(&t, "%s%s%s", want < 0 ? (t.length ? " - " : "-") : t.length ? " + " : "", cast, text);
         }
     if ((turn < 0 && !extent_scale(base, -1, &base)) || !extent_add(base, extent_const(add), &base))

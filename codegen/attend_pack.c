@@ -88,7 +88,7 @@ static void emit_pack_keys(Attend *a, Text *t)
     text_add(t, "    for (ptrdiff_t t = 0; t < keys; t += LANES) {\n        const float *from[LANES];\n");
     put_unrolled(t, 2, "c", (int)lanes, 1);
     text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
-    if (head < lanes) {
+    if (head < lanes || lanes == 1) {
         text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (int c = 0; c < LANES; c++)\n", head);
         text_add(t, "                panel[i * %d + t + c] = from[c][i];\n    }\n}\n\n", KEY_PANEL);
         return;
@@ -130,7 +130,7 @@ void attend_emit_pack(Attend *a)
 {
     Text *t = &a->k->before;
     if (a->key_rows || (a->second.choice && a->second.key_rows)) {
-        if (a->head >= a->lanes)
+        if (a->head >= a->lanes && a->lanes > 1)
             emit_turn(a, t);
         emit_pack_keys(a, t);
     }

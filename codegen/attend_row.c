@@ -175,7 +175,7 @@ void attend_emit_softmax(Attend *a)
     put_line(k, "sums[row] = sum;");
     put_close(k);
     put_open(k, "for (int row = 0; row < count; row++)");
-    put_line(k, "shrink[row] = %s(splat(shrink[row]))[0];", math_use(k->e, MATH_EXP2));
+    put_line(k, "shrink[row] = %s(splat(shrink[row]))%s;", math_use(k->e, MATH_EXP2), lane_of(k->e->target, "[0]"));
     put_line(k, "total[row] = total[row] * shrink[row] + %s(sums[row]);", math_use(k->e, MATH_SUM_ACROSS));
     put_close(k);
     const char *body = body_end(k, main);

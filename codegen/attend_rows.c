@@ -79,8 +79,8 @@ void attend_emit_read_rows(Attend *a)
 static void put_log_sum(Attend *a, const char *address)
 {
     Kernel *k = a->k;
-    put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))[0];", address, float_literal(k->e->cx, M_LN2),
-             math_use(k->e, MATH_LOG));
+    put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))%s;", address, float_literal(k->e->cx, M_LN2),
+             math_use(k->e, MATH_LOG), lane_of(k->e->target, "[0]"));
 }
 
 void attend_emit_store(Attend *a)

@@ -135,7 +135,7 @@ static void emit_blend(Attend *a)
     put_line(k, "lanes *at = (lanes *)(score + (t - t0));");
     BodyPrinter b = attend_printer(a);
     Operand o = operand_vector(k, attend_value(a, &b, s->first.node));
-    put_line(k, "*at = select(%s%s, *at, *(const lanes *)(other + (t - t0)));", s->first.negated ? "~" : "",
+    put_line(k, "*at = select(%s%s, *at, *(const lanes *)(other + (t - t0)));", s->first.negated ? mask_not(k->e->target) : "",
              s->first.negated ? operand_text(cx, o, BINDS_UNARY) : o.text);
     put_close(k);
     static const char *const own[] = {"float *restrict score", "const float *restrict other", "ptrdiff_t t0",

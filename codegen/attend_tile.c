@@ -92,7 +92,7 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
 {
     Arena *arena = a->k->e->cx->arena;
     const char *in = arena_print(arena, "%*s", 4 * depth, "");
-    text_add(t, "%slanes sum[%d][%d] = {{{0}}};\n", in, rows, vectors);
+    text_add(t, "%slanes sum[%d][%d] = %s;\n", in, rows, vectors, zero_lanes(a->k->e->target, 2));
     text_add(t, "%s\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), in, (long long)a->head);
     text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
     emit_outer(a, t, depth + 1, rows, vectors, arena_print(arena, "query[%s * %lld + i]", above, (long long)a->head),
@@ -135,9 +135,15 @@ static void emit_scores(Attend *a, Text *t)
     text_add(t, "}\n\n");
 }
 
+int attend_row_panels(const Attend *a)
+{
+    int panels = ATTEND_ROW_VECTORS * a->lanes / KEY_PANEL;
+    return panels > 1 ? panels : 1;
+}
+
 static void emit_scores_row(Attend *a, Text *t)
 {
-    int vectors = KEY_PANEL / a->lanes, panels = ATTEND_ROW_VECTORS / vectors;
+    int vectors = KEY_PANEL / a->lanes, panels = attend_row_panels(a);
     bool chosen = a->mask.tests.count > 0;
     text_add(t, "/* One row: score[%d keys] = query[%lld] * panel[%lld][%d], %s. */\n", KEY_PANEL, (long long)a->head,
              (long long)a->head, KEY_PANEL,
@@ -150,7 +156,7 @@ static void emit_scores_row(Attend *a, Text *t)
                                        "ptrdiff_t step",              "const ptrdiff_t *place",
                                        "ptrdiff_t panels",            "float *restrict score"};
     head(a, t, "void", a->scores_row, chosen ? some : range, chosen ? 6 : 5);
-    text_add(t, "    lanes sum[%d][%d] = {{{0}}};\n", panels, vectors);
+    text_add(t, "    lanes sum[%d][%d] = %s;\n", panels, vectors, zero_lanes(a->k->e->target, 2));
     text_add(t, "    const float *at[%d];\n", panels);
     unrolled(t, 1, "p", panels);
     if (chosen)
@@ -256,7 +262,7 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
     text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
              (long long)a->padded);
     put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), steps_of(a));
-    text_add(t, "    lanes zero[%d] = {{0}};\n", vectors);
+    text_add(t, "    lanes zero[%d] = %s;\n", vectors, zero_lanes(a->k->e->target, 1));
     unrolled(t, 1, "row", rows);
     unrolled(t, 2, "c", vectors);
     text_add(t, "            zero[c] += sum[row][c] * 0.0f;\n");

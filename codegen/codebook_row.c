@@ -67,9 +67,10 @@ static void emit_nearest(Codebook *c)
     line(c, 2, "float most = -__builtin_inff();");
     line(c, 2, "int first = -1;");
     line(c, 2, "for (int i = 0; i < LANES; i++)");
-    line(c, 3, "if (best[i] > most || (best[i] == most && at[i] < first)) {");
-    line(c, 4, "most = best[i];");
-    line(c, 4, "first = at[i];");
+    const char *lane = lane_of(c->k->e->target, "[i]");
+    line(c, 3, "if (best%s > most || (best%s == most && at%s < first)) {", lane, lane, lane);
+    line(c, 4, "most = best%s;", lane);
+    line(c, 4, "first = at%s;", lane);
     line(c, 3, "}");
     line(c, 2, "code[t] = (float)first;");
     line(c, 1, "}");

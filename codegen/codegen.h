@@ -19,7 +19,7 @@ typedef struct Target {
     const char *const *flags;           /* for clang, NULL-terminated */
     const char *const *gcc_flags;       /* NULL: gcc has no such target */
 } Target;
-extern const Target targets[];          /* of one architecture the widest first; the last one is for every machine */
+extern const Target targets[];          /* of one architecture the widest first; the last two are for every machine, with vectors and without */
 extern const int target_count;
 const Target *target_by_name(const char *name);
 bool target_runs_here(const Target *t); /* can this machine run code for it? */

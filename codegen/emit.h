@@ -279,6 +279,12 @@ const char *c_type_of(DType t);                                         /* of an
 
 /* prelude.c: lanes, splat, select, load_part ..: those helpers that `rest`, the text of the file after it, mentions. */
 void emit_prelude(Emitter *e, const char *rest, Text *out);
+const char *one_lane(Arena *arena, const char *text);                   /* a helper's text for a target without vectors (one_lane.c) */
+extern const char one_lane_compilers[];                                 /* what compilers without extensions need, and others must not say */
+const char *one_lane_helper(Arena *arena, const char *name, const char *text);
+const char *lane_of(const Target *t, const char *index);                /* "[0]" and the like behind a vector; "" without vectors */
+const char *mask_not(const Target *t);                                  /* before a mask */
+const char *zero_lanes(const Target *t, int arrays);                    /* zeros for an array of vectors, or an array of such */
 bool mentions(const char *text, const char *word);                      /* the word stands in the text as an identifier */
 Map words_of(Context *cx, const char *text);                            /* its identifiers, with some value that is not NULL */
 /* The panel width if a gemm reads this [rows, width] table as panels (as its weight `twin`), so that a gather can read those; 0: none. */

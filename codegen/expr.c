@@ -141,10 +141,11 @@ static Operand convert(Printing *p) {
             return x;
         return operand_of(arena_print(a, to == DT_F32 ? "(float)%s" : "(int)%s", tight), BINDS_UNARY, false, to);
     }
+    bool negative = from == DT_BOOL && p->b->k->e->target->lanes > 1; /* -1 for true */
     if (from == DT_BOOL && is_int(to))
-        return prefix(p, "-");
+        return negative ? prefix(p, "-") : x;
     if (to == DT_F32)
-        return operand_of(arena_print(a, from == DT_BOOL ? "to_float(-%s)" : "to_float(%s)", from == DT_BOOL ? tight : x.text), BINDS_ALL, true, to);
+        return operand_of(arena_print(a, negative ? "to_float(-%s)" : "to_float(%s)", negative ? tight : x.text), BINDS_ALL, true, to);
     return to == DT_I32 || to == DT_I64 ? calling(p, "to_int", true) : refuse(p, "goes to an element type without kernels");
 }
 
@@ -163,7 +164,7 @@ static Operand operation(Printing *p) {
     case OP_ne: return binary(p, "!=", BINDS_EQUAL, BINDS_SUM, BINDS_SUM);
     case OP_and: return binary(p, "&", BINDS_AND, p->in[0].binds == BINDS_AND ? BINDS_AND : BINDS_UNARY, BINDS_UNARY);
     case OP_or: return binary(p, "|", BINDS_OR, p->in[0].binds == BINDS_OR ? BINDS_OR : BINDS_UNARY, BINDS_UNARY);
-    case OP_not: return prefix(p, p->vector ? "~" : "!");
+    case OP_not: return prefix(p, p->vector ? mask_not(p->b->k->e->target) : "!");
     case OP_where: return choose(p);
     case OP_cast: return convert(p);
     default: return function(p);

@@ -254,7 +254,7 @@ static void print_rotation(Gemm *g, Group *group) {
     for (int i = 0; group->interleave && i < 2; i++)
         put_line(k, "const lanes %s = %s;", i ? "odd" : "even", part[i]);
     for (int i = 0; group->interleave && i < 2; i++)
-        part[i] = arena_print(g->cx->arena, "__builtin_shufflevector(even, odd, %s)", lanes_in_turns(g, i * lanes / 2));
+        part[i] = lanes == 1 ? i ? "odd" : "even" : arena_print(g->cx->arena, "__builtin_shufflevector(even, odd, %s)", lanes_in_turns(g, i * lanes / 2));
     for (int i = 0; i < 2; i++) {
         int64_t apart = group->interleave ? lanes : group->pairs;
         const char *address = i ? arena_print(g->cx->arena, "%s + %lld", row, (long long)apart) : row;

@@ -232,7 +232,7 @@ static void emit_raised(Linear *l)
     put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
     put_line(k, "float *row = s->key + f * %d;", LINEAR_CHUNK);
     put_open(k, "if (s->high[f] > s->top[f] + %s)", float_literal(k->e->cx, ROOM));
-    put_line(k, "const float shrink = %s(splat(s->top[f] - s->high[f]))[0];", exp2);
+    put_line(k, "const float shrink = %s(splat(s->top[f] - s->high[f]))%s;", exp2, lane_of(k->e->target, "[0]"));
     put_line(k, "for (ptrdiff_t w = 0; w < %lld; w += LANES)", (long long)l->wide);
     put_line(k, "    *(lanes *)(s->state + f * %lld + w) *= shrink;", (long long)l->wide);
     put_line(k, "s->total[f] *= shrink;");

@@ -154,7 +154,7 @@ static void put_pass(Linear *l, int first, int rows, int vectors)
     Arena *a = k->e->cx->arena;
     bool whole = l->width % l->lanes == 0 || vectors > 1;
     const char *left = arena_print(a, "%lld - w", (long long)l->width);
-    put_line(k, "lanes sum[%d][%d] = {{{0}}};", rows, vectors);
+    put_line(k, "lanes sum[%d][%d] = %s;", rows, vectors, zero_lanes(k->e->target, 2));
     text_add(&k->body, "        ROLLED\n");
     put_open(k, "for (ptrdiff_t f = 0; f < %lld; f++)", (long long)l->features);
     put_line(k, "float *row = state + f * %lld + w;", (long long)l->width);

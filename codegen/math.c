@@ -26,7 +26,7 @@ static const MathText texts[MATH_COUNT] = {
 "static inline lanes min_lanes(lanes a, lanes b) { return select((a < b) | (a != a), a, b); }\n"},
 
 [MATH_ABS] = {"abs_lanes", 0, {0},
-"static inline lanes abs_lanes(lanes x) { return (lanes)((ints)x & 0x7fffffff); }\n"},
+"static inline lanes abs_lanes(lanes x) { return float_of(bits_of(x) & 0x7fffffff); }\n"},
 
 [MATH_SQRT] = {"sqrt_lanes", 0, {0},
 "static inline lanes sqrt_lanes(lanes x)\n"
@@ -49,7 +49,7 @@ static const MathText texts[MATH_COUNT] = {
 "static inline ints int_div(ints a, ints b)\n"
 "{\n"
 "    ints q = a / b;\n"
-"    return q + ((a % b != 0) & ((a < 0) != (b < 0)));\n"
+"    return select_int((a % b != 0) & ((a < 0) != (b < 0)), q - 1, q);\n"
 "}\n"},
 
 [MATH_INT_MOD] = {"int_mod", 0, {0},
@@ -57,14 +57,14 @@ static const MathText texts[MATH_COUNT] = {
 "static inline ints int_mod(ints a, ints b)\n"
 "{\n"
 "    ints r = a % b;\n"
-"    return r + (b & (r != 0) & ((r < 0) != (b < 0)));\n"
+"    return select_int((r != 0) & ((r < 0) != (b < 0)), r + b, r);\n"
 "}\n"},
 
 [MATH_INT_MAX] = {"int_max", 0, {0},
-"static inline ints int_max(ints a, ints b) { return ((a > b) & a) | (~(a > b) & b); }\n"},
+"static inline ints int_max(ints a, ints b) { return select_int(a > b, a, b); }\n"},
 
 [MATH_INT_MIN] = {"int_min", 0, {0},
-"static inline ints int_min(ints a, ints b) { return ((a < b) & a) | (~(a < b) & b); }\n"},
+"static inline ints int_min(ints a, ints b) { return select_int(a < b, a, b); }\n"},
 
 [MATH_LARGER] = {"larger", 0, {0},
 "static inline ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }\n"},
@@ -79,14 +79,14 @@ static const MathText texts[MATH_COUNT] = {
 "static inline lanes scale_by_power(lanes p, ints n)\n"
 "{\n"
 "    ints half = n >> 1;\n"
-"    return p * (lanes)((half + 127) << 23) * (lanes)((n - half + 127) << 23);\n"
+"    return p * float_of((half + 127) << 23) * float_of((n - half + 127) << 23);\n"
 "}\n"},
 
 [MATH_SIGNED] = {"with_sign", 0, {0},
 "/* |x| with the sign of y. */\n"
 "static inline lanes with_sign(lanes x, lanes y)\n"
 "{\n"
-"    return (lanes)(((ints)x & 0x7fffffff) | ((ints)y & ~0x7fffffff));\n"
+"    return float_of((bits_of(x) & 0x7fffffff) | (bits_of(y) & ~0x7fffffff));\n"
 "}\n"},
 
 [MATH_EXP2] = {"exp2_lanes", 0, {0},
@@ -100,7 +100,7 @@ static const MathText texts[MATH_COUNT] = {
 "    lanes p = (r * 0.00132646097f + 0.00967161916f) * (r * r) + (r * 0.0555073507f + 0.240222409f);\n"
 "    p = p * r + 0.693147004f;\n"
 "    p = p * r + 1.0f;\n"
-"    return p * (lanes)((ints)n << 23);\n"
+"    return p * float_of(bits_of(n) << 23);\n"
 "}\n"},
 
 [MATH_EXP] = {"exp_lanes", 1, {MATH_SCALE},
@@ -116,7 +116,7 @@ static const MathText texts[MATH_COUNT] = {
 "    p = p * r + 0.166665196f;\n"
 "    p = p * r + 0.49999994f;\n"
 "    p = p * (r * r) + r + 1.0f;\n"
-"    return scale_by_power(p, (ints)z - 0x4b400000);\n"
+"    return scale_by_power(p, bits_of(z) - 0x4b400000);\n"
 "}\n"},
 
 [MATH_LOG] = {"log_lanes", 0, {0},
@@ -124,9 +124,9 @@ static const MathText texts[MATH_COUNT] = {
 "static inline lanes log_lanes(lanes x)\n"
 "{\n"
 "    ints tiny = x < 1.17549435e-38f;\n"
-"    ints bits = (ints)select(tiny, x * 8388608.0f, x) - 0x3f3504f3;\n"
-"    lanes n = __builtin_convertvector((bits >> 23) - (tiny & 23), lanes);\n"
-"    lanes f = (lanes)((bits & 0x7fffff) + 0x3f3504f3) - 1.0f;\n"
+"    ints bits = bits_of(select(tiny, x * 8388608.0f, x)) - 0x3f3504f3;\n"
+"    lanes n = __builtin_convertvector(select_int(tiny, (bits >> 23) - 23, bits >> 23), lanes);\n"
+"    lanes f = float_of((bits & 0x7fffff) + 0x3f3504f3) - 1.0f;\n"
 "    lanes s = f * f;\n"
 "    lanes p = f * -0.0763447955f + 0.127615601f;\n"
 "    p = p * f - 0.13160181f;\n"
@@ -176,8 +176,8 @@ static const MathText texts[MATH_COUNT] = {
 "    y = select(x == infinity, select(b < 0.0f, zero, infinity), y);\n"
 "    ints even = abs_lanes(b) >= 16777216.0f; /* so large that it is an even integer */\n"
 "    ints integer = __builtin_convertvector(select(abs_lanes(b) < 16777216.0f, b, zero), ints);\n"
-"    y = (lanes)((ints)y ^ ((ints)a & (integer << 31)));\n"
-"    y = select((a < 0.0f) & (x != infinity) & ~even & (__builtin_convertvector(integer, lanes) != b), nan, y);\n"
+"    y = float_of(bits_of(y) ^ (bits_of(a) & (integer << 31)));\n"
+"    y = select((a < 0.0f) & (x != infinity) & (even == 0) & (__builtin_convertvector(integer, lanes) != b), nan, y);\n"
 "    y = select((a != a) | (b != b), nan, y);\n"
 "    return select((b == 0.0f) | (a == 1.0f) | ((x == 1.0f) & even), one, y);\n"
 "}\n"},
@@ -237,7 +237,7 @@ static const MathText texts[MATH_COUNT] = {
 "    lanes q = s * 2.44325911e-5f - 0.00138873118f;\n"
 "    q = q * s + 0.0416666456f;\n"
 "    lanes y = select((turn & 1) != 0, q * (s * s) - 0.5f * s + 1.0f, p * (s * r) + r);\n"
-"    return (lanes)((ints)y ^ ((turn & 2) << 30));\n"
+"    return float_of(bits_of(y) ^ ((turn & 2) << 30));\n"
 "}\n"},
 
 [MATH_SIN] = {"sin_lanes", 1, {MATH_SINE_AT},
@@ -289,8 +289,8 @@ static const MathText texts[MATH_COUNT] = {
 "/* The nearest number of 8 bits, of two the even one; a NaN stays one. Exact: bf16 is the upper half of a float. */\n"
 "static inline lanes round_bf16(lanes x)\n"
 "{\n"
-"    ints bits = (ints)x, half = 0x7fff + ((bits >> 16) & 1);\n"
-"    return select(x == x, (lanes)((bits + half) & -0x10000), x);\n"
+"    ints bits = bits_of(x), half = 0x7fff + ((bits >> 16) & 1);\n"
+"    return select(x == x, float_of((bits + half) & -0x10000), x);\n"
 "}\n"},
 };
 /* clang-format on */
@@ -335,7 +335,7 @@ static void across(int lanes, MathFunction f, Text *out)
                        : f == MATH_MAX_ACROSS ? "The largest of all lanes; NaN if one is."
                                               : "The largest of all lanes; a NaN may or may not win.";
     text_add(out, "/* %s */\nstatic inline float %s(lanes x)\n{\n", says, texts[f].name);
-    if (f != MATH_SUM_ACROSS)
+    if (f != MATH_SUM_ACROSS && lanes > 1)
         text_add(out, "    lanes y;\n");
     for (int step = lanes / 2; step > 0; step /= 2) {
         text_add(out, "    %s= __builtin_shufflevector(x, x", f == MATH_SUM_ACROSS ? "x +" : "y ");
@@ -345,7 +345,7 @@ static void across(int lanes, MathFunction f, Text *out)
         if (f != MATH_SUM_ACROSS)
             text_add(out, f == MATH_MAX_ACROSS ? "    x = max_lanes(x, y);\n" : "    x = select(x > y, x, y);\n");
     }
-    text_add(out, "    return x[0];\n}\n");
+    text_add(out, "    return x%s;\n}\n", lanes > 1 ? "[0]" : "");
 }
 
 /* Of the functions marked those that are called, and what these need; they stand before it. */
@@ -370,7 +370,7 @@ void emit_math(Emitter *e, const char *rest, Text *out)
         if (!used[f])
             continue;
         if (texts[f].text)
-            text_add(out, "%s\n", texts[f].text);
+            text_add(out, "%s\n", e->target->lanes > 1 ? texts[f].text : one_lane(e->cx->arena, texts[f].text));
         else {
             across(e->target->lanes, (MathFunction)f, out);
             text_char(out, '\n');

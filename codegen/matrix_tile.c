@@ -216,6 +216,13 @@ static void put_turn(Text *out, int lanes)
     text_add(out, "    for (int r = 0; r < LANES; r++)\n        *(lanes_at *)(to + r * to_step) = x[r];\n}\n\n");
 }
 
+/* Without vectors a square is one number. */
+static void put_turn_one(Text *out)
+{
+    text_add(out, "static inline void matrix_turn(const float *from, ptrdiff_t from_step, float *to, ptrdiff_t to_step, "
+                  "float factor)\n{\n    (void)from_step, (void)to_step;\n    *to = *from * factor;\n}\n\n");
+}
+
 static void put_transpose(Text *out)
 {
     text_add(out, "/* to[columns][rows] = from[rows][columns] * factor. */\n%s\n", once);
@@ -243,7 +250,7 @@ void emit_matrix(Emitter *e, const char *rest, Text *out)
     put_rows(out, tile);
     put_product(out, tile);
     if (transpose) {
-        put_turn(out, e->target->lanes);
+        e->target->lanes > 1 ? put_turn(out, e->target->lanes) : put_turn_one(out);
         put_transpose(out);
     }
 }

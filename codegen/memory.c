@@ -24,7 +24,7 @@ static Operand load_narrow(Kernel *k, DType dtype, const char *how, const char *
 
 Operand load_scalar(Kernel *k, DType dtype, const char *address) {
     if (narrow_load(dtype))
-        return operand_of(arena_print(k->e->cx->arena, "%s_part(%s, 1)[0]", narrow_load(dtype), address), BINDS_ALL, false, DT_F32);
+        return operand_of(arena_print(k->e->cx->arena, "%s_part(%s, 1)%s", narrow_load(dtype), address, lane_of(k->e->target, "[0]")), BINDS_ALL, false, DT_F32);
     const char *text = element(k->e->cx, address);
     if (dtype == DT_I64)
         return operand_of(arena_print(k->e->cx->arena, "(int)%s", text), BINDS_UNARY, false, DT_I32);
@@ -74,9 +74,9 @@ const char *store_vector(Kernel *k, DType dtype, const char *address, Operand va
 const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand value) {
     Context *cx = k->e->cx;
     const char *target = element(cx, address);
-    if (value.vector && dtype == DT_BOOL)
+    if (value.vector && k->e->target->lanes > 1 && dtype == DT_BOOL)
         return arena_print(cx->arena, "%s = -%s[0];", target, operand_text(cx, value, BINDS_ALL));
-    if (value.vector)
+    if (value.vector && k->e->target->lanes > 1)
         return arena_print(cx->arena, "%s = %s[0];", target, operand_text(cx, value, BINDS_ALL));
     return arena_print(cx->arena, "%s = %s;", target, value.text);
 }

@@ -171,7 +171,7 @@ static const char *row_of(Nest *nest, const Node *n) {
     int param = param_index(nest, n->inputs[1]);
     const char *ids = param < 0 ? n->inputs[1]->name : nest->params[param].name;
     row = scope_name(&nest->k->names, arena_print(arena_of(nest), "%s_at", ids));
-    const char *index = id.vector ? arena_print(arena_of(nest), "%s[0]", operand_text(nest->k->e->cx, id, BINDS_ALL)) : id.text;
+    const char *index = id.vector ? arena_print(arena_of(nest), "%s%s", operand_text(nest->k->e->cx, id, BINDS_ALL), lane_of(nest->k->e->target, "[0]")) : id.text;
     put_line(nest->k, "const ptrdiff_t %s = inside(%s, %s, %d, %s);", row, index, bound_of(nest, n), fault_number(nest, n),
              kernel_fault(nest->k));
     if (!nest->depth)

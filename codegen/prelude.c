@@ -38,6 +38,8 @@ static const Helper helpers[] = {
     {"to_float", "static inline lanes to_float(ints v) { return __builtin_convertvector(v, lanes); }\n"},
     {"to_int", "static inline ints to_int(lanes v) { return __builtin_convertvector(v, ints); }\n"},
     {"select_int", "static inline ints select_int(ints when, ints yes, ints no) { return (when & yes) | (~when & no); }\n"},
+    {"bits_of", "static inline ints bits_of(lanes x) { return (ints)x; }\n"},
+    {"float_of", "static inline lanes float_of(ints bits) { return (lanes)bits; }\n"},
     {"select", "static inline lanes select(ints when, lanes yes, lanes no) { return (lanes)((when & (ints)yes) | (~when & (ints)no)); }\n"},
     {"floor_div", "static inline int floor_div(int a, int b) { return a / b - (a % b && (a < 0) != (b < 0)); }\n"},
     {"floor_mod", "static inline int floor_mod(int a, int b) { return a - floor_div(a, b) * b; }\n"},
@@ -85,7 +87,7 @@ static const Helper helpers[] = {
                 "    return __builtin_convertvector(*(const shorts_at *)from, ints);\n}\n"},
     {"load_bf16", "/* bf16 is the upper half of a float. */\n"
                   "static inline lanes load_bf16(const uint16_t *from)\n{\n"
-                  "    return (lanes)(widened(from) << 16);\n}\n"},
+                  "    return float_of(widened(from) << 16);\n}\n"},
     {"load_f16", "/* By an instruction, or by the bits: a subnormal half is 2 ** -14 * (1 + m / 1024) - 2 ** -14. */\n"
                  "static inline lanes load_f16(const uint16_t *from)\n{\n"
                  "#if defined __F16C__ || defined __aarch64__\n"
@@ -213,6 +215,11 @@ Map words_of(Context *cx, const char *text) {
     return words;
 }
 
+/* As the target has it. */
+static const char *text_of(const Emitter *e, const Helper *h) {
+    return e->target->lanes > 1 ? h->text : one_lane_helper(e->cx->arena, h->name, h->text);
+}
+
 /* gcc 12 widens a register of 16-bit numbers in two halves: five instructions instead of one, half of a decoder's time with weights of bf16. */
 static void print_widening(const Target *target, Text *out)
 {
@@ -250,19 +257,26 @@ static void print_helper(const Target *target, const char *text, Text *out) {
 }
 
 void emit_prelude(Emitter *e, const char *rest, Text *out) {
+    if (e->target->lanes == 1)
+        text_add(out, "%s", one_lane_compilers);
     bool used[HELPERS];
+    const char *texts[HELPERS];
+    for (int i = 0; i < HELPERS; i++)
+        texts[i] = text_of(e, &helpers[i]);
     Map words = words_of(e->cx, rest);
     for (int i = HELPERS - 1; i >= 0; i--) {
         used[i] = map_get(&words, helpers[i].name);
         for (int j = i + 1; j < HELPERS && !used[i]; j++)
-            used[i] = used[j] && mentions(helpers[j].text, helpers[i].name);
+            used[i] = used[j] && mentions(texts[j], helpers[i].name);
     }
     char before = 't';                  /* a typedef, a line, or a block of lines */
     for (int i = 0; i < HELPERS; i++) {
         bool included = e->shipped && strstr(helpers[i].text, "_TYPE__ ") != NULL;       /* by NAME.h */
         if (!used[i] || included)
             continue;
-        const char *text = e->alone && !strcmp(helpers[i].name, "inside") ? inside_alone : helpers[i].text;
+        const char *text = e->alone && !strcmp(helpers[i].name, "inside") ? inside_alone : texts[i];
+        if (!text[0])
+            continue;
         char kind = !strncmp(text, "typedef", 7) ? 't' : strchr(text, '\n')[1] ? 'b' : 'l';
         if (kind != before || kind == 'b')
             text_char(out, '\n');

@@ -47,6 +47,7 @@ const Target targets[] = {
      FLAGS(CLANG, "-msimd128"), NULL},
     {"generic", "any machine: the compiler makes the vectors of what is there", NULL, 4, 16, 9, 1, FLAGS(CLANG, SHARED),
      FLAGS(GCC)},
+    {"scalar", "any machine, by any compiler of C11: no vectors", NULL, 1, 16, 9, 1, FLAGS(CLANG, SHARED), FLAGS(GCC)},
 };
 const int target_count = sizeof targets / sizeof *targets;
 
@@ -93,7 +94,7 @@ bool target_runs_here(const Target *t)
 const Target *target_native(void)
 {
     const Target *t = targets;
-    while (!target_runs_here(t)) /* the last one runs everywhere */
+    while (!target_runs_here(t)) /* `generic` runs everywhere */
         t++;
     return t;
 }
