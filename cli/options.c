@@ -360,7 +360,7 @@ static const struct argp_option build_options[] = {
     {"pass", KEY_PASS, "NAME=off", 0, "leave out one pass; `attar passes` lists them", 0},
     {"remarks", KEY_REMARKS, "FILE", 0, "write every decision of the passes to this file, one JSON object a line", 0},
     {"remark-summary", 'R', 0, 0, "say on stderr in a few lines what was fused and what was not", 0},
-    {"target", KEY_TARGET, "NAME", 0, "emit for this kind of processor instead of this machine's: x86-64-v4, x86-64-v3, x86-64, aarch64, riscv64, wasm32 or generic; build and emit take several with commas between them", 0},
+    {"target", KEY_TARGET, "NAME", 0, "emit for this kind of processor instead of this machine's: x86-64-v4, x86-64-v3, x86-64, aarch64, riscv64, wasm32, generic or scalar (plain C that any compiler takes); build and emit take several with commas between them", 0},
     {"clang", KEY_CLANG, "PATH", 0, "the compiler to use (19 or later)", 0},
     {"no-cache", KEY_NO_CACHE, 0, 0, "neither read nor write compiled objects on disk", 0},
     {"cache-dir", KEY_CACHE_DIR, "DIR", 0, "where compiled objects are kept", 0},

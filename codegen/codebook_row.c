@@ -108,9 +108,11 @@ static void emit_recent(Codebook *c, const char *n, const char *code, const char
         line(c, 2, "const ptrdiff_t left = lesser(%s - t, LANES);", n);
         line(c, 2, "lanes x = none;");
         line(c, 2, "for (int i = 0; i < left; i++)");
-        line(c, 3,
-             c->kept ? "x[i] = %s[t + i] < 0.0f ? none[i] : score[(int)%s[t + i]];" : "x[i] = score[(int)%s[t + i]];",
-             code, code);
+        const char *lane = lane_of(c->k->e->target, "[i]");
+        if (c->kept)
+            line(c, 3, "x%s = %s[t + i] < 0.0f ? none%s : score[(int)%s[t + i]];", lane, code, lane, code);
+        else
+            line(c, 3, "x%s = score[(int)%s[t + i]];", lane, code);
     }
     if (c->biased)
         line(c, 2, "x += *(const lanes_at *)(%s + t);", near);

@@ -14,6 +14,7 @@ const char one_lane_compilers[] =
     "#define __builtin_inff() INFINITY\n"
     "#define __builtin_nanf(text) NAN\n"
     "#define __builtin_sqrtf sqrtf\n"
+    "#define __builtin_signbit signbit\n"
     "#define __builtin_prefetch(...) ((void)0)\n"
     "#define __ATOMIC_RELAXED 0\n"
     "#define __atomic_compare_exchange_n(at, old, new, ...) (*(at) == *(old) ? (*(at) = (new), 1) : 0) /* one thread */\n"

@@ -263,15 +263,22 @@ static void put_story(Ship *s, Text *out) {
     text_add(out, " */\n");
 }
 
+/* What must be defined for a target's code, after #if; NULL: nothing. ATTAR_SCALAR leaves the code without vectors alone, if there is any. */
+const char *ship_guard(const Ship *s, const Target *t) {
+    const char *machine = !t->architecture ? NULL : !strcmp(t->architecture, "x86_64") ? "__x86_64__" : !strcmp(t->architecture, "aarch64") ? "__aarch64__"
+                          : !strcmp(t->architecture, "riscv64") ? "__riscv" : "__wasm__";
+    bool plain = t->lanes > 1 && s->out->targets[s->out->n_targets - 1]->lanes == 1;
+    return machine ? arena_print(s->cx->arena, "defined %s%s", machine, plain ? " && !defined ATTAR_SCALAR" : "") : plain ? "!defined ATTAR_SCALAR" : NULL;
+}
+
 /* ---- the file ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void put_guard(const Ship *s, const Target *t, bool open, Text *out) {
     bool alone = s->out->n_targets == 1;
     if (!alone && open) {
         text_add(out, "/* ---- %s: %s ---- */\n\n", t->name, t->machines);
-        if (t->architecture)
-            text_add(out, "#if defined %s\n", !strcmp(t->architecture, "x86_64") ? "__x86_64__" : !strcmp(t->architecture, "aarch64") ? "__aarch64__"
-                     : !strcmp(t->architecture, "riscv64") ? "__riscv" : "__wasm__");
+        if (ship_guard(s, t))
+            text_add(out, "#if %s\n", ship_guard(s, t));
     }
     if (by_attribute(t)) {
         text_add(out, "%s", alone ? "#if defined __x86_64__ && defined __clang__\n" : "#if defined __clang__\n");
@@ -287,7 +294,7 @@ static void put_guard(const Ship *s, const Target *t, bool open, Text *out) {
         text_add(out, "#endif\n");
     }
     if (!open && !alone)
-        text_add(out, t->architecture ? "#endif\n\n" : "\n");
+        text_add(out, ship_guard(s, t) ? "#endif\n\n" : "\n");
 }
 
 /* Kernels, what they need of scratch, and the function that calls them. */
@@ -314,7 +321,9 @@ static const char *put_file(Ship *s, size_t *length) {
     Text out = text_new(s->cx->arena);
     put_story(s, &out);
     text_add(&out, "#include \"%s.h\"\n\n", s->name);
-    text_add(&out, "#define PRAGMA(text) _Pragma(#text)\n#define UNROLL(n) PRAGMA(GCC unroll n)\n\n");
+    bool scalar = s->out->targets[s->out->n_targets - 1]->lanes == 1;      /* which is for compilers that know no pragma of GCC's, too */
+    text_add(&out, "%s#define PRAGMA(text) _Pragma(#text)\n#define UNROLL(n) PRAGMA(GCC unroll n)\n%s\n", scalar ? "#if __GNUC__ >= 4\n" : "",
+             scalar ? "#else\n#define UNROLL(n)\n#endif\n" : "");
     emit_call(&s->emitter[0], &out);
     Text calls = text_new(s->cx->arena);
     for (int t = 0; s->threads && t < s->out->n_targets; t++)

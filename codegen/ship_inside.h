@@ -26,6 +26,7 @@ typedef struct Ship {
 /* `text` with @@ for the name in capitals, @ for the name. */
 void ship_put(const Ship *s, Text *out, const char *text);
 const char *ship_size(const Ship *s, const PlanDim *d);         /* "past + S" */
+const char *ship_guard(const Ship *s, const Target *t);         /* what #if asks before a target's code, or NULL */
 const char *ship_real(const Ship *s, Extent size);              /* "(double)S", a factor */
 const char *ship_bytes(const Ship *s, const Type *t, bool real);        /* a product: in double, if it is `real` */
 const char *ship_suffix(const Target *t);

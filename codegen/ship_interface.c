@@ -72,7 +72,7 @@ static const char opens[] =
 /* ---- processors ------------------------------------------------------------------------------------------------------------------------------- */
 
 static const char cpuid[] =
-    "#if defined __x86_64__\n"
+    "#if $\n"
     "/* eax, ebx, ecx, edx of CPUID. */\n"
     "static void cpuid(unsigned leaf, unsigned r[4])\n{\n"
     "    __asm__(\"cpuid\" : \"=a\"(r[0]), \"=b\"(r[1]), \"=c\"(r[2]), \"=d\"(r[3]) : \"a\"(leaf), \"c\"(0));\n}\n\n"
@@ -94,16 +94,12 @@ static int level_of(const Target *t) {
     return !t->architecture || strcmp(t->architecture, "x86_64") != 0 ? 0 : t->lanes == 16 ? 4 : t->lanes == 8 ? 3 : 1;
 }
 
-static const char *architecture_macro(const Target *t) {
-    return !strcmp(t->architecture, "x86_64") ? "__x86_64__" : !strcmp(t->architecture, "aarch64") ? "__aarch64__" : !strcmp(t->architecture, "riscv64") ? "__riscv"
-                                                                                                                                                       : "__wasm__";
-}
-
 static void put_choice(Ship *s, Text *out) {
     bool several = s->out->n_targets > 1;
     for (int t = 0; t < s->out->n_targets; t++)
         if (level_of(s->out->targets[t]) > 1) {
-            ship_put(s, out, cpuid);
+            const char *rest = strchr(cpuid, '$') + 1;
+            ship_put(s, out, arena_print(s->cx->arena, "#if %s%s", ship_guard(s, s->out->targets[t]), rest));
             break;
         }
     ship_put(s, out, several ? "/* The first of these that this processor can run. */\n" : "");
@@ -112,9 +108,9 @@ static void put_choice(Ship *s, Text *out) {
     for (int t = 0; t < s->out->n_targets && !always; t++) {
         const Target *target = s->out->targets[t];
         const char *suffix = s->suffix[t];
-        bool guard = target->architecture && (several || level_of(target) > 1);
+        const char *guard = several || level_of(target) > 1 ? ship_guard(s, target) : NULL;
         if (guard)
-            text_add(out, "#if defined %s\n", architecture_macro(target));
+            text_add(out, "#if %s\n", guard);
         text_add(out, "    static const struct %s_code code%s = {%s_kernels%s, %s_scratch%s, %llu};\n", s->name, suffix, s->name, suffix, s->name, suffix,
                  (unsigned long long)s->out->sections[s->out->section[t]].offset);
         if (level_of(target) > 1)

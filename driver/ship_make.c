@@ -72,7 +72,7 @@ const char *ship_makefile(const Shipment *s)
     ship_named(s, &out, make_head);
     text_add(&out, "# How the kernels are compiled: nothing but what is written is fused or left out, so a machine gives the same bits each time.\n");
     if (code->gcc_flags)
-        text_add(&out, "ifneq ($(findstring clang,$(shell $(CC) --version)),)\nKERNELS = %s\nelse\nKERNELS = %s\nendif\n\n", code->clang_flags, code->gcc_flags);
+        text_add(&out, "ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)\nKERNELS = %s\nelse\nKERNELS = %s\nendif\n\n", code->clang_flags, code->gcc_flags);
     else
         text_add(&out, "KERNELS = %s\n\n", code->clang_flags);
     text_add(&out, "OBJECTS = %s\nSHARED = %s\n\n", objects(s, ".o"), objects(s, ".pic.o"));

@@ -4,7 +4,7 @@
 #
 #     sh scripts/cross-tools.sh
 set -eu
-packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user lld-19 wasi-libc libclang-rt-19-dev-wasm32"
+packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user lld-19 wasi-libc libclang-rt-19-dev-wasm32 tcc"
 command -v node >/dev/null || packages="$packages nodejs"
 installed=$(dpkg-query -W -f='${db:Status-Status}\n' $packages 2>/dev/null | grep -c '^installed$' || true)
 [ "$installed" != "$(echo $packages | wc -w)" ] || exit 0

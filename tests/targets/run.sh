@@ -87,6 +87,9 @@ x86)
     on "$both" x86-64 "" gcc
     on "$more" x86-64 "" "$clang"
     on "$few" generic "" gcc
+    on "$few" scalar "" gcc
+    on "$few" x86-64-v3,scalar "" "gcc -DATTAR_SCALAR"
+    if command -v tcc >/dev/null; then on "$both" scalar "" tcc; else echo "skipped: scalar by tcc: it is not installed"; fi
     # The first that the processor can run; the last one is for every x86.
     on "$real" x86-64-v4,x86-64-v3,x86-64 "" gcc
     threads=caller on "$few" x86-64-v3,x86-64 "" "$clang"
