@@ -38,8 +38,8 @@ static bool set(Case *c, const char *key, const char *value, char *message)
     const struct {
         const char *name;
         int64_t *to;
-    } numbers[] = {{"B", &c->B},           {"S", &c->S},           {"H", &c->H},          {"G", &c->G},
-                   {"L", &c->L},           {"D", &c->D},           {"window", &c->window}, {"documents", &c->documents},
+    } numbers[] = {{"B", &c->B},           {"S", &c->S},        {"H", &c->H},           {"G", &c->G},
+                   {"L", &c->L},           {"D", &c->D},        {"window", &c->window}, {"documents", &c->documents},
                    {"prompt", &c->prompt}, {"steps", &c->steps}};
     const struct {
         const char *name;
@@ -140,8 +140,8 @@ static bool attention_inputs(Job *j, int i, char *message)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t s = 0; s < c->L; s++)
                 memcpy(out + (s * heads + h) * c->D, in + (h * c->L + s) * c->D, (size_t)c->D * sizeof *out);
-        j->given[i][n] = (attar_tensor){
-            .name = names[n], .dtype = "f32", .rank = 4, .dims = {1, c->L, heads, c->D}, .data = out};
+        j->given[i][n] =
+            (attar_tensor){.name = names[n], .dtype = "f32", .rank = 4, .dims = {1, c->L, heads, c->D}, .data = out};
     }
     j->n_given = 3;
     if (!strcmp(c->mask, "document")) {
@@ -241,8 +241,13 @@ bool job_load(Job *j, char *text, char *message)
     for (int i = 0; i < INPUTS; i++)
         if (!(encode ? encoder_inputs : attention ? attention_inputs : decoder_inputs)(j, i, message))
             return false;
-    return attention ? compile_attention(j, message)
-                     : compile(j, encode ? SOURCE_DIR "/models/bert_encoder.attar" : SOURCE_DIR "/models/llama.attar", message);
+    if (attention)
+        return compile_attention(j, message);
+    return compile(j,
+                   !encode       ? SOURCE_DIR "/models/llama.attar"
+                   : j->at.B > 1 ? SOURCE_DIR "/bench/encoder_padded.attar"
+                                 : SOURCE_DIR "/models/bert_encoder.attar",
+                   message);
 }
 
 void job_close(Job *j)
