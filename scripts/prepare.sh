@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 build=$1 target=$2
 shift 2
 
-packages="clang-19 libclang-rt-19-dev llvm-19-dev zlib1g-dev libzstd-dev libstdc++-12-dev flex bison cmake ninja-build pkg-config libjansson-dev libxxhash-dev check gcc libc6-dev liblapacke-dev liblapack-dev libblas-dev libgfortran-12-dev"
+packages="clang-19 libclang-rt-19-dev llvm-19-dev zlib1g-dev libzstd-dev libstdc++-12-dev flex bison cmake make ninja-build pkg-config libjansson-dev libxxhash-dev check gcc libc6-dev liblapacke-dev liblapack-dev libblas-dev libgfortran-12-dev"
 
 install_missing() {
     installed=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' $packages 2>/dev/null || true)"

@@ -30,7 +30,7 @@ def main():
     attar = pathlib.Path(sys.argv[1]).resolve()
     for tool in "aarch64-linux-gnu-gcc", "qemu-aarch64", os.environ.get("CLANG", "clang-19"), "wasm-ld-19", "make":
         if not shutil.which(tool):
-            print(f"skipped: docs/deploy.md: {tool} is not installed; sh scripts/cross-tools.sh installs what is missing, apt-get install make")
+            print(f"skipped: docs/deploy.md: {tool} is not installed; sh scripts/cross-tools.sh installs what is missing")
             return 77
     page = PAGE.read_text(encoding="utf-8")
     passed, failed = 0, 0

@@ -268,7 +268,7 @@ def main():
     program = os.environ.get("CHROMIUM", "chromium")
     for tool in program, os.environ.get("CLANG", "clang-19"), "wasm-ld-19", "make":
         if not shutil.which(tool):
-            print(f"skipped: the page: {tool} is not installed; apt-get install chromium lld-19 make installs what is missing")
+            print(f"skipped: the page: {tool} is not installed; sh scripts/cross-tools.sh chromium installs what is missing")
             return 77
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
