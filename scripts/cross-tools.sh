@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests of emitted C for other machines need (130 MB): cross compilers for aarch64 and riscv64, qemu, and for
-# WebAssembly a linker, a C library and node. Without them those tests are skipped. Needs root or sudo.
+# WebAssembly a linker, a C library and node; and tcc, a compiler without vectors. Without them those tests are skipped. Needs root or sudo.
 #
 #     sh scripts/cross-tools.sh
 #     sh scripts/cross-tools.sh chromium      and the browser in which the page of examples/web is tested (210 MB to fetch)
