@@ -128,22 +128,60 @@ static const char *base_name(const char *path) {
 
 static bool by_attribute(const Target *t) { return t->architecture && !strcmp(t->architecture, "x86_64") && t->lanes > 4; }
 
-/* The flags of all targets but the kind of processors, where the file names it itself. */
+/* Are all targets kinds of one architecture's processors? */
+static bool one_machine(const Ship *s) {
+    const Target *const *t = s->out->targets;
+    for (int i = 0; i < s->out->n_targets; i++)
+        if (s->out->n_targets > 1 && (!t[i]->architecture || !t[0]->architecture || strcmp(t[i]->architecture, t[0]->architecture) != 0))
+            return false;
+    return true;
+}
+
+static bool has_flag(const char *const *flags, const char *flag) {
+    while (*flags && strcmp(*flags, flag) != 0)
+        flags++;
+    return *flags != NULL;
+}
+
+/* Is it for all the file? Not the kind of processors where the file names it itself, and with several machines only what suits them all. */
+static bool of_file(const Ship *s, const Target *t, const char *flag, bool gcc) {
+    if (!strncmp(flag, "-march=", 7) && (by_attribute(t) || s->out->n_targets > 1))
+        return false;
+    if (one_machine(s))
+        return true;
+    for (int i = 0; i < s->out->n_targets; i++) {
+        const char *const *flags = gcc ? s->out->targets[i]->gcc_flags : s->out->targets[i]->flags;
+        if (flags && !has_flag(flags, flag))
+            return false;
+    }
+    return true;
+}
+
 static const char *flags_of(const Ship *s, bool gcc) {
     Text t = text_new(s->cx->arena);
     for (int i = 0; i < s->out->n_targets; i++) {
         const Target *target = s->out->targets[i];
-        const char *const *flags = gcc ? target->gcc_flags : target->flags;
-        if (!flags)
-            return NULL;
-        for (; *flags; flags++) {
-            bool kind = !strncmp(*flags, "-march=", 7) && (by_attribute(target) || s->out->n_targets > 1);
+        for (const char *const *flags = gcc ? target->gcc_flags : target->flags; flags && *flags; flags++) {
             const char *flag = !strcmp(*flags, "-std=gnu11") ? "-std=c11" : *flags, *at = strstr(t.data ? t.data : "", flag);
-            if (!kind && !(at && (at[strlen(flag)] == ' ' || !at[strlen(flag)])))
+            if (of_file(s, target, *flags, gcc) && !(at && (at[strlen(flag)] == ' ' || !at[strlen(flag)])))
                 text_add(&t, t.length ? " %s" : "%s", flag);
         }
     }
-    return t.data;
+    return t.length ? t.data : NULL;
+}
+
+static void find_machines(const Ship *s) {
+    Shipped *out = s->out;
+    out->machines = arena_array(s->cx->arena, (size_t)out->n_targets, sizeof *out->machines);
+    for (int i = 0; i < out->n_targets && !one_machine(s); i++) {
+        const Target *t = out->targets[i];
+        Text flags = text_new(s->cx->arena);
+        for (const char *const *flag = t->flags; *flag && t->architecture && strcmp(t->architecture, "x86_64") != 0; flag++)
+            if (!strncmp(*flag, "-m", 2))
+                text_add(&flags, flags.length ? " %s" : "%s", *flag);
+        if (flags.length)
+            out->machines[out->n_machines++] = (struct ShipMachine){t->architecture, flags.data};
+    }
 }
 
 /* ---- the story: a line for each kernel ------------------------------------------------------------------------------------------------------------ */
@@ -257,6 +295,8 @@ static void put_story(Ship *s, Text *out) {
         text_add(out, "\n *     ");
         put_comment_line(out, flags[i], strlen(flags[i]), " *     ");
     }
+    for (int i = 0; i < s->out->n_machines; i++)
+        text_add(out, "\n *     and clang for %s with %s", s->out->machines[i].name, s->out->machines[i].clang_flags);
     put_legend(s, out);
     put_kernel_lines(s, s->model, 0, out);
     emit_approximations(&s->emitter[0], out);
@@ -429,6 +469,7 @@ bool codegen_ship(Context *cx, const Graph *kernels, const ShipOptions *options,
     out->emitted = emitted;
     out->clang_flags = flags_of(&s, false);
     out->gcc_flags = flags_of(&s, true);
+    find_machines(&s);
     find_caches(&s);
     name_members(&s);
     lay_out(&s);

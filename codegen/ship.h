@@ -32,6 +32,8 @@ typedef struct Shipped {
     uint64_t file_bytes;                        /* of the weights file */
     uint64_t layout_hash;                       /* what NAME.c expects to lie where in it */
     const char *clang_flags, *gcc_flags;        /* that the file is compiled with; gcc_flags NULL: gcc cannot */
+    struct ShipMachine { const char *name, *clang_flags; } *machines;   /* besides, where the targets are of several machines: of each that needs some */
+    int n_machines;
     bool caches;                                /* it has NAME_step and its kin */
     int64_t capacity;                           /* positions that a cache holds; 0 without caches */
 } Shipped;

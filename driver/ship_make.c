@@ -71,10 +71,10 @@ const char *ship_makefile(const Shipment *s)
     ship_named(s, &out, "# @ by any make and C compiler of the GNU kind: gcc or clang.\n#\n");
     ship_named(s, &out, make_head);
     text_add(&out, "# How the kernels are compiled: nothing but what is written is fused or left out, so a machine gives the same bits each time.\n");
-    if (code->gcc_flags)
-        text_add(&out, "ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)\nKERNELS = %s\nelse\nKERNELS = %s\nendif\n\n", code->clang_flags, code->gcc_flags);
-    else
-        text_add(&out, "KERNELS = %s\n\n", code->clang_flags);
+    text_add(&out, code->gcc_flags ? "ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)\nKERNELS = %s\n" : "KERNELS = %s\n", code->clang_flags);
+    for (int i = 0; i < code->n_machines; i++)
+        text_add(&out, "KERNELS += $(if $(filter %s%%,$(shell $(CC) -dumpmachine)),%s)\n", code->machines[i].name, code->machines[i].clang_flags);
+    text_add(&out, code->gcc_flags ? "else\nKERNELS = %s\nendif\n\n" : "\n", code->gcc_flags);
     text_add(&out, "OBJECTS = %s\nSHARED = %s\n\n", objects(s, ".o"), objects(s, ".pic.o"));
     const char *pthread = thread_flag(s);
     ship_named(s, &out, arena_print(a, make_rules, s->embed ? "" : " @.weights", pthread, pthread));
@@ -111,6 +111,9 @@ const char *ship_cmake(const Shipment *s)
                                         semicolons(a, code->clang_flags), semicolons(a, code->gcc_flags)));
     else
         ship_named(s, &out, arena_print(a, "set(@_flags \"%s\")\n", semicolons(a, code->clang_flags)));
+    for (int i = 0; i < code->n_machines; i++)
+        ship_named(s, &out, arena_print(a, "if(CMAKE_C_COMPILER_ID MATCHES \"Clang\" AND CMAKE_SYSTEM_PROCESSOR MATCHES \"^%s\")\n  list(APPEND @_flags %s)\nendif()\n",
+                                        code->machines[i].name, code->machines[i].clang_flags));
     ship_named(s, &out, "set_source_files_properties(@.c PROPERTIES COMPILE_OPTIONS \"${@_flags}\")\n");
     if (s->threads)
         ship_named(s, &out, "set(THREADS_PREFER_PTHREAD_FLAG ON)\nfind_package(Threads REQUIRED)\ntarget_link_libraries(@ PUBLIC m Threads::Threads)\n");

@@ -193,6 +193,8 @@ static void put_building(const Shipment *s, Text *out)
     text_add(out, "    clang %s\n", s->code->clang_flags);
     if (s->code->gcc_flags)
         text_add(out, "    gcc %s\n", s->code->gcc_flags);
+    for (int i = 0; i < s->code->n_machines; i++)
+        text_add(out, "    clang ... %s        besides, for %s\n", s->code->machines[i].clang_flags, s->code->machines[i].name);
     text_add(out, "\nand is for");
     for (int i = 0; i < s->code->n_targets; i++)
         text_add(out, "%s %s (%s)", i ? i + 1 == s->code->n_targets ? " and" : "," : "", s->code->targets[i]->name, s->code->targets[i]->machines);

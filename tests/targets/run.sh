@@ -40,6 +40,9 @@ few="austen          llama           --weights models/austen --golden models/aus
 bert            bert
 llama-performer llama_performer"
 
+# One source for all of them.
+everywhere=x86-64-v4,x86-64-v3,x86-64,aarch64,riscv64,wasm32
+
 # on MODELS TARGETS "RUNNER" "COMPILER" [LDFLAGS]: by each folder's own Makefile; warnings are errors.
 on() {
     models=$1 targets=$2 runner=$3 compiler=$4
@@ -92,14 +95,14 @@ x86)
     if command -v tcc >/dev/null; then on "$both" scalar "" tcc; else echo "skipped: scalar by tcc: it is not installed"; fi
     # The first that the processor can run; the last one is for every x86.
     on "$real" x86-64-v4,x86-64-v3,x86-64 "" gcc
-    threads=caller on "$few" x86-64-v3,x86-64 "" "$clang"
+    threads=caller on "$few" $everywhere "" "$clang"
     ;;
 aarch64)
     needs qemu-aarch64 aarch64-linux-gnu-gcc
     link aarch64 -march=armv8-a "qemu-aarch64 -L /usr/aarch64-linux-gnu" aarch64-linux-gnu-gcc
     on "$both" aarch64 qemu-aarch64 aarch64-linux-gnu-gcc -static
     on "$more" aarch64 qemu-aarch64 "$clang --target=aarch64-linux-gnu" -static
-    threads=caller on "$few" aarch64 qemu-aarch64 aarch64-linux-gnu-gcc -static
+    threads=caller on "$few" $everywhere qemu-aarch64 aarch64-linux-gnu-gcc -static
     ;;
 riscv64)
     needs qemu-riscv64 riscv64-linux-gnu-gcc
@@ -107,12 +110,15 @@ riscv64)
     on "$real" riscv64 "qemu-riscv64 -cpu rv64" riscv64-linux-gnu-gcc -static
     # Both sizes of registers that machines have.
     on "$both" riscv64 "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=128" "$clang --target=riscv64-linux-gnu" -static
-    on "$more" riscv64 "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=256" "$clang --target=riscv64-linux-gnu" -static
+    on "$more" $everywhere "qemu-riscv64 -cpu rv64,v=true,vext_spec=v1.0,vlen=256" "$clang --target=riscv64-linux-gnu" -static
     ;;
 wasm32)
     needs node wasm-ld-19
     [ -d /usr/include/wasm32-wasi ] || skip "wasi-libc is not installed"
-    on "$both" wasm32 "node --no-warnings $PWD/tests/targets/wasi.mjs" "$clang --sysroot=/usr -I/usr/include/wasm32-wasi --target=wasm32-wasi" -L/usr/lib/wasm32-wasi
+    for targets in wasm32 $everywhere; do
+        [ $targets = wasm32 ] && models=$both || models=$few
+        on "$models" $targets "node --no-warnings $PWD/tests/targets/wasi.mjs" "$clang --sysroot=/usr -I/usr/include/wasm32-wasi --target=wasm32-wasi" -L/usr/lib/wasm32-wasi
+    done
     ;;
 esac
 finish
