@@ -8,8 +8,8 @@
  *     read_rows  its rows of q, scaled (attend_rows.c)
  *     tile       scores      q times panels of keys, kept for the block (attend_block.c, attend_tile.c)
  *                softmax     body, masks, largest score so far, weights 2^(score - largest) (attend_row.c)
- *                values      out = out * 2^(old largest - new) + weights * v
- *     store      its rows of the result
+ *                values      out = out * 2^(old largest - new) + weights * v; of the tile's last block straight from
+ *                            the registers, over the sum of the weights, to the rows of the result
  *
  * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
  * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with
@@ -35,6 +35,7 @@ static const char *const own_words[] = {
     "task_first", "task_count", "part", "parts", "at", "queries", "queries2", "sums", "begins", "limits", "tops",
     "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
     "value_panels", "packed", "bit", "scores", "sum", "entry", "batches", "row_from", "row_to", "most_rows",
+    "begun", "last", "scale", "results", "left", "limit", "ahead",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -151,10 +152,12 @@ static bool prepare(Attend *a)
         return false;
     attend_split_mask(a);
     a->ranged = a->mask.bounds.count || a->mask.tests.count;
+    a->checks = a->ranged || a->marks;
     const struct {
         const char *name, **to;
     } words[] = {
         {"scores", &a->scores},           {"scores_row", &a->scores_row},
+        {"scores_narrow", &a->scores_narrow},
         {"values", &a->values},           {"values_row", &a->values_row},
         {"values_rest", &a->values_rest}, {"values_row_rest", &a->values_row_rest},
         {"softmax", &a->softmax},         {"values_careful", &a->values_careful},
@@ -164,7 +167,7 @@ static bool prepare(Attend *a)
         {"turn", &a->turn},               {"pack_keys", &a->pack_keys},
         {"pack_values", &a->pack_values}, {"read_rows", &a->read_rows},
         {"few_rows", &a->few_rows},       {"tile", &a->tile},
-        {"store", &a->store},
+        {"log_sums", &a->log_sums},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -218,24 +221,38 @@ void attend_open_tiles(Attend *a, const char *text)
     const struct {
         const char *name, *type, *from, *step;
     } own[] = {
-        {"begin", "ptrdiff_t *", "begins", ""},
-        {"end", "ptrdiff_t *", "limits", ""},
-        {"most", "float *", "tops", ""},
-        {"total", "float *", "totals", ""},
-        {"tile", arena_print(k->e->cx->arena, "struct %s *", a->rows_struct), "tile_rows",
+        {"begin", "ptrdiff_t ", "begins", ""},
+        {"end", "ptrdiff_t ", "limits", ""},
+        {"most", "float ", "tops", ""},
+        {"total", "float ", "totals", ""},
+        {"tile", arena_print(k->e->cx->arena, "struct %s ", a->rows_struct), "tile_rows",
          arena_print(k->e->cx->arena, " / %d", a->rows)},
     };
     put_open(k, "for (ptrdiff_t at = 0; at < task_count; at += %d)", a->rows);
-    bool first = mentions(text, "first"), count = mentions(text, "count");
-    if (first && count)
-        put_line(k, "const ptrdiff_t first = task_first + at, count = lesser(task_count - at, %d);", a->rows);
-    else if (first)
-        put_line(k, "const ptrdiff_t first = task_first + at;");
-    else if (count)
-        put_line(k, "const ptrdiff_t count = lesser(task_count - at, %d);", a->rows);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (mentions(text, own[i].name) && (a->row_leaves || strcmp(own[i].name, "tile")))
-            put_line(k, "%s%s = %s + at%s;", own[i].type, own[i].name, own[i].from, own[i].step);
+    Text sizes = text_new(k->e->cx->arena), line = text_new(k->e->cx->arena);
+    if (mentions(text, "first"))
+        text_add(&sizes, ", first = task_first + at");
+    if (mentions(text, "left"))
+        text_add(&sizes, ", left = task_count - at");
+    if (mentions(text, "count"))
+        text_add(&sizes, ", count = lesser(task_count - at, %d)", a->rows);
+    if (sizes.length)
+        put_line(k, "const ptrdiff_t%s;", sizes.data + 1);
+    const char *type = "";
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        if (!mentions(text, own[i].name) || (!a->row_leaves && !strcmp(own[i].name, "tile")))
+            continue;
+        if (strcmp(type, own[i].type)) /* those of one type in one line */
+            text_add(&line, "%s%s*", *type ? ";\n" : "", own[i].type);
+        else
+            text_add(&line, ", *");
+        type = own[i].type;
+        text_add(&line, "%s = %s + at%s", own[i].name, own[i].from, own[i].step);
+    }
+    for (const char *at = line.data, *end; at; at = end ? end + 1 : NULL) {
+        end = strchr(at, '\n');
+        put_line(k, "%.*s%s", end ? (int)(end - at) : (int)strlen(at), at, end ? "" : ";");
+    }
 }
 
 const char *attend_row_address(Attend *a, const Access *x)
@@ -424,7 +441,7 @@ void emit_attend(Kernel *k)
     attend_emit_softmax(&a);
     attend_emit_read_rows(&a);
     attend_emit_tile(&a);
-    attend_emit_store(&a);
+    attend_emit_log_sums(&a);
     k->indent = 1;
     kernel_threads(k);
     emit_scratch(&a);

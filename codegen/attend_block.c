@@ -43,70 +43,56 @@ static void put_few(Attend *a, const char *call)
     put_close(a->k);
 }
 
-/* ---- a range of keys -------------------------------------------------------------------------------------------- */
-
-/* The ranges of the rows inside this block. */
-static void emit_block_ranges(Attend *a)
+/* One of few rows, after its last keys, to the result. */
+static void put_row_result(Attend *a)
 {
-    Kernel *k = a->k;
-    put_line(k, "ptrdiff_t from[%d], to[%d], first_key = t1, last_key = t0;", a->rows, a->rows);
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "from[row] = row < count ? larger(begin[row], t0) : t1;");
-    put_line(k, "to[row] = row < count ? lesser(end[row], t1) : t1;");
-    put_open(k, "if (from[row] >= to[row])");
-    put_line(k, "from[row] = to[row] = t0;");
-    put_line(k, "continue;");
-    put_close(k);
-    put_line(k, "first_key = lesser(first_key, from[row]);");
-    put_line(k, "last_key = larger(last_key, to[row]);");
-    put_close(k);
-    put_line(k, "if (first_key >= last_key)");
-    put_inner(k, "return;");
+    put_line(a->k, "for (int i = 0; last && i < %lld; i++)", (long long)a->width);
+    put_inner(a->k, "results[row][i] = out[row * %lld + i] * scale[row];", (long long)a->padded);
 }
 
-/* The same where every row reads all keys. */
-static void emit_whole_block(Attend *a)
+/* ---- a range of keys -------------------------------------------------------------------------------------------- */
+
+/* The keys of this block that some row reads. */
+static void emit_block_range(Attend *a)
 {
     Kernel *k = a->k;
-    put_line(k, "const ptrdiff_t first_key = t0, last_key = t1;");
-    put_line(k, "ptrdiff_t from[%d], to[%d];", a->rows, a->rows);
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "from[row] = t0;");
-    put_line(k, "to[row] = row < count ? t1 : t0;");
-    put_close(k);
+    if (!a->ranged) {
+        put_line(k, "const ptrdiff_t first_key = t0, last_key = t1;");
+        return;
+    }
+    put_line(k, "const ptrdiff_t first_key = larger(low, t0), last_key = larger(lesser(high, t1), first_key);");
+    if (attend_may_be_open(a))
+        put_line(k,
+                 "const int open = all_begin <= first_key && all_end >= last_key; /* every row reads all of them */");
 }
 
 static void emit_range_count(Attend *a)
 {
-    Kernel *k = a->k;
-    put_line(k, "ptrdiff_t all_from = t0, all_to = t1;");
-    put_open(k, "for (int row = 0; row < count; row++)");
-    put_line(k, "all_from = larger(all_from, from[row]);");
-    put_line(k, "all_to = lesser(all_to, to[row]);");
-    put_close(k);
-    emit_count(
-        a, arena_print(k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL),
-        arena_print(k->e->cx->arena, "larger(all_to / %d - (all_from + %d) / %d, 0)", KEY_PANEL, KEY_PANEL - 1,
-                    KEY_PANEL));
+    const char *executed =
+        arena_print(a->k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL);
+    const char *from = a->ranged ? "larger(all_begin, t0)" : "t0", *to = a->ranged ? "lesser(all_end, t1)" : "t1";
+    emit_count(a, executed,
+               arena_print(a->k->e->cx->arena, "larger(%s / %d - (%s + %d) / %d, 0)", to, KEY_PANEL, from,
+                           KEY_PANEL - 1, KEY_PANEL));
 }
 
-/* The call for a tile, which reads no scores of rows that it lacks, or for one row of it. */
+/* The call for a tile, or for one row of it. */
 static void put_softmax(Attend *a, bool one_row, const char *own)
 {
     Arena *arena = a->k->e->cx->arena;
     const char *row = one_row ? " + row" : "";
-    const char *many = a->mask.tests.count ? "(int)count" : arena_print(arena, "%d", a->rows);
-    put_line(a->k, "%s(score%s, most%s, total%s, shrink%s, %s, %s%s%s);", a->softmax,
-             one_row ? arena_print(arena, " + row * %d", a->score_step) : "", row, row, row, one_row ? "1" : many, own,
-             a->softmax_reads_first ? arena_print(arena, ", first%s", row) : "", a->softmax_rest);
+    put_line(a->k, "%s(score%s, most%s, total%s, shrink%s, scale%s, %s, begun, %s%s%s);", a->softmax,
+             one_row ? arena_print(arena, " + row * %d", a->score_step) : "", row, row, row, row,
+             one_row ? "1" : "count", own, a->softmax_reads_first ? arena_print(arena, ", first%s", row) : "",
+             a->softmax_rest);
 }
 
 static void emit_range_values_row(Attend *a, const char *function, const char *plus, long long columns)
 {
     (void)columns;
     put_line(a->k,
-             "%s(score + row * %d + (from[row] - t0), value_rows + from[row] * value_step%s, value_step, "
-             "to[row] - from[row], shrink[row], out + row * %lld%s);",
+             "%s(score + row * %d + (from - t0), value_rows + from * value_step%s, value_step, to - from, begun, "
+             "shrink[row], out + row * %lld%s);",
              function, a->score_step, plus, (long long)a->padded, plus);
 }
 
@@ -116,29 +102,32 @@ static void emit_range_few(Attend *a)
     Kernel *k = a->k;
     int panels = attend_row_panels(a);
     put_open(k, "for (int row = 0; row < count; row++)");
+    if (a->ranged) {
+        put_line(k, "const ptrdiff_t from = larger(begin[row], t0), to = larger(lesser(end[row], t1), from);");
+    } else
+        put_line(k, "const ptrdiff_t from = t0, to = t1;");
     if (a->second.choice) {
-        put_open(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
+        put_open(k, "for (ptrdiff_t t = from / %d * %d; t < to; t += %d)", KEY_PANEL, KEY_PANEL, panels * KEY_PANEL);
+        put_line(k, "const ptrdiff_t here = lesser((to - t + %d) / %d * %d, %d);", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL,
                  panels * KEY_PANEL);
-        put_line(k, "const ptrdiff_t here = lesser((to[row] - t + %d) / %d * %d, %d);", KEY_PANEL - 1, KEY_PANEL,
-                 KEY_PANEL, panels * KEY_PANEL);
         attend_emit_second_row(a, "t", "here", NULL,
                                arena_print(k->e->cx->arena, "score + row * %d + (t - t0)", a->score_step));
         put_close(k);
     } else if (a->key_rows) {
-        put_line(k,
-                 "%s(query + row * %lld, key_rows + from[row] * key_step, key_step, to[row] - from[row], "
-                 "score + row * %d + (from[row] - t0));",
-                 a->scores_row, (long long)a->head, a->score_step);
+        put_line(
+            k,
+            "%s(query + row * %lld, key_rows + from * key_step, key_step, to - from, score + row * %d + (from - t0));",
+            a->scores_row, (long long)a->head, a->score_step);
     } else {
-        put_line(k, "for (ptrdiff_t t = from[row] / %d * %d; t < to[row]; t += %d)", KEY_PANEL, KEY_PANEL,
-                 panels * KEY_PANEL);
+        put_line(k, "for (ptrdiff_t t = from / %d * %d; t < to; t += %d)", KEY_PANEL, KEY_PANEL, panels * KEY_PANEL);
         put_inner(k,
-                  "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to[row] - t + %d) / %d, "
+                  "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to - t + %d) / %d, "
                   "score + row * %d + (t - t0));",
                   a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, a->score_step);
     }
-    put_softmax(a, true, "t0, from + row, to + row, from[row], to[row]");
+    put_softmax(a, true, a->ranged ? "t0, from, to, begin + row, end + row, from, to" : "t0, from, to");
     emit_groups(a, true, emit_range_values_row);
+    put_row_result(a);
     put_close(k);
 }
 
@@ -160,29 +149,49 @@ static ValueRows open_value_rows(Attend *a, const char *plus, long long columns)
                        arena_print(arena, " + row * %lld%s", (long long)a->padded, plus)};
 }
 
+/* The end of the calls: what is begun, what comes of it, and of which rows and columns. */
+static const char *rest_of_call(Attend *a, ValueRows at, const char *plus)
+{
+    return arena_print(a->k->e->cx->arena, "begun, shrink%s, out%s, last, scale%s, results%s, %s, count%s", at.row,
+                       at.out, at.row, at.row, *plus ? plus + 3 : "0", *at.row ? " - row" : "");
+}
+
+/* "lesser(count - row, 3)": the rows that exist of those a call takes. */
+static const char *careful_rest(Attend *a, ValueRows at, const char *plus)
+{
+    Arena *arena = a->k->e->cx->arena;
+    return arena_print(arena, "begun, shrink%s, out%s, last, scale%s, results%s, %s, lesser(count%s, %d)", at.row,
+                       at.out, at.row, at.row, *plus ? plus + 3 : "0", *at.row ? " - row" : "", at.rows);
+}
+
 /* One column group of the tile; row by row if a value that must not be read is not finite. */
 static void emit_range_values(Attend *a, const char *function, const char *plus, long long columns)
 {
     Kernel *k = a->k;
     ValueRows at = open_value_rows(a, plus, columns);
-    int rows = at.rows;
-    const char *row = at.row, *score = at.score, *out = at.out;
-    put_line(k, "if (!%s(score%s + (first_key - t0), value_panels%s + (first_key - t0) * %lld,", function, score,
-             attend_value_group(a, plus), (long long)a->group);
-    put_line(k, "    last_key - first_key, shrink%s, out%s))", row, out);
-    put_inner(k, "%s(score%s, value_rows%s, value_step, t0, from%s, to%s, shrink%s, out%s, %lld, %d);",
-              a->values_careful, score, plus, row, row, row, out, columns, rows);
-    if (rows < a->rows)
+    const char *call = arena_print(
+        k->e->cx->arena,
+        "%s(score%s + (first_key - t0), value_panels%s + (first_key - t0) * %lld, last_key - first_key, %s%s)",
+        function, at.score, attend_value_group(a, plus), (long long)a->group, rest_of_call(a, at, plus),
+        attend_may_be_open(a) ? ", open" : "");
+    if (a->checks) {
+        put_line(k, "if (!%s)", call);
+        put_inner(k, "%s(score%s, value_rows, value_step, t0, last_key, %s%s, %lld);", a->values_careful, at.score,
+                  a->ranged ? arena_print(k->e->cx->arena, "begin%s, end%s, ", at.row, at.row) : "",
+                  careful_rest(a, at, plus), columns);
+    } else
+        put_line(k, "%s;", call);
+    if (at.rows < a->rows)
         put_close(k);
 }
 
 static void emit_range_tile(Attend *a, const char *few)
 {
     Kernel *k = a->k;
-    a->ranged ? emit_block_ranges(a) : emit_whole_block(a);
+    emit_block_range(a);
     if (k->e->options->tiles)
         emit_range_count(a);
-    put_line(k, "float shrink[%d];", a->rows);
+    put_line(k, "float shrink[%d], scale[%d];", a->rows, a->rows);
     put_few(a, few);
     const char *from = arena_print(k->e->cx->arena, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)",
                                    KEY_PANEL, KEY_PANEL, KEY_PANEL);
@@ -194,7 +203,8 @@ static void emit_range_tile(Attend *a, const char *few)
         put_line(k, "%s", from);
         put_inner(k, "%s(query, %s, count, last_key - t, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
     }
-    put_softmax(a, false, "t0, from, to, first_key, last_key");
+    put_softmax(a, false,
+                a->ranged ? "t0, first_key, last_key, begin, end, all_begin, all_end" : "t0, first_key, last_key");
     emit_groups(a, false, emit_range_values);
 }
 
@@ -203,13 +213,15 @@ static void emit_range_pack(Attend *a)
 {
     Kernel *k = a->k;
     put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, %s);", a->block, a->ranged ? "highest" : "keys");
-    if (a->ranged)
-        put_open(k, "for (ptrdiff_t t = larger(lowest / %d * %d, t0); rows > %d && t < t1; t += %d)", KEY_PANEL,
-                 KEY_PANEL, a->few, KEY_PANEL);
-    else
-        put_open(k, "for (ptrdiff_t t = t0; rows > %d && t < t1; t += %d)", a->few, KEY_PANEL);
+    const char *from =
+        a->ranged ? arena_print(k->e->cx->arena, "larger(lowest / %d * %d, t0)", KEY_PANEL, KEY_PANEL) : "t0";
+    bool several = a->key_rows || a->second.choice;
+    put_line(k, "for (ptrdiff_t t = %s; rows > %d && t < t1; t += %d)%s", from, a->few, KEY_PANEL, several ? " {" : "");
+    k->indent++;
     attend_emit_pack_panel(a, "t");
-    put_close(k);
+    k->indent--;
+    if (several)
+        put_line(k, "}");
 }
 
 /* ---- chosen panels ---------------------------------------------------------------------------------------------- */
@@ -217,9 +229,10 @@ static void emit_range_pack(Attend *a)
 static void emit_panel_values_row(Attend *a, const char *function, const char *plus, long long columns)
 {
     (void)columns;
-    put_line(a->k,
-             "%s(score + row * %d, value_rows%s, value_step, place, taken, high, shrink[row], out + row * %lld%s);",
-             function, a->score_step, plus, (long long)a->padded, plus);
+    put_line(
+        a->k,
+        "%s(score + row * %d, value_rows%s, value_step, place, taken, high, begun, shrink[row], out + row * %lld%s);",
+        function, a->score_step, plus, (long long)a->padded, plus);
 }
 
 /* Scores of one row and panel p where the keys lie in rows. */
@@ -250,6 +263,7 @@ static void emit_panel_few(Attend *a)
                   a->scores_row, (long long)a->head, a->score_step, KEY_PANEL);
     put_softmax(a, true, "place, taken, cut, begin + row, end + row");
     emit_groups(a, true, emit_panel_values_row);
+    put_row_result(a);
     put_close(k);
 }
 
@@ -257,13 +271,11 @@ static void emit_panel_values(Attend *a, const char *function, const char *plus,
 {
     Kernel *k = a->k;
     ValueRows at = open_value_rows(a, plus, columns);
-    int rows = at.rows;
-    const char *row = at.row, *score = at.score, *out = at.out;
-    put_line(k, "if (!%s(score%s, value_panels%s, t0, place, taken, high, shrink%s, out%s))", function, score,
-             attend_value_group(a, plus), row, out);
-    put_inner(k, "%s(score%s, value_rows%s, value_step, place, taken, high, shrink%s, out%s, %lld, %d);",
-              a->values_careful, score, plus, row, out, columns, rows);
-    if (rows < a->rows)
+    put_line(k, "if (!%s(score%s, value_panels%s, t0, place, taken, high, %s))", function, at.score,
+             attend_value_group(a, plus), rest_of_call(a, at, plus));
+    put_inner(k, "%s(score%s, value_rows, value_step, place, taken, high, %s, %lld);", a->values_careful, at.score,
+              careful_rest(a, at, plus), columns);
+    if (at.rows < a->rows)
         put_close(k);
 }
 
@@ -286,7 +298,7 @@ static void emit_panel_tile(Attend *a, const char *few)
     attend_emit_choice(a);
     if (k->e->options->tiles)
         emit_count(a, "taken", "taken - __builtin_popcount(cut)");
-    put_line(k, "float shrink[%d] = {0};", a->rows);
+    put_line(k, "float shrink[%d] = {0}, scale[%d];", a->rows, a->rows);
     put_few(a, few);
     emit_panel_pack(a);
     if (a->second.choice)
@@ -310,10 +322,10 @@ static void emit_panel_tile(Attend *a, const char *few)
 static const char *emit_few(Attend *a)
 {
     static const char *const locals[] = {
-        "query", "query2",     "key_rows", "panels", "keys2",  "value_rows", "key_step", "panel_step",
-        "step2", "value_step", "keys",     "first",  "count",  "t0",         "from",     "to",
-        "place", "taken",      "cut",      "high",   "begin",  "end",        "row_low",  "row_high",
-        "score", "other",      "most",     "total",  "shrink", "out",
+        "query",      "query2", "key_rows", "panels",  "keys2",    "value_rows", "key_step", "panel_step", "step2",
+        "value_step", "keys",   "first",    "count",   "t0",       "t1",         "place",    "taken",      "cut",
+        "high",       "begin",  "end",      "row_low", "row_high", "begun",      "score",    "other",      "most",
+        "total",      "shrink", "scale",    "out",     "last",     "results",
     };
     Kernel *k = a->k;
     Text main = body_begin(k);
@@ -326,11 +338,11 @@ static const char *emit_few(Attend *a)
 void attend_emit_tile(Attend *a)
 {
     static const char *const locals[] = {
-        "query",  "query2",     "key_panels", "key_panels2", "value_panels", "key_rows",   "panels",
-        "keys2",  "value_rows", "key_step",   "panel_step",  "step2",        "value_step", "keys",
-        "rows",   "first",      "count",      "t0",          "t1",           "begin",      "end",
-        "low",    "high",       "all_begin",  "all_end",     "tile",         "ends",       "wide",
-        "packed", "score",      "other",      "most",        "total",        "out",
+        "query",      "query2",   "key_panels", "key_panels2", "value_panels", "key_rows", "panels", "keys2",
+        "value_rows", "key_step", "panel_step", "step2",       "value_step",   "keys",     "rows",   "first",
+        "count",      "t0",       "t1",         "begin",       "end",          "low",      "high",   "all_begin",
+        "all_end",    "tile",     "ends",       "wide",        "packed",       "score",    "other",  "most",
+        "total",      "out",      "begun",      "last",        "results",
     };
     Kernel *k = a->k;
     const char *few = emit_few(a);
@@ -344,18 +356,21 @@ void attend_emit_tile(Attend *a)
 
 /* ---- in the kernel ---------------------------------------------------------------------------------------------- */
 
-/* The first block finds no sums yet. */
-static void put_start(Attend *a)
+/* Does this block concern the tile, is there something of it from an earlier one, and is it its last? */
+static void put_turn(Attend *a)
 {
     Kernel *k = a->k;
-    put_open(k, a->ranged ? "if (t0 <= lowest)" : "if (t0 == 0)");
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
-    put_line(k, "most[row] = -__builtin_inff();");
-    put_line(k, "total[row] = 0.0f;");
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->padded);
-    put_inner(k, "out[row * %lld + i] = 0.0f;", (long long)a->padded);
-    put_close(k);
-    put_close(k);
+    if (!a->ranged) {
+        put_line(k, "const int begun = t0 > 0, last = t0 + %d >= keys;", a->block);
+        return;
+    }
+    put_line(k, "const ptrdiff_t low = lows[at / %d], limit = highs[at / %d], high = lesser(limit, t0 + %d);", a->rows,
+             a->rows, a->block);
+    put_line(k, "if (low < limit && (t0 + %d <= low || t0 >= limit))", a->block);
+    put_inner(k, "continue;");
+    put_line(k, "const int begun = low < limit && low < t0, last = t0 + %d >= limit;", a->block);
+    if (!a->mask.tests.count || attend_has_class(a))
+        put_line(k, "const ptrdiff_t all_begin = all_begins[at / %d], all_end = all_ends[at / %d];", a->rows, a->rows);
 }
 
 void attend_emit_blocks(Attend *a)
@@ -372,14 +387,15 @@ void attend_emit_blocks(Attend *a)
         emit_range_pack(a);
     Text main = body_begin(k);
     k->indent++;
-    put_line(k, "float *out = sums%s;",
-             arena_print(k->e->cx->arena, " + (keys > %d ? at * %lld : 0)", a->block, (long long)a->padded));
-    attend_emit_tile_ends(a);
+    put_line(k, "float *out = sums%s, *results[%d];",
+             arena_print(k->e->cx->arena, " + (keys > %d ? at * %lld : 0)", a->block, (long long)a->padded), a->rows);
+    put_turn(a);
     put_line(k, "%s", a->read_rows_call);
-    put_start(a);
     put_line(k, "%s", a->tile_call);
-    put_line(k, "if (t0 + %d >= %s)", a->block, a->ranged ? "highest" : "keys");
-    put_inner(k, "%s", a->store_call);
+    if (a->gives_lse) {
+        put_line(k, "if (last)");
+        put_inner(k, "%s", a->log_sums_call);
+    }
     k->indent--;
     const char *body = body_end(k, main);
     attend_open_tiles(a, body);

@@ -346,16 +346,6 @@ static const char *class_call(Attend *a, const char *last, const char *ends)
     return arena_print(a->k->e->cx->arena, "%s(%s)", a->class, t.data + 2);
 }
 
-void attend_emit_tile_ends(Attend *a)
-{
-    Kernel *k = a->k;
-    if (!a->mask.tests.count)
-        return;
-    put_line(k, "const ptrdiff_t low = lows[at / %d], high = lesser(highs[at / %d], t0 + %d);", a->rows, a->rows, a->block);
-    if (attend_has_class(a))
-        put_line(k, "const ptrdiff_t all_begin = all_begins[at / %d], all_end = all_ends[at / %d];", a->rows, a->rows);
-}
-
 /* The tile's panels in the block from t0 on. */
 void attend_emit_choice(Attend *a)
 {
@@ -368,7 +358,7 @@ void attend_emit_choice(Attend *a)
     if (!always(a->test.some, 1)) {
         const char *wide = arena_print(arena, "wide + next / %d", a->block);
         put_line(k, "if (next < high && !%s)", class_call(a, "high - 1", wide));
-        put_inner(k, "return;");
+        put_inner(k, "next = high; /* none of them */");
     }
     put_open(k, "for (; next < high; next += %d)", KEY_PANEL);
     const char *beyond = arena_print(arena, "next < all_begin || next + %d > all_end", KEY_PANEL);
@@ -383,6 +373,6 @@ void attend_emit_choice(Attend *a)
     }
     put_line(k, "place[taken++] = next;");
     put_close(k);
-    put_line(k, "if (taken == 0)");
+    put_line(k, "if (taken == 0 && begun && !last)");
     put_inner(k, "return;");
 }

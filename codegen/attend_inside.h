@@ -60,6 +60,7 @@ typedef struct Attend {
     bool plain; /* the score is q . k and nothing else: log2(e) can be folded into q */
     bool marks; /* some masked keys are known by their weight alone, which is -0 */
     bool ranged; /* rows differ in the keys that they read */
+    bool checks; /* some keys of a tile may be masked: their values must not be met, not even by a weight of 0 */
     bool key_rows; /* the keys lie in rows, not in panels */
     bool entry_loop; /* a loop over the batch's entries stands around the one over tasks */
     AttendSecond second;
@@ -70,11 +71,11 @@ typedef struct Attend {
     int block;          /* keys between two rescalings: what is packed of them stays in the second-level cache */
     int score_step;     /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
     int64_t group;      /* columns of packed values that lie together */
-    const char *scores, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
-    const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *store;
+    const char *scores, *scores_narrow, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
+    const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
     const char *softmax_rest;  /* the end of the calls' argument lists */
     bool softmax_reads_first;
-    const char *read_rows_call, *tile_call, *store_call; /* whole statements of the kernel */
+    const char *read_rows_call, *tile_call, *log_sums_call; /* whole statements of the kernel */
     /* With tests only: */
     TileTest test;
     AttendLeaf *leaves;
@@ -117,7 +118,6 @@ void attend_emit_ends_before(Attend *a); /* before the tasks */
 void attend_emit_ends(Attend *a);        /* in a task, if its batch entry is another one */
 void attend_emit_rows_begin(Attend *a);  /* before the loop over a tile's rows */
 void attend_emit_row_ends(Attend *a, BodyPrinter *b); /* in it */
-void attend_emit_tile_ends(Attend *a);   /* in the loop over tiles: what they found, `low`, `high` .. */
 void attend_emit_choice(Attend *a);      /* in the tile's function: its panels in the block, `place`, `taken`, `cut` */
 
 /* ---- attend_test.c ----------------------------------------------------------------------------------------------- */
@@ -132,9 +132,9 @@ void attend_emit_blocks(Attend *a); /* the loop over the blocks of keys */
 
 /* ---- attend_rows.c ---------------------------------------------------------------------------------------------- */
 
-/* Before the kernel: the tile's rows of q into scratch, its sums to the result. */
+/* Before the kernel: the tile's rows of q into scratch, log(sum(exp(s))). */
 void attend_emit_read_rows(Attend *a);
-void attend_emit_store(Attend *a);
+void attend_emit_log_sums(Attend *a);
 void attend_emit_ranges(Attend *a); /* in a task: which keys its rows read */
 
 /* ---- attend_second.c -------------------------------------------------------------------------------------------- */
@@ -199,6 +199,7 @@ void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
 
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
 int attend_row_panels(const Attend *a); /* panels of keys that a row's scores are made of at a time */
+bool attend_may_be_open(const Attend *a); /* may all rows of a tile read all of its keys, though `checks`? */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */
 int attend_group(const Attend *a, bool one_row);
 int64_t attend_rest(const Attend *a, bool one_row);

@@ -83,9 +83,13 @@ static void emit_pack_keys(Attend *a, Text *t)
     Context *cx = a->k->e->cx;
     long long head = a->head, lanes = a->lanes;
     static const char *const items[] = {"const float *key", "ptrdiff_t step", "ptrdiff_t keys", "float *restrict panel"};
-    text_add(t, "/* panel[%lld][%d] = key[keys][%lld], rows `step` apart. */\n", head, KEY_PANEL, head);
+    text_add(t, "/* panel[%lld][%d] = key[keys][%lld], rows `step` apart; `keys` may go on beyond the panel. */\n",
+             head, KEY_PANEL, head);
     text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_keys), items, 4));
-    text_add(t, "    for (ptrdiff_t t = 0; t < keys; t += LANES) {\n        const float *from[LANES];\n");
+    text_add(t, "    for (ptrdiff_t t = 0; t < lesser(keys, %d); t += LANES) {\n        const float *from[LANES];\n",
+             KEY_PANEL);
+    if (head >= lanes)
+        text_add(t, "        const ptrdiff_t ahead = t + LANES < keys ? LANES * step : 0; /* rows to ask for */\n");
     put_unrolled(t, 2, "c", (int)lanes, 1);
     text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
     if (head < lanes || lanes == 1) {
@@ -95,7 +99,7 @@ static void emit_pack_keys(Attend *a, Text *t)
     }
     text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i += LANES) {\n", head);
     put_unrolled(t, 3, "c", (int)lanes, 1);
-    text_add(t, "                __builtin_prefetch(from[c] + LANES * step + i);\n");
+    text_add(t, "                __builtin_prefetch(from[c] + ahead + i);\n");
     if (head % lanes)
         text_add(t, "            const ptrdiff_t first = lesser(i, %lld); /* the last ones twice */\n", head - lanes);
     const char *first = head % lanes ? "first" : "i";
@@ -110,11 +114,14 @@ static void emit_pack_values(Attend *a, Text *t)
                                         "float *restrict panel"};
     const char *to = width > group ? arena_print(cx->arena, "w / %lld * %lld + t * %lld + w %% %lld", group, group * a->block, group, group)
                        : arena_print(cx->arena, "t * %lld + w", group);
-    text_add(t, "/* The values of one panel of keys, [%lld] each: %lld columns together. */\n", width, group);
+    text_add(t,
+             "/* The values of one panel of keys, [%lld] each: %lld columns together. `keys` may go on beyond it. */\n",
+             width, group);
     text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_values), items, 4));
-    text_add(t, "    for (ptrdiff_t t = 0; t < keys; t++, value += step) {\n");
+    text_add(t, "    for (ptrdiff_t t = 0; t < lesser(keys, %d); t++, value += step) {\n", KEY_PANEL);
+    text_add(t, "        const ptrdiff_t ahead = t + 8 < keys ? 8 * step : 0; /* a row to ask for */\n");
     put_unrolled(t, 2, "w", (int)width, 16);
-    text_add(t, "            __builtin_prefetch(value + 8 * step + w);\n");
+    text_add(t, "            __builtin_prefetch(value + ahead + w);\n");
     if (whole) {
         put_unrolled(t, 2, "w", (int)whole, a->lanes);
         text_add(t, "            *(lanes *)(panel + %s) = *(const lanes_at *)(value + w);\n", to);
@@ -140,7 +147,7 @@ void attend_emit_pack(Attend *a)
 void attend_emit_pack_panel(Attend *a, const char *t)
 {
     Kernel *k = a->k;
-    const char *keys = arena_print(k->e->cx->arena, "lesser(keys - %s, %d)", t, KEY_PANEL);
+    const char *keys = arena_print(k->e->cx->arena, "keys - %s", t);
     if (a->key_rows)
         put_line(k, "%s(key_rows + %s * key_step, key_step, %s, %s);", a->pack_keys, t, keys, attend_panel(a, false, t));
     if (a->second.choice && a->second.key_rows)

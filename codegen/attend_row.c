@@ -2,8 +2,8 @@
  * largest, then the weights. First come the largest of all rows, then the weights of all, then the sums, so that no row
  * waits for what the last one adds up across its lanes.
  *
- * Without tests a row's keys are a range of the block's; with them all keys of the block's panels, compared only in
- * panels that are cut. */
+ * Without tests a tile's keys are a range of the block's, compared only where not every row reads all keys of a vector;
+ * with them all keys of the block's panels, compared only in panels that are cut. */
 #include "codegen/attend_inside.h"
 
 #include <math.h>
@@ -18,23 +18,36 @@ static const char *final_score(Attend *a, BodyPrinter *b)
                        float_literal(a->k->e->cx, M_LOG2E));
 }
 
-static const char range_edge[] =
-    "select((count_from((int)t) >= (int)begin) & (count_from((int)t) < (int)end), %s, none)";
-
-/* The scores are final: only the vectors at the ends of the range have lanes to mask. */
-static void emit_plain_scores(Kernel *k)
+/* Does every row read all keys of the vector from t on? */
+static const char *inside(const Attend *a)
 {
-    put_line(k, "if ((begin | end) %% LANES)");
-    k->indent++;
-    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t = larger(t + LANES, end / LANES * LANES))");
-    put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
-    put_line(k, "*at = %s;", arena_print(k->e->cx->arena, range_edge, "*at"));
-    put_close(k);
-    k->indent--;
-    text_add(&k->body, "#pragma GCC unroll 4\n");
-    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
-    put_line(k, "const lanes x = *(const lanes *)(scores + (t - t0));");
-    put_line(k, "top = select(x > top, x, top);");
+    return a->ranged ? "t >= all_begin && t + LANES <= all_end" : "t + LANES <= high";
+}
+
+/* Those of the keys from t on that a row does not read have no score. */
+static void put_edge(Attend *a, const char *score)
+{
+    const char *open = a->ranged ? "(key >= (int)begin[row]) & (key < (int)end[row])" : "key < (int)high";
+    put_line(a->k, "const ints key = count_from((int)t);");
+    if (!*score)
+        put_line(a->k, "for (int row = %s ? (int)count : 0; row < count; row++) {", inside(a));
+    a->k->indent += !*score;
+    if (!*score)
+        put_line(a->k, "lanes *at = (lanes *)(score + row * %d + (t - t0));", a->score_step);
+    put_line(a->k, "%s = select(%s, %s, none);", *score ? score : "*at", open, *score ? score : "*at");
+    a->k->indent -= !*score;
+    if (!*score)
+        put_line(a->k, "}");
+}
+
+static const char vectors[] = "for (ptrdiff_t t = low / LANES * LANES; t < high; t += LANES)";
+
+/* The scores are final: first those are masked that need it, all rows of a vector together. */
+static void emit_plain_edges(Attend *a)
+{
+    Kernel *k = a->k;
+    put_open(k, vectors);
+    put_edge(a, "");
     put_close(k);
 }
 
@@ -42,16 +55,21 @@ static void emit_range_scores(Attend *a)
 {
     Kernel *k = a->k;
     if (a->plain) {
-        emit_plain_scores(k);
+        text_add(&k->body, "#pragma GCC unroll 4\n");
+        put_open(k, vectors);
+        put_line(k, "const lanes x = *(const lanes *)(scores + (t - t0));");
+        put_line(k, "top = select(x > top, x, top);");
+        put_close(k);
         return;
     }
-    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
+    put_open(k, vectors);
     put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
     put_line(k, "lanes x = *at;");
     BodyPrinter b = attend_printer(a);
     put_line(k, "x = %s;", final_score(a, &b));
-    put_line(k, "if (t < begin || t + LANES > end)");
-    put_line(k, "    x = %s;", arena_print(k->e->cx->arena, range_edge, "x"));
+    put_open(k, "if (!(%s))", inside(a));
+    put_edge(a, "x");
+    put_close(k);
     put_line(k, "*at = x;");
     put_line(k, "top = select(x > top, x, top);");
     put_close(k);
@@ -60,18 +78,12 @@ static void emit_range_scores(Attend *a)
 static void emit_range_weights(Attend *a)
 {
     Kernel *k = a->k;
-    const char *exp2 = math_use(k->e, MATH_EXP2);
-    put_line(k, "const ptrdiff_t begin = from[row], end = to[row];");
-    put_open(k, "for (ptrdiff_t t = begin / LANES * LANES; t < end; t += LANES)");
+    put_open(k, vectors);
     put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
-    put_line(k, "const lanes weight = %s(*at - base[row]);", exp2);
+    put_line(k, "const lanes weight = %s(*at - base[row]);", math_use(k->e, MATH_EXP2));
     put_line(k, "sum += weight;");
     put_line(k, a->plain ? "*at = weight;" : "*at = select(*at == none, splat(-0.0f), weight);");
     put_close(k);
-    put_line(k, "for (ptrdiff_t t = low / LANES * LANES; t < begin / LANES * LANES; t += LANES)");
-    put_line(k, "    *(lanes *)(scores + (t - t0)) = (lanes){0};");
-    put_line(k, "for (ptrdiff_t t = (end + LANES - 1) / LANES * LANES; t < high; t += LANES)");
-    put_line(k, "    *(lanes *)(scores + (t - t0)) = (lanes){0};");
 }
 
 /* ---- chosen panels ---------------------------------------------------------------------------------------------- */
@@ -145,13 +157,11 @@ static void emit_tops(Attend *a, bool panels)
     k->indent--;
     const char *body = body_end(k, main);
     open_rows(a);
-    if (!panels)
-        put_line(k, "const ptrdiff_t begin = from[row], end = to[row];");
     attend_row_indices(a, body);
     put_line(k, "lanes top = none;");
     text_put(&k->body, body, strlen(body));
-    put_line(k, "const float before = most[row], here = %s(top), now = here > before ? here : before;",
-             math_use(k->e, MATH_TOP_ACROSS));
+    put_line(k, "const float before = begun ? most[row] : -__builtin_inff();");
+    put_line(k, "const float here = %s(top), now = here > before ? here : before;", math_use(k->e, MATH_TOP_ACROSS));
     put_line(k, "most[row] = now;");
     put_line(k, "base[row] = now == -__builtin_inff() ? 0.0f : now; /* every key so far masked: all weights are 0 */");
     put_line(k, "shrink[row] = before - base[row];");
@@ -168,6 +178,8 @@ void attend_emit_softmax(Attend *a)
     put_line(k, "const lanes none = splat(-__builtin_inff());");
     put_line(k, "lanes sums[%d];", a->rows);
     put_line(k, "float base[%d];", a->rows);
+    if (!panels && a->plain)
+        emit_plain_edges(a);
     emit_tops(a, panels);
     open_rows(a);
     put_line(k, "lanes sum = {0};");
@@ -175,28 +187,40 @@ void attend_emit_softmax(Attend *a)
     put_line(k, "sums[row] = sum;");
     put_close(k);
     put_open(k, "for (int row = 0; row < count; row++)");
-    put_line(k, "shrink[row] = %s(splat(shrink[row]))%s;", math_use(k->e, MATH_EXP2), lane_of(k->e->target, "[0]"));
-    put_line(k, "total[row] = total[row] * shrink[row] + %s(sums[row]);", math_use(k->e, MATH_SUM_ACROSS));
+    put_line(k, "if (begun)");
+    put_inner(k, "shrink[row] = %s(splat(shrink[row]))%s;", math_use(k->e, MATH_EXP2),
+              lane_of(k->e->target, "[0]"));
+    put_line(k, "total[row] = (begun ? total[row] * shrink[row] : 0.0f) + %s(sums[row]);",
+             math_use(k->e, MATH_SUM_ACROSS));
+    put_line(k, "scale[row] = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
     put_close(k);
     const char *body = body_end(k, main);
-    const char *items[12] = {"float *restrict score", "float *restrict most", "float *restrict total",
-                             "float *restrict shrink", "int count"};
-    static const char *const range[] = {"ptrdiff_t t0", "const ptrdiff_t *from", "const ptrdiff_t *to", "ptrdiff_t low",
-                                        "ptrdiff_t high"};
+    const char *items[18] = {"float *restrict score",
+                             "float *restrict most",
+                             "float *restrict total",
+                             "float *restrict shrink",
+                             "float *restrict scale",
+                             "ptrdiff_t count",
+                             "int begun"};
+    static const char *const range[] = {"ptrdiff_t t0",           "ptrdiff_t low",        "ptrdiff_t high",
+                                        "const ptrdiff_t *begin", "const ptrdiff_t *end", "ptrdiff_t all_begin",
+                                        "ptrdiff_t all_end"};
     static const char *const chosen[] = {"const ptrdiff_t *place", "int taken", "unsigned cut",
                                          "const ptrdiff_t *begins", "const ptrdiff_t *ends"};
-    size_t n = 5;
-    for (int i = 0; i < 5; i++)
+    size_t n = 7, own = panels ? 5 : a->ranged ? 7 : 3;
+    for (size_t i = 0; i < own; i++)
         items[n++] = panels ? chosen[i] : range[i];
     a->softmax_reads_first = mentions(body, "first");
     if (a->softmax_reads_first)
         items[n++] = "ptrdiff_t first";
     const char *comment = arena_print(
         cx->arena,
-        "Rows of a tile: scores of %s\n * Each row's sums so far, relative to its largest score, must shrink by "
-        "`shrink`.",
+        "Rows of a tile: scores of %s\n * Each row's sums so far, if it has `begun`, must shrink by `shrink`; `scale` "
+        "is 1 "
+        "over the sum of its weights.",
         panels ? "the panels at `place` to weights, -0 for a masked key. Keys are compared only in panels of `cut`."
-               : "keys from[row] .. to[row] to weights, 0 in the rest of low .. high.");
+        : a->ranged ? "keys low .. high to weights, 0 for a masked key: every row reads all_begin .. all_end."
+                    : "keys low .. high to weights.");
     const char *head = arena_print(cx->arena, "static void %s", a->softmax);
     a->softmax_rest = attend_rows_function(a, comment, head, items, n, body);
 }

@@ -8,7 +8,7 @@
 
 /* ---- q and the result ------------------------------------------------------------------------------------------- */
 
-/* The row of `x` a tile further on is asked for, if rows lie apart. */
+/* The row of `x` a tile further on is asked for, if there is one and rows lie apart. */
 static void put_prefetch(Attend *a, const Access *x, const char *from, int64_t count, const char *how)
 {
     Kernel *k = a->k;
@@ -18,14 +18,10 @@ static void put_prefetch(Attend *a, const Access *x, const char *from, int64_t c
         inner = extent_is_const(a->row[i].size) ? inner * a->row[i].size.base : a->rows;
     if (!rows)
         return;
-    const char *ahead = arena_print(k->e->cx->arena, "%s + %lld * %s", from, (long long)((a->rows + inner - 1) / inner),
-                                    kernel_stride(k, rows->stride));
-    if (count <= lines) {
-        put_line(k, "__builtin_prefetch(%s%s);", ahead, how);
-        return;
-    }
-    put_line(k, "for (int i = 0; i < %lld; i += %lld)", (long long)count, (long long)lines);
-    put_inner(k, "__builtin_prefetch(%s + i%s);", ahead, how);
+    put_line(k, "for (int i = 0; i < (row + %d < left ? %lld : 0); i += %lld)", a->rows, (long long)count,
+             (long long)lines);
+    put_inner(k, "__builtin_prefetch(%s + %lld * %s + i%s);", from, (long long)((a->rows + inner - 1) / inner),
+              kernel_stride(k, rows->stride), how);
 }
 
 /* One row of queries, scaled. */
@@ -50,63 +46,54 @@ void attend_emit_read_rows(Attend *a)
     Kernel *k = a->k;
     long long head = a->head;
     bool second = a->second.choice != NULL;
-    static const char *const locals[] = {"query", "query2", "first", "count"};
+    static const char *const locals[] = {"query", "query2", "results", "first", "count", "left", "out"};
     Text main = body_begin(k);
     k->indent = 1;
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "float *query_row = query + row * %lld;", head);
     if (second)
         put_line(k, "float *second_row = query2 + row * %lld;", head);
-    put_open(k, "if (row >= count)");
-    put_line(k, "for (int i = 0; i < %lld; i++)", head);
+    put_line(k, "for (int i = 0; row >= count && i < %lld; i++)", head);
     put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
-    put_line(k, "continue;");
-    put_close(k);
+    put_line(k, "if (row >= count)");
+    put_inner(k, "continue;");
     Text before = body_begin(k);
     put_query(a, &a->q, "from", "query_row");
     if (second)
         put_query(a, &a->second.q, "from2", "second_row");
+    if (a->gives_out) {
+        put_line(k, "results[row] = %s;", attend_row_address(a, &a->out));
+        put_prefetch(a, &a->out, "results[row]", a->width, ", 1");
+    } else
+        put_line(k, "results[row] = out + row * %lld; /* nobody reads it */", (long long)a->padded);
     const char *after = body_end(k, before);
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
     put_close(k);
     const char *body = body_end(k, main);
-    a->read_rows_call = attend_piece(a, a->read_rows, "A tile's rows of q, scaled; zeros for those it lacks.", locals,
-                                     sizeof locals / sizeof *locals, body);
+    a->read_rows_call =
+        attend_piece(a, a->read_rows, "A tile's rows of q, scaled, zeros for those it lacks; where its results go.",
+                     locals, sizeof locals / sizeof *locals, body);
 }
 
 /* log(sum(exp(s))): `most` and `total` are to base 2; of no key both give -inf. */
-static void put_log_sum(Attend *a, const char *address)
+void attend_emit_log_sums(Attend *a)
 {
     Kernel *k = a->k;
-    put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))%s;", address, float_literal(k->e->cx, M_LN2),
-             math_use(k->e, MATH_LOG), lane_of(k->e->target, "[0]"));
-}
-
-void attend_emit_store(Attend *a)
-{
-    Kernel *k = a->k;
-    static const char *const locals[] = {"out", "most", "total", "first", "count"};
-    const char *to = a->gives_out ? attend_row_address(a, &a->out) : "";
-    const char *lse = a->gives_lse ? attend_row_address(a, &a->lse) : "";
+    if (!a->gives_lse)
+        return;
+    static const char *const locals[] = {"most", "total", "first", "count"};
+    const char *address = attend_row_address(a, &a->lse);
     Text main = body_begin(k);
     k->indent = 1;
     put_open(k, "for (int row = 0; row < count; row++)");
-    attend_row_indices(a, arena_print(k->e->cx->arena, "%s %s", to, lse));
-    if (a->gives_out) {
-        put_line(k,
-                 "const float scale = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
-        put_line(k, "float *to = %s;", to);
-        put_prefetch(a, &a->out, "to", a->width, ", 1");
-        put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->width);
-        put_inner(k, "to[i] = out[row * %lld + i] * scale;", (long long)a->padded);
-    }
-    if (a->gives_lse)
-        put_log_sum(a, lse);
+    attend_row_indices(a, address);
+    put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))%s;", address, float_literal(k->e->cx, M_LN2),
+             math_use(k->e, MATH_LOG), lane_of(k->e->target, "[0]"));
     put_close(k);
     const char *body = body_end(k, main);
-    a->store_call = attend_piece(a, a->store, "A tile's rows of the result: its sums over the sum of their weights.",
-                                 locals, sizeof locals / sizeof *locals, body);
+    a->log_sums_call = attend_piece(a, a->log_sums, "The logarithm of a tile's sums of weights.", locals,
+                                    sizeof locals / sizeof *locals, body);
 }
 
 /* ---- the keys that rows read ------------------------------------------------------------------------------------ */
@@ -122,12 +109,13 @@ static void put_arrays(Attend *a)
     put_line(
         k, "ptrdiff_t begins[%d], limits[%d], lowest = keys, highest = 0; /* keys that each row reads; all of them */",
         a->most_rows, a->most_rows);
-    if (!a->mask.tests.count)
-        return;
     int tiles = a->most_rows / a->rows;
-    put_line(k, "ptrdiff_t lows[%d], highs[%d];", tiles, tiles);
-    if (attend_has_class(a))
-        put_line(k, "ptrdiff_t all_begins[%d], all_ends[%d];", tiles, tiles);
+    if (!a->mask.tests.count || attend_has_class(a))
+        put_line(k,
+                 "ptrdiff_t lows[%d], highs[%d], all_begins[%d], all_ends[%d]; /* of tiles: some row's, every row's */",
+                 tiles, tiles, tiles, tiles);
+    else
+        put_line(k, "ptrdiff_t lows[%d], highs[%d]; /* that some row of a tile reads */", tiles, tiles);
     if (a->row_leaves)
         put_line(k, "struct %s tile_rows[%d];", a->rows_struct, tiles);
 }
@@ -136,37 +124,29 @@ static void put_arrays(Attend *a)
 static void put_tile_ranges(Attend *a)
 {
     Kernel *k = a->k;
-    bool tests = a->mask.tests.count > 0, class = attend_has_class(a);
-    if (tests)
-        put_line(k, class ? "ptrdiff_t low = keys, high = 0, all_begin = 0, all_end = keys; /* of all rows, of each */"
-                          : "ptrdiff_t low = keys, high = 0;");
+    bool class = !a->mask.tests.count || attend_has_class(a);
+    put_line(k, class ? "ptrdiff_t low = keys, high = 0, all_begin = 0, all_end = keys;"
+                      : "ptrdiff_t low = keys, high = 0;");
     attend_emit_rows_begin(a);
     put_open(k, "for (int row = 0; row < count; row++)");
     Text before = body_begin(k);
-    put_line(k, "begin[row] = 0;");
-    put_line(k, "end[row] = keys;");
+    put_line(k, "begin[row] = 0, end[row] = keys;");
     BodyPrinter b = attend_row_printer(a);
     attend_emit_bounds(a, &b);
     attend_emit_row_ends(a, &b);
     const char *after = body_end(k, before);
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
-    put_open(k, "if (begin[row] < end[row])");
-    put_line(k, "%s = lesser(%s, begin[row]);", tests ? "low" : "lowest", tests ? "low" : "lowest");
-    put_line(k, "%s = larger(%s, end[row]);", tests ? "high" : "highest", tests ? "high" : "highest");
+    put_line(k, "if (begin[row] < end[row])");
+    put_inner(k, "low = lesser(low, begin[row]), high = larger(high, end[row]);");
+    if (class)
+        put_line(k, "all_begin = larger(all_begin, begin[row]), all_end = lesser(all_end, end[row]);");
     put_close(k);
-    if (class) {
-        put_line(k, "all_begin = larger(all_begin, begin[row]);");
-        put_line(k, "all_end = lesser(all_end, end[row]);");
-    }
-    put_close(k);
-    if (!tests)
-        return;
-    put_line(k, "lows[at / %d] = low, highs[at / %d] = high;", a->rows, a->rows);
+    put_line(k, "lowest = lesser(lowest, low), highest = larger(highest, high);");
+    put_line(k, "lows[at / %d] = lesser(low, high), highs[at / %d] = high; /* 0 and 0: nothing is read */", a->rows,
+             a->rows);
     if (class)
         put_line(k, "all_begins[at / %d] = all_begin, all_ends[at / %d] = all_end;", a->rows, a->rows);
-    put_line(k, "lowest = lesser(lowest, low);");
-    put_line(k, "highest = larger(highest, high);");
 }
 
 void attend_emit_ranges(Attend *a)

@@ -60,6 +60,13 @@ static void unrolled(Text *t, int indent, const char *var, int count)
     text_add(t, "for (int %s = 0; %s < %d; %s++)\n", var, var, count, var);
 }
 
+/* The same for a loop that goes to `to`, at most `count`, which is a number where the function is inlined. */
+static void unrolled_to(Text *t, int indent, const char *var, int count, const char *to)
+{
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %s; %s++)\n", count, 4 * indent, "", var, var, to,
+             var);
+}
+
 /* "static TYPE NAME(..)" and the opening brace. */
 static void head(Attend *a, Text *t, const char *type, const char *name, const char *const *items, size_t n)
 {
@@ -103,14 +110,36 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
     text_add(t, "%s        *(lanes *)(score%s + %s * %d + c * LANES) = sum[row][c];\n", in, first, above, a->score_step);
 }
 
-/* A tile of rows, of which `rows` exist, times one panel, of which `keys` are read. Half a panel is a product of its own
- * where a whole one is one. */
+/* All rows times half a panel or a quarter, whose sums find registers beside each other: `most` vectors at most. */
+static void emit_narrow_scores(Attend *a, Text *t, int most)
+{
+    Context *cx = a->k->e->cx;
+    static const char *const items[] = {"int vectors", "const float *restrict query", "const float *restrict panel",
+                                        "float *restrict score"};
+    text_add(t, "/* The same for all rows and few keys: `vectors` of them. */\n");
+    text_add(t, "static inline __attribute__((always_inline))\n%s\n{\n",
+             wrapped(cx, arena_print(cx->arena, "void %s", a->scores_narrow), items, 4));
+    text_add(t, "    lanes sum[%d][%d] = %s;\n", a->rows, most, zero_lanes(a->k->e->target, 2));
+    text_add(t, "%s\n    for (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), (long long)a->head);
+    text_add(t, "        const lanes *key = (const lanes *)(panel + i * %d);\n", KEY_PANEL);
+    unrolled(t, 2, "row", a->rows);
+    unrolled_to(t, 3, "c", most, "vectors");
+    text_add(t, "                sum[row][c] += splat(query[row * %lld + i]) * key[c];\n    }\n", (long long)a->head);
+    unrolled(t, 1, "row", a->rows);
+    unrolled_to(t, 2, "c", most, "vectors");
+    text_add(t, "            *(lanes *)(score + row * %d + c * LANES) = sum[row][c];\n}\n\n", a->score_step);
+}
+
+/* A tile of rows, of which `rows` exist, times one panel, of which `keys` are read. */
 static void emit_scores(Attend *a, Text *t)
 {
     int vectors = KEY_PANEL / a->lanes, columns = a->vectors * a->lanes, depth = 1;
     vectors = vectors < a->vectors ? vectors : a->vectors;
     int rows = product_rows(a, vectors);
     bool parts = columns < KEY_PANEL, turns = rows < a->rows;
+    bool less = !parts && vectors > 1 && product_rows(a, vectors / 2) == a->rows;
+    if (less)
+        emit_narrow_scores(a, t, vectors / 2);
     text_add(t, "/* score[rows][keys] = query[rows][%lld] * panel[%lld][%d], up to %d rows and %d keys; a few more of both. */\n",
              (long long)a->head, (long long)a->head, KEY_PANEL, a->rows, KEY_PANEL);
     static const char *const items[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t rows",
@@ -118,17 +147,18 @@ static void emit_scores(Attend *a, Text *t)
     head(a, t, "void", a->scores, items, 5);
     if (!turns)
         text_add(t, "    (void)rows;\n");
-    if (!parts && vectors > 1 && product_rows(a, vectors / 2) == a->rows) {
-        text_add(t, "    if (keys <= %d) {\n", columns / 2);
-        put_scores(a, t, 2, a->rows, vectors / 2, "row", "");
-        text_add(t, "        return;\n    }\n");
-    } else if (!parts)
+    for (int part = 4; less && part > 1; part /= 2)
+        if (vectors >= part)
+            text_add(t, "    %sif (keys <= %d)\n        %s(%d, query, panel, score);\n",
+                     part < 4 && vectors >= 4 ? "else " : "", columns / part, a->scores_narrow, vectors / part);
+    const char *none = less ? arena_print(a->k->e->cx->arena, "keys <= %d ? (int)rows : ", columns / 2) : "";
+    if (!parts && !less)
         text_add(t, "    (void)keys;\n");
     if (parts)
         text_add(t, "%*sfor (int first = 0; first < keys && first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL,
                  columns, turns ? "" : " {");
     if (turns)
-        text_add(t, "%*sfor (int top = 0; top < rows; top += %d) {\n", 4 * depth++, "", rows);
+        text_add(t, "%*sfor (int top = %s0; top < rows; top += %d) {\n", 4 * depth++, "", none, rows);
     put_scores(a, t, depth, rows, vectors, turns ? "(top + row)" : "row", parts ? " + first" : "");
     if (parts || turns)
         text_add(t, "%*s}\n", 4 * (depth - 1), "");
@@ -201,7 +231,7 @@ static void put_keys(Attend *a, Text *t, const char *body, const char *panel, co
     }
     text_add(t, "    for (int p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
     text_add(t, "        const float *v = values + %s;\n", panel);
-    text_add(t, "        const ptrdiff_t keys = lesser(end - place[p], %d);\n", KEY_PANEL);
+    text_add(t, "        const ptrdiff_t keys = lesser(high - place[p], %d);\n", KEY_PANEL);
     text_add(t, "%s\n        for (ptrdiff_t t = 0; t < keys; t++) {\n", unrolling);
     for (const char *line = body, *end; *line; line = end + 1) {
         end = strchr(line, '\n');
@@ -216,7 +246,7 @@ typedef enum ValuesFunction { VALUES_PACKED, VALUES_ROW, VALUES_CAREFUL } Values
 static void values_head(Attend *a, Text *t, const char *name, ValuesFunction f)
 {
     bool panels = a->mask.tests.count > 0;
-    const char *items[12] = {"const float *restrict weight",
+    const char *items[18] = {"const float *restrict weight",
                              panels ? "const float *restrict values" : "const float *restrict v"};
     size_t n = 2;
     if (f != VALUES_PACKED)
@@ -226,53 +256,100 @@ static void values_head(Attend *a, Text *t, const char *name, ValuesFunction f)
             items[n++] = "ptrdiff_t t0";
         items[n++] = "const ptrdiff_t *place";
         items[n++] = "int taken";
-        items[n++] = "ptrdiff_t end";
+        items[n++] = "ptrdiff_t high";
     } else if (f == VALUES_CAREFUL) {
         items[n++] = "ptrdiff_t t0";
-        items[n++] = "const ptrdiff_t *from";
-        items[n++] = "const ptrdiff_t *to";
+        items[n++] = "ptrdiff_t high";
+        if (a->ranged) {
+            items[n++] = "const ptrdiff_t *begin";
+            items[n++] = "const ptrdiff_t *end";
+        }
     } else {
         items[n++] = "ptrdiff_t keys";
     }
+    items[n++] = "int begun";
     items[n++] = f == VALUES_ROW ? "float shrink" : "const float *restrict shrink";
     items[n++] = "float *restrict out";
-    if (f == VALUES_CAREFUL) {
-        items[n++] = "int columns";
-        items[n++] = "int rows";
+    if (f != VALUES_ROW) {
+        items[n++] = "int last";
+        items[n++] = "const float *restrict scale";
+        items[n++] = "float *const *results";
+        items[n++] = "ptrdiff_t w";
+        items[n++] = "ptrdiff_t count";
     }
-    head(a, t, f == VALUES_PACKED ? "int" : "void", name, items, n);
+    if (f == VALUES_CAREFUL)
+        items[n++] = "int columns";
+    if (f == VALUES_PACKED && attend_may_be_open(a))
+        items[n++] = "int open";
+    head(a, t, f == VALUES_PACKED && a->checks ? "int" : "void", name, items, n);
+}
+
+bool attend_may_be_open(const Attend *a)
+{
+    return a->checks && !a->marks;
 }
 
 /* A NaN can come from a masked key's value (0 * NaN): it is only reported, and the caller adds up again, row by row. */
+static void put_check(Attend *a, Text *t, int rows, int vectors)
+{
+    static const char *const all[] = {"zero[0]", "zero[0] + zero[1]", "zero[0] + zero[1] + zero[2]",
+                                      "(zero[0] + zero[1]) + (zero[2] + zero[3])"};
+    int depth = attend_may_be_open(a) ? 2 : 1;
+    const char *in = arena_print(a->k->e->cx->arena, "%*s", 4 * depth, "");
+    if (depth > 1)
+        text_add(t, "    if (!open) {\n");
+    text_add(t, "%slanes zero[%d] = %s;\n", in, vectors, zero_lanes(a->k->e->target, 1));
+    unrolled(t, depth, "row", rows);
+    unrolled(t, depth + 1, "c", vectors);
+    text_add(t, "%s        zero[c] += sum[row][c] * 0.0f;\n", in);
+    text_add(t, "%sif (%s(%s) != 0.0f)\n%s    return 0;\n", in, math_use(a->k->e, MATH_SUM_ACROSS), all[vectors - 1],
+             in);
+    if (depth > 1)
+        text_add(t, "    }\n");
+}
+
+/* The sums to `out` or, after the last keys, to the rows of the result, where of the last vector there are only `part`
+ * lanes if that is not 0. */
+static void put_results(Attend *a, Text *t, int rows, int vectors, int part)
+{
+    text_add(t, "#pragma GCC unroll %d\n    for (int row = 0; row < %d; row++) {\n", rows, rows);
+    text_add(t, "        const int ends = last && row < count;\n");
+    text_add(t, "        float *to = ends ? results[row] + w : out + row * %lld;\n", (long long)a->padded);
+    text_add(t, "        const float times = ends ? scale[row] : 1.0f;\n");
+    if (vectors > (part > 0)) {
+        unrolled(t, 2, "c", vectors - (part > 0));
+        text_add(t, "            *(lanes_at *)(to + c * LANES) = sum[row][c] * times;\n");
+    }
+    if (part)
+        text_add(t, "        store_part(to + %d * LANES, sum[row][%d] * times, ends ? %d : LANES);\n", vectors - 1,
+                 vectors - 1, part);
+    text_add(t, "    }\n");
+}
+
 static void emit_values(Attend *a, Text *t, const char *name, int vectors, int last)
 {
     Arena *arena = a->k->e->cx->arena;
     int rows = attend_values_rows(a, vectors * a->lanes);
     text_add(t,
-             "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys][%lld]; false, and nothing changed, if a "
-             "sum\n * is not finite. */\n",
-             rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, rows, (long long)a->group);
+             "/* out[%d][%d of %lld] = out * shrink + weight[%d][keys] * v[keys][%lld], after the last keys times "
+             "scale to the result%s. */\n",
+             rows, (vectors - 1) * a->lanes + (last ? last : a->lanes), (long long)a->width, rows, (long long)a->group,
+             a->checks ? ";\n * false, and nothing changed, if a sum is not finite" : "");
     values_head(a, t, name, VALUES_PACKED);
     Text body = text_new(arena);
     text_add(&body, "        const lanes *value = (const lanes *)(v + t * %lld);\n", (long long)a->group);
     emit_outer(a, &body, 2, rows, vectors, arena_print(arena, "weight[row * %d + t]", a->score_step), "value[c]");
-    text_add(t, "    lanes sum[%d][%d];\n", rows, vectors);
-    unrolled(t, 1, "row", rows);
-    unrolled(t, 2, "c", vectors);
-    text_add(t, "            sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
+    text_add(t, "    lanes sum[%d][%d] = %s;\n    if (begun)\n", rows, vectors,
+             zero_lanes(a->k->e->target, 2));
+    unrolled(t, 2, "row", rows);
+    unrolled(t, 3, "c", vectors);
+    text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
              (long long)a->padded);
     put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), steps_of(a));
-    text_add(t, "    lanes zero[%d] = %s;\n", vectors, zero_lanes(a->k->e->target, 1));
-    unrolled(t, 1, "row", rows);
-    unrolled(t, 2, "c", vectors);
-    text_add(t, "            zero[c] += sum[row][c] * 0.0f;\n");
-    static const char *const all[] = {"zero[0]", "zero[0] + zero[1]", "zero[0] + zero[1] + zero[2]",
-                                      "(zero[0] + zero[1]) + (zero[2] + zero[3])"};
-    text_add(t, "    if (%s(%s) != 0.0f)\n        return 0;\n", math_use(a->k->e, MATH_SUM_ACROSS), all[vectors - 1]);
-    unrolled(t, 1, "row", rows);
-    unrolled(t, 2, "c", vectors);
-    text_add(t, "            *(lanes *)(out + row * %lld + c * LANES) = sum[row][c];\n    return 1;\n}\n\n",
-             (long long)a->padded);
+    if (a->checks)
+        put_check(a, t, rows, vectors);
+    put_results(a, t, rows, vectors, last);
+    text_add(t, "%s}\n\n", a->checks ? "    return 1;\n" : "");
 }
 
 static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, int last)
@@ -280,9 +357,9 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
     text_add(t, "/* One row: the same for its own keys%s. */\n",
              a->marks ? "; a weight of -0 marks a masked key, whose value is not read" : "");
     values_head(a, t, name, VALUES_ROW);
-    text_add(t, "    lanes sum[%d];\n", vectors);
-    unrolled(t, 1, "c", vectors);
-    text_add(t, "        sum[c] = *(const lanes *)(out + c * LANES) * shrink;\n");
+    text_add(t, "    lanes sum[%d] = %s;\n    if (begun)\n", vectors, zero_lanes(a->k->e->target, 1));
+    unrolled(t, 2, "c", vectors);
+    text_add(t, "            sum[c] = *(const lanes *)(out + c * LANES) * shrink;\n");
     Text body = text_new(a->k->e->cx->arena);
     if (a->marks)
         text_add(&body, "        if (weight[t] == 0.0f && __builtin_signbit(weight[t]))\n            continue;\n");
@@ -299,23 +376,27 @@ static void emit_values_careful(Attend *a, Text *t)
     bool panels = a->mask.tests.count > 0;
     text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
     values_head(a, t, a->values_careful, VALUES_CAREFUL);
-    text_add(t, "    for (int row = 0; row < rows; row++) {\n        float *out_row = out + row * %lld;\n",
+    text_add(t, "    for (int row = 0; row < count; row++) {\n        float *out_row = out + row * %lld;\n",
              (long long)a->padded);
-    text_add(t, "        for (int w = 0; w < columns; w++)\n            out_row[w] *= shrink[row];\n");
+    text_add(t, "        for (int i = 0; i < columns; i++)\n            out_row[i] = begun ? out_row[i] * shrink[row] "
+                ": 0.0f;\n");
     if (panels) {
         text_add(t, "        for (ptrdiff_t i = 0; i < taken * %d; i++) {\n", KEY_PANEL);
         text_add(t, "            const ptrdiff_t t = place[i / %d] + i %% %d;\n", KEY_PANEL, KEY_PANEL);
         text_add(t, "            const float weight_t = weight[row * %d + i], *v = values + t * step;\n", a->score_step);
     } else {
-        text_add(t, "        for (ptrdiff_t t = from[row]; t < to[row]; t++) {\n");
+        text_add(t, a->ranged
+                        ? "        for (ptrdiff_t t = larger(begin[row], t0); t < lesser(end[row], high); t++) {\n"
+                        : "        for (ptrdiff_t t = t0; t < high; t++) {\n");
         text_add(t, "            const float weight_t = weight[row * %d + (t - t0)];\n", a->score_step);
     }
     if (a->marks)
         text_add(t, "            if (%sweight_t == 0.0f && __builtin_signbit(weight_t)%s)\n                continue;\n",
-                 panels ? "t >= end || (" : "", panels ? ")" : "");
-    text_add(t, "            for (int w = 0; w < columns; w++)\n                out_row[w] += weight_t * v[%sw];\n",
-             panels ? "" : "t * step + ");
-    text_add(t, "        }\n    }\n}\n\n");
+                 panels ? "t >= high || (" : "", panels ? ")" : "");
+    text_add(t, "            for (int i = 0; i < columns; i++)\n                out_row[i] += weight_t * v[%s%si];\n",
+             panels ? "" : "t * step + ", "w + ");
+    text_add(t, "        }\n        for (int i = 0; last && i < columns; i++)\n"
+                "            results[row][w + i] = out_row[i] * scale[row];\n    }\n}\n\n");
 }
 
 static void emit_row_products(Attend *a, bool key_rows)
@@ -343,7 +424,8 @@ void attend_emit_tiles(Attend *a)
     emit_scores(a, t);
     emit_row_products(a, a->key_rows);
     emit_second_products(a);
-    emit_values_careful(a, t);
+    if (a->checks)
+        emit_values_careful(a, t);
     for (int one_row = 0; one_row < 2; one_row++) {
         int group = attend_group(a, one_row);
         int64_t rest = attend_rest(a, one_row);
