@@ -88,7 +88,7 @@ static void emit_pack_keys(Attend *a, Text *t)
     text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_keys), items, 4));
     text_add(t, "    for (ptrdiff_t t = 0; t < lesser(keys, %d); t += LANES) {\n        const float *from[LANES];\n",
              KEY_PANEL);
-    if (head >= lanes)
+    if (head >= lanes && lanes > 1)
         text_add(t, "        const ptrdiff_t ahead = t + LANES < keys ? LANES * step : 0; /* rows to ask for */\n");
     put_unrolled(t, 2, "c", (int)lanes, 1);
     text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
