@@ -275,7 +275,7 @@ static const char *limit_text(Attend *a, BodyPrinter *b, Condition c, bool above
     const Node *n = c.node;
     if (!has_axis(n, a->key_axis)) {
         Operand o = body_value(b, n);
-        const char *text = operand_text(cx, o, o.vector ? BINDS_ALL : BINDS_EQUAL), *lane = o.vector ? "[0]" : "";
+        const char *text = operand_text(cx, o, o.vector ? BINDS_ALL : BINDS_EQUAL), *lane = o.vector ? lane_of(a->k->e->target, "[0]") : "";
         return arena_print(cx->arena, "%s%s ? %s", text, lane, above == c.negated ? "0 : keys" : "keys : 0");
     }
     if (n->op == OP_not)
