@@ -117,7 +117,8 @@ wasm32)
     [ -d /usr/include/wasm32-wasi ] || skip "wasi-libc is not installed"
     for targets in wasm32 $everywhere; do
         [ $targets = wasm32 ] && models=$both || models=$few
-        on "$models" $targets "node --no-warnings $PWD/tests/targets/wasi.mjs" "$clang --sysroot=/usr -I/usr/include/wasm32-wasi --target=wasm32-wasi" -L/usr/lib/wasm32-wasi
+        # Node 20 crashes when it ends while other threads still optimise a large program: it gets none.
+        on "$models" $targets "node --no-warnings --single-threaded $PWD/tests/targets/wasi.mjs" "$clang --sysroot=/usr -I/usr/include/wasm32-wasi --target=wasm32-wasi" -L/usr/lib/wasm32-wasi
     done
     ;;
 esac
