@@ -405,14 +405,16 @@ static const char *tidied(Emitter *e, const char *text) {
     Text out = text_new(arena_of(e));
     for (const char *line = text, *end; *line; line = end) {
         end = strchr(line, '\n') + 1;
-        size_t number = strspn(line + sizeof pragma - 1, "0123456789"), indent = strspn(end, " "), next = strcspn(end, "\n"), body = out.length ? short_body(&out, line) : 0;
+        bool unrolls = !strncmp(line, pragma, sizeof pragma - 1);
+        size_t number = unrolls ? strspn(line + sizeof pragma - 1, "0123456789") : 0, indent = strspn(end, " "), next = strcspn(end, "\n");
+        size_t body = out.length ? short_body(&out, line) : 0;
         if (body) {
             out.length--;
             text_add(&out, " { %.*s }\n", (int)body, line + 6);
             end = line + 6 + body + 3;
         } else if (*line == '\n' && ends_short(&out) && is_short(line + 1)) {
             continue;
-        } else if (!strncmp(line, pragma, sizeof pragma - 1) && next + number + sizeof "UNROLL() " <= LINE) {
+        } else if (unrolls && next + number + sizeof "UNROLL() " <= LINE) {
             text_add(&out, "%*sUNROLL(%.*s) %.*s\n", (int)indent, "", (int)number, line + sizeof pragma - 1, (int)(next - indent), end + indent);
             end += next + 1;
         } else {
