@@ -27,7 +27,7 @@ enum { KEY_EMBED = 1, KEY_LIB, KEY_FORCE, KEY_TUNED, KEY_THREADS, KEY_SEED };
 
 static const struct argp_option options[] = {
     {"output", 'o', "FOLDER", 0, "where the files go; it is made if it is not there", 0},
-    {"threads", KEY_THREADS, "HOW", 0, "none (default): nothing of threads is in the file; caller: the program brings a function that runs a body on its threads; pool: the file has threads of its own besides", 0},
+    {"threads", KEY_THREADS, "HOW", 0, OPTIONS_SHIP_THREADS, 0},
     {"embed-weights", KEY_EMBED, 0, 0, "the weights are in the program, too: NAME_weights.c", 0},
     {"lib", KEY_LIB, 0, 0, "also libNAME.a, libNAME.so and NAME.pc for pkg-config, made with the environment's CC or the clang that attar uses", 0},
     {"golden", 'g', "FILE", 0, "the check's inputs and outputs: input.NAME and output.NAME in one .safetensors file, tolerances beside it; without, inputs are drawn and the float64 interpreter gives the outputs", 0},

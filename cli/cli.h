@@ -96,6 +96,9 @@ error_t options_only(int key, char *arg, struct argp_state *state);
 /* For the values of options; usage errors if they do not fit. */
 int64_t options_integer(struct argp_state *state, const char *option, const char *text, int64_t low, int64_t high);
 double options_real(struct argp_state *state, const char *option, const char *text, double low, double high);
+#define OPTIONS_SHIP_THREADS \
+    "none (default): nothing of threads is in the file; caller: the program brings a function that runs a body on its " \
+    "threads; pool: the file has threads of its own besides"
 ShipThreads options_ship_threads(struct argp_state *state, const char *text); /* --threads of build and emit */
 void options_pass(struct argp_state *state, const char *name, PassId *out);
 void options_turn_pass(struct argp_state *state, Options *o, char *text);       /* NAME=off or NAME=on */

@@ -19,7 +19,7 @@ static const char doc[] =
 
 static const struct argp_option options[] = {
     {"tuned", 2, 0, 0, "with the tiles that `attar tune` measured on this machine; without: the same C on every machine", 0},
-    {"threads", 3, "HOW", 0, "none (default): nothing of threads is in the file; caller: the program brings a function that runs a body on its threads; pool: the file has threads of its own besides", 0},
+    {"threads", 3, "HOW", 0, OPTIONS_SHIP_THREADS, 0},
     {"header", 4, 0, 0, "print NAME.h instead, which declares what it defines", 0},
     {0},
 };

@@ -245,12 +245,14 @@ static void put_kernel_line(const Ship *s, const Node *n, int depth, Text *out) 
         text_add(&formula, "%s%s", i ? ", " : "", n->inputs[i]->name);
     for (int r = 0; r < node_results(n); r++)
         put_place(s, n, r, !places.length, &places);
-    size_t room = places.length < STORY_WIDTH - STORY_ARROW - 4 ? STORY_ARROW - row.length - 4 : STORY_WIDTH - 6 - row.length > places.length + 24 ? STORY_WIDTH - 6 - row.length - places.length : 20;
+    bool narrow = places.length < STORY_WIDTH - STORY_ARROW - 4;        /* the results stand below each other */
+    size_t left = STORY_WIDTH - 6 - row.length;
+    size_t room = narrow ? STORY_ARROW - row.length - 4 : left > places.length + 24 ? left - places.length : 20;
     if (formula.length > room)
         text_add(&row, "%.*s ..", (int)room - 3, formula.data);
     else
         text_add(&row, "%s", formula.length ? formula.data : "");
-    text_pad(&row, places.length < STORY_WIDTH - STORY_ARROW - 4 ? STORY_ARROW - 3 : 0);
+    text_pad(&row, narrow ? STORY_ARROW - 3 : 0);
     text_add(&row, " %s", places.length ? places.data : "");
     while (row.length && row.data[row.length - 1] == ' ')
         row.data[--row.length] = 0;
