@@ -6,7 +6,7 @@
 /* While a panel is multiplied, the one behind it comes into the cache: after some steps each time some of its lines are asked for, in
  * several places at once, since one stream of addresses alone does not keep the memory busy. The tiles of a panel share the lines. Where
  * there is one tile alone the time goes to memory, which drops what it is asked while it is busy: each line is asked for AGAIN times. */
-enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32 };
+enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32, FEW_ROWS = 4 };
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -472,6 +472,11 @@ static void name_functions(Gemm *g, Group *group, const char *base) {
     group->some_last_name = scope_name(file, arena_print(a, "%s_some_last", base));
 }
 
+/* Beside other panels the last one counts little, and few rows are little text. */
+static int rows_of_last(const Group *group) {
+    return group->columns < group->panel || group->tile.rows < FEW_ROWS ? group->tile.rows : FEW_ROWS;
+}
+
 static const char *functions_text(Gemm *g, Group *group) {
     Text before = g->k->before;
     g->k->before = text_new(g->cx->arena);
@@ -479,7 +484,7 @@ static const char *functions_text(Gemm *g, Group *group) {
     if (group->columns >= group->panel)
         print_rows(g, group, group->rows_name, group->some_name, group->tile.rows, group->panel);
     if (has_tail(group))
-        print_rows(g, group, group->last_name, group->some_last_name, group->tile.rows < 4 ? group->tile.rows : 4, group->columns % group->panel);
+        print_rows(g, group, group->last_name, group->some_last_name, rows_of_last(group), group->columns % group->panel);
     const char *text = g->k->before.data;
     g->k->before = before;
     return text;

@@ -226,7 +226,8 @@ static inline const char *trial_dawdling(Trial *t) {
                        (int)(at - t->out.text), t->out.text, head, at + sizeof head - 1);
 }
 
-static inline void trial_load(Trial *t, const char *text) {
+/* The C alone: for targets that do not run here, too. */
+static inline void trial_emit(Trial *t, const char *text) {
     const char *why = NULL;
     Source *s = arena_alloc(&t->arena, sizeof *s);
     *s = (Source){"trial.attar", text, strlen(text)};
@@ -238,6 +239,10 @@ static inline void trial_load(Trial *t, const char *text) {
     trial_places(t);
     EmitOptions options = {.target = t->target, .tiles = t->tiles, .alternative = t->alternative, .split = true};
     ck_assert_msg(codegen_emit(&t->cx, t->g, &options, &t->out), "%s", trial_said(t));
+}
+
+static inline void trial_load(Trial *t, const char *text) {
+    trial_emit(t, text);
     if (t->dawdle)
         t->out.text = trial_dawdling(t);
     if (getenv("SHOW_C"))
