@@ -407,8 +407,11 @@ void plan_describe(Emitter *e) {
         p->symbols[i] = (PlanSymbol){m->symbols[i]->name, m->symbols[i]->low, m->symbols[i]->high, past};
     }
     p->inputs = arena_array(a, (size_t)m->n_params + 1, sizeof *p->inputs);
-    for (int i = 0; i < m->n_params; i++)
-        p->inputs[p->n_inputs++] = plan_tensor(e, m->params[i]->name, m->params[i]->type);
+    for (int i = 0; i < m->n_params; i++) {
+        p->inputs[i] = plan_tensor(e, m->params[i]->name, m->params[i]->type);
+        p->inputs[i].in_place = p->inputs[i].dtype == DT_F32; /* indices are checked before, flags become 0 and 1: copies of them */
+    }
+    p->n_inputs = m->n_params;
     p->outputs = arena_array(a, (size_t)m->n_results + 1, sizeof *p->outputs);
     for (int i = 0; i < m->n_results; i++)
         p->outputs[p->n_outputs++] = plan_tensor(e, m->results[i].name, m->results[i].value->type);

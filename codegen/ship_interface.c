@@ -173,7 +173,8 @@ static void put_arena_bytes(Ship *s, Text *out) {
     }
     text_add(&body, ";\n");
     for (int i = 0; i < m->n_params; i++)
-        text_add(&body, "    bytes += 128 + %s; /* a copy of %s */\n", ship_bytes(s, m->params[i]->type, true), s->out->inputs[i]);
+        if (!p->inputs[i].in_place)
+            text_add(&body, "    bytes += 128 + %s; /* a copy of %s */\n", ship_bytes(s, m->params[i]->type, true), s->out->inputs[i]);
     for (int i = 0; i < m->n_regions; i++)
         text_add(&body, "    bytes += %s;\n", region_real(s, &m->regions[i]));
     Text most = text_new(s->cx->arena);
@@ -208,11 +209,13 @@ static const char *cache_text(const Ship *s, const PlanTensor *c, bool real) {
 
 /* ---- a run ---------------------------------------------------------------------------------------------------------------------------------------- */
 
-static const char copies[] =
+static const char parts[] =
     "/* Moves *at behind `bytes` and some more, up to a multiple of 64. */\n"
     "static char *part(char **at, size_t bytes)\n{\n"
-    "    char *from = *at;\n    *at += (bytes + 127) / 64 * 64;\n    return from;\n}\n\n"
-    "/* Kernels may read a little beyond the end of what they are given: inputs are copied to where they can. */\n"
+    "    char *from = *at;\n    *at += (bytes + 127) / 64 * 64;\n    return from;\n}\n\n";
+
+/* Elements that were checked may not change before they are used. */
+static const char copies[] =
     "static void *copy(char **at, const void *from, size_t bytes)\n{\n"
     "    char *to = part(at, bytes);\n"
     "    for (size_t i = 0; i < bytes; i++)\n        to[i] = ((const char *)from)[i];\n"
@@ -232,12 +235,14 @@ static const char indices[] =
     "    return 1;\n}\n\n";
 
 static void put_helpers(Ship *s, Text *out) {
-    ship_put(s, out, copies);
-    for (int i = 0; i < s->plan->n_inputs; i++)
-        if (s->plan->inputs[i].dtype == DT_BOOL) {
-            ship_put(s, out, flags);
-            break;
-        }
+    bool copied = false, flagged = false;
+    for (int i = 0; i < s->plan->n_inputs; i++) {
+        flagged |= s->plan->inputs[i].dtype == DT_BOOL;
+        copied |= s->plan->inputs[i].dtype != DT_BOOL && !s->plan->inputs[i].in_place;
+    }
+    ship_put(s, out, flagged || copied || s->plan->n_caches ? parts : "");
+    ship_put(s, out, copied ? copies : "");
+    ship_put(s, out, flagged ? flags : "");
     for (size_t i = 0; i < s->emitter[0].n_bounds; i++)
         if (s->plan->inputs[s->emitter[0].bounds[i].input].dtype == DT_I32) {
             ship_put(s, out, indices);
@@ -298,6 +303,8 @@ static void put_members(Ship *s, Text *out) {
         const char *name = s->out->inputs[i];
         if (p->inputs[i].dtype == DT_BOOL)
             text_add(&body, "    call.%s = copy_flags(&at, inputs->%s, %s);\n", name, name, elements(s, i));
+        else if (p->inputs[i].in_place)
+            text_add(&body, "    call.%s = inputs->%s;\n", name, name);
         else
             text_add(&body, "    call.%s = (const %s *)copy(&at, inputs->%s, %s);\n", name, c_type_of(p->inputs[i].dtype), name, elements(s, i));
     }

@@ -80,7 +80,8 @@ int64_t attar_session_length(const attar_session *s);   /* positions in the cach
 void attar_session_truncate(attar_session *s, int64_t length);  /* forgets the last ones; a model with states of constant size can only forget all */
 
 /* Inputs by name in any order; missing, unknown, wrong dtype or shape: ATTAR_INPUT with axis names. i64 ids are taken for i32 inputs if they fit.
- * Outputs belong to the session and stay valid until its next call. The caches grow by S. */
+ * f32 inputs are read where they are, while the call runs. Outputs belong to the session and stay valid until its next call, which may take them
+ * as inputs. The caches grow by S. */
 attar_status attar_run(attar_session *s, const attar_tensor *inputs, int n_inputs, const attar_tensor **outputs, attar_error *error);
 
 #endif

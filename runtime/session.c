@@ -1,8 +1,8 @@
 /* Sessions: the memory of one caller, and the call itself.
  *
- * Everything a run needs is kept from run to run and only grows: copies of the inputs (aligned, readable a little
- * beyond their end), outputs, the arena. Caches are as large as they can become from the start. So a run with sizes
- * seen before allocates nothing. */
+ * Everything a run needs is kept from run to run and only grows: copies of the inputs that cannot be read where they
+ * are, outputs, the arena. Caches are as large as they can become from the start. So a run with sizes seen before
+ * allocates nothing. */
 #include "runtime/session.h"
 
 #include <inttypes.h>
@@ -34,6 +34,7 @@ struct Session {
     int64_t *values; /* the same, as arena_bytes takes them */
     const HostTensor **matched;
     Room *inputs, *outputs, *caches;
+    const void **given; /* what kernels read of each input: the caller's elements, or the copy in `inputs` */
     HostTensor *results;
     Room arena, meet;
     uint64_t *slots; /* the call */
@@ -158,12 +159,13 @@ static bool make_tables(Session *s)
     s->sizes = calloc((size_t)p->n_symbols + 1, sizeof *s->sizes);
     s->values = calloc((size_t)p->n_symbols + 1, sizeof *s->values);
     s->matched = calloc((size_t)p->n_inputs + 1, sizeof *s->matched);
+    s->given = calloc((size_t)p->n_inputs + 1, sizeof *s->given);
     s->inputs = calloc((size_t)p->n_inputs + 1, sizeof *s->inputs);
     s->outputs = calloc((size_t)p->n_outputs + 1, sizeof *s->outputs);
     s->caches = calloc((size_t)p->n_caches + 1, sizeof *s->caches);
     s->results = calloc((size_t)p->n_outputs + 1, sizeof *s->results);
     s->slots = calloc((size_t)p->n_slots + 1, sizeof *s->slots);
-    return s->sizes && s->values && s->matched && s->inputs && s->outputs && s->caches && s->results && s->slots;
+    return s->sizes && s->values && s->matched && s->given && s->inputs && s->outputs && s->caches && s->results && s->slots;
 }
 
 static bool set_up(Context *cx, Session *s, int threads)
@@ -221,6 +223,7 @@ void session_free(Session *s)
     free(s->sizes);
     free(s->values);
     free((void *)s->matched);
+    free((void *)s->given);
     free(s->results);
     free(s->slots);
     free(s);
@@ -284,13 +287,35 @@ static bool check_caches(Context *cx, Session *s)
     return false;
 }
 
+/* Results of the run before are overwritten by this one, and their memory may be given back. */
+static bool in_results(const Session *s, const void *data)
+{
+    for (int i = 0; i < s->plan->n_outputs; i++) {
+        const Room *r = &s->outputs[i];
+        if (r->data && (uintptr_t)data - (uintptr_t)r->data < r->bytes)
+            return true;
+    }
+    return false;
+}
+
+static bool stays_in_place(const Session *s, const PlanTensor *want, const HostTensor *given)
+{
+    return want->in_place && given->dtype == want->dtype && host_count(given) > 0 &&
+           (uintptr_t)given->data % dtype_size(want->dtype) == 0 && !in_results(s, given->data);
+}
+
 static bool take_inputs(Context *cx, Session *s)
 {
     for (int i = 0; i < s->plan->n_inputs; i++) {
         const PlanTensor *want = &s->plan->inputs[i];
+        if (stays_in_place(s, want, s->matched[i])) {
+            s->given[i] = s->matched[i]->data;
+            continue;
+        }
         uint64_t bytes = (uint64_t)host_count(s->matched[i]) * dtype_size(want->dtype);
         if (!room_for(&s->inputs[i], bytes))
             return no_memory(cx, "inputs", bytes, sizes_shown(cx, s->plan, s->sizes));
+        s->given[i] = s->inputs[i].data;
         if (!input_take(cx, want, s->matched[i], s->inputs[i].data))
             return false;
         if (want->dtype == DT_I32 && s->program->rows &&
@@ -341,7 +366,7 @@ static uint64_t monotonic(void)
 static uint64_t slot_value(Session *s, Slot slot)
 {
     switch (slot.kind) {
-    case SLOT_INPUT: return (uintptr_t)s->inputs[slot.index].data;
+    case SLOT_INPUT: return (uintptr_t)s->given[slot.index];
     case SLOT_OUTPUT: return (uintptr_t)s->outputs[slot.index].data;
     case SLOT_WEIGHTS: return (uintptr_t)s->program->weights;
     case SLOT_ARENA: return (uintptr_t)s->arena.data;

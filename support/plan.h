@@ -76,6 +76,7 @@ typedef struct PlanTensor {             /* an input, output or cache field */
     DType dtype;
     int rank;
     PlanDim dims[MAX_RANK];
+    bool in_place;                      /* inputs: kernels read the caller's elements themselves, at any multiple of 4 bytes and none behind the last */
     /* caches */
     int64_t layers;
     int growing;                        /* position of the growing axis (its PlanDim is the constant capacity), -1 otherwise */

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <math.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include "ir/interpret.h"
 #include "tests/codegen/native.h"
 
@@ -36,6 +37,8 @@ typedef struct Trial {
     bool tiles;                         /* count attend's tiles */
     int alternative;                    /* gemms' tiles */
     bool dawdle;                        /* threads dawdle before they say that a part is done, each time for another while */
+    struct Guarded { void *at; size_t bytes; } *guarded;
+    size_t n_guarded;
     unsigned absent;                    /* thread number i never comes where bit i is set */
 } Trial;
 
@@ -55,6 +58,8 @@ static inline void trial_close(Trial *t) {
     free(t->weights);
     for (int i = 0; i < 8; i++)
         free(t->cache_memory[i]);
+    for (size_t i = 0; i < t->n_guarded; i++)
+        munmap(t->guarded[i].at, t->guarded[i].bytes);
     arena_free(&t->arena);
 }
 
@@ -280,13 +285,24 @@ static inline int64_t tensor_count(const PlanTensor *p, const int64_t *sizes) {
     return n;
 }
 
+/* So many bytes with a page behind them that cannot be read. */
+static inline void *trial_guarded(Trial *t, size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (bytes + page - 1) / page * page;
+    unsigned char *at = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert(at != MAP_FAILED && !mprotect(at + room, page, PROT_NONE));
+    t->guarded = arena_grow(&t->arena, t->guarded, t->n_guarded, t->n_guarded + 1, sizeof *t->guarded);
+    t->guarded[t->n_guarded++] = (struct Guarded){at, room + page};
+    return at + room - bytes;
+}
+
 /* Inputs: floats in -1 .. 1, whole numbers below t->below, bools two out of three. */
 static inline HostTensor trial_input(Trial *t, const PlanTensor *p, const int64_t *sizes) {
     HostTensor h = {.name = p->name, .dtype = p->dtype, .rank = p->rank};
     int64_t n = tensor_count(p, sizes);
     for (int i = 0; i < p->rank; i++)
         h.dims[i] = dim_size(&p->dims[i], sizes);
-    h.data = arena_array(&t->arena, (size_t)n + 64, dtype_size(p->dtype));
+    h.data = p->in_place ? trial_guarded(t, (size_t)n * dtype_size(p->dtype))
+                         : arena_array(&t->arena, (size_t)n + 64, dtype_size(p->dtype));
     for (int64_t i = 0; i < n; i++) {
         double v = trial_number(t);
         host_set(&h, i, p->dtype == DT_F32 ? (float)v : p->dtype == DT_BOOL ? v > -0.3 : floor((v + 1) / 2 * t->below));

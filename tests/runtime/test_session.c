@@ -20,6 +20,8 @@ typedef struct SumCall {
 
 enum { ROWS = 10 };
 
+static const float *read_x; /* where the last run read x */
+
 static int sum_share(const SumCall *c, ptrdiff_t thread)
 {
     ptrdiff_t all = c->B * c->S, low = all * thread / c->threads, high = all * (thread + 1) / c->threads;
@@ -44,6 +46,8 @@ static int sum_run(const void *call, ptrdiff_t thread)
 {
     const SumCall *c = call;
     int failed = 0;
+    if (thread == 0)
+        read_x = c->x;
     for (ptrdiff_t i = 0; i < c->threads; i++) {
         ptrdiff_t share = (thread + i) % c->threads;
         if (!atomic_exchange(c->meet + share * 256 / (ptrdiff_t)sizeof *c->meet, 1))
@@ -66,7 +70,7 @@ static PlanSymbol sum_symbols[] = {{"B", 1, 64, false}, {"S", 1, 512, false}};
         }                                                                                                              \
     }
 static PlanTensor sum_inputs[] = {{.name = "ids", .dtype = DT_I32, .rank = 2, .dims = BS},
-                                  {.name = "x", .dtype = DT_F32, .rank = 2, .dims = BS}};
+                                  {.name = "x", .dtype = DT_F32, .rank = 2, .dims = BS, .in_place = true}};
 static PlanTensor sum_outputs[] = {{.name = "y", .dtype = DT_F32, .rank = 2, .dims = BS}};
 static Slot sum_slots[] = {{SLOT_INPUT, 0}, {SLOT_INPUT, 1}, {SLOT_OUTPUT, 0},  {SLOT_WEIGHTS, 0}, {SLOT_ARENA, 0},
                            {SLOT_SIZE, 0},  {SLOT_SIZE, 1},  {SLOT_THREADS, 0}, {SLOT_FAULT, 0}, {SLOT_MEET, 0}};
@@ -140,6 +144,41 @@ START_TEST(unaligned_and_wide)
     ck_assert(!session_run(&f.cx, s, in, 2, &out));
     expect_error(&f, "too wide", "E0608", "`ids` holds 3000000000 at [1, 1]");
     session_free(s);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(read_where_they_are)
+{ /* but a result of the run before, which this run writes, also where its memory is given back for more */
+    Fixture f;
+    fixture_begin(&f);
+    static int32_t ids[8 * 512];
+    static float x[8 * 512];
+    for (int i = 0; i < 8 * 512; i++)
+        x[i] = (float)i;
+    Session *s = session_new(&f.cx, &sum_program, 0, 1, NULL);
+    HostTensor in[] = {tensor("ids", DT_I32, 2, 3, ids), tensor("x", DT_F32, 2, 3, x)};
+    const HostTensor *out;
+    ck_assert(session_run(&f.cx, s, in, 2, &out));
+    ck_assert_ptr_eq(read_x, x);
+    for (int i = 0; i < 6; i++)
+        ids[i] = 1;
+    for (int n = 1; n <= 3; n++) {
+        in[1].data = out->data;
+        ck_assert(session_run(&f.cx, s, in, 2, &out));
+        ck_assert_ptr_ne(read_x, out->data);
+        for (int i = 0; i < 6; i++)
+            ck_assert_float_eq(((const float *)out->data)[i], x[i] + (float)(10 * n));
+    }
+    HostTensor longer[] = {tensor("ids", DT_I32, 8, 512, ids), tensor("x", DT_F32, 8, 512, x)};
+    ck_assert(session_run(&f.cx, s, longer, 2, &out));
+    ck_assert_ptr_eq(read_x, x);
+    longer[1].data = x + 1;
+    longer[1].dims[0] = longer[0].dims[0] = 7;
+    ck_assert(session_run(&f.cx, s, longer, 2, &out));
+    ck_assert_ptr_eq(read_x, x + 1);
+    session_free(s);
+    expect_silence(&f, "runs");
     fixture_end(&f);
 }
 END_TEST
@@ -671,6 +710,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, sizes_and_threads, 0, 5);
     tcase_add_test(t, unaligned_and_wide);
+    tcase_add_test(t, read_where_they_are);
     tcase_add_loop_test(t, refusal, 0, (int)(sizeof refusals / sizeof *refusals));
     tcase_add_test(t, suggestion);
     tcase_add_test(t, index_out_of_range);
