@@ -61,6 +61,8 @@ typedef struct Emitter {
     size_t n_grows, grows_capacity;
     TileChoice *tiles;                  /* of the gemms so far */
     size_t n_tiles, tiles_capacity;
+    struct GemmSums *sums;              /* gemm_sums.c: functions that gemms share */
+    size_t n_sums, sums_capacity;
     bool failed;                        /* a diagnostic was reported */
     bool shipped;                       /* ship.c: the entry is a static function of a file that a user gets */
     bool alone;                         /* one thread runs it: the entry is calls and loops */

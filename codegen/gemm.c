@@ -1,8 +1,7 @@
-/* gemm: x times weights stored as panels, the body applied to the sums while they are still in registers.
+/* gemm: x times weights stored as panels, the body applied to the sums tile by tile, while they are in the first-level cache.
  *
- * Four functions for each group of accumulators that meet in one result:
- *     NAME_tile(rows, ..)   a few rows times one panel; `rows` is a constant wherever it is called, so one text serves all tiles
- *     NAME_some(rows, ..)   the same for a number that is known at run time
+ * Three functions for each group of accumulators that meet in one result, beside those that all gemms share (gemm_sums.c):
+ *     NAME_tile(rows, ..)   a few rows times one panel
  *     NAME_rows(rows, ..)   any number of rows times one panel, tile by tile
  *     NAME(..)              a part of the (panel, tile) pairs of some rows, panel after panel, so that a panel stays in the cache
  * A sum runs over the contracted axis in ascending order in one accumulator, so neither tiles nor threads change a bit. */
@@ -450,11 +449,14 @@ void emit_gemm(Kernel *k) {
     const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "n", "at", "i", "ahead", "asks", "apart"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
+    for (int i = 1; i <= g.n_weights; i++) {
+        scope_name(&k->names, i > 1 ? arena_print(a, "sum_%d", i) : "sum");
+        scope_name(&k->names, i > 1 ? arena_print(a, "start_%d", i) : "start");
+    }
     if (!collect_axes(&g)) {
         emit_fail(k->e, k->node, "the contracted axes must have constant sizes");
         return;
     }
-    g.depth_var = "k";
     int *member = arena_array(a, (size_t)g.n_weights, sizeof *member);
     gemm_groups(g.cx, g.n, member);
     g.groups = arena_array(a, (size_t)g.n_weights, sizeof *g.groups);

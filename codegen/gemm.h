@@ -23,7 +23,7 @@ typedef struct Pointer {                /* an argument of the tile */
 
 enum { MAX_SIZES = 8 };
 typedef struct Group {
-    const char *tile_name, *some_name, *some_last_name, *rows_name, *last_name;         /* its functions */
+    const char *tile_name, *rows_name, *last_name;      /* its functions */
     const char *text;                   /* of these functions, as they are under the first group's names */
     int *weight, n_weights;
     int *result, n_results;             /* into body->results */
@@ -49,7 +49,6 @@ typedef struct Gemm {
     int n_weights, n_rows, n_over;
     Axis rows[MAX_RANK], over[MAX_RANK];
     int64_t depth;                      /* length of a sum */
-    const char *depth_var;
     Group *groups;
     int n_groups;
     const char *tiles;                  /* the groups' tiles in words */
@@ -61,6 +60,19 @@ typedef struct Gemm {
 void gemm_functions(Gemm *g, int number);                                /* the functions of group `number`, and their names */
 const char *gemm_product(Context *cx, const char *a, const char *b);     /* "a * b" */
 const char *gemm_joined(Context *cx, const char *function, const char *const *items, int n);    /* a call on one line */
+
+/* (gemm_sums.c) The call that computes the sums of a tile of `rows` rows. */
+typedef struct SumsCall {
+    Tile tile;
+    int n_weights;
+    const Pointer *x, *w;               /* w[n_weights], all of one depth */
+    const char **sum;                   /* C names of arrays of vectors, [rows][vectors] */
+    bool adds;                          /* to what is in `sum`; else to the vectors `start`, `start_2`, .. */
+    const char *const *ahead;           /* three arguments: from where on the next panel is asked for, how often every few steps, bytes between; NULL: not */
+} SumsCall;
+const char *gemm_sums(Gemm *g, const SumsCall *call);
+int gemm_fetch_steps(int64_t depth);    /* steps of a sum between two times that lines are asked for: a number that leaves no rest if there is one */
+int gemm_fetch_places(int n_weights);   /* in how many places of a panel at once */
 
 /* (gemm_rows.c) The terms of an extra that does not move by one stride along the rows, and the text of its place for a row. */
 bool gemm_row_terms(Gemm *g, Group *group, const Access *a, Pointer *p);

@@ -1,12 +1,11 @@
-/* The inner functions of a gemm: the tile, its sums in registers, and the rows that go through it. */
+/* The inner functions of a gemm: the tile, its sums and what becomes of them, and the rows that go through it. */
 #include "codegen/gemm.h"
 
 #include <string.h>
 
-/* While a panel is multiplied, the one behind it comes into the cache: after some steps each time some of its lines are asked for, in
- * several places at once, since one stream of addresses alone does not keep the memory busy. The tiles of a panel share the lines. Where
- * there is one tile alone the time goes to memory, which drops what it is asked while it is busy: each line is asked for AGAIN times. */
-enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32, FEW_ROWS = 4 };
+/* The tiles of a panel share the lines of the next one (gemm_sums.c says why they are asked for). Where there is one tile alone the time
+ * goes to memory, which drops what it is asked while it is busy: each line is asked for AGAIN times. */
+enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32 };
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -81,15 +80,9 @@ static void find_starts(Gemm *g, Group *group) {
     }
 }
 
-static const char *unroll_rows(Gemm *g, const Group *group) {
-    return arena_print(g->cx->arena, "#pragma GCC unroll %d\n", group->tile.rows);
-}
-
 static void over_tile(Gemm *g, const Group *group, bool braces) {
-    Text *body = &g->k->body;
-    text_add(body, "%s", unroll_rows(g, group));
     put_line(g->k, "for (int r = 0; r < rows; r++)");
-    text_add(body, "#pragma GCC unroll %d\n", group->tile.vectors);
+    text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
     g->k->indent++;
     put_line(g->k, "for (int c = 0; c < %d; c++)%s", group->tile.vectors, braces ? " {" : "");
     g->k->indent++;
@@ -102,44 +95,25 @@ static void end_tile(Gemm *g, bool braces) {
     g->k->indent--;
 }
 
+/* "start_2" of accumulator 1: what its sums start with. */
+static const char *start_name(Gemm *g, int i) { return i ? arena_print(g->cx->arena, "start_%d", i + 1) : "start"; }
+
 static void print_start(Gemm *g, Group *group) {
     bool braces = group->n_weights > 1;
-    over_tile(g, group, braces);
+    text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
+    put_line(g->k, "for (int c = 0; c < %d; c++)%s", group->tile.vectors, braces ? " {" : "");
+    g->k->indent++;
     for (int i = 0; i < group->n_weights; i++) {
         const char *value = "(lanes){0}";
         if (group->start[i]) {
             const Node *acc = g->n->body->params[group->weight[i]], *add = group->start[i];
             value = load_pointer(g, pointer_of(group, add->inputs[add->inputs[0] == acc])).text;
         }
-        put_line(g->k, "%s[r][c] = %s;", group->sum[i], value);
+        put_line(g->k, "%s[c] = %s;", start_name(g, i), value);
     }
-    end_tile(g, braces);
-}
-
-/* Row number `v` of the panel as vectors of f32: in memory, or widened into registers. */
-static void put_panel_row(Gemm *g, const Group *group, const Pointer *w, const char *v) {
-    Arena *a = g->cx->arena;
-    const char *at = arena_print(a, "%s + %s * %lld", w->local, v, (long long)group->panel);
-    if (w->dtype == DT_F32) {
-        put_line(g->k, "const lanes *%s_%s = (const lanes *)(%s);", w->local, v, at);
-        return;
-    }
-    Text vectors = text_new(a);
-    for (int c = 0; c < group->tile.vectors; c++) {
-        const char *from = c ? arena_print(a, "%s + %d", at, c * g->k->e->target->lanes) : at;
-        text_add(&vectors, "%s%s", c ? ", " : "", load_vector(g->k, w->dtype, from, NULL).text);
-    }
-    put_line(g->k, "const lanes %s_%s[] = {%s};", w->local, v, vectors.data);
-}
-
-/* The loop of a sum. Several steps a round: to count each of them would cost a tenth of the peak, most of all where another thread
- * shares the core's decoder. Clang left alone would unroll until sums spill. */
-static void open_sum(Gemm *g, const char *from, const char *to) {
-    const char *v = g->depth_var;
-    int steps = g->k->e->target->steps;
-    if (steps > 1)
-        text_add(&g->k->body, "#pragma GCC unroll %d\n", steps);
-    put_open(g->k, "%sfor (ptrdiff_t %s = %s; %s < %s; %s++)", steps > 1 ? "" : "ROLLED ", v, from, v, to, v);
+    g->k->indent--;
+    if (braces)
+        put_line(g->k, "}");
 }
 
 static const char *number(Gemm *g, int64_t value) { return arena_print(g->cx->arena, "%lld", (long long)value); }
@@ -148,20 +122,9 @@ static const char *number(Gemm *g, int64_t value) { return arena_print(g->cx->ar
 
 static bool looks_ahead(const Gemm *g, const Group *group) { return group->panels > 1 && g->depth >= FEW_STEPS; }
 
-/* Steps between: a number that leaves no rest of the sum if there is one, since a rest is another copy of the loop. */
-static int chunk_of(int64_t depth) {
-    static const int chunks[] = {8, 12, 16, 20, 28};
-    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++)
-        if (depth % chunks[i] == 0)
-            return chunks[i];
-    return chunks[0];
-}
-
-static int fetch_places(const Group *group) { return group->n_weights > 1 ? 2 : 4; }
-
 /* Bytes of one of a panel's places. */
 static int64_t fetch_part(const Group *group, const Pointer *w) {
-    return group->panel * w->depth * (int64_t)dtype_size(w->dtype) / fetch_places(group);
+    return group->panel * w->depth * (int64_t)dtype_size(w->dtype) / gemm_fetch_places(group->n_weights);
 }
 
 static int64_t longest_part(const Group *group) {
@@ -173,61 +136,18 @@ static int64_t longest_part(const Group *group) {
     return most;
 }
 
-static void put_fetch(Gemm *g, const Group *group) {
-    bool braces = group->n_weights > 1;
-    put_line(g->k, "ROLLED for (ptrdiff_t i = 0; i < asks; i++, ahead += apart)%s", braces ? " {" : "");
-    g->k->indent++;
-    for (int i = 0; i < group->n_weights; i++) {
-        const Pointer *w = &group->pointers[1 + i];
-        put_line(g->k, "fetch_ahead(%s + %lld, ahead, %lld, %d);", w->local, (long long)(group->panel * w->depth), (long long)fetch_part(group, w), fetch_places(group));
-    }
-    g->k->indent--;
-    if (braces)
-        put_line(g->k, "}");
-}
-
-/* The sum goes on over other rows and panels. */
-static void print_side(Gemm *g, Group *group, int k) {
-    const Pointer *x = &group->pointers[group->first_side + 2 * k], *w = x + 1;
-    const char *v = g->depth_var;
-    const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
-    open_sum(g, "0", number(g, w->depth));
-    put_panel_row(g, group, w, v);
-    over_tile(g, group, false);
-    put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[group->side[k]], x->local, row, v, w->local, v);
-    end_tile(g, false);
-    put_close(g->k);
-}
-
-static void print_sum(Gemm *g, Group *group, const char *from, const char *to) {
-    const char *v = g->depth_var;
-    const Pointer *x = &group->pointers[0];
-    bool braces = group->n_weights > 1;
-    open_sum(g, from, to);
-    for (int i = 0; i < group->n_weights; i++)
-        put_panel_row(g, group, &group->pointers[1 + i], v);
-    over_tile(g, group, braces);
-    for (int i = 0; i < group->n_weights; i++) {
-        const char *row = x->row ? arena_print(g->cx->arena, "%s + ", gemm_product(g->cx, "r", x->row)) : "";
-        put_line(g->k, "%s[r][c] += splat(%s[%s%s]) * %s_%s[c];", group->sum[i], x->local, row, v, group->pointers[1 + i].local, v);
-    }
-    end_tile(g, braces);
-    put_close(g->k);
-}
+/* Of a function that asks for the next panel: where in it, how often every few steps, bytes between. */
+static const char *const ahead_names[] = {"ahead", "asks", "apart"}, *const no_ahead[] = {"0", "0", "0"};
 
 static void print_products(Gemm *g, Group *group) {
-    int chunk = chunk_of(g->depth);
-    int64_t chunks = looks_ahead(g, group) ? g->depth / chunk * chunk : 0;
-    if (chunks) {
-        put_open(g->k, "ROLLED for (ptrdiff_t at = 0; at < %lld; at += %d)", (long long)chunks, chunk);
-        put_fetch(g, group);
-        print_sum(g, group, "at", arena_print(g->cx->arena, "at + %d", chunk));
-        put_close(g->k);
+    SumsCall call = {.tile = group->tile, .n_weights = group->n_weights, .x = group->pointers, .w = group->pointers + 1, .sum = group->sum,
+                     .ahead = looks_ahead(g, group) ? ahead_names : NULL};
+    put_line(g->k, "%s;", gemm_sums(g, &call));
+    for (int k = 0; k < group->n_sides; k++) {      /* the sum goes on over other rows and panels */
+        const Pointer *x = &group->pointers[group->first_side + 2 * k];
+        SumsCall side = {.tile = group->tile, .n_weights = 1, .x = x, .w = x + 1, .sum = group->sum + group->side[k], .adds = true};
+        put_line(g->k, "%s;", gemm_sums(g, &side));
     }
-    if (chunks < g->depth)
-        print_sum(g, group, number(g, chunks), number(g, g->depth));
-    for (int k = 0; k < group->n_sides; k++)
-        print_side(g, group, k);
 }
 
 /* "0, 16, 1, 17, ..": the lanes of two vectors in turns, from the first one's lane `from` on. */
@@ -245,7 +165,6 @@ static void print_rotation(Gemm *g, Group *group) {
     const Pointer *to = &group->pointers[group->first_result];
     const char *sum = group->sum[0], *row = row_address(g, to);
     int lanes = k->e->target->lanes;
-    text_add(&k->body, "%s", unroll_rows(g, group));
     put_open(k, "for (int r = 0; r < rows; r++)");
     put_line(k, "const lanes cosine = %s;", load_pointer(g, pointer_of(group, group->rotation->inputs[1])).text);
     put_line(k, "const lanes sine = %s;", load_pointer(g, pointer_of(group, group->rotation->inputs[2])).text);
@@ -301,9 +220,6 @@ static void print_results(Gemm *g, Group *group) {
 
 /* ---- functions ------------------------------------------------------------------------------------------------------------------------------- */
 
-/* Of a function that asks for the next panel: where in it, how often every few steps, bytes between. */
-static const char *const ahead_names[] = {"ahead", "asks", "apart"}, *const no_ahead[] = {"0", "0", "0"};
-
 static int pointer_items(const Gemm *g, const Group *group, const char **items, bool declare) {
     int n = 0;
     if (group->counts)
@@ -350,15 +266,14 @@ static void print_tile(Gemm *g, Group *group) {
     g->count = has_tail(group) ? arena_print(g->cx->arena, "columns - %d * c", k->e->target->lanes) : NULL;
     const char *tail = has_tail(group) ? "int columns" : NULL;
     bool ahead = looks_ahead(g, group);
-    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns.", group->tile.rows, (long long)group->panel);
-    if (ahead)
-        text_add(&k->body, " Every %d steps `asks` times the next panel is asked for, from `ahead` on.", chunk_of(g->depth));
-    text_add(&k->body, " */\nstatic inline __attribute__((always_inline))\n%s\n{\n",
-             head_of(g, group, arena_print(g->cx->arena, "void %s", group->tile_name), "int rows", tail, ahead));
-    Text sums = text_new(g->cx->arena);
+    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns. */\n%s\n{\n", group->tile.rows, (long long)group->panel,
+             head_of(g, group, arena_print(g->cx->arena, "static inline void %s", group->tile_name), "ptrdiff_t rows", tail, ahead));
+    Text locals = text_new(g->cx->arena);
     for (int i = 0; i < group->n_weights; i++)
-        text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
-    put_line(k, "lanes %s;", sums.data);
+        text_add(&locals, "%s%s[%d]", i ? ", " : "", start_name(g, i), group->tile.vectors);
+    for (int i = 0; i < group->n_weights; i++)
+        text_add(&locals, ", %s[%d][%d]", group->sum[i], group->tile.rows, group->tile.vectors);
+    put_line(k, "lanes %s;", locals.data);
     g->printing = group;
     print_start(g, group);
     print_products(g, group);
@@ -387,36 +302,19 @@ static void finish_function(Kernel *k, Text body) {
     k->body = body;
 }
 
-/* One tile for each number of rows. Not part of the loop over tiles: what that keeps in registers would make sums spill. */
-static void print_some(Gemm *g, Group *group, const char *name, int most, int64_t columns) {
-    Kernel *k = g->k;
-    Text body = k->body;
-    bool ahead = looks_ahead(g, group) && columns == group->panel;
-    k->body = text_new(g->cx->arena);
-    k->indent = 1;
-    text_add(&k->body, "static __attribute__((noinline))\n%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "void %s", name), "ptrdiff_t rows", NULL, ahead));
-    put_line(k, "switch (rows) {");
-    for (int rows = most; rows >= 1; rows--)
-        put_line(k, "case %d: %s; break;", rows,
-                 call_of(g, group, group->tile_name, number(g, rows), has_tail(group) ? number(g, columns) : NULL,
-                         !looks_ahead(g, group) ? NULL : ahead ? ahead_names : no_ahead));
-    put_line(k, "}");
-    finish_function(k, body);
-}
-
 /* How the tiles share the next panel. */
 static void print_shares(Gemm *g, const Group *group) {
-    int64_t part = longest_part(group), chunk = (part * chunk_of(g->depth) + g->depth - 1) / g->depth, lines = (chunk + LINE - 1) / LINE;
+    int64_t part = longest_part(group), chunk = (part * gemm_fetch_steps(g->depth) + g->depth - 1) / g->depth, lines = (chunk + LINE - 1) / LINE;
     put_line(g->k, "const ptrdiff_t apart = tiles == 1 ? %d : %d; /* bytes from one to the next that is asked for */", LINE / AGAIN, LINE);
     put_line(g->k, "ptrdiff_t ahead = 0, asks = tiles == 1 ? %lld : tiles < %lld ? (%lld + tiles) / tiles : 1;", (long long)((chunk * AGAIN + LINE - 1) / LINE),
              (long long)lines, (long long)(lines - 1));
 }
 
 /* The rows in tiles of `most`, or one less: a tile of few rows would wait for its own sums. */
-static void print_rows(Gemm *g, Group *group, const char *name, const char *some, int most, int64_t columns) {
+static void print_rows(Gemm *g, Group *group, const char *name, int64_t columns) {
     Kernel *k = g->k;
     bool ahead = looks_ahead(g, group) && columns == group->panel;
-    print_some(g, group, some, most, columns);
+    int most = group->tile.rows;
     Text body = k->body, step = text_new(g->cx->arena);
     k->body = text_new(g->cx->arena);
     k->indent = 1;
@@ -431,9 +329,10 @@ static void print_rows(Gemm *g, Group *group, const char *name, const char *some
     }
     put_open(k, "for (ptrdiff_t n; tiles; tiles--, rows -= n%s%s)", group->counts ? ", first += n" : "", step.length ? step.data : "");
     put_line(k, "n = %s;", most == 1 ? "1" : "(rows + tiles - 1) / tiles");
-    put_line(k, "%s;", call_of(g, group, some, "n", NULL, ahead ? ahead_names : NULL));
+    put_line(k, "%s;", call_of(g, group, group->tile_name, "n", has_tail(group) ? number(g, columns) : NULL,
+                               !looks_ahead(g, group) ? NULL : ahead ? ahead_names : no_ahead));
     if (ahead) {
-        put_line(k, "ahead += asks * apart * %lld;", (long long)(g->depth / chunk_of(g->depth)));
+        put_line(k, "ahead += asks * apart * %lld;", (long long)(g->depth / gemm_fetch_steps(g->depth)));
         put_line(k, "asks = ahead < %lld ? asks : 0;", (long long)longest_part(group));
     }
     put_close(k);
@@ -468,13 +367,6 @@ static void name_functions(Gemm *g, Group *group, const char *base) {
     group->tile_name = scope_name(file, arena_print(a, "%s_tile", base));
     group->rows_name = scope_name(file, arena_print(a, "%s_rows", base));
     group->last_name = scope_name(file, arena_print(a, "%s_last", base));
-    group->some_name = scope_name(file, arena_print(a, "%s_some", base));
-    group->some_last_name = scope_name(file, arena_print(a, "%s_some_last", base));
-}
-
-/* Beside other panels the last one counts little, and few rows are little text. */
-static int rows_of_last(const Group *group) {
-    return group->columns < group->panel || group->tile.rows < FEW_ROWS ? group->tile.rows : FEW_ROWS;
 }
 
 static const char *functions_text(Gemm *g, Group *group) {
@@ -482,9 +374,9 @@ static const char *functions_text(Gemm *g, Group *group) {
     g->k->before = text_new(g->cx->arena);
     print_tile(g, group);
     if (group->columns >= group->panel)
-        print_rows(g, group, group->rows_name, group->some_name, group->tile.rows, group->panel);
+        print_rows(g, group, group->rows_name, group->panel);
     if (has_tail(group))
-        print_rows(g, group, group->last_name, group->some_last_name, rows_of_last(group), group->columns % group->panel);
+        print_rows(g, group, group->last_name, group->columns % group->panel);
     const char *text = g->k->before.data;
     g->k->before = before;
     return text;
@@ -503,8 +395,6 @@ void gemm_functions(Gemm *g, int number) {
     group->tile_name = first->tile_name;
     group->rows_name = first->rows_name;
     group->last_name = first->last_name;
-    group->some_name = first->some_name;
-    group->some_last_name = first->some_last_name;
     group->text = functions_text(g, group);
     for (int twin = 0; twin < number; twin++) {
         const Group *other = &g->groups[twin];

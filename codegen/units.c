@@ -69,14 +69,23 @@ static int cut(const Emitter *e, size_t entry, size_t *ends) {
     return n;
 }
 
+/* The heads of helpers in other units than that of these kernels, as far as the kernels call them. */
+static void put_helpers(const Emitter *e, size_t first, size_t end, const Text *code, Text *out) {
+    for (size_t k = 0; k < e->n_parts; k++)
+        if (e->parts[k].helps && (k < first || k >= end) && mentions(code->data, e->parts[k].function))
+            text_add(out, "%s;\n\n", e->parts[k].head);
+}
+
 void units_make(Emitter *e, const Text *entry, Emitted *out) {
     size_t *ends = arena_array(e->cx->arena, e->n_parts + 1, sizeof *ends), first = 0;
     int cuts = cut(e, entry->length, ends), alone = e->options->units && cuts ? cuts - 1 : cuts; /* units without the entry */
     CodeUnit *units = arena_array(e->cx->arena, (size_t)alone + 1, sizeof *units);
     for (int u = 0; u < alone; first = ends[u++]) {
-        Text code = text_new(e->cx->arena);
+        Text kernels = text_new(e->cx->arena), code = text_new(e->cx->arena);
         for (size_t k = first; k < ends[u]; k++)
-            put_kernel(e, &e->parts[k], &code);
+            put_kernel(e, &e->parts[k], &kernels);
+        put_helpers(e, first, ends[u], &kernels, &code);
+        text_put(&code, kernels.data, kernels.length);
         units[u] = finish(e, e->parts[first].function, &code);
     }
     Text code = text_new(e->cx->arena);

@@ -8,6 +8,7 @@ typedef struct KernelText {
     const char *function, *head;
     Scope names;                        /* of its parameters and variables */
     size_t from, at, body, to;
+    bool helps;                         /* is called by kernels, not by the entry */
 } KernelText;
 
 /* A kernel stands in e->kernels: from `from` on comments and its own functions, from `at` on its head, from `body` to `to`
