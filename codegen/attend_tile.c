@@ -148,9 +148,12 @@ static void emit_scores(Attend *a, Text *t)
     if (!turns)
         text_add(t, "    (void)rows;\n");
     for (int part = 4; less && part > 1; part /= 2)
-        if (vectors >= part)
+        if (vectors >= part && turns)
             text_add(t, "    %sif (keys <= %d)\n        %s(%d, query, panel, score);\n",
                      part < 4 && vectors >= 4 ? "else " : "", columns / part, a->scores_narrow, vectors / part);
+        else if (vectors >= part)
+            text_add(t, "    if (keys <= %d) {\n        %s(%d, query, panel, score);\n        return;\n    }\n",
+                     columns / part, a->scores_narrow, vectors / part);
     const char *none = less ? arena_print(a->k->e->cx->arena, "keys <= %d ? (int)rows : ", columns / 2) : "";
     if (!parts && !less)
         text_add(t, "    (void)keys;\n");
