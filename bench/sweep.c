@@ -1,12 +1,15 @@
-/* Kernels at shapes that nobody chose: random transformer layers, each kernel against what the machine can do in the same minute.
+/* Kernels at shapes that nobody chose: random transformer layers, each kernel against what the machine can do.
  *
  *     sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]
  *
- * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of FLOPs / measured multiply-adds and
- * bytes / measured reading, as if all of them came from memory. Of a kernel the least time of the rounds counts; layers with a kernel under 0.6 are run
- * again at the end, twice, since a neighbour may have been busy, and the best of the three counts. Shape i is the same in every sweep of
- * a seed, so a long one can be run in parts; prepare=1 only compiles, which fills the cache of machine code. products=1 takes a list of single products instead, whose share
- * of the multiply-adds' peak it prints in the order of the list; their weights stay in the caches from round to round. */
+ * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of arithmetic and
+ * bytes / reading, as if all of them came from memory. Arithmetic is FLOPs / multiply-adds and, of a softmax, exponentials at their
+ * own rate, since they are no multiply-adds; how many would be under 0.6 if they were FLOPs is said, too. Rates are the best that
+ * were measured between the layers. Of a kernel the least time counts; layers with a kernel under 0.6 are run again at the end,
+ * three times, since a neighbour may have been busy. Shape i is the same in every sweep of a seed, so a long one can be run in
+ * parts; prepare=1 only compiles, which fills the cache of machine code. products=1 takes a list of single products instead, whose
+ * share of the multiply-adds' peak it prints in the order of the list; their weights stay in the caches from round to round.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,14 +18,21 @@
 
 #include "bench/sweep.h"
 #include "cli/cli.h"
+#include "ir/interpret.h"
 
-enum { WORST = 10, MOST = 20000, PROBES = 5, AGAIN = 2 };
+enum { WORST = 10, MOST = 20000, PROBES = 5, AGAIN = 3 };
 #define LEAST_SHARE 0.6
+#define SOFTMAX_FLOPS 5 /* of a score, as costs have it */
+
+typedef struct Rates {
+    double flops, bandwidth, exponentials;
+} Rates;
 
 typedef struct Found {
     char kernel[48], shape[160];
     const char *op;
-    double seconds, flops, share, peak; /* shares of the limit, and of the multiply-adds' peak */
+    double seconds, flops, scores, bytes;
+    double share, plain, peak; /* at the end: of the limit, of one with exponentials as FLOPs, of the multiply-adds' peak */
     bool memory;
     int64_t rows, number; /* of the shape */
 } Found;
@@ -30,7 +40,8 @@ typedef struct Found {
 typedef struct Sweep {
     int64_t shapes, from, threads, seed, rounds, prepare, products;
     Found *found;
-    int count, skipped;
+    int count;
+    Rates best; /* of all probes so far: what the machine can do when nobody else is busy */
 } Sweep;
 
 /* What limits.c times with. */
@@ -59,26 +70,13 @@ static int64_t *run_sizes(Compilation *c, const Shape *s)
     return sizes;
 }
 
-static double median(double *values, int count)
+static void probe(Sweep *w, Limits *l)
 {
-    for (int i = 1; i < count; i++)
-        for (int j = i; j > 0 && values[j] < values[j - 1]; j--) {
-            double swap = values[j];
-            values[j] = values[j - 1];
-            values[j - 1] = swap;
-        }
-    return values[count / 2];
-}
-
-static void probe(Limits *l, double *flops, double *bandwidth)
-{
-    double f[PROBES], b[PROBES];
     for (int i = 0; i < PROBES; i++) {
-        f[i] = limits_flops(l);
-        b[i] = limits_bandwidth(l);
+        w->best.flops = fmax(w->best.flops, limits_flops(l));
+        w->best.bandwidth = fmax(w->best.bandwidth, limits_bandwidth(l));
+        w->best.exponentials = fmax(w->best.exponentials, limits_exponentials(l));
     }
-    *flops = median(f, PROBES);
-    *bandwidth = median(b, PROBES);
 }
 
 static Found *found_at(Sweep *w, int64_t number, const char *kernel)
@@ -89,7 +87,19 @@ static Found *found_at(Sweep *w, int64_t number, const char *kernel)
     return NULL;
 }
 
-static void take(Sweep *w, Compilation *c, const Shape *s, int64_t number, const int64_t *sizes, const uint64_t *least, double flops, double bandwidth)
+/* How many scores a softmax inside the kernel raises. */
+static double scores_of(const Node *n, const int64_t *sizes)
+{
+    if (n->op != OP_attend)
+        return 0;
+    const Type *t = n->body->params[0]->type;
+    double count = 1;
+    for (int i = 0; i < t->rank; i++)
+        count *= (double)extent_value(t->axis[i].size, graph_model(n->graph), sizes);
+    return count;
+}
+
+static void take(Sweep *w, Compilation *c, const Shape *s, int64_t number, const int64_t *sizes, const uint64_t *least)
 {
     int64_t *graph_sizes = arena_array(&c->arena, (size_t)c->emitted.plan.n_symbols + 8, sizeof *graph_sizes);
     signature_for_graph(&c->emitted.plan, c->kernels, sizes, graph_sizes);
@@ -99,13 +109,13 @@ static void take(Sweep *w, Compilation *c, const Shape *s, int64_t number, const
         double ran = 1e-9 * (double)least[i] / (double)(k->times > 0 ? k->times : 1);
         if ((cost.flops <= 1e6 && !s->product) || ran <= 0 || w->count == MOST)
             continue;
-        double compute = cost.flops / flops, read = (cost.bytes_read + cost.bytes_written) / bandwidth;
         Found *f = found_at(w, number, k->name);
         if (!f)
             f = &w->found[w->count++];
-        else if (fmax(compute, read) / ran <= f->share)
+        else if (ran >= f->seconds)
             continue;
-        *f = (Found){.op = op_info[k->node->op].name, .seconds = ran, .flops = cost.flops, .share = fmax(compute, read) / ran, .peak = compute / ran, .memory = read > compute, .rows = s->B * s->S, .number = number};
+        *f = (Found){.op = op_info[k->node->op].name, .seconds = ran, .flops = cost.flops, .scores = scores_of(k->node, graph_sizes),
+                     .bytes = cost.bytes_read + cost.bytes_written, .rows = s->B * s->S, .number = number};
         snprintf(f->kernel, sizeof f->kernel, "%s", k->name);
         shape_show(s, f->shape, sizeof f->shape);
     }
@@ -121,8 +131,7 @@ static void measure(Sweep *w, Compilation *c, const Shape *s, int64_t number, Li
     Session *session = inputs ? session_new(&c->cx, &c->program, 0, (int)w->threads, &hooks) : NULL;
     if (!session)
         fail(c);
-    double flops, bandwidth;
-    probe(l, &flops, &bandwidth);
+    probe(w, l);
     for (int64_t r = 0; r < w->rounds + 2; r++) { /* two to warm up */
         const HostTensor *outputs;
         memset(times, 0, (size_t)n * sizeof *times);
@@ -132,7 +141,7 @@ static void measure(Sweep *w, Compilation *c, const Shape *s, int64_t number, Li
             least[i] = r < 3 || times[i] < least[i] ? times[i] : least[i];
     }
     session_free(session);
-    take(w, c, s, number, sizes, least, flops, bandwidth);
+    take(w, c, s, number, sizes, least);
 }
 
 static void one_shape(Sweep *w, int64_t number, Limits *l)
@@ -153,8 +162,22 @@ static void one_shape(Sweep *w, int64_t number, Limits *l)
     compile_free(&c);
 }
 
-static bool is_slow(const Sweep *w, int64_t number)
+static void find_shares(Sweep *w)
 {
+    for (int i = 0; i < w->count; i++) {
+        Found *f = &w->found[i];
+        double read = f->bytes / w->best.bandwidth, plain = f->flops / w->best.flops;
+        double compute = (f->flops - SOFTMAX_FLOPS * f->scores) / w->best.flops + f->scores / w->best.exponentials;
+        f->memory = read > compute;
+        f->share = fmax(compute, read) / f->seconds;
+        f->plain = fmax(plain, read) / f->seconds;
+        f->peak = plain / f->seconds;
+    }
+}
+
+static bool is_slow(Sweep *w, int64_t number)
+{
+    find_shares(w);
     for (int i = 0; i < w->count; i++)
         if (w->found[i].number == number && w->found[i].share < LEAST_SHARE)
             return true;
@@ -169,15 +192,18 @@ static int by_share(const void *a, const void *b)
 
 static void print(Sweep *w)
 {
-    int under = 0;
+    int under = 0, plain = 0;
     double logs = 0;
+    find_shares(w);
     qsort(w->found, (size_t)w->count, sizeof *w->found, by_share);
     for (int i = 0; i < w->count; i++) {
         under += w->found[i].share < LEAST_SHARE;
+        plain += w->found[i].plain < LEAST_SHARE;
         logs += log(w->found[i].share);
     }
-    printf("%lld shapes from %lld, seed %lld, %lld threads: %d kernels of more than 1 MFLOP, %d under 0.6 of their limit, geometric mean %.2f\n",
-           (long long)w->shapes, (long long)w->from, (long long)w->seed, (long long)w->threads, w->count, under, w->count ? exp(logs / w->count) : 0.0);
+    printf("%lld shapes from %lld, seed %lld, %lld threads: %d kernels of more than 1 MFLOP, %d under 0.6 of their limit (%d with exponentials as FLOPs), geometric mean %.2f\n",
+           (long long)w->shapes, (long long)w->from, (long long)w->seed, (long long)w->threads, w->count, under, plain, w->count ? exp(logs / w->count) : 0.0);
+    printf("multiply-adds at %.1f GFLOP/s, exponentials at %.2f G/s, reading at %.1f GB/s\n", 1e-9 * w->best.flops, 1e-9 * w->best.exponentials, 1e-9 * w->best.bandwidth);
     printf("\n| of limit | limit | us | GFLOP/s | kernel | no. | shape |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < w->count && (i < WORST || w->found[i].share < LEAST_SHARE); i++) {
         const Found *f = &w->found[i];
@@ -188,10 +214,11 @@ static void print(Sweep *w)
 }
 
 /* The geometric mean is that of the products with at least 8 rows, which the weights' way from memory does not bound. */
-static void print_products(const Sweep *w)
+static void print_products(Sweep *w)
 {
     double logs = 0;
     int count = 0;
+    find_shares(w);
     printf("| product | us | GFLOP/s | of the multiply-adds' peak | of limit |\n|---|---|---|---|---|\n");
     for (int i = 0; i < w->count; i++) {
         const Found *f = &w->found[i];

@@ -1,5 +1,5 @@
-/* Limits: a chain of twelve independent multiply-adds a thread, and a sum over 128 MiB, far more than the caches hold.
- */
+/* Limits: a chain of twelve independent multiply-adds a thread; a softmax's exponentials, read from and written to the
+ * first cache, each minus the largest number, and added up; and a sum over 128 MiB, far more than the caches hold. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -7,13 +7,14 @@
 #include "cli/cli.h"
 #include "cli/limits.h"
 
-enum { ACCUMULATORS = 12, ROUNDS = 1500000, MEMORY = 128 << 20, HUGE_PAGE = 2 << 20 };
+enum { ACCUMULATORS = 12, ROUNDS = 1500000, RAISED = 32, RAISES = 20000, MEMORY = 128 << 20, HUGE_PAGE = 2 << 20 };
 
 static const char kernels[] = "#include <stddef.h>\n#include <stdint.h>\n"
                               "typedef float floats __attribute__((vector_size(4 * LANES)));\n"
                               "typedef uint64_t words __attribute__((vector_size(4 * LANES)));\n"
                               "float multiply_add(int64_t rounds);\n"
                               "uint64_t read_all(const void *from, size_t bytes);\n"
+                              "float raise_all(int64_t rounds);\n"
                               "float multiply_add(int64_t rounds)\n{\n"
                               "    floats a[12], x = {0}, y = {0};\n    x += 0.999f;\n    y += 0.001f;\n"
                               "    for (int i = 0; i < 12; i++)\n        a[i] = x * (float)i;\n"
@@ -28,7 +29,22 @@ static const char kernels[] = "#include <stddef.h>\n#include <stdint.h>\n"
                               "#pragma clang loop unroll(full)\n"
                               "        for (int k = 0; k < 8; k++)\n            s[k] += p[i + k];\n"
                               "    for (int k = 1; k < 8; k++)\n        s[0] += s[k];\n"
-                              "    return s[0][0];\n}\n";
+                              "    return s[0][0];\n}\n"
+                              "typedef int ints __attribute__((vector_size(4 * LANES)));\n"
+                              "float raise_all(int64_t rounds)\n{\n"
+                              "    floats x[32], most = {0}, sum = {0};\n"
+                              "    for (int i = 0; i < 32; i++)\n        x[i] = most - (float)i;\n"
+                              "    for (int64_t r = 0; r < rounds; r++, most = x[r % 32])\n"
+                              "        for (int i = 0; i < 32; i++) {\n"
+                              "            floats y = x[i] - most;\n"
+                              "            const ints low = y < -127.0f;\n"
+                              "            y = (floats)((low & (ints)((floats){0} - 127.0f)) | (~low & (ints)y));\n"
+                              "            const floats n = y + 12583039.0f, f = y - (n - 12583039.0f);\n"
+                              "            floats p = (f * 0.00132646097f + 0.00967161916f) * (f * f) + (f * 0.0555073507f + 0.240222409f);\n"
+                              "            p = (p * f + 0.693147004f) * f + 1.0f;\n"
+                              "            x[i] = p * (floats)((ints)n << 23);\n"
+                              "            sum += x[i];\n        }\n"
+                              "    return sum[0];\n}\n";
 
 bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits *out)
 {
@@ -40,10 +56,12 @@ bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits
     JitStats stats;
     out->jit = jit_compile(cx, &(CodeUnit){"limits", text, strlen(text)}, 1, &jit, &stats);
     void *first = out->jit ? jit_symbol(cx, out->jit, "multiply_add") : NULL,
-         *second = first ? jit_symbol(cx, out->jit, "read_all") : NULL;
+         *second = first ? jit_symbol(cx, out->jit, "read_all") : NULL,
+         *third = second ? jit_symbol(cx, out->jit, "raise_all") : NULL;
     memcpy(&out->multiply_add, &first, sizeof first);
     memcpy(&out->read, &second, sizeof second);
-    out->pool = second ? pool_new(threads) : NULL;
+    memcpy(&out->raise, &third, sizeof third);
+    out->pool = third ? pool_new(threads) : NULL;
     return out->pool != NULL;
 }
 
@@ -72,6 +90,14 @@ static void run_multiply_add(void *state, ptrdiff_t thread)
         w->sum = sum;
 }
 
+static void run_raise(void *state, ptrdiff_t thread)
+{
+    Work *w = state;
+    float sum = w->l->raise(RAISES);
+    if (thread == 0)
+        w->sum = sum;
+}
+
 static void run_read(void *state, ptrdiff_t thread)
 {
     Work *w = state;
@@ -87,6 +113,15 @@ double limits_flops(Limits *l)
     pool_run(l->pool, run_multiply_add, &w);
     double seconds = tool_seconds() - start;
     return (double)((int64_t)2 * ACCUMULATORS * ROUNDS * l->lanes * pool_threads(l->pool)) / seconds;
+}
+
+double limits_exponentials(Limits *l)
+{
+    Work w = {.l = l};
+    double start = tool_seconds();
+    pool_run(l->pool, run_raise, &w);
+    double seconds = tool_seconds() - start;
+    return (double)((int64_t)RAISED * RAISES * l->lanes * pool_threads(l->pool)) / seconds;
 }
 
 double limits_bandwidth(Limits *l)
