@@ -535,7 +535,8 @@ void kernel_end(Kernel *k) {
     text_add(&e->kernels, "\n{\n");
     text_put(&e->kernels, k->body.data, k->body.length);
     text_add(&e->kernels, "}\n\n");
-    KernelText kernel = {k->function, kernel_head(k, arena_print(e->cx->arena, "void %s", k->function)), k->names, from, at, body, e->kernels.length};
+    const char *head = kernel_head(k, arena_print(e->cx->arena, "void %s", k->function));
+    KernelText kernel = {.function = k->function, .head = head, .names = k->names, .from = from, .at = at, .body = body, .to = e->kernels.length};
     const char *same = units_same(e, &kernel);
     if (same)
         put_same(k, from, same);
