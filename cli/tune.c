@@ -92,7 +92,7 @@ static void collect(Tune *tune)
         const TileChoice *t = &e->tiles[i];
         int at = 0;
         tune->product_of[i] = -1;
-        if (t->how == TILE_ROTATED)
+        if (t->how == TILE_ROTATED || t->how == TILE_BESIDE)
             continue;
         while (at < tune->n && !is_same(&tune->products[at].best.shape, &t->shape))
             at++;

@@ -9,8 +9,9 @@
 
 #include <math.h>
 
-enum { NORM = 8, USUAL_ROWS = 128, LOOP_INSTRUCTIONS = 2, WIDENING = 2 };
+enum { MOST_VECTORS = 4, NORM = 8, USUAL_ROWS = 128, LOOP_INSTRUCTIONS = 2, WIDENING = 2 };
 #define SAME 1.005 /* costs this close are the same */
+#define WORTH 1.05 /* what columns of several products in one panel must gain: they are taken apart again */
 
 static double together(const double *parts, int n)
 {
@@ -158,11 +159,37 @@ TileChoice tile_rotated(const Target *t, const GemmShape *s)
     return (TileChoice){.shape = *s, .how = TILE_ROTATED, .tile = tile, .expected = tile, .share = tile_cost(t, s, tile).share};
 }
 
+static Tile wide_as(const Target *t, int64_t columns)
+{
+    int vectors = (int)((columns + t->lanes - 1) / t->lanes);
+    return (Tile){most_rows(t, 1, vectors), vectors};
+}
+
+TileChoice tile_beside(const Target *t, const GemmShape *s)
+{
+    Tile tile = wide_as(t, s->columns);
+    return (TileChoice){.shape = *s, .how = TILE_BESIDE, .tile = tile, .expected = tile, .share = tile_cost(t, s, tile).share};
+}
+
+bool tile_gains_beside(const Target *t, const GemmShape *so_far, const GemmShape *next)
+{
+    GemmShape all = *so_far;
+    TileCost apart[2];
+    all.columns += next->columns;
+    if (all.columns > MOST_VECTORS * t->lanes || wide_as(t, all.columns).rows < 1)
+        return false;
+    tile_expected(t, so_far, &apart[0]);
+    tile_expected(t, next, &apart[1]);
+    return tile_cost(t, &all, wide_as(t, all.columns)).cycles * WORTH < apart[0].cycles + apart[1].cycles;
+}
+
 void tile_describe(const TileChoice *c, int lanes, Text *out)
 {
     text_add(out, "%dx%d", c->tile.rows, c->tile.vectors * lanes);
     if (c->how == TILE_ROTATED)
         text_add(out, ", pairs to be rotated, expected at %.2f of the peak", c->share);
+    else if (c->how == TILE_BESIDE)
+        text_add(out, ", %lld columns of several products side by side, expected at %.2f of the peak", (long long)c->shape.columns, c->share);
     else if (c->how == TILE_ASKED)
         text_add(out, ", as asked");
     else if (c->how == TILE_EXPECTED)

@@ -36,6 +36,10 @@ Tile tile_expected(const Target *t, const GemmShape *s, TileCost *cost);
 /* What `options` make of the shape: the alternative asked for, the table's row, or what is expected. */
 TileChoice tile_choose(const EmitOptions *options, const GemmShape *s);
 TileChoice tile_rotated(const Target *t, const GemmShape *s); /* of a result that is rotated: pairs of vectors */
+/* Of products of the same rows whose columns stand side by side in one panel, `columns` of all; and whether that costs less than a
+ * panel of its own for what is there so far and for the next. */
+TileChoice tile_beside(const Target *t, const GemmShape *s);
+bool tile_gains_beside(const Target *t, const GemmShape *so_far, const GemmShape *next);
 void tile_describe(const TileChoice *c, int lanes, Text *out); /* "4x24, expected at 0.97 of the peak" */
 
 #endif

@@ -34,8 +34,9 @@ typedef struct GemmShape {
     int64_t depth, columns;             /* of each */
     int weight_bytes;                   /* of an element of the weights, as stored */
 } GemmShape;
-/* ASKED: by EmitOptions.alternative. ROTATED: a result that is rotated takes pairs of vectors. MEASURED: a row of the table. */
-typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_MEASURED } TileSource;
+/* ASKED: by EmitOptions.alternative. ROTATED: a result that is rotated takes pairs of vectors. BESIDE: products of few columns share a panel, which
+ * is as wide as all of them; the shape is that of all. MEASURED: a row of the table. */
+typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_BESIDE, TILE_MEASURED } TileSource;
 typedef struct TileChoice {
     GemmShape shape;
     Tile tile, expected;                /* taken; what the costs alone would take */

@@ -237,9 +237,12 @@ const char *store_scalar(Kernel *k, DType dtype, const char *address, Operand va
 /* ---- gemm's tiles (tile.c) --------------------------------------------------------------------------------------------------------------------- */
 
 TileChoice gemm_tile(Emitter *e, const Node *gemm, int weight);         /* of the group of weight number `weight` */
-int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* columns in a panel of it: lanes * vectors */
+int64_t gemm_panel(Emitter *e, const Node *gemm, int weight);           /* columns in a panel of its weight: lanes * vectors, or all if it stands beside others */
 /* Accumulators that meet in one result stand in one group: group[i] is the first of accumulator i's group. */
 void gemm_groups(Context *cx, const Node *gemm, int *group);
+/* The same, but accumulators of few columns stand beside others before them: set[i] is the first whose panel accumulator i shares. */
+void gemm_sets(Emitter *e, const Node *gemm, int *set);
+int64_t gemm_columns(const Node *gemm, int weight);
 /* The `rotate` that accumulator `weight` becomes, or NULL. Its weight's columns are packed in pairs of vectors: first partners, second partners. */
 const Node *gemm_rotation(Context *cx, const Node *gemm, int weight);
 

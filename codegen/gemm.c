@@ -4,6 +4,7 @@
  *     NAME_tile(rows, ..)   a few rows times one panel
  *     NAME_rows(rows, ..)   any number of rows times one panel, tile by tile
  *     NAME(..)              a part of the (panel, tile) pairs of some rows, panel after panel, so that a panel stays in the cache
+ * A group is also what stands beside each other in one panel: products of few columns (tile.c chooses them), each a part with results of its own.
  * A sum runs over the contracted axis in ascending order in one accumulator, so neither tiles nor threads change a bit. */
 #include "codegen/choose.h"
 #include "codegen/gemm.h"
@@ -109,12 +110,12 @@ static bool add_rows(Gemm *g, Group *group, const Node *x, const Axis *over, int
     return pointer_steps(g, &a, NULL, 0, add_pointer(group));
 }
 
-static void add_panels(Gemm *g, Group *group, const Node *weight, const Node *x, int64_t depth) {
+static void add_panels(Gemm *g, Group *group, const Node *weight, const Node *x, int64_t panel, int64_t depth) {
     Pointer *p = add_pointer(group);
     p->reach = PER_PANEL;
     p->depth = depth;
     p->dtype = weight_storage(weight);
-    p->name = kernel_panels(g->k, weight, g->n, x, group->panel, group->rotation);
+    p->name = kernel_panels(g->k, weight, g->n, x, panel, group->rotation);
 }
 
 /* Products of the side: the accumulators go on over their rows and panels. */
@@ -140,39 +141,56 @@ static bool add_sides(Gemm *g, Group *group) {
             }
         if (!add_rows(g, group, x, over, n_over, depth))
             return false;
-        add_panels(g, group, weight, x, depth);
+        add_panels(g, group, weight, x, group->panel, depth);
         group->side[group->n_sides++] = member;
     }
     return true;
 }
 
-static bool uses_param(const Gemm *g, const Group *group, const Node *param) {
+static bool result_uses(const Gemm *g, int result, const Node *param) {
     bool *reads = arena_array(g->cx->arena, (size_t)graph_model(g->n->graph)->next_id, sizeof *reads);
     for (const Node *n = g->n->body->first; n; n = n->next) {
         reads[n->id] = n == param;
         for (int i = 0; i < n->n_inputs; i++)
             reads[n->id] |= reads[n->inputs[i]->id];
     }
+    return reads[g->n->body->results[result].value->id];
+}
+
+/* Which of the products side by side becomes the result. */
+static int part_of(const Gemm *g, const Group *group, int result) {
+    for (int i = 0; group->beside && i < group->n_weights; i++)
+        if (result_uses(g, result, g->n->body->params[group->weight[i]]))
+            return i;
+    return 0;
+}
+
+static bool uses_param(const Gemm *g, const Group *group, int part, const Node *param) {
     for (int r = 0; r < group->n_results; r++)
-        if (reads[g->n->body->results[group->result[r]].value->id])
+        if (part_of(g, group, group->result[r]) == part && result_uses(g, group->result[r], param))
             return true;
     return false;
 }
 
-static bool group_operands(Gemm *g, Group *group) {
+/* A part before this one has it, and it does not move with the columns. */
+static bool stands_for_all(const Group *group, const Node *param) {
+    for (int i = 0; i < group->n_pointers; i++)
+        if (group->pointers[i].param == param && !(group->pointers[i].reach & PER_COLUMN))
+            return true;
+    return false;
+}
+
+static bool part_extras(Gemm *g, Group *group, int part) {
     Access a;
     Axis columns[MAX_RANK];
-    int n_columns = column_axes(g, g->n->inputs[1 + group->weight[0]]->type, columns);
-    if (!add_rows(g, group, g->n->inputs[0], g->over, g->n_over, g->depth))
-        return false;
-    for (int i = 0; i < group->n_weights; i++)
-        add_panels(g, group, g->n->inputs[1 + group->weight[i]], g->n->inputs[0], g->depth);
+    int n_columns = column_axes(g, g->n->inputs[1 + group->weight[part]]->type, columns);
     for (int i = g->n_weights; i < g->n->body->n_params; i++) {
         const Node *param = g->n->body->params[i];
-        if (!uses_param(g, group, param))
+        if (!uses_param(g, group, part, param) || stands_for_all(group, param))
             continue;
         Pointer *p = add_pointer(group);
         p->param = param;
+        p->part = part;
         p->pairs = group->rotation && (param == group->rotation->inputs[1] || param == group->rotation->inputs[2]);
         const Axis *own = p->pairs ? &param->type->axis[param->type->rank - 1] : columns;
         if (!kernel_read(g->k, g->n->inputs[1 + i], &a) || !extra_steps(g, group, &a, own, p->pairs ? 1 : n_columns, p))
@@ -180,17 +198,34 @@ static bool group_operands(Gemm *g, Group *group) {
         if (!(p->reach & PER_COLUMN) && has_any(&a, columns, n_columns) && group->columns > 1)
             p->reach = (Reach)(p->reach & PER_ROW);
     }
-    if (!add_sides(g, group))
-        return false;
+    return true;
+}
+
+static bool group_results(Gemm *g, Group *group) {
+    Access a;
+    Axis columns[MAX_RANK];
     group->first_result = group->n_pointers;
     for (int r = 0; r < group->n_results; r++) {
         Pointer *p = add_pointer(group);
+        p->part = part_of(g, group, group->result[r]);
+        int n_columns = column_axes(g, g->n->inputs[1 + group->weight[p->part]]->type, columns);
         if (!kernel_result(g->k, kernel_get(g->n, group->result[r]), &a) || !pointer_steps(g, &a, columns, n_columns, p))
             return false;
         p->reach = PER_BOTH;
         p->row = p->row ? p->row : "0";
     }
     return true;
+}
+
+static bool group_operands(Gemm *g, Group *group) {
+    if (!add_rows(g, group, g->n->inputs[0], g->over, g->n_over, g->depth))
+        return false;
+    for (int i = 0; i < group->n_weights; i++)
+        add_panels(g, group, g->n->inputs[1 + group->weight[i]], g->n->inputs[0], group->beside ? group->from[i + 1] - group->from[i] : group->panel, g->depth);
+    for (int part = 0; part < (group->beside ? group->n_weights : 1); part++)
+        if (!part_extras(g, group, part))
+            return false;
+    return add_sides(g, group) && group_results(g, group);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------------------------------------------------------ */
@@ -265,7 +300,7 @@ static void print_group_calls(Gemm *g, Group *group, int64_t first, int64_t all)
 }
 
 /* What one panel of the group costs, in vectors. */
-static int work_of(const Group *group) { return group->tile.vectors * group->n_weights; }
+static int work_of(const Group *group) { return group->tile.vectors * (group->beside ? 1 : group->n_weights); }
 
 /* Groups whose panels differ in width: threads get the same share of the work, not of the tasks. The function says how many tasks come
  * before a part of the work, in vectors; NULL if all panels cost the same. */
@@ -425,16 +460,20 @@ static bool make_group(Gemm *g, const int *member, int leader) {
             group->weight[group->n_weights++] = i;
     Axis columns[MAX_RANK];
     int n_columns = column_axes(g, g->n->inputs[1 + leader]->type, columns);
-    group->columns = 1;
-    for (int i = 0; i < n_columns; i++)
-        group->columns *= columns[i].size.base;
     TileChoice choice = gemm_tile(g->k->e, g->n, leader);
     group->tile = choice.tile;
     group->panel = (int64_t)choice.tile.vectors * g->k->e->target->lanes;
+    group->beside = choice.how == TILE_BESIDE;
+    group->columns = group->beside ? group->panel : gemm_columns(g->n, leader);
+    if (group->beside) {
+        group->from = arena_array(a, (size_t)group->n_weights + 1, sizeof *group->from);
+        for (int i = 0; i < group->n_weights; i++)
+            group->from[i + 1] = group->from[i] + gemm_columns(g->n, group->weight[i]);
+    }
     group->panels = (group->columns + group->panel - 1) / group->panel;
     if (!group_rotation(g, group, columns, n_columns))
         return false;
-    group->pointers = arena_array(a, (size_t)(1 + g->n->n_inputs + body->n_results), sizeof *group->pointers);
+    group->pointers = arena_array(a, (size_t)(1 + g->n->n_inputs * group->n_weights + body->n_results), sizeof *group->pointers);
     group->sum = arena_array(a, (size_t)group->n_weights, sizeof *group->sum);
     group->start = arena_array(a, (size_t)group->n_weights, sizeof *group->start);
     group->side = arena_array(a, (size_t)gemm_sides(g->n) + 1, sizeof *group->side);
@@ -458,7 +497,7 @@ void emit_gemm(Kernel *k) {
         return;
     }
     int *member = arena_array(a, (size_t)g.n_weights, sizeof *member);
-    gemm_groups(g.cx, g.n, member);
+    gemm_sets(k->e, g.n, member);
     g.groups = arena_array(a, (size_t)g.n_weights, sizeof *g.groups);
     for (int i = 0; i < g.n_weights; i++)
         if (member[i] == i && !make_group(&g, member, i))

@@ -19,6 +19,7 @@ typedef struct Pointer {                /* an argument of the tile */
     const char *step;                   /* the variable that holds `row` if it is not a constant, else NULL */
     RowTerm term[MAX_RANK];             /* an extra with only some of the row axes: its place follows from the number of the row */
     int n_terms;
+    int part;                           /* of the group: which of its products it belongs to */
 } Pointer;
 
 enum { MAX_SIZES = 8 };
@@ -26,6 +27,8 @@ typedef struct Group {
     const char *tile_name, *rows_name, *last_name;      /* its functions */
     const char *text;                   /* of these functions, as they are under the first group's names */
     int *weight, n_weights;
+    bool beside;                        /* products of few columns: those of weight i are columns from[i] .. from[i + 1] of the one panel, a part each */
+    int64_t *from;
     int *result, n_results;             /* into body->results */
     const char **sum;                   /* C names of the accumulators, one a weight */
     const Node **start;                 /* the body's `acc + bias` whose bias the accumulator starts with, or NULL */
@@ -54,6 +57,7 @@ typedef struct Gemm {
     const char *tiles;                  /* the groups' tiles in words */
     BodyPrinter printer;
     const Group *printing;
+    int part;                           /* whose results are printed */
     const char *count;                  /* columns left, in the last panel; NULL: all */
 } Gemm;
 
@@ -66,6 +70,7 @@ typedef struct SumsCall {
     Tile tile;
     int n_weights;
     const Pointer *x, *w;               /* w[n_weights], all of one depth */
+    const int64_t *from;                /* NULL, or the weights stand side by side for one sum: columns from[i] .. from[i + 1] of it are w[i]'s, its panel */
     const char **sum;                   /* C names of arrays of vectors, [rows][vectors] */
     bool adds;                          /* to what is in `sum`; else to the vectors `start`, `start_2`, .. */
     const char *const *ahead;           /* three arguments: from where on the next panel is asked for, how often every few steps, bytes between; NULL: not */

@@ -21,6 +21,7 @@ typedef struct GemmSums {
     Tile tile;
     int n_weights;
     const DType *stored; /* their elements */
+    const int64_t *from; /* they stand side by side for one sum: where each one's columns begin, and the last one's end; NULL: a sum each */
     int64_t depth;       /* a constant where the steps leave a rest, which is another copy of the loop; 0: an argument */
     bool ahead, adds;    /* asks for the next panel; goes on with the sums that are there */
 } GemmSums;
@@ -29,6 +30,8 @@ static int64_t panel_of(const Gemm *g, const GemmSums *s) { return (int64_t)s->t
 
 /* "w", "w_2", ..: the one of weight i. */
 static const char *nth(Gemm *g, const char *name, int i) { return i ? arena_print(g->cx->arena, "%s_%d", name, i + 1) : name; }
+
+static int sums_in(const GemmSums *s) { return s->from ? 1 : s->n_weights; }
 
 /* ---- what is fetched ahead ------------------------------------------------------------------------------------------------------------------ */
 
@@ -72,13 +75,13 @@ static void over_tile(Gemm *g, const GemmSums *s) {
     put_line(g->k, "for (int r = 0; r < rows; r++)");
     text_add(body, "#pragma GCC unroll %d\n", s->tile.vectors);
     g->k->indent++;
-    put_line(g->k, "for (int c = 0; c < %d; c++)%s", s->tile.vectors, s->n_weights > 1 ? " {" : "");
+    put_line(g->k, "for (int c = 0; c < %d; c++)%s", s->tile.vectors, sums_in(s) > 1 ? " {" : "");
     g->k->indent++;
 }
 
 static void end_tile(Gemm *g, const GemmSums *s) {
     g->k->indent--;
-    if (s->n_weights > 1)
+    if (sums_in(s) > 1)
         put_line(g->k, "}");
     g->k->indent--;
 }
@@ -99,6 +102,31 @@ static void put_panel_row(Gemm *g, const GemmSums *s, int i) {
     put_line(g->k, "const lanes %s_k[] = {%s};", w, vectors.data);
 }
 
+/* Row number k of the weight that the column belongs to, from that column on. */
+static const char *beside_at(Gemm *g, const GemmSums *s, int64_t column) {
+    int i = 0;
+    while (column >= s->from[i + 1])
+        i++;
+    const char *row = arena_print(g->cx->arena, "%s + k * %lld", nth(g, "w", i), (long long)(s->from[i + 1] - s->from[i]));
+    return column > s->from[i] ? arena_print(g->cx->arena, "%s + %lld", row, (long long)(column - s->from[i])) : row;
+}
+
+/* The same of all weights side by side: put together of whole vectors and of halves. */
+static void put_beside_row(Gemm *g, const GemmSums *s) {
+    int64_t lanes = g->k->e->target->lanes;
+    Text vectors = text_new(g->cx->arena);
+    for (int64_t first = 0; first < panel_of(g, s); first += lanes) {
+        int i = 0;
+        while (first >= s->from[i + 1])
+            i++;
+        const char *low = beside_at(g, s, first), *vector = load_vector(g->k, DT_F32, low, NULL).text;
+        if (first + lanes > s->from[i + 1])
+            vector = arena_print(g->cx->arena, "two_halves(%s, %s)", low, i + 1 < s->n_weights ? beside_at(g, s, first + lanes / 2) : low);
+        text_add(&vectors, "%s%s", first ? ", " : "", vector);
+    }
+    put_line(g->k, "const lanes w_k[] = {%s};", vectors.data);
+}
+
 /* Several steps a round: to count each of them would cost a tenth of the peak, most of all where another thread shares the core's decoder.
  * Clang left alone would unroll until sums spill. */
 static void put_steps(Gemm *g, const GemmSums *s, const char *from, const char *to) {
@@ -106,10 +134,12 @@ static void put_steps(Gemm *g, const GemmSums *s, const char *from, const char *
     if (steps > 1)
         text_add(&g->k->body, "#pragma GCC unroll %d\n", steps);
     put_open(g->k, "%sfor (ptrdiff_t k = %s; k < %s; k++)", steps > 1 ? "" : "ROLLED ", from, to);
-    for (int i = 0; i < s->n_weights; i++)
+    for (int i = 0; i < s->n_weights && !s->from; i++)
         put_panel_row(g, s, i);
+    if (s->from)
+        put_beside_row(g, s);
     over_tile(g, s);
-    for (int i = 0; i < s->n_weights; i++)
+    for (int i = 0; i < sums_in(s); i++)
         put_line(g->k, "%s[r][c] += splat(x[r * step + k]) * %s_k[c];", nth(g, "sum", i), nth(g, "w", i));
     end_tile(g, s);
     put_close(g->k);
@@ -148,9 +178,9 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
         const char *type = s->stored[i] == DT_F32 ? "const float *restrict " : "const uint16_t *restrict ";
         items[n++] = arena_print(a, "%s%s", declare ? type : "", nth(g, "w", i));
     }
-    for (int i = 0; i < s->n_weights && !s->adds; i++)
+    for (int i = 0; i < sums_in(s) && !s->adds; i++)
         items[n++] = arena_print(a, "%s%s", declare ? "const lanes *" : "", nth(g, "start", i));
-    for (int i = 0; i < s->n_weights; i++)
+    for (int i = 0; i < sums_in(s); i++)
         items[n++] = declare ? arena_print(a, "lanes (*%s)[%d]", nth(g, "to", i), s->tile.vectors) : nth(g, "to", i);
     for (int i = 0; s->ahead && i < 3; i++)
         items[n++] = arena_print(a, "%s%s", size, ahead_names[i]);
@@ -169,16 +199,16 @@ static void put_tile(Gemm *g, const GemmSums *s) {
         text_add(&k->body, "\n * Every %d steps `asks` times the next panel is asked for, from `ahead` on.", gemm_fetch_steps(s->depth));
     text_add(&k->body, " */\nstatic inline __attribute__((always_inline))\n%s\n{\n", wrapped(g->cx, arena_print(g->cx->arena, "void %s_tile", s->name), items, (size_t)n));
     Text sums = text_new(g->cx->arena);
-    for (int i = 0; i < s->n_weights; i++)
+    for (int i = 0; i < sums_in(s); i++)
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", nth(g, "sum", i), s->tile.rows, s->tile.vectors);
     put_line(k, "lanes %s;", sums.data);
     over_tile(g, s);
-    for (int i = 0; i < s->n_weights; i++)
+    for (int i = 0; i < sums_in(s); i++)
         put_line(k, s->adds ? "%s[r][c] = %s[r][c];" : "%s[r][c] = %s[c];", nth(g, "sum", i), nth(g, s->adds ? "to" : "start", i));
     end_tile(g, s);
     put_products(g, s);
     over_tile(g, s);
-    for (int i = 0; i < s->n_weights; i++)
+    for (int i = 0; i < sums_in(s); i++)
         put_line(k, "%s[r][c] = %s[r][c];", nth(g, "to", i), nth(g, "sum", i));
     end_tile(g, s);
     text_add(&k->body, "}\n\n");
@@ -228,8 +258,12 @@ static void put_functions(Gemm *g, const GemmSums *s) {
     units_note(e, &part);
 }
 
+static bool same_places(const GemmSums *a, const GemmSums *b) {
+    return !a->from == !b->from && (!a->from || !memcmp(a->from, b->from, (size_t)(a->n_weights + 1) * sizeof *a->from));
+}
+
 static bool same_kind(const GemmSums *a, const GemmSums *b) {
-    return a->tile.rows == b->tile.rows && a->tile.vectors == b->tile.vectors && a->n_weights == b->n_weights && a->depth == b->depth && a->ahead == b->ahead &&
+    return a->tile.rows == b->tile.rows && a->tile.vectors == b->tile.vectors && a->n_weights == b->n_weights && same_places(a, b) && a->depth == b->depth && a->ahead == b->ahead &&
            a->adds == b->adds && !memcmp(a->stored, b->stored, (size_t)a->n_weights * sizeof *a->stored);
 }
 
@@ -254,7 +288,7 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
         stored[i] = call->w[i].dtype;
     int64_t depth = call->w->depth, constant = depth % STEPS ? depth : 0;
     const GemmSums *s = sums_of_kind(g, (GemmSums){.tile = call->tile, .n_weights = call->n_weights, .stored = stored, .depth = constant,
-                                                   .ahead = constant ? call->ahead != NULL : !call->adds, .adds = call->adds});
+                                                   .ahead = constant || call->from ? call->ahead != NULL : !call->adds, .adds = call->adds, .from = call->from});
     const char **items = room_for_items(g, s);
     int n = 0;
     items[n++] = "rows";
@@ -264,9 +298,9 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
     items[n++] = call->x->row ? call->x->row : "0";
     for (int i = 0; i < call->n_weights; i++)
         items[n++] = call->w[i].local;
-    for (int i = 0; i < call->n_weights && !s->adds; i++)
+    for (int i = 0; i < sums_in(s) && !s->adds; i++)
         items[n++] = nth(g, "start", i);
-    for (int i = 0; i < call->n_weights; i++)
+    for (int i = 0; i < sums_in(s); i++)
         items[n++] = call->sum[i];
     for (int i = 0; s->ahead && i < 3; i++)
         items[n++] = call->ahead ? call->ahead[i] : "0";

@@ -34,6 +34,20 @@ static Operand load_pointer(Gemm *g, const Pointer *p) {
     return load_vector(g->k, p->dtype, arena_print(g->cx->arena, "%s + %d * c", address, g->k->e->target->lanes), g->count);
 }
 
+/* Columns from[i] .. of the panel as vectors, c counts them. Some begin in the middle of a vector. */
+static const char *beside_sum(Gemm *g, const Group *group, int i) {
+    Arena *a = g->cx->arena;
+    int64_t lanes = g->k->e->target->lanes, vector = group->from[i] / lanes, columns = group->from[i + 1] - group->from[i];
+    const char *sum = group->sum[0], *c = columns <= lanes ? "" : "c + ";
+    if (group->from[i] % lanes == 0)
+        return arena_print(a, "%s[r][%s%lld]", sum, c, (long long)vector);
+    bool beyond = vector + 1 + (columns - 1) / lanes == group->tile.vectors;     /* behind the last half there is nothing */
+    if (columns <= lanes)
+        return arena_print(a, "middle_of(%s[r][%lld], %s[r][%lld])", sum, (long long)vector, sum, (long long)(beyond ? vector : vector + 1));
+    return arena_print(a, beyond ? "middle_of(%s[r][c + %lld], %s[r][(c + %lld) %% %d])" : "middle_of(%s[r][c + %lld], %s[r][c + %lld])", sum,
+                       (long long)vector, sum, (long long)vector + 1, group->tile.vectors);
+}
+
 static Operand gemm_leaf(void *state, const Node *leaf) {
     Gemm *g = state;
     const Group *group = g->printing;
@@ -41,9 +55,9 @@ static Operand gemm_leaf(void *state, const Node *leaf) {
         return (Operand){0};
     for (int i = 0; i < group->n_weights; i++)
         if (g->n->body->params[group->weight[i]] == leaf)
-            return operand_of(arena_print(g->cx->arena, "%s[r][c]", group->sum[i]), BINDS_ALL, true, DT_F32);
+            return operand_of(group->beside ? beside_sum(g, group, i) : arena_print(g->cx->arena, "%s[r][c]", group->sum[i]), BINDS_ALL, true, DT_F32);
     for (int i = 0; i < group->n_pointers; i++)
-        if (group->pointers[i].param == leaf)
+        if (group->pointers[i].param == leaf && (group->pointers[i].part == g->part || !(group->pointers[i].reach & PER_COLUMN)))
             return load_pointer(g, &group->pointers[i]);
     return (Operand){0};
 }
@@ -68,7 +82,7 @@ static int readers(const Graph *body, const Node *n) {
 /* `acc + bias`, the only reader of acc, bias a vector over the columns: the accumulator starts with the bias. */
 static void find_starts(Gemm *g, Group *group) {
     const Graph *body = g->n->body;
-    for (int i = 0; i < group->n_weights; i++) {
+    for (int i = 0; i < group->n_weights && !group->beside; i++) {
         const Node *acc = body->params[group->weight[i]];
         for (const Node *n = body->first; n && readers(body, acc) == 1; n = n->next) {
             if (n->op != OP_add || (n->inputs[0] != acc && n->inputs[1] != acc))
@@ -80,11 +94,13 @@ static void find_starts(Gemm *g, Group *group) {
     }
 }
 
-static void over_tile(Gemm *g, const Group *group, bool braces) {
+static int sums_of(const Group *group) { return group->beside ? 1 : group->n_weights; }
+
+static void over_tile(Gemm *g, int vectors, bool braces) {
     put_line(g->k, "for (int r = 0; r < rows; r++)");
-    text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
+    text_add(&g->k->body, "#pragma GCC unroll %d\n", vectors);
     g->k->indent++;
-    put_line(g->k, "for (int c = 0; c < %d; c++)%s", group->tile.vectors, braces ? " {" : "");
+    put_line(g->k, "for (int c = 0; c < %d; c++)%s", vectors, braces ? " {" : "");
     g->k->indent++;
 }
 
@@ -99,11 +115,11 @@ static void end_tile(Gemm *g, bool braces) {
 static const char *start_name(Gemm *g, int i) { return i ? arena_print(g->cx->arena, "start_%d", i + 1) : "start"; }
 
 static void print_start(Gemm *g, Group *group) {
-    bool braces = group->n_weights > 1;
+    bool braces = sums_of(group) > 1;
     text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
     put_line(g->k, "for (int c = 0; c < %d; c++)%s", group->tile.vectors, braces ? " {" : "");
     g->k->indent++;
-    for (int i = 0; i < group->n_weights; i++) {
+    for (int i = 0; i < sums_of(group); i++) {
         const char *value = "(lanes){0}";
         if (group->start[i]) {
             const Node *acc = g->n->body->params[group->weight[i]], *add = group->start[i];
@@ -140,7 +156,7 @@ static int64_t longest_part(const Group *group) {
 static const char *const ahead_names[] = {"ahead", "asks", "apart"}, *const no_ahead[] = {"0", "0", "0"};
 
 static void print_products(Gemm *g, Group *group) {
-    SumsCall call = {.tile = group->tile, .n_weights = group->n_weights, .x = group->pointers, .w = group->pointers + 1, .sum = group->sum,
+    SumsCall call = {.tile = group->tile, .n_weights = group->n_weights, .x = group->pointers, .w = group->pointers + 1, .from = group->from, .sum = group->sum,
                      .ahead = looks_ahead(g, group) ? ahead_names : NULL};
     put_line(g->k, "%s;", gemm_sums(g, &call));
     for (int k = 0; k < group->n_sides; k++) {      /* the sum goes on over other rows and panels */
@@ -182,7 +198,8 @@ static void print_rotation(Gemm *g, Group *group) {
     put_close(k);
 }
 
-static void print_results(Gemm *g, Group *group) {
+/* Of all columns, or of one of the products side by side. */
+static void print_part(Gemm *g, Group *group, int vectors) {
     Kernel *k = g->k;
     Text outer = k->body, inside = text_new(g->cx->arena);
     k->body = inside;
@@ -200,6 +217,8 @@ static void print_results(Gemm *g, Group *group) {
     }
     for (int r = 0; !group->rotation && r < group->n_results; r++) {
         const Pointer *p = &group->pointers[group->first_result + r];
+        if (p->part != g->part)
+            continue;
         Operand value = body_value(&g->printer, g->n->body->results[group->result[r]].value);
         const char *address = arena_print(g->cx->arena, "%s + %d * c", row_address(g, p), k->e->target->lanes);
         put_line(k, "%s", store_vector(k, p->dtype, address, value, g->count));
@@ -210,12 +229,25 @@ static void print_results(Gemm *g, Group *group) {
     for (const char *c = inside.data; *c; c++)
         lines += *c == ';' && c[1] == '\n';
     if (inside.length) {
-        over_tile(g, group, lines > 1);
+        over_tile(g, vectors, lines > 1);
         text_put(&k->body, inside.data, inside.length);
         end_tile(g, lines > 1);
     }
     if (group->rotation)
         print_rotation(g, group);
+}
+
+static void print_results(Gemm *g, Group *group) {
+    int lanes = g->k->e->target->lanes;
+    if (!group->beside)
+        print_part(g, group, group->tile.vectors);
+    for (int i = 0; group->beside && i < group->n_weights; i++) {
+        int64_t columns = group->from[i + 1] - group->from[i];
+        g->part = i;
+        g->count = columns % lanes ? arena_print(g->cx->arena, columns < lanes ? "%lld" : "%lld - %d * c", (long long)columns, lanes) : NULL;
+        print_part(g, group, (int)((columns + lanes - 1) / lanes));
+    }
+    g->part = 0;
 }
 
 /* ---- functions ------------------------------------------------------------------------------------------------------------------------------- */
@@ -266,12 +298,13 @@ static void print_tile(Gemm *g, Group *group) {
     g->count = has_tail(group) ? arena_print(g->cx->arena, "columns - %d * c", k->e->target->lanes) : NULL;
     const char *tail = has_tail(group) ? "int columns" : NULL;
     bool ahead = looks_ahead(g, group);
-    text_add(&k->body, "/* `rows` rows, at most %d, times one panel of %lld columns. */\n%s\n{\n", group->tile.rows, (long long)group->panel,
+    text_add(&k->body, "/* `rows` rows, at most %d, times %s %lld columns%s. */\n%s\n{\n", group->tile.rows, group->beside ? "all" : "one panel of",
+             (long long)(group->beside ? group->from[group->n_weights] : group->panel), group->beside ? ", side by side" : "",
              head_of(g, group, arena_print(g->cx->arena, "static inline void %s", group->tile_name), "ptrdiff_t rows", tail, ahead));
     Text locals = text_new(g->cx->arena);
-    for (int i = 0; i < group->n_weights; i++)
+    for (int i = 0; i < sums_of(group); i++)
         text_add(&locals, "%s%s[%d]", i ? ", " : "", start_name(g, i), group->tile.vectors);
-    for (int i = 0; i < group->n_weights; i++)
+    for (int i = 0; i < sums_of(group); i++)
         text_add(&locals, ", %s[%d][%d]", group->sum[i], group->tile.rows, group->tile.vectors);
     put_line(k, "lanes %s;", locals.data);
     g->printing = group;

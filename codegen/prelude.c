@@ -1,7 +1,7 @@
 /* The prelude of an emitted file: vector types and the few helpers that its kernels use; what nobody calls is not printed.
  *
- * In the texts below @ stands for the bytes of a vector, $ for its lanes, & at a line's end for `0, 1, 2 ..` up to the last lane, ^ for an
- * instruction that gcc has to be told of, where the target has it. */
+ * In the texts below @ stands for the bytes of a vector, $ for its lanes, & before a bracket for `0, 1, 2 ..` up to the last lane, && for
+ * as many from the middle lane on, ^ for an instruction that gcc has to be told of, where the target has it. */
 #include "codegen/emit.h"
 
 #include <ctype.h>
@@ -66,6 +66,11 @@ static const Helper helpers[] = {
                    "    else\n"
                    "#pragma GCC unroll $\n"
                    "        for (int i = 0; i < LANES; i++)\n            if (i < count)\n                to[i] = v[i];\n}\n"},
+    {"two_halves", "static inline lanes two_halves(const float *low, const float *high)\n{\n"
+                   "    typedef float half __attribute__((vector_size(2 * $), aligned(4)));\n"
+                   "    return __builtin_shufflevector(*(const half *)low, *(const half *)high,\n        &);\n}\n"},
+    {"middle_of", "/* The upper half of a and the lower half of b. */\n"
+                  "static inline lanes middle_of(lanes a, lanes b)\n{\n    return __builtin_shufflevector(a, b, &&);\n}\n"},
     {"load_ints_part", "static inline ints load_ints_part(const int *from, ptrdiff_t count)\n{\n"
                        "    ints v = {0};\n"
                        "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i];\n"
@@ -241,6 +246,12 @@ static const char inside_alone[] = "/* The index, or 0 and a note in `fault` if 
                                    "    if (index >= 0 && index < bound)\n        return index;\n"
                                    "    fault[0] = 1, fault[1] = value, fault[2] = index, fault[3] = bound;\n    return 0;\n}\n";
 
+static void print_lanes(const Target *target, int from, Text *out)
+{
+    for (int i = 0; i < target->lanes; i++)
+        text_add(out, "%s%d", i ? ", " : "", from + i);
+}
+
 static void print_helper(const Target *target, const char *text, Text *out) {
     for (const char *p = text; *p; p++)
         if (*p == '@')
@@ -249,9 +260,11 @@ static void print_helper(const Target *target, const char *text, Text *out) {
             text_add(out, "%d", target->lanes);
         else if (*p == '^')
             print_widening(target, out);
-        else if (*p == '&' && p[1] == '}')
-            for (int i = 0; i < target->lanes; i++)
-                text_add(out, "%s%d", i ? ", " : "", i);
+        else if (*p == '&' && p[1] == '&' && p[2] == ')') {
+            print_lanes(target, target->lanes / 2, out);
+            p++;
+        } else if (*p == '&' && (p[1] == '}' || p[1] == ')'))
+            print_lanes(target, 0, out);
         else
             text_char(out, *p);
 }

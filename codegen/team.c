@@ -48,16 +48,10 @@ static const Type *largest(const Node *n) {
 }
 
 /* Columns of all weights together. */
-static int64_t gemm_columns(const Node *n) {
+static int64_t all_columns(const Node *gemm) {
     int64_t all = 0;
-    for (int w = 0; w < attr_int(n, ATTR_weights, 1); w++) {
-        const Type *t = n->inputs[1 + w]->type;
-        int64_t columns = 1;
-        for (int i = 0; i < t->rank; i++)
-            if (!attr_has_name(n, ATTR_over, t->axis[i].name))
-                columns *= t->axis[i].size.base;
-        all += columns;
-    }
+    for (int w = 0; w < attr_int(gemm, ATTR_weights, 1); w++)
+        all += gemm_columns(gemm, w);
     return all;
 }
 
@@ -65,7 +59,7 @@ const char *work_text(Emitter *e, const Node *n) {
     Work w = {1, text_new(e->cx->arena)};
     if (n->op == OP_gemm) {
         times_type(e, &w, n->inputs[0]->type);
-        times(e, &w, extent_const(gemm_columns(n)));
+        times(e, &w, extent_const(all_columns(n)));
     } else if (n->op == OP_attend) {
         const Type *k = n->inputs[1]->type;
         times_type(e, &w, n->inputs[0]->type);

@@ -102,6 +102,28 @@ START_TEST(test_waste)
 }
 END_TEST
 
+static bool gains(const char *target, int64_t columns, int64_t next)
+{
+    GemmShape so_far = {1, 0, 384, columns, 4}, other = {1, 0, 384, next, 4};
+    return tile_gains_beside(target_by_name(target), &so_far, &other);
+}
+
+/* Products share a panel if each alone would fill it with zeros or wait for loads, and only as far as registers go. */
+START_TEST(test_beside)
+{
+    ck_assert(gains("x86-64-v4", 8, 8) && gains("x86-64-v4", 16, 8) && gains("x86-64-v4", 24, 24));
+    ck_assert(!gains("x86-64-v4", 384, 384) && !gains("x86-64-v4", 48, 48) && !gains("x86-64-v4", 48, 8) && !gains("x86-64-v4", 64, 8) && !gains("x86-64-v4", 32, 32));
+    ck_assert(gains("x86-64-v3", 8, 8) && !gains("x86-64-v3", 24, 24));
+    GemmShape all = {1, 0, 384, 24, 4};
+    TileChoice c = tile_beside(target_by_name("x86-64-v4"), &all);
+    Arena arena = {0};
+    Text t = text_new(&arena);
+    tile_describe(&c, 16, &t);
+    ck_assert_str_eq(t.data, "12x32, 24 columns of several products side by side, expected at 0.75 of the peak");
+    arena_free(&arena);
+}
+END_TEST
+
 /* A table's row counts for its own product only, and never against the registers. */
 START_TEST(test_table)
 {
@@ -183,6 +205,7 @@ int main(void)
     tcase_add_loop_test(c, test_costs, 0, target_count);
     tcase_add_test(c, test_preferences);
     tcase_add_test(c, test_waste);
+    tcase_add_test(c, test_beside);
     tcase_add_test(c, test_table);
     tcase_add_loop_test(c, test_bits, 0, target_count);
     suite_add_tcase(s, c);

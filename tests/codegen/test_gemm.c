@@ -74,6 +74,57 @@ static const char qkv[] =
     "  v     = get qkv index=2 : f32[B, S, G, K]\n"
     "  return q = q, k = k, v = v\n";
 
+/* Products of few columns in one panel: a bias for each, an extra of theirs all, a result more than products, columns that begin and end in
+ * the middle of a vector. */
+static const char *beside_text(Trial *t, const int *heads) {
+    int half = t->target->lanes > 1 ? t->target->lanes / 2 : 1;
+    return arena_print(&t->arena,
+        "kernels Beside(x: f32[B, S, D], skip: f32[B, S, F], row: f32[B, S])\n"
+        "  dims    B = 1..4  S = 1..64  D = 37  F = %d  G = %d  H = %d  K = %d\n"
+        "  u     = weight key=\"u\" : f32[F, D]\n"
+        "  v     = weight key=\"v\" : f32[G, K, D]\n"
+        "  w     = weight key=\"w\" : f32[H, K, D]\n"
+        "  bv    = weight key=\"bv\" : f32[G, K]\n"
+        "  bw    = weight key=\"bw\" : f32[H, K]\n"
+        "  all   = gemm x, u, v, w, bv, bw, skip, row over=D weights=3 (a: f32[B, S, F], b: f32[B, S, G, K], c: f32[B, S, H, K],"
+        " bv.1: f32[G, K], bw.1: f32[H, K], s: f32[B, S, F], r: f32[B, S]) {\n"
+        "    a1 = mul a, r : f32[B, S, F]\n"
+        "    a2 = add a1, s : f32[B, S, F]\n"
+        "    b1 = mul b, r : f32[B, S, G, K]\n"
+        "    b2 = add b1, bv.1 : f32[B, S, G, K]\n"
+        "    b3 = gelu b2 : f32[B, S, G, K]\n"
+        "    c1 = add c, bw.1 : f32[B, S, H, K]\n"
+        "    c2 = mul c1, r : f32[B, S, H, K]\n"
+        "    return a2, b3, b1, c2\n"
+        "  }\n"
+        "  p     = get all index=0 : f32[B, S, F]\n"
+        "  q     = get all index=1 : f32[B, S, G, K]\n"
+        "  m     = get all index=2 : f32[B, S, G, K]\n"
+        "  n     = get all index=3 : f32[B, S, H, K]\n"
+        "  return p = p, q = q, m = m, n = n\n", heads[0] * half, heads[1], heads[2], half);
+}
+
+static const int heads[][3] = {{1, 1, 1}, {1, 3, 1}, {1, 2, 3}, {1, 1, 3}, {2, 2, 2}, {3, 3, 1}};
+
+START_TEST(test_beside) {
+    for (int i = 0; i < target_count; i++) {
+        if (!target_runs_here(&targets[i]))
+            continue;
+        Trial t;
+        trial_open(&t, &targets[i]);
+        trial_load(&t, beside_text(&t, heads[_i]));
+        int tiles = 0;
+        for (int j = 0; j < t.out.n_tiles; j++)
+            tiles += t.out.tiles[j].how == TILE_BESIDE;
+        if (targets[i].lanes > 4)
+            ck_assert_msg(tiles > 0, "%s: panels of their own", targets[i].name);
+        for (int64_t rows = 1; rows <= 19; rows += 1 + rows / 4)
+            trial_check(&t, (int64_t[]){1 + rows % 2, rows}, 2e-5);
+        trial_close(&t);
+    }
+}
+END_TEST
+
 /* gate and up: two accumulators in one result; two contracted axes; a slice of x whose rows step by a run-time stride. */
 static const char swiglu[] =
     "kernels Mlp(x: f32[B, S, H, K])\n"
@@ -245,6 +296,7 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, test_shapes, 0, sizeof shapes / sizeof *shapes);
     tcase_add_loop_test(c, test_few_columns, 0, target_count);
+    tcase_add_loop_test(c, test_beside, 0, sizeof heads / sizeof *heads);
     tcase_add_test(c, test_several);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
