@@ -51,6 +51,35 @@ START_TEST(test_few_columns) {
 }
 END_TEST
 
+/* Products that differ in depth, stride and body alone share the function of their sums; a depth that leaves a rest has its own. */
+START_TEST(test_shared_sums) {
+    for (int depth = 96; depth <= 100; depth += 4) {
+        Trial t;
+        trial_open(&t, &targets[_i]);
+        trial_emit(&t, arena_print(&t.arena,
+            "kernels Two(x: f32[S, D], z: f32[S, E])\n"
+            "  dims    S = 1..64  D = %d  E = 144  F = 192\n"
+            "  w     = weight key=\"w\" : f32[F, D]\n"
+            "  v     = weight key=\"v\" : f32[F, E]\n"
+            "  h     = gemm x, w over=D weights=1 (acc: f32[S, F]) {\n"
+            "    r = gelu acc : f32[S, F]\n"
+            "    return r\n"
+            "  } : f32[S, F]\n"
+            "  y     = gemm z, v, h over=E weights=1 (acc: f32[S, F], skip: f32[S, F]) {\n"
+            "    r = add acc, skip : f32[S, F]\n"
+            "    return r\n"
+            "  } : f32[S, F]\n"
+            "  return y = y\n", depth));
+        Tile a = t.out.tiles[0].tile, b = t.out.tiles[1].tile;
+        int functions = 0;
+        for (const char *at = t.out.text; (at = strstr(at, "case 1:")) != NULL; at++)
+            functions++;
+        ck_assert_int_eq(functions, depth == 96 && a.rows == b.rows && a.vectors == b.vectors ? 1 : 2);
+        trial_close(&t);
+    }
+}
+END_TEST
+
 /* q, k, v: three results with epilogues of their own, heads as two axes; k with fewer heads; v has a residual. */
 static const char qkv[] =
     "kernels Attn(x: f32[B, S, D], skip: f32[B, S, G, K], row: f32[B, S], one: f32)\n"
@@ -297,6 +326,7 @@ int main(void) {
     tcase_add_loop_test(c, test_shapes, 0, sizeof shapes / sizeof *shapes);
     tcase_add_loop_test(c, test_few_columns, 0, target_count);
     tcase_add_loop_test(c, test_beside, 0, sizeof heads / sizeof *heads);
+    tcase_add_loop_test(c, test_shared_sums, 0, target_count);
     tcase_add_test(c, test_several);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
