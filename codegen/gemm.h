@@ -71,8 +71,9 @@ typedef struct SumsCall {
     int n_weights;
     const Pointer *x, *w;               /* w[n_weights], all of one depth */
     const int64_t *from;                /* NULL, or the weights stand side by side for one sum: columns from[i] .. from[i + 1] of it are w[i]'s, its panel */
-    const char **sum;                   /* C names of arrays of vectors, [rows][vectors] */
-    bool adds;                          /* to what is in `sum`; else to the vectors `start`, `start_2`, .. */
+    const char **to, *to_step;          /* where the sums go: pointers to floats, for each weight, and how far apart the rows lie there */
+    bool adds;                          /* to what is there; else .. */
+    const char **start;                 /* .. to these floats, one for each column; "0": to zeros */
     const char *const *ahead;           /* three arguments: from where on the next panel is asked for, how often every few steps, bytes between; NULL: not */
 } SumsCall;
 const char *gemm_sums(Gemm *g, const SumsCall *call);

@@ -1,11 +1,11 @@
 /* Sums of products, kept in registers while they grow: what all gemms of a file share whose tiles and weights are of one kind.
  *
- *     SUMS_tile(rows, ..)   sum[r][c] = start[c] + a few rows times one panel; `rows` is a constant wherever it is called, so one text serves
+ *     SUMS_tile(rows, ..)   to[r][c] = start[c] (or 0) + a few rows times one panel; `rows` is a constant wherever it is called, so one text serves
  *                           all heights of a tile
  *     SUMS(rows, ..)        the same for a number that is known at run time
  *
- * How long the sums are and how far the rows lie apart are arguments, as are the panels' places. What becomes of the sums follows where they
- * are read, in the first-level cache: a file has so few of these functions, which take clang longer than all that is around them.
+ * How long the sums are and how far the rows lie apart are arguments, as are the panels' places and where the sums go: to the result,
+ * or to a buffer from which the body reads them, in the first-level cache. A file has so few of these functions, which take clang longer than all that is around them.
  *
  * While a panel is multiplied, the one behind it comes into the cache: after some steps each time some of its lines are asked for, in
  * several places at once, since one stream of addresses alone does not keep the memory busy. The tiles of a panel share the lines. */
@@ -179,15 +179,19 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
         items[n++] = arena_print(a, "%s%s", declare ? type : "", nth(g, "w", i));
     }
     for (int i = 0; i < sums_in(s) && !s->adds; i++)
-        items[n++] = arena_print(a, "%s%s", declare ? "const lanes *" : "", nth(g, "start", i));
+        items[n++] = arena_print(a, "%s%s", declare ? "const float *" : "", nth(g, "start", i));
     for (int i = 0; i < sums_in(s); i++)
-        items[n++] = declare ? arena_print(a, "lanes (*%s)[%d]", nth(g, "to", i), s->tile.vectors) : nth(g, "to", i);
+        items[n++] = arena_print(a, "%s%s", declare ? "float *" : "", nth(g, "to", i));
+    items[n++] = arena_print(a, "%sto_step", size);
     for (int i = 0; s->ahead && i < 3; i++)
         items[n++] = arena_print(a, "%s%s", size, ahead_names[i]);
     return n;
 }
 
 static const char **room_for_items(Gemm *g, const GemmSums *s) { return arena_array(g->cx->arena, (size_t)s->n_weights * 3 + 8, sizeof(char *)); }
+
+/* Where vector c of row r goes. */
+static const char *place(Gemm *g, int i) { return arena_print(g->cx->arena, "%s + r * to_step + %d * c", nth(g, "to", i), g->k->e->target->lanes); }
 
 static void put_tile(Gemm *g, const GemmSums *s) {
     Kernel *k = g->k;
@@ -203,13 +207,18 @@ static void put_tile(Gemm *g, const GemmSums *s) {
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", nth(g, "sum", i), s->tile.rows, s->tile.vectors);
     put_line(k, "lanes %s;", sums.data);
     over_tile(g, s);
-    for (int i = 0; i < sums_in(s); i++)
-        put_line(k, s->adds ? "%s[r][c] = %s[r][c];" : "%s[r][c] = %s[c];", nth(g, "sum", i), nth(g, s->adds ? "to" : "start", i));
+    for (int i = 0; i < sums_in(s); i++) {
+        const char *start = nth(g, "start", i), *from = arena_print(g->cx->arena, "%s + %d * c", start, k->e->target->lanes);
+        if (s->adds)
+            put_line(k, "%s[r][c] = %s;", nth(g, "sum", i), load_vector(k, DT_F32, place(g, i), NULL).text);
+        else
+            put_line(k, "%s[r][c] = %s ? %s : (lanes){0};", nth(g, "sum", i), start, load_vector(k, DT_F32, from, NULL).text);
+    }
     end_tile(g, s);
     put_products(g, s);
     over_tile(g, s);
     for (int i = 0; i < sums_in(s); i++)
-        put_line(k, "%s[r][c] = %s[r][c];", nth(g, "to", i), nth(g, "sum", i));
+        put_line(k, "%s", store_vector(k, DT_F32, place(g, i), operand_of(arena_print(g->cx->arena, "%s[r][c]", nth(g, "sum", i)), BINDS_ALL, true, DT_F32), NULL));
     end_tile(g, s);
     text_add(&k->body, "}\n\n");
 }
@@ -299,9 +308,10 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
     for (int i = 0; i < call->n_weights; i++)
         items[n++] = call->w[i].local;
     for (int i = 0; i < sums_in(s) && !s->adds; i++)
-        items[n++] = nth(g, "start", i);
+        items[n++] = call->start[i];
     for (int i = 0; i < sums_in(s); i++)
-        items[n++] = call->sum[i];
+        items[n++] = call->to[i];
+    items[n++] = call->to_step;
     for (int i = 0; s->ahead && i < 3; i++)
         items[n++] = call->ahead ? call->ahead[i] : "0";
     return gemm_joined(g->cx, s->name, items, n);

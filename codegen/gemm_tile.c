@@ -96,6 +96,8 @@ static void find_starts(Gemm *g, Group *group) {
 
 static int sums_of(const Group *group) { return group->beside ? 1 : group->n_weights; }
 
+static bool has_tail(const Group *group) { return group->columns % group->panel != 0; }
+
 static void over_tile(Gemm *g, int vectors, bool braces) {
     put_line(g->k, "for (int r = 0; r < rows; r++)");
     text_add(&g->k->body, "#pragma GCC unroll %d\n", vectors);
@@ -111,25 +113,34 @@ static void end_tile(Gemm *g, bool braces) {
     g->k->indent--;
 }
 
-/* "start_2" of accumulator 1: what its sums start with. */
-static const char *start_name(Gemm *g, int i) { return i ? arena_print(g->cx->arena, "start_%d", i + 1) : "start"; }
+/* What accumulator i starts with, or NULL. */
+static const Pointer *start_of(const Gemm *g, const Group *group, int i) {
+    const Node *acc = g->n->body->params[group->weight[i]], *add = group->start[i];
+    return add ? pointer_of(group, add->inputs[add->inputs[0] == acc]) : NULL;
+}
+
+/* Where the numbers that accumulator i starts with are read: "0" if there are none; "start" if they are copied first, since they do not lie
+ * in the columns' order or not so many follow as a panel has. */
+static const char *start_text(Gemm *g, const Group *group, int i) {
+    const Pointer *from = start_of(g, group, i);
+    if (!from)
+        return "0";
+    if (!group->rotation && !has_tail(group))
+        return from->local;
+    return i ? arena_print(g->cx->arena, "start_%d", i + 1) : "start";
+}
+
+static bool copies_start(const Gemm *g, const Group *group, int i) { return start_of(g, group, i) && (group->rotation || has_tail(group)); }
 
 static void print_start(Gemm *g, Group *group) {
-    bool braces = sums_of(group) > 1;
-    text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
-    put_line(g->k, "for (int c = 0; c < %d; c++)%s", group->tile.vectors, braces ? " {" : "");
-    g->k->indent++;
     for (int i = 0; i < sums_of(group); i++) {
-        const char *value = "(lanes){0}";
-        if (group->start[i]) {
-            const Node *acc = g->n->body->params[group->weight[i]], *add = group->start[i];
-            value = load_pointer(g, pointer_of(group, add->inputs[add->inputs[0] == acc])).text;
-        }
-        put_line(g->k, "%s[c] = %s;", start_name(g, i), value);
+        if (!copies_start(g, group, i))
+            continue;
+        put_line(g->k, "lanes %s[%d];", start_text(g, group, i), group->tile.vectors);
+        text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
+        put_line(g->k, "for (int c = 0; c < %d; c++)", group->tile.vectors);
+        put_line(g->k, "    %s[c] = %s;", start_text(g, group, i), load_pointer(g, start_of(g, group, i)).text);
     }
-    g->k->indent--;
-    if (braces)
-        put_line(g->k, "}");
 }
 
 static const char *number(Gemm *g, int64_t value) { return arena_print(g->cx->arena, "%lld", (long long)value); }
@@ -155,13 +166,29 @@ static int64_t longest_part(const Group *group) {
 /* Of a function that asks for the next panel: where in it, how often every few steps, bytes between. */
 static const char *const ahead_names[] = {"ahead", "asks", "apart"}, *const no_ahead[] = {"0", "0", "0"};
 
+/* The result that is the one sum, whole vectors of f32: it is written where it belongs. NULL: the body reads the sums from a buffer. */
+static const Pointer *plain_result(const Gemm *g, const Group *group) {
+    const Pointer *to = &group->pointers[group->first_result];
+    if (group->n_weights > 1 || group->n_results > 1 || group->rotation || has_tail(group) || to->dtype != DT_F32)
+        return NULL;
+    const Node *value = g->n->body->results[group->result[0]].value;
+    return value == g->n->body->params[group->weight[0]] || value == group->start[0] ? to : NULL;
+}
+
 static void print_products(Gemm *g, Group *group) {
-    SumsCall call = {.tile = group->tile, .n_weights = group->n_weights, .x = group->pointers, .w = group->pointers + 1, .from = group->from, .sum = group->sum,
-                     .ahead = looks_ahead(g, group) ? ahead_names : NULL};
+    const Pointer *plain = plain_result(g, group);
+    const char **to = arena_array(g->cx->arena, (size_t)group->n_weights * 2, sizeof *to), **start = to + group->n_weights, *step = plain ? plain->row : number(g, (int64_t)group->tile.vectors * g->k->e->target->lanes);
+    for (int i = 0; i < sums_of(group); i++) {
+        const char *from = start_text(g, group, i);
+        start[i] = copies_start(g, group, i) ? arena_print(g->cx->arena, "(const float *)%s", from) : from;
+        to[i] = plain ? plain->local : arena_print(g->cx->arena, "(float *)%s", group->sum[i]);
+    }
+    SumsCall call = {.tile = group->tile, .n_weights = group->n_weights, .x = group->pointers, .w = group->pointers + 1, .from = group->from, .to = to, .to_step = step,
+                     .start = start, .ahead = looks_ahead(g, group) ? ahead_names : NULL};
     put_line(g->k, "%s;", gemm_sums(g, &call));
     for (int k = 0; k < group->n_sides; k++) {      /* the sum goes on over other rows and panels */
         const Pointer *x = &group->pointers[group->first_side + 2 * k];
-        SumsCall side = {.tile = group->tile, .n_weights = 1, .x = x, .w = x + 1, .sum = group->sum + group->side[k], .adds = true};
+        SumsCall side = {.tile = group->tile, .n_weights = 1, .x = x, .w = x + 1, .to = to + group->side[k], .to_step = step, .adds = true};
         put_line(g->k, "%s;", gemm_sums(g, &side));
     }
 }
@@ -288,8 +315,6 @@ const char *gemm_joined(Context *cx, const char *function, const char *const *it
     return t.data;
 }
 
-static bool has_tail(const Group *group) { return group->columns % group->panel != 0; }
-
 static void print_tile(Gemm *g, Group *group) {
     Kernel *k = g->k;
     Text body = k->body;
@@ -301,16 +326,16 @@ static void print_tile(Gemm *g, Group *group) {
     text_add(&k->body, "/* `rows` rows, at most %d, times %s %lld columns%s. */\n%s\n{\n", group->tile.rows, group->beside ? "all" : "one panel of",
              (long long)(group->beside ? group->from[group->n_weights] : group->panel), group->beside ? ", side by side" : "",
              head_of(g, group, arena_print(g->cx->arena, "static inline void %s", group->tile_name), "ptrdiff_t rows", tail, ahead));
-    Text locals = text_new(g->cx->arena);
-    for (int i = 0; i < sums_of(group); i++)
-        text_add(&locals, "%s%s[%d]", i ? ", " : "", start_name(g, i), group->tile.vectors);
-    for (int i = 0; i < sums_of(group); i++)
-        text_add(&locals, ", %s[%d][%d]", group->sum[i], group->tile.rows, group->tile.vectors);
-    put_line(k, "lanes %s;", locals.data);
+    Text sums = text_new(g->cx->arena);
+    for (int i = 0; i < sums_of(group) && !plain_result(g, group); i++)
+        text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
+    if (sums.length)
+        put_line(k, "lanes %s;", sums.data);
     g->printing = group;
     print_start(g, group);
     print_products(g, group);
-    print_results(g, group);
+    if (!plain_result(g, group))
+        print_results(g, group);
     text_add(&k->body, "}\n\n");
     text_put(&k->before, k->body.data, k->body.length);
     k->body = body;

@@ -65,9 +65,9 @@ START_TEST(test_shared_sums) {
             "    r = gelu acc : f32[S, F]\n"
             "    return r\n"
             "  } : f32[S, F]\n"
-            "  y     = gemm z, v, h over=E weights=1 (acc: f32[S, F], skip: f32[S, F]) {\n"
-            "    r = add acc, skip : f32[S, F]\n"
-            "    return r\n"
+            "  y     = gemm z, v, h over=E weights=1 (sum: f32[S, F], skip: f32[S, F]) {\n"
+            "    q = add sum, skip : f32[S, F]\n"
+            "    return q\n"
             "  } : f32[S, F]\n"
             "  return y = y\n", depth));
         Tile a = t.out.tiles[0].tile, b = t.out.tiles[1].tile;
