@@ -98,9 +98,11 @@ static int sums_of(const Group *group) { return group->beside ? 1 : group->n_wei
 
 static bool has_tail(const Group *group) { return group->columns % group->panel != 0; }
 
+/* The vectors of a row at once where they find registers beside the constants of the body. */
 static void over_tile(Gemm *g, int vectors, bool braces) {
     put_line(g->k, "for (int r = 0; r < rows; r++)");
-    text_add(&g->k->body, "#pragma GCC unroll %d\n", vectors);
+    if (g->k->e->target->registers >= 32)
+        text_add(&g->k->body, "#pragma GCC unroll %d\n", vectors);
     g->k->indent++;
     put_line(g->k, "for (int c = 0; c < %d; c++)%s", vectors, braces ? " {" : "");
     g->k->indent++;

@@ -37,7 +37,7 @@ const Target targets[] = {
      FLAGS(CLANG, SHARED, "-march=x86-64-v3"), FLAGS(GCC, "-march=x86-64-v3")},
     {"x86-64", "every 64-bit x86, with SSE2 alone", "x86_64", 4, 16, 9, 1, FLAGS(CLANG, SHARED, "-march=x86-64"),
      FLAGS(GCC, "-march=x86-64")},
-    {"aarch64", "every 64-bit Arm, with NEON: Raspberry Pi 3, Graviton, Apple M", "aarch64", 4, 32, 24, 4,
+    {"aarch64", "every 64-bit Arm, with NEON: Raspberry Pi 3, Graviton, Apple M", "aarch64", 4, 32, 24, 2,
      FLAGS(CLANG, SHARED, "-march=armv8-a"), FLAGS(GCC, "-march=armv8-a")},
     /* Two registers hold 8 floats where VLEN is 128 and half of two where it is 256: right for every VLEN, where code for
      * zvl256b would leave out lanes of a smaller one without a word. gcc 12 has no vectors here: it makes scalar code. */
