@@ -14,7 +14,10 @@
 
 #include <string.h>
 
-enum { STEPS = 8 }; /* of a sum, between two times that lines are asked for */
+enum {
+    STEPS = 8,    /* of a sum, between two times that lines are asked for */
+    FAR_ROWS = 8, /* so many rows are reached by multiples of a step in a register; more need an address each, and those spill */
+};
 
 typedef struct GemmSums {
     const char *name;
@@ -23,6 +26,7 @@ typedef struct GemmSums {
     const DType *stored; /* their elements */
     const int64_t *from; /* they stand side by side for one sum: where each one's columns begin, and the last one's end; NULL: a sum each */
     int64_t depth;       /* a constant where the steps leave a rest, which is another copy of the loop; 0: an argument */
+    const char *step;    /* between rows of x: a constant where the tile has many rows; NULL: an argument */
     bool ahead, adds;    /* asks for the next panel; goes on with the sums that are there */
 } GemmSums;
 
@@ -140,7 +144,7 @@ static void put_steps(Gemm *g, const GemmSums *s, const char *from, const char *
         put_beside_row(g, s);
     over_tile(g, s);
     for (int i = 0; i < sums_in(s); i++)
-        put_line(g->k, "%s[r][c] += splat(x[r * step + k]) * %s_k[c];", nth(g, "sum", i), nth(g, "w", i));
+        put_line(g->k, "%s[r][c] += splat(x[r * %s + k]) * %s_k[c];", nth(g, "sum", i), s->step ? s->step : "step", nth(g, "w", i));
     end_tile(g, s);
     put_close(g->k);
 }
@@ -173,7 +177,8 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
     if (!s->depth)
         items[n++] = arena_print(a, "%sdepth", size);
     items[n++] = declare ? "const float *restrict x" : "x";
-    items[n++] = arena_print(a, "%sstep", size);
+    if (!s->step)
+        items[n++] = arena_print(a, "%sstep", size);
     for (int i = 0; i < s->n_weights; i++) {
         const char *type = s->stored[i] == DT_F32 ? "const float *restrict " : "const uint16_t *restrict ";
         items[n++] = arena_print(a, "%s%s", declare ? type : "", nth(g, "w", i));
@@ -271,8 +276,10 @@ static bool same_places(const GemmSums *a, const GemmSums *b) {
     return !a->from == !b->from && (!a->from || !memcmp(a->from, b->from, (size_t)(a->n_weights + 1) * sizeof *a->from));
 }
 
+static bool same_step(const GemmSums *a, const GemmSums *b) { return !a->step == !b->step && (!a->step || !strcmp(a->step, b->step)); }
+
 static bool same_kind(const GemmSums *a, const GemmSums *b) {
-    return a->tile.rows == b->tile.rows && a->tile.vectors == b->tile.vectors && a->n_weights == b->n_weights && same_places(a, b) && a->depth == b->depth && a->ahead == b->ahead &&
+    return a->tile.rows == b->tile.rows && a->tile.vectors == b->tile.vectors && a->n_weights == b->n_weights && same_places(a, b) && same_step(a, b) && a->depth == b->depth && a->ahead == b->ahead &&
            a->adds == b->adds && !memcmp(a->stored, b->stored, (size_t)a->n_weights * sizeof *a->stored);
 }
 
@@ -296,7 +303,8 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
     for (int i = 0; i < call->n_weights; i++)
         stored[i] = call->w[i].dtype;
     int64_t depth = call->w->depth, constant = depth % STEPS ? depth : 0;
-    const GemmSums *s = sums_of_kind(g, (GemmSums){.tile = call->tile, .n_weights = call->n_weights, .stored = stored, .depth = constant,
+    bool far = call->tile.rows > FAR_ROWS && call->x->row && !call->x->step;
+    const GemmSums *s = sums_of_kind(g, (GemmSums){.step = far ? call->x->row : NULL, .tile = call->tile, .n_weights = call->n_weights, .stored = stored, .depth = constant,
                                                    .ahead = constant || call->from ? call->ahead != NULL : !call->adds, .adds = call->adds, .from = call->from});
     const char **items = room_for_items(g, s);
     int n = 0;
@@ -304,7 +312,8 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
     if (!s->depth)
         items[n++] = arena_print(a, "%lld", (long long)depth);
     items[n++] = call->x->local;
-    items[n++] = call->x->row ? call->x->row : "0";
+    if (!s->step)
+        items[n++] = call->x->row ? call->x->row : "0";
     for (int i = 0; i < call->n_weights; i++)
         items[n++] = call->w[i].local;
     for (int i = 0; i < sums_in(s) && !s->adds; i++)
