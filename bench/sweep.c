@@ -4,8 +4,8 @@
  *
  * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of arithmetic and
  * bytes / reading, as if all of them came from memory. Arithmetic is FLOPs / multiply-adds and, of a softmax, exponentials at their
- * own rate, since they are no multiply-adds; how many would be under 0.6 if they were FLOPs is said, too. Rates are the best that
- * were measured between the layers. Of a kernel the least time counts; layers with a kernel under 0.6 are run again at the end,
+ * own rate, since they are no multiply-adds; how many would be under 0.6 if they were FLOPs is said, too. Arithmetic's rates are the
+ * best that were measured between the layers, reading's is the median. Of a kernel the least time counts; layers with a kernel under 0.6 are run again at the end,
  * three times, since a neighbour may have been busy. Shape i is the same in every sweep of a seed, so a long one can be run in
  * parts; prepare=1 only compiles, which fills the cache of machine code. products=1 takes a list of single products instead, whose
  * share of the multiply-adds' peak it prints in the order of the list; their weights stay in the caches from round to round.
@@ -41,7 +41,9 @@ typedef struct Sweep {
     int64_t shapes, from, threads, seed, rounds, prepare, products;
     Found *found;
     int count;
-    Rates best; /* of all probes so far: what the machine can do when nobody else is busy */
+    Rates rates; /* arithmetic: the best of all probes, when nobody else is busy; reading: the median, since the last cache may hold it all at times */
+    double reads[MOST];
+    int n_reads;
 } Sweep;
 
 /* What limits.c times with. */
@@ -70,13 +72,22 @@ static int64_t *run_sizes(Compilation *c, const Shape *s)
     return sizes;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
 static void probe(Sweep *w, Limits *l)
 {
     for (int i = 0; i < PROBES; i++) {
-        w->best.flops = fmax(w->best.flops, limits_flops(l));
-        w->best.bandwidth = fmax(w->best.bandwidth, limits_bandwidth(l));
-        w->best.exponentials = fmax(w->best.exponentials, limits_exponentials(l));
+        w->rates.flops = fmax(w->rates.flops, limits_flops(l));
+        w->rates.exponentials = fmax(w->rates.exponentials, limits_exponentials(l));
+        if (w->n_reads < MOST)
+            w->reads[w->n_reads++] = limits_bandwidth(l);
     }
+    qsort(w->reads, (size_t)w->n_reads, sizeof *w->reads, by_size);
+    w->rates.bandwidth = w->reads[w->n_reads / 2];
 }
 
 static Found *found_at(Sweep *w, int64_t number, const char *kernel)
@@ -166,8 +177,8 @@ static void find_shares(Sweep *w)
 {
     for (int i = 0; i < w->count; i++) {
         Found *f = &w->found[i];
-        double read = f->bytes / w->best.bandwidth, plain = f->flops / w->best.flops;
-        double compute = (f->flops - SOFTMAX_FLOPS * f->scores) / w->best.flops + f->scores / w->best.exponentials;
+        double read = f->bytes / w->rates.bandwidth, plain = f->flops / w->rates.flops;
+        double compute = (f->flops - SOFTMAX_FLOPS * f->scores) / w->rates.flops + f->scores / w->rates.exponentials;
         f->memory = read > compute;
         f->share = fmax(compute, read) / f->seconds;
         f->plain = fmax(plain, read) / f->seconds;
@@ -203,7 +214,7 @@ static void print(Sweep *w)
     }
     printf("%lld shapes from %lld, seed %lld, %lld threads: %d kernels of more than 1 MFLOP, %d under 0.6 of their limit (%d with exponentials as FLOPs), geometric mean %.2f\n",
            (long long)w->shapes, (long long)w->from, (long long)w->seed, (long long)w->threads, w->count, under, plain, w->count ? exp(logs / w->count) : 0.0);
-    printf("multiply-adds at %.1f GFLOP/s, exponentials at %.2f G/s, reading at %.1f GB/s\n", 1e-9 * w->best.flops, 1e-9 * w->best.exponentials, 1e-9 * w->best.bandwidth);
+    printf("multiply-adds at %.1f GFLOP/s, exponentials at %.2f G/s, reading at %.1f GB/s\n", 1e-9 * w->rates.flops, 1e-9 * w->rates.exponentials, 1e-9 * w->rates.bandwidth);
     printf("\n| of limit | limit | us | GFLOP/s | kernel | no. | shape |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < w->count && (i < WORST || w->found[i].share < LEAST_SHARE); i++) {
         const Found *f = &w->found[i];
@@ -250,7 +261,7 @@ static bool setting(Sweep *w, const char *argument)
 
 int main(int argc, char **argv)
 {
-    Sweep w = {.shapes = 200, .threads = 1, .seed = 7, .rounds = 9};
+    static Sweep w = {.shapes = 200, .threads = 1, .seed = 7, .rounds = 9};
     for (int i = 1; i < argc; i++)
         if (!setting(&w, argv[i])) {
             fprintf(stderr, "usage: sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]; what is `%s`?\n", argv[i]);
