@@ -12,6 +12,11 @@ typedef struct Case { /* the parameters of a `load` line */
     int64_t B, S, H, G, L, D, window, documents, prompt, steps;
 } Case;
 
+typedef struct Mapped {
+    void *data;
+    uint64_t bytes;
+} Mapped;
+
 typedef struct Job {
     int threads;
     Case at;
@@ -23,6 +28,7 @@ typedef struct Job {
     attar_session *session;
     attar_tensor given[INPUTS][MOST_TENSORS];
     int n_given;
+    Mapped mapped[INPUTS][3]; /* q, k and v of attention */
     const attar_tensor *outputs; /* of the last run */
     float *rows;                 /* decode: logits, one row a step */
     int64_t vocabulary;
