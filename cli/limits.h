@@ -20,7 +20,6 @@ bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits
 void limits_close(Limits *l);
 double limits_flops(Limits *l);         /* per second, all threads together; some milliseconds */
 double limits_bandwidth(Limits *l);     /* bytes per second; some tens of milliseconds; 0 if there is no memory for it */
-
 double limits_exponentials(Limits *l);  /* exponentials per second as softmax takes them, all threads together; some milliseconds */
 
 #endif
