@@ -35,7 +35,7 @@ static const char *const own_words[] = {
     "task_first", "task_count", "part", "parts", "at", "queries", "queries2", "sums", "begins", "limits", "tops",
     "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
     "value_panels", "packed", "bit", "scores", "sum", "entry", "batches", "row_from", "row_to", "most_rows",
-    "begun", "last", "scale", "results", "left", "limit", "ahead",
+    "begun", "last", "scale", "results", "left", "limit", "ahead", "tops", "r",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -167,7 +167,7 @@ static bool prepare(Attend *a)
         {"turn", &a->turn},               {"pack_keys", &a->pack_keys},
         {"pack_values", &a->pack_values}, {"read_rows", &a->read_rows},
         {"few_rows", &a->few_rows},       {"tile", &a->tile},
-        {"log_sums", &a->log_sums},
+        {"log_sums", &a->log_sums},       {"ask", &a->ask},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));

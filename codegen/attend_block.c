@@ -185,6 +185,14 @@ static void emit_range_values(Attend *a, const char *function, const char *plus,
         put_close(k);
 }
 
+/* Opens the loop over the panels of a tile, before each of which a share of the next tile's rows is asked for. */
+static void open_panels(Attend *a, const char *loop, const char *part, const char *parts)
+{
+    put_open(a->k, "%s", loop);
+    if (a->n_ahead)
+        put_line(a->k, "%s(ahead, %s, %s);", a->ask, part, parts);
+}
+
 static void emit_range_tile(Attend *a, const char *few)
 {
     Kernel *k = a->k;
@@ -193,16 +201,16 @@ static void emit_range_tile(Attend *a, const char *few)
         emit_range_count(a);
     put_line(k, "float shrink[%d], scale[%d];", a->rows, a->rows);
     put_few(a, few);
-    const char *from = arena_print(k->e->cx->arena, "for (ptrdiff_t t = first_key / %d * %d; t < last_key; t += %d)",
-                                   KEY_PANEL, KEY_PANEL, KEY_PANEL);
-    if (a->second.choice) {
-        put_open(k, "%s", from);
+    Arena *arena = k->e->cx->arena;
+    const char *first = arena_print(arena, "first_key / %d", KEY_PANEL);
+    open_panels(a, arena_print(arena, "for (ptrdiff_t t = %s * %d; t < last_key; t += %d)", first, KEY_PANEL, KEY_PANEL),
+                arena_print(arena, "t / %d - %s", KEY_PANEL, first),
+                arena_print(arena, "(last_key + %d) / %d - %s", KEY_PANEL - 1, KEY_PANEL, first));
+    if (a->second.choice)
         attend_emit_second_tile(a, "t", "last_key - t", "score + (t - t0)");
-        put_close(k);
-    } else {
-        put_line(k, "%s", from);
-        put_inner(k, "%s(query, %s, count, last_key - t, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
-    }
+    else
+        put_line(k, "%s(query, %s, count, last_key - t, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
+    put_close(k);
     put_softmax(a, false,
                 a->ranged ? "t0, first_key, last_key, begin, end, all_begin, all_end" : "t0, first_key, last_key");
     emit_groups(a, false, emit_range_values);
@@ -301,17 +309,14 @@ static void emit_panel_tile(Attend *a, const char *few)
     put_line(k, "float shrink[%d] = {0}, scale[%d];", a->rows, a->rows);
     put_few(a, few);
     emit_panel_pack(a);
+    open_panels(a, "for (int p = 0; p < taken; p++)", "p", "taken");
     if (a->second.choice)
-        put_open(k, "for (int p = 0; p < taken; p++)");
-    else
-        put_line(k, "for (int p = 0; p < taken; p++)");
-    if (a->second.choice) {
         attend_emit_second_tile(a, "place[p]", "high - place[p]",
                                 arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
-        put_close(k);
-    } else
-        put_inner(k, "%s(query, %s, count, high - place[p], score + p * %d);", a->scores,
-                  attend_panel(a, false, "place[p]"), KEY_PANEL);
+    else
+        put_line(k, "%s(query, %s, count, high - place[p], score + p * %d);", a->scores,
+                 attend_panel(a, false, "place[p]"), KEY_PANEL);
+    put_close(k);
     put_softmax(a, false, "place, taken, cut, begin, end");
     emit_groups(a, false, emit_panel_values);
 }
@@ -342,7 +347,7 @@ void attend_emit_tile(Attend *a)
         "value_rows", "key_step", "panel_step", "step2",       "value_step",   "keys",     "rows",   "first",
         "count",      "t0",       "t1",         "begin",       "end",          "low",      "high",   "all_begin",
         "all_end",    "tile",     "ends",       "wide",        "packed",       "score",    "other",  "most",
-        "total",      "out",      "begun",      "last",        "results",
+        "total",      "out",      "begun",      "last",        "results",      "ahead",
     };
     Kernel *k = a->k;
     const char *few = emit_few(a);
@@ -389,6 +394,8 @@ void attend_emit_blocks(Attend *a)
     k->indent++;
     put_line(k, "float *out = sums%s, *results[%d];",
              arena_print(k->e->cx->arena, " + (keys > %d ? at * %lld : 0)", a->block, (long long)a->padded), a->rows);
+    if (a->n_ahead)
+        put_line(k, "const float *ahead[%d]; /* rows of the next tile */", a->n_ahead * a->rows);
     put_turn(a);
     put_line(k, "%s", a->read_rows_call);
     put_line(k, "%s", a->tile_call);

@@ -73,6 +73,9 @@ typedef struct Attend {
     int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_narrow, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
+    const char *ask;           /* asks for rows of the next tile: */
+    int n_ahead;               /* tiles of rows, of q's and of the result's */
+    int64_t ahead_floats;      /* of a row */
     const char *softmax_rest;  /* the end of the calls' argument lists */
     bool softmax_reads_first;
     const char *read_rows_call, *tile_call, *log_sums_call; /* whole statements of the kernel */

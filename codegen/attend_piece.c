@@ -74,6 +74,7 @@ static const struct {
     {"shrink", "float *restrict ", NULL},
     {"scale", "float *restrict ", NULL},
     {"results", "float **", NULL},
+    {"ahead", "const float **", NULL},
     {"begun", "int ", NULL},
     {"last", "int ", NULL},
     {"key_panels", "float *restrict ", NULL},

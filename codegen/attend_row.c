@@ -54,14 +54,6 @@ static void emit_plain_edges(Attend *a)
 static void emit_range_scores(Attend *a)
 {
     Kernel *k = a->k;
-    if (a->plain) {
-        text_add(&k->body, "#pragma GCC unroll 4\n");
-        put_open(k, vectors);
-        put_line(k, "const lanes x = *(const lanes *)(scores + (t - t0));");
-        put_line(k, "top = select(x > top, x, top);");
-        put_close(k);
-        return;
-    }
     put_open(k, vectors);
     put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
     put_line(k, "lanes x = *at;");
@@ -75,68 +67,93 @@ static void emit_range_scores(Attend *a)
     put_close(k);
 }
 
+/* The weight of the scores `at`, which replaces them. */
+static void put_weight(Attend *a)
+{
+    put_line(a->k, "const lanes x = *at, weight = %s(x - base[row]);", math_use(a->k->e, MATH_EXP2));
+    put_line(a->k, "sum += weight;");
+}
+
 static void emit_range_weights(Attend *a)
 {
     Kernel *k = a->k;
+    if (a->plain)
+        text_add(&k->body, "#pragma GCC unroll 2\n");
     put_open(k, vectors);
     put_line(k, "lanes *at = (lanes *)(scores + (t - t0));");
-    put_line(k, "const lanes weight = %s(*at - base[row]);", math_use(k->e, MATH_EXP2));
-    put_line(k, "sum += weight;");
-    put_line(k, a->plain ? "*at = weight;" : "*at = select(*at == none, splat(-0.0f), weight);");
+    put_weight(a);
+    put_line(k, a->plain ? "*at = weight;" : "*at = select(x == none, splat(-0.0f), weight);");
     put_close(k);
 }
 
 /* ---- chosen panels ---------------------------------------------------------------------------------------------- */
 
-static void emit_panel_loops(Kernel *k)
+/* "open": which of the keys from t on the row reads. */
+static void put_open_keys(Attend *a, BodyPrinter *b)
 {
-    put_line(k, "for (int p = 0; p < taken; p++)");
-    k->indent++;
-    put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
-    put_line(k, "lanes *at = (lanes *)(scores + p * %d + c);", KEY_PANEL);
+    b->indent = a->k->indent;
+    const char *tests = attend_condition(a, b);
+    put_line(a->k, "const ints key = count_from((int)t);");
+    put_line(a->k, "const ints open = (key >= (int)begins[row]) & (key < (int)ends[row]) & %s;", tests);
 }
 
-static void close_panel_loops(Kernel *k)
+/* The scores are final: first those of panels that are cut are masked. */
+static void emit_panel_edges(Attend *a)
 {
+    Kernel *k = a->k;
+    put_open(k, "for (unsigned left = cut; left; left &= left - 1)");
+    put_line(k, "const int p = __builtin_ctz(left);");
+    put_open(k, "for (int row = 0; row < count; row++)");
+    Text before = body_begin(k);
+    put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
+    put_line(k, "const ptrdiff_t t = place[p] + c;");
+    put_line(k, "lanes *at = (lanes *)(score + row * %d + p * %d + c);", a->score_step, KEY_PANEL);
+    BodyPrinter b = attend_printer(a);
+    put_open_keys(a, &b);
+    put_line(k, "*at = select(open, *at, none);");
     put_close(k);
-    k->indent--;
+    const char *after = body_end(k, before);
+    attend_row_indices(a, after);
+    text_put(&k->body, after, strlen(after));
+    put_close(k);
+    put_close(k);
 }
 
 static void emit_panel_scores(Attend *a)
 {
     Kernel *k = a->k;
     BodyPrinter b = attend_printer(a);
-    emit_panel_loops(k);
+    put_line(k, "for (int p = 0; p < taken; p++)");
+    k->indent++;
+    put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
+    put_line(k, "lanes *at = (lanes *)(scores + p * %d + c);", KEY_PANEL);
     put_line(k, "lanes x = *at;");
-    if (!a->plain) {
-        put_line(k, "const ptrdiff_t t = place[p] + c;");
-        put_line(k, "x = %s;", final_score(a, &b));
-    }
+    put_line(k, "const ptrdiff_t t = place[p] + c;");
+    put_line(k, "x = %s;", final_score(a, &b));
     put_open(k, "if (cut >> p & 1)");
-    if (a->plain)
-        put_line(k, "const ptrdiff_t t = place[p] + c;");
-    b.indent = k->indent;
-    const char *tests = attend_condition(a, &b);
-    put_line(k, "const ints key = count_from((int)t);");
-    put_line(k, "const ints open = (key >= (int)begins[row]) & (key < (int)ends[row]) & %s;", tests);
+    put_open_keys(a, &b);
     put_line(k, "x = select(open, x, none);");
-    if (a->plain)
-        put_line(k, "*at = x;");
     put_close(k);
-    if (!a->plain)
-        put_line(k, "*at = x;");
+    put_line(k, "*at = x;");
     put_line(k, "top = select(x > top, x, top);");
-    close_panel_loops(k);
+    put_close(k);
+    k->indent--;
 }
 
 static void emit_panel_weights(Attend *a)
 {
     Kernel *k = a->k;
-    emit_panel_loops(k);
-    put_line(k, "const lanes weight = %s(*at - base[row]);", math_use(k->e, MATH_EXP2));
-    put_line(k, "sum += weight;");
-    put_line(k, "*at = select(*at == none, splat(-0.0f), weight);");
-    close_panel_loops(k);
+    text_add(&k->body, "#pragma GCC unroll 2\n");
+    put_open(k, "for (int t = 0; t < taken * %d; t += LANES)", KEY_PANEL);
+    put_line(k, "lanes *at = (lanes *)(scores + t);");
+    put_weight(a);
+    put_line(k, "*at = weight;");
+    if (a->plain)
+        put_line(k, "if (cut >> t / %d & 1)", KEY_PANEL);
+    k->indent += a->plain;
+    put_line(k, "*at = select(x == none, splat(-0.0f), weight);");
+    k->indent -= a->plain;
+    put_close(k);
 }
 
 /* ---- the softmax of a tile ------------------------------------------------------------------------------------- */
@@ -147,8 +164,31 @@ static void open_rows(Attend *a)
     put_line(a->k, "float *scores = score + row * %d;", a->score_step);
 }
 
-/* The largest score of each row and how far below it the sums so far count. */
-static void emit_tops(Attend *a, bool panels)
+/* The largest of final scores, lane by lane: several rows at once, since each waits for its last comparison. */
+static void emit_plain_tops(Attend *a, bool panels)
+{
+    Kernel *k = a->k;
+    const int together = a->rows / 2;
+    const char *each = arena_print(k->e->cx->arena, "for (int r = 0; r < %d; r++)", together);
+    panels ? emit_panel_edges(a) : emit_plain_edges(a);
+    put_open(k, "for (int row = 0; row < count; row += %d)", together);
+    put_line(k, "const float *from[%d];", together);
+    text_add(&k->body, "#pragma GCC unroll %d\n", together);
+    put_line(k, "%s", each);
+    put_inner(k, "from[r] = score + lesser(row + r, count - 1) * %d, tops[row + r] = none;", a->score_step);
+    panels ? put_line(k, "for (int t = 0; t < taken * %d; t += LANES)", KEY_PANEL) : put_line(k, "%s", vectors);
+    k->indent++;
+    text_add(&k->body, "#pragma GCC unroll %d\n", together);
+    put_open(k, "%s", each);
+    put_line(k, "const lanes x = *(const lanes *)(from[r] + %s);", panels ? "t" : "(t - t0)");
+    put_line(k, "tops[row + r] = select(x > tops[row + r], x, tops[row + r]);");
+    put_close(k);
+    k->indent--;
+    put_close(k);
+}
+
+/* Scores with a body, one row after another: the final scores and the largest of them, lane by lane. */
+static void emit_body_tops(Attend *a, bool panels)
 {
     Kernel *k = a->k;
     Text main = body_begin(k);
@@ -160,8 +200,19 @@ static void emit_tops(Attend *a, bool panels)
     attend_row_indices(a, body);
     put_line(k, "lanes top = none;");
     text_put(&k->body, body, strlen(body));
+    put_line(k, "tops[row] = top;");
+    put_close(k);
+}
+
+/* The largest score of each row and how far below it the sums so far count. */
+static void emit_tops(Attend *a, bool panels)
+{
+    Kernel *k = a->k;
+    a->plain ? emit_plain_tops(a, panels) : emit_body_tops(a, panels);
+    put_open(k, "for (int row = 0; row < count; row++)");
     put_line(k, "const float before = begun ? most[row] : -__builtin_inff();");
-    put_line(k, "const float here = %s(top), now = here > before ? here : before;", math_use(k->e, MATH_TOP_ACROSS));
+    put_line(k, "const float here = %s(tops[row]), now = here > before ? here : before;",
+             math_use(k->e, MATH_TOP_ACROSS));
     put_line(k, "most[row] = now;");
     put_line(k, "base[row] = now == -__builtin_inff() ? 0.0f : now; /* every key so far masked: all weights are 0 */");
     put_line(k, "shrink[row] = before - base[row];");
@@ -176,10 +227,8 @@ void attend_emit_softmax(Attend *a)
     Text main = body_begin(k);
     k->indent = 1;
     put_line(k, "const lanes none = splat(-__builtin_inff());");
-    put_line(k, "lanes sums[%d];", a->rows);
+    put_line(k, "lanes tops[%d], sums[%d];", a->rows, a->rows);
     put_line(k, "float base[%d];", a->rows);
-    if (!panels && a->plain)
-        emit_plain_edges(a);
     emit_tops(a, panels);
     open_rows(a);
     put_line(k, "lanes sum = {0};");

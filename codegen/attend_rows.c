@@ -1,6 +1,7 @@
 /* A tile's rows: where those of q are read and those of the result written, and which keys each of them reads.
  *
- * Both lie far apart in memory, so the next tile's are asked for while this one is computed. */
+ * Both lie far apart in memory, so the next tile's are asked for while this one is computed, a few before each panel of
+ * keys: all at once they would be waited for. */
 #include "codegen/attend_inside.h"
 
 #include <math.h>
@@ -8,20 +9,36 @@
 
 /* ---- q and the result ------------------------------------------------------------------------------------------- */
 
-/* The row of `x` a tile further on is asked for, if there is one and rows lie apart. */
-static void put_prefetch(Attend *a, const Access *x, const char *from, int64_t count, const char *how)
+/* "ahead[8 + row] = .. ? from + ..": the row of `x` a tile further on, if there is one (then `when` has to hold) and rows lie
+ * apart; else what is near anyway. */
+static void put_ahead(Attend *a, const Access *x, const char *from, int64_t count, const char *when)
 {
     Kernel *k = a->k;
-    int64_t inner = 1, lines = 16;
+    int64_t inner = 1;
     const AccessAxis *rows = a->n_rows ? access_axis(x, a->row[0].name) : NULL;
     for (int i = 1; i < a->n_rows; i++)
         inner = extent_is_const(a->row[i].size) ? inner * a->row[i].size.base : a->rows;
     if (!rows)
         return;
-    put_line(k, "for (int i = 0; i < (row + %d < left ? %lld : 0); i += %lld)", a->rows, (long long)count,
-             (long long)lines);
-    put_inner(k, "__builtin_prefetch(%s + %lld * %s + i%s);", from, (long long)((a->rows + inner - 1) / inner),
-              kernel_stride(k, rows->stride), how);
+    const char *place = a->n_ahead ? arena_print(k->e->cx->arena, "%d + row", a->n_ahead * a->rows) : "row";
+    put_line(k, "ahead[%s] = %srow + %d < left ? %s + %lld * %s : query;", place, when, a->rows, from,
+             (long long)((a->rows + inner - 1) / inner), kernel_stride(k, rows->stride));
+    a->ahead_floats = count > a->ahead_floats ? count : a->ahead_floats;
+    a->n_ahead++;
+}
+
+/* The function that asks for a share of them. */
+static void emit_ask(Attend *a)
+{
+    if (!a->n_ahead)
+        return;
+    text_add(&a->k->before,
+             "/* Of the next tile's rows each `parts`th from `part` on is asked for. */\n"
+             "static inline void %s(const float *const *ahead, ptrdiff_t part, ptrdiff_t parts)\n{\n"
+             "    for (ptrdiff_t row = part; row < %d; row += parts)\n"
+             "        for (int i = 0; i < %lld; i += 16)\n"
+             "            __builtin_prefetch(ahead[row] + i);\n}\n\n",
+             a->ask, a->n_ahead * a->rows, (long long)a->ahead_floats);
 }
 
 /* One row of queries, scaled. */
@@ -35,7 +52,7 @@ static void put_query(Attend *a, const Access *q, const char *from, const char *
     double scale = attr_float(k->node, ATTR_scale, 1) * (a->plain ? M_LOG2E : 1);
     put_line(k, "const float *%s = %s;", from, attend_row_address(a, q));
     if (step == 1)
-        put_prefetch(a, q, from, a->head, "");
+        put_ahead(a, q, from, a->head, "");
     put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->head);
     put_inner(k, "%s[i] = %s[%s]%s;", to, from, at,
               scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
@@ -46,30 +63,34 @@ void attend_emit_read_rows(Attend *a)
     Kernel *k = a->k;
     long long head = a->head;
     bool second = a->second.choice != NULL;
-    static const char *const locals[] = {"query", "query2", "results", "first", "count", "left", "out"};
+    static const char *const locals[] = {"query", "query2", "results", "ahead", "first", "count", "left", "last", "out"};
     Text main = body_begin(k);
     k->indent = 1;
     put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
     put_line(k, "float *query_row = query + row * %lld;", head);
     if (second)
         put_line(k, "float *second_row = query2 + row * %lld;", head);
-    put_line(k, "for (int i = 0; row >= count && i < %lld; i++)", head);
-    put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
-    put_line(k, "if (row >= count)");
-    put_inner(k, "continue;");
     Text before = body_begin(k);
     put_query(a, &a->q, "from", "query_row");
     if (second)
         put_query(a, &a->second.q, "from2", "second_row");
     if (a->gives_out) {
         put_line(k, "results[row] = %s;", attend_row_address(a, &a->out));
-        put_prefetch(a, &a->out, "results[row]", a->width, ", 1");
+        put_ahead(a, &a->out, "results[row]", a->width, "last && ");
     } else
         put_line(k, "results[row] = out + row * %lld; /* nobody reads it */", (long long)a->padded);
     const char *after = body_end(k, before);
+    put_open(k, "if (row >= count)");
+    put_line(k, "for (int i = 0; i < %lld; i++)", head);
+    put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
+    for (int i = 0; i < a->n_ahead; i++)
+        put_line(k, i ? "ahead[%d + row] = query;" : "ahead[row] = query;", i * a->rows);
+    put_line(k, "continue;");
+    put_close(k);
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
     put_close(k);
+    emit_ask(a);
     const char *body = body_end(k, main);
     a->read_rows_call =
         attend_piece(a, a->read_rows, "A tile's rows of q, scaled, zeros for those it lacks; where its results go.",
