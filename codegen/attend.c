@@ -157,7 +157,7 @@ static bool prepare(Attend *a)
         const char *name, **to;
     } words[] = {
         {"scores", &a->scores},           {"scores_row", &a->scores_row},
-        {"scores_narrow", &a->scores_narrow},
+        {"scores_some", &a->scores_some},
         {"values", &a->values},           {"values_row", &a->values_row},
         {"values_rest", &a->values_rest}, {"values_row_rest", &a->values_row_rest},
         {"softmax", &a->softmax},         {"values_careful", &a->values_careful},

@@ -203,13 +203,21 @@ static void emit_range_tile(Attend *a, const char *few)
     put_few(a, few);
     Arena *arena = k->e->cx->arena;
     const char *first = arena_print(arena, "first_key / %d", KEY_PANEL);
-    open_panels(a, arena_print(arena, "for (ptrdiff_t t = %s * %d; t < last_key; t += %d)", first, KEY_PANEL, KEY_PANEL),
-                arena_print(arena, "t / %d - %s", KEY_PANEL, first),
-                arena_print(arena, "(last_key + %d) / %d - %s", KEY_PANEL - 1, KEY_PANEL, first));
-    if (a->second.choice)
-        attend_emit_second_tile(a, "t", "last_key - t", "score + (t - t0)");
-    else
-        put_line(k, "%s(query, %s, count, last_key - t, score + (t - t0));", a->scores, attend_panel(a, false, "t"));
+    const char *panel = attend_panel(a, false, "t"), *score = "score + (t - t0)";
+    if (attend_scores_wide(a)) {
+        open_panels(a, arena_print(arena, "for (ptrdiff_t t = %s * %d; t < last_key;)", first, KEY_PANEL),
+                    arena_print(arena, "t / %d - %s", KEY_PANEL, first),
+                    arena_print(arena, "larger((last_key + %d) / %d - %s, 1)", a->lanes - 1, KEY_PANEL, first));
+        put_line(k, "t += %d * %s(query, %s, last_key - t, %s);", KEY_PANEL, a->scores, panel, score);
+    } else {
+        open_panels(a, arena_print(arena, "for (ptrdiff_t t = %s * %d; t < last_key; t += %d)", first, KEY_PANEL, KEY_PANEL),
+                    arena_print(arena, "t / %d - %s", KEY_PANEL, first),
+                    arena_print(arena, "(last_key + %d) / %d - %s", KEY_PANEL - 1, KEY_PANEL, first));
+        if (a->second.choice)
+            attend_emit_second_tile(a, "t", "last_key - t", score);
+        else
+            put_line(k, "%s(query, %s, count, last_key - t, %s);", a->scores, panel, score);
+    }
     put_close(k);
     put_softmax(a, false,
                 a->ranged ? "t0, first_key, last_key, begin, end, all_begin, all_end" : "t0, first_key, last_key");
@@ -309,13 +317,16 @@ static void emit_panel_tile(Attend *a, const char *few)
     put_line(k, "float shrink[%d] = {0}, scale[%d];", a->rows, a->rows);
     put_few(a, few);
     emit_panel_pack(a);
-    open_panels(a, "for (int p = 0; p < taken; p++)", "p", "taken");
-    if (a->second.choice)
-        attend_emit_second_tile(a, "place[p]", "high - place[p]",
-                                arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL));
+    const char *panel = attend_panel(a, false, "place[p]"), *score = arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL);
+    bool wide = attend_scores_wide(a);
+    open_panels(a, wide ? "for (int p = 0; p < taken;)" : "for (int p = 0; p < taken; p++)", "p",
+                wide ? "larger(taken - 1, 1)" : "taken");
+    if (wide)
+        put_line(k, "p += %s(query, %s, lesser(high - place[p], (taken - p) * %d), %s);", a->scores, panel, KEY_PANEL, score);
+    else if (a->second.choice)
+        attend_emit_second_tile(a, "place[p]", "high - place[p]", score);
     else
-        put_line(k, "%s(query, %s, count, high - place[p], score + p * %d);", a->scores,
-                 attend_panel(a, false, "place[p]"), KEY_PANEL);
+        put_line(k, "%s(query, %s, count, high - place[p], %s);", a->scores, panel, score);
     put_close(k);
     put_softmax(a, false, "place, taken, cut, begin, end");
     emit_groups(a, false, emit_panel_values);

@@ -71,7 +71,7 @@ typedef struct Attend {
     int block;          /* keys between two rescalings: what is packed of them stays in the second-level cache */
     int score_step;     /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
     int64_t group;      /* columns of packed values that lie together */
-    const char *scores, *scores_narrow, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
+    const char *scores, *scores_some, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
     const char *ask;           /* asks for rows of the next tile: */
     int n_ahead;               /* tiles of rows, of q's and of the result's */
@@ -201,6 +201,7 @@ void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
 /* ---- attend_tile.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
+bool attend_scores_wide(const Attend *a); /* does `scores` take the last one and a half panels at once, and say so? */
 int attend_row_panels(const Attend *a); /* panels of keys that a row's scores are made of at a time */
 bool attend_may_be_open(const Attend *a); /* may all rows of a tile read all of its keys, though `checks`? */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */

@@ -110,36 +110,66 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
     text_add(t, "%s        *(lanes *)(score%s + %s * %d + c * LANES) = sum[row][c];\n", in, first, above, a->score_step);
 }
 
-/* All rows times half a panel or a quarter, whose sums find registers beside each other: `most` vectors at most. */
-static void emit_narrow_scores(Attend *a, Text *t, int most)
+bool attend_scores_wide(const Attend *a)
+{
+    return a->vectors == 2 && KEY_PANEL == 2 * a->lanes && a->rows * 3 <= a->k->e->target->sums && a->key_rows && !a->second.choice;
+}
+
+/* All rows times a part of a panel, or one and a half, whose sums find registers beside each other: `most` vectors at most. */
+static void emit_some_scores(Attend *a, Text *t, int most)
 {
     Context *cx = a->k->e->cx;
     static const char *const items[] = {"int vectors", "const float *restrict query", "const float *restrict panel",
                                         "float *restrict score"};
-    text_add(t, "/* The same for all rows and few keys: `vectors` of them. */\n");
+    bool wide = most > a->vectors;
+    text_add(t, wide ? "/* A tile of rows and so many vectors of keys; the third are the first of the next panel. */\n"
+                     : "/* The same for all rows and few keys: `vectors` of them. */\n");
     text_add(t, "static inline __attribute__((always_inline))\n%s\n{\n",
-             wrapped(cx, arena_print(cx->arena, "void %s", a->scores_narrow), items, 4));
+             wrapped(cx, arena_print(cx->arena, "void %s", a->scores_some), items, 4));
     text_add(t, "    lanes sum[%d][%d] = %s;\n", a->rows, most, zero_lanes(a->k->e->target, 2));
     text_add(t, "%s\n    for (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), (long long)a->head);
-    text_add(t, "        const lanes *key = (const lanes *)(panel + i * %d);\n", KEY_PANEL);
+    text_add(t, "        const lanes *key = (const lanes *)(panel + i * %d)%s;\n", KEY_PANEL,
+             wide ? arena_print(cx->arena, ", *next = key + %lld", (long long)a->head * a->vectors) : "");
     unrolled(t, 2, "row", a->rows);
     unrolled_to(t, 3, "c", most, "vectors");
-    text_add(t, "                sum[row][c] += splat(query[row * %lld + i]) * key[c];\n    }\n", (long long)a->head);
+    text_add(t, "                sum[row][c] += splat(query[row * %lld + i]) * %s;\n    }\n", (long long)a->head,
+             wide ? arena_print(cx->arena, "(c < %d ? key[c] : next[c - %d])", a->vectors, a->vectors) : "key[c]");
     unrolled(t, 1, "row", a->rows);
     unrolled_to(t, 2, "c", most, "vectors");
     text_add(t, "            *(lanes *)(score + row * %d + c * LANES) = sum[row][c];\n}\n\n", a->score_step);
 }
 
+/* A tile of rows times one panel; of the last two of a range times both where a vector is left for the last: one vector alone
+ * multiplies at half the speed. */
+static void emit_wide_scores(Attend *a, Text *t)
+{
+    static const char *const items[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t keys",
+                                        "float *restrict score"};
+    const int most = KEY_PANEL + a->lanes;
+    emit_some_scores(a, t, 3);
+    text_add(t, "/* score[%d][keys] = query[%d][%lld] * panel[%lld][%d]; of up to %d keys all, of more those of one panel. Returns how\n"
+                " * many panels that is. */\n", a->rows, a->rows, (long long)a->head, (long long)a->head, KEY_PANEL, most);
+    head(a, t, "int", a->scores, items, 4);
+    text_add(t, "    if (keys <= %d)\n        %s(1, query, panel, score);\n", a->lanes, a->scores_some);
+    text_add(t, "    else if (keys <= %d || keys > %d)\n        %s(2, query, panel, score);\n", KEY_PANEL, most, a->scores_some);
+    text_add(t, "    else\n        %s(3, query, panel, score);\n", a->scores_some);
+    text_add(t, "    return keys > %d && keys <= %d ? 2 : 1;\n}\n\n", KEY_PANEL, most);
+}
+
 /* A tile of rows, of which `rows` exist, times one panel, of which `keys` are read. */
 static void emit_scores(Attend *a, Text *t)
 {
+    if (attend_scores_wide(a)) {
+        emit_wide_scores(a, t);
+        return;
+    }
     int vectors = KEY_PANEL / a->lanes, columns = a->vectors * a->lanes, depth = 1;
     vectors = vectors < a->vectors ? vectors : a->vectors;
     int rows = product_rows(a, vectors);
     bool parts = columns < KEY_PANEL, turns = rows < a->rows;
     bool less = !parts && vectors > 1 && product_rows(a, vectors / 2) == a->rows;
     if (less)
-        emit_narrow_scores(a, t, vectors / 2);
+        emit_some_scores(a, t, vectors / 2);
     text_add(t, "/* score[rows][keys] = query[rows][%lld] * panel[%lld][%d], up to %d rows and %d keys; a few more of both. */\n",
              (long long)a->head, (long long)a->head, KEY_PANEL, a->rows, KEY_PANEL);
     static const char *const items[] = {"const float *restrict query", "const float *restrict panel", "ptrdiff_t rows",
@@ -150,10 +180,10 @@ static void emit_scores(Attend *a, Text *t)
     for (int part = 4; less && part > 1; part /= 2)
         if (vectors >= part && turns)
             text_add(t, "    %sif (keys <= %d)\n        %s(%d, query, panel, score);\n",
-                     part < 4 && vectors >= 4 ? "else " : "", columns / part, a->scores_narrow, vectors / part);
+                     part < 4 && vectors >= 4 ? "else " : "", columns / part, a->scores_some, vectors / part);
         else if (vectors >= part)
             text_add(t, "    if (keys <= %d) {\n        %s(%d, query, panel, score);\n        return;\n    }\n",
-                     columns / part, a->scores_narrow, vectors / part);
+                     columns / part, a->scores_some, vectors / part);
     const char *none = less ? arena_print(a->k->e->cx->arena, "keys <= %d ? (int)rows : ", columns / 2) : "";
     if (!parts && !less)
         text_add(t, "    (void)keys;\n");

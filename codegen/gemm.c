@@ -3,13 +3,16 @@
  * Three functions for each group of accumulators that meet in one result, beside those that all gemms share (gemm_sums.c):
  *     NAME_tile(rows, ..)   a few rows times one panel
  *     NAME_rows(rows, ..)   any number of rows times one panel, tile by tile
- *     NAME(..)              a part of the (panel, tile) pairs of some rows, panel after panel, so that a panel stays in the cache
+ *     NAME(..)              a part of the (panel, tile) pairs of some rows, panel after panel, so that a panel stays in the cache;
+ *                           where all panels do, the same for 64 rows after 64, whose x and results then stay, too
  * A group is also what stands beside each other in one panel: products of few columns (tile.c chooses them), each a part with results of its own.
  * A sum runs over the contracted axis in ascending order in one accumulator, so neither tiles nor threads change a bit. */
 #include "codegen/choose.h"
 #include "codegen/gemm.h"
 
 #include <string.h>
+
+enum { ROWS_TOGETHER = 64 };    /* that go through all panels before others, where all panels stay near */
 
 /* ---- operands -------------------------------------------------------------------------------------------------------------------- */
 
@@ -331,6 +334,24 @@ static const char *print_work(Gemm *g, int64_t *work) {
     return name;
 }
 
+/* Do all weights stay in a part of L2? Then x, what is added and the results are what comes from memory. */
+static bool weights_stay(Gemm *g) {
+    double bytes = 0;
+    for (int i = 0; i < g->n_groups; i++)
+        for (int j = 0; j < (g->groups[i].beside ? 1 : g->groups[i].n_weights); j++)
+            bytes += (double)(g->depth * g->groups[i].columns) * (double)dtype_size(g->n->inputs[1 + g->groups[i].weight[j]]->type->dtype);
+    return bytes <= (double)target_speed(g->k->e->target)->l2 / 4;
+}
+
+/* So some rows go through all panels before others: each panel would go through all of them, a few columns at a time. */
+static void put_rows_together(Gemm *g, int64_t all, int tile, const char *from, const char *end) {
+    const int together = (ROWS_TOGETHER + tile - 1) / tile;
+    put_line(g->k, "const ptrdiff_t block = task / %lld * %d, here = lesser(tiles - block, %d), at = task - block * %lld; /* tiles whose rows stay together */",
+             (long long)(all * together), together, together, (long long)all);
+    put_line(g->k, "const ptrdiff_t panel = at / here, row = %s(block + at %% here) * %d;", from, tile);
+    put_line(g->k, "const ptrdiff_t end = lesser(lesser(%s, %s(block + here) * %d), row + (last - task) * %d);", end, from, tile, tile);
+}
+
 static void print_main(Gemm *g) {
     Kernel *k = g->k;
     Arena *a = g->cx->arena;
@@ -354,7 +375,9 @@ static void print_main(Gemm *g) {
     const char *open = tasks ? arena_print(a, "%s(share", tasks) : "share", *close = tasks ? ", tiles)" : "";
     put_line(k, "const ptrdiff_t last = %s(%s, thread + 1, threads)%s;", open, total, close);
     put_open(k, "for (ptrdiff_t task = %s(%s, thread, threads)%s; task < last;)", open, total, close);
-    if (all > 1)
+    if (all > 1 && !tasks && weights_stay(g))
+        put_rows_together(g, all, tile, from, end);
+    else if (all > 1)
         put_line(k, "const ptrdiff_t panel = task / tiles, row = %stask %% tiles * %d, end = lesser(%s, row + (last - task) * %d);", from, tile, end, tile);
     else
         put_line(k, "const ptrdiff_t row = %stask * %d, end = lesser(%s, %slast * %d);", from, tile, end, from, tile);
@@ -485,7 +508,7 @@ static bool make_group(Gemm *g, const int *member, int leader) {
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
-    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "n", "at", "i", "ahead", "asks", "apart"};
+    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "n", "at", "i", "ahead", "asks", "apart", "block", "here"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
     for (int i = 1; i <= g.n_weights; i++) {
