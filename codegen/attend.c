@@ -16,9 +16,12 @@
  * no key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one, and
  * nothing is packed for them. */
 #include "codegen/attend_inside.h"
+#include "codegen/choose.h"
 
 #include <ctype.h>
 #include <string.h>
+
+enum { SUMS_BYTES = 1 << 17 }; /* of a task's rows at least: beside a block's keys and values they stay in L2 */
 
 /* ---- what the kernel works on ----------------------------------------------------------------------------------- */
 
@@ -139,7 +142,7 @@ static bool prepare(Attend *a)
     a->group = (int64_t)attend_group(a, false) * a->lanes;
     a->block = a->head + a->width <= 128 ? 512 : a->head + a->width <= 256 ? 256 : 128;
     a->score_step = a->block + 16;
-    int64_t rows = (1 << 15) / a->padded; /* their sums: 128 KiB */
+    int64_t near = target_speed(k->e->target)->l2 / 4, rows = (near < SUMS_BYTES ? SUMS_BYTES : near) / 4 / a->padded;
     rows = rows < 4 * a->rows ? 4 * a->rows : rows > ATTEND_TASK ? ATTEND_TASK : rows;
     a->most_rows = (int)((rows + a->rows - 1) / a->rows * a->rows);
     for (size_t i = 0; i < sizeof own_words / sizeof *own_words; i++)

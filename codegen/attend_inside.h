@@ -92,7 +92,7 @@ typedef struct Attend {
 
 enum {
     ATTEND_ROW_VECTORS = 8, /* accumulators of the functions for one row */
-    ATTEND_TASK = 512,      /* rows of a task at most: a block's keys and values are packed once for all of them */
+    ATTEND_TASK = 1024,     /* rows of a task at most: a block's keys and values are packed once for all of them */
     ATTEND_LEAST = 24       /* and at least, where they are few enough for a task each: packing costs as much as 5 rows */
 };
 
