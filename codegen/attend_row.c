@@ -67,10 +67,16 @@ static void emit_range_scores(Attend *a)
     put_close(k);
 }
 
+/* Scores that only a body makes lie so far apart as a rule that small weights meet sums that are still 0. */
+static MathFunction raising(const Attend *a)
+{
+    return a->plain ? MATH_EXP2 : MATH_WEIGHT;
+}
+
 /* The weight of the scores `at`, which replaces them. */
 static void put_weight(Attend *a)
 {
-    put_line(a->k, "const lanes x = *at, weight = %s(x - base[row]);", math_use(a->k->e, MATH_EXP2));
+    put_line(a->k, "const lanes x = *at, weight = %s(x - base[row]);", math_use(a->k->e, raising(a)));
     put_line(a->k, "sum += weight;");
 }
 
@@ -237,7 +243,7 @@ void attend_emit_softmax(Attend *a)
     put_close(k);
     put_open(k, "for (int row = 0; row < count; row++)");
     put_line(k, "if (begun)");
-    put_inner(k, "shrink[row] = %s(splat(shrink[row]))%s;", math_use(k->e, MATH_EXP2),
+    put_inner(k, "shrink[row] = %s(splat(shrink[row]))%s;", math_use(k->e, raising(a)),
               lane_of(k->e->target, "[0]"));
     put_line(k, "total[row] = (begun ? total[row] * shrink[row] : 0.0f) + %s(sums[row]);",
              math_use(k->e, MATH_SUM_ACROSS));

@@ -32,6 +32,7 @@ typedef enum MathFunction {
     MATH_LARGER,                        /* of two ptrdiff_t */
     MATH_SCALE, MATH_SIGNED, MATH_SINE_AT,      /* math.c's own helpers */
     MATH_EXP2,                          /* for softmax: x <= 127, 0 below -126.5 */
+    MATH_WEIGHT,                        /* the same, 0 below -102 */
     MATH_EXP, MATH_LOG, MATH_POW,
     MATH_TANH, MATH_ERF, MATH_SIN, MATH_COS,
     MATH_SIGMOID, MATH_SILU, MATH_GELU, MATH_GELU_TANH, MATH_ROUND_BF16,

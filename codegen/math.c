@@ -105,6 +105,11 @@ static const MathText texts[MATH_COUNT] = {
 "    return p * float_of(bits_of(n) << 23);\n"
 "}\n"},
 
+[MATH_WEIGHT] = {"weight_lanes", 1, {MATH_EXP2},
+"/* 2^x, 0 below -102: beside the largest weight, 1, that is nothing, and its products with values would be denormals, which\n"
+" * take a hundred times as long. Under a bias that falls with the distance a row's first sums are all of this kind. */\n"
+"static inline lanes weight_lanes(lanes x) { return select(x < -102.0f, (lanes){0}, exp2_lanes(x)); }\n"},
+
 [MATH_EXP] = {"exp_lanes", 1, {MATH_SCALE},
 "/* e^x = 2^n e^r with |r| <= ln(2) / 2; ln(2) in two parts keeps r exact. At most 1.1 ulp off. */\n"
 "static inline lanes exp_lanes(lanes x)\n"

@@ -16,6 +16,10 @@ static double r_exp2(double x)
 {
     return x < -126.5 ? 0 : exp2(x);
 }
+static double r_weight(double x)
+{
+    return x < -102 ? 0 : exp2(x);
+}
 static double r_rsqrt(double x)
 {
     return 1 / sqrt(x);
@@ -67,6 +71,7 @@ static const Row rows[] = {
     {MATH_SQRT, sqrt, 0.51, 0, -INFINITY, INFINITY, false},
     {MATH_RSQRT, r_rsqrt, 1.6, 0, -INFINITY, INFINITY, false},
     {MATH_EXP2, r_exp2, 2.4, 0, -INFINITY, 127, false},
+    {MATH_WEIGHT, r_weight, 2.4, 0, -INFINITY, 127, false},
     {MATH_EXP, exp, 1.1, 0, -INFINITY, INFINITY, false},
     {MATH_LOG, log, 1, 0, -INFINITY, INFINITY, false},
     {MATH_TANH, tanh, 1.5, 0, -INFINITY, INFINITY, false},
