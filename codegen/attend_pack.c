@@ -7,49 +7,79 @@
  *     pack_values    the values of one panel of keys */
 #include "codegen/attend_inside.h"
 
-static void put_unrolled(Text *t, int depth, const char *var, int count, int step)
+/* `end`: " {" or nothing. */
+static void put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)\n", count / step, 4 * depth, "", var, var,
-             count, var, step);
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)%s\n", count / step, 4 * depth, "", var,
+             var, count, var, step, end);
 }
 
-/* "__builtin_shufflevector(A, B, ..)": lane j is `pick` of j, from 0 in A and from LANES in B. */
-static const char *shuffled(Attend *a, const char *x, const char *y, int (*pick)(int lane, int stage, int high), int stage,
-                            int high)
+/* "__builtin_shufflevector(A, B, ..)" of as many lanes as that leaves: lane j is `pick` of j, of the second where negative. */
+static const char *shuffled(Attend *a, const char *x, const char *y, int lanes, int (*pick)(int lane))
 {
     Text t = text_new(a->k->e->cx->arena);
     text_add(&t, "__builtin_shufflevector(%s, %s", x, y);
-    for (int j = 0; j < a->lanes; j++) {
-        int at = pick(j, stage, high);
-        text_add(&t, ", %d", at < 0 ? a->lanes - 1 - at : at);
+    for (int j = 0; j < lanes; j++) {
+        int at = pick(j);
+        text_add(&t, ", %d", at < 0 ? lanes - 1 - at : at);
     }
     text_add(&t, ")");
     return t.data;
 }
 
-/* Two vectors in turns, within each four lanes: the lower halves' elements or the upper ones'. Negative: of the second. */
-static int zip(int lane, int stage, int high)
+/* Within each four lanes: two vectors' first two in turns, their last two, the first halves of both, the last halves. */
+static int first_two(int lane)
 {
-    (void)stage;
-    int at = lane / 4 * 4 + 2 * high + lane % 4 / 2;
+    int at = lane / 4 * 4 + lane % 4 / 2;
     return lane % 2 ? -1 - at : at;
 }
 
-/* Blocks of `stage` lanes: every second block of both vectors, the first ones or the others. */
-static int swap(int lane, int stage, int high)
+static int last_two(int lane)
 {
-    int block = lane / stage, at = (block / 2 * 2 + high) * stage + lane % stage;
-    return block % 2 ? -1 - at : at;
+    int at = first_two(lane);
+    return at < 0 ? at - 2 : at + 2;
 }
 
-/* One pair of a stage: x[i], x[i + apart] -> y[lower], y[upper]. */
-static void put_pair(Attend *a, Text *t, const char *to, const char *from, int i, int apart, int lower, int upper,
-                     int (*pick)(int, int, int), int stage)
+static int first_halves(int lane)
 {
-    Arena *arena = a->k->e->cx->arena;
-    const char *x = arena_print(arena, "%s[%d]", from, i), *y = arena_print(arena, "%s[%d]", from, i + apart);
-    text_add(t, "    %s[%d] = %s;\n    %s[%d] = %s;\n", to, lower, shuffled(a, x, y, pick, stage, 0), to, upper,
-             shuffled(a, x, y, pick, stage, 1));
+    int at = lane / 4 * 4 + lane % 2;
+    return lane % 4 < 2 ? at : -1 - at;
+}
+
+static int last_halves(int lane)
+{
+    int at = first_halves(lane);
+    return at < 0 ? at - 2 : at + 2;
+}
+
+/* Two vectors one after the other. */
+static int in_order(int lane)
+{
+    return lane;
+}
+
+static const char *concatenated(Attend *a, const char *x, const char *y, int lanes)
+{
+    return shuffled(a, x, y, lanes, in_order);
+}
+
+/* "x[c]": numbers i + n .. of keys c, c + 4, .., one after another. */
+static void put_joined(Attend *a, Text *t)
+{
+    if (a->lanes == 4) {
+        text_add(t, "            x[c] = *(const lanes_at *)(from[c] + i + n);\n");
+        return;
+    }
+    const char *parts[4] = {"keys[0]", "keys[1]", "keys[2]", "keys[3]"};
+    text_add(t, "            four keys[%d];\n", a->lanes / 4);
+    put_unrolled(t, 3, "k", a->lanes / 4, 1, "");
+    text_add(t, "                keys[k] = *(const four *)(from[c + 4 * k] + i + n);\n");
+    if (a->lanes == 16) {
+        text_add(t, "            const eight low = %s;\n", concatenated(a, parts[0], parts[1], 8));
+        text_add(t, "            const eight high = %s;\n", concatenated(a, parts[2], parts[3], 8));
+        parts[0] = "low", parts[1] = "high";
+    }
+    text_add(t, "            x[c] = %s;\n", concatenated(a, parts[0], parts[1], a->lanes));
 }
 
 static void emit_turn(Attend *a, Text *t)
@@ -57,25 +87,25 @@ static void emit_turn(Attend *a, Text *t)
     int lanes = a->lanes;
     text_add(t, "/* to[i][c] = from[c][i] for LANES keys c and numbers i; a panel's rows are %d apart. */\n", KEY_PANEL);
     text_add(t, "static inline void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
-    text_add(t, "    lanes x[%d], y[%d];\n", lanes, lanes);
-    put_unrolled(t, 1, "c", lanes, 1);
-    text_add(t, "        x[c] = *(const lanes_at *)(from[c] + i);\n");
-    for (int i = 0; i < lanes; i += 2)
-        put_pair(a, t, "y", "x", i, 1, i, i + 1, zip, 0);
-    for (int i = 0; i < lanes; i += 4)
-        for (int half = 0; half < 2; half++)
-            put_pair(a, t, "x", "y", i + half, 2, i + 2 * half, i + 2 * half + 1, swap, 2);
-    const char *from = "x", *to = "y";
-    for (int stage = 4; stage < lanes; stage *= 2) {
-        for (int i = 0; i < lanes; i++)
-            if (!(i & stage))
-                put_pair(a, t, to, from, i, stage, i, i + stage, swap, stage);
-        const char *other = from;
-        from = to;
-        to = other;
-    }
-    put_unrolled(t, 1, "c", lanes, 1);
-    text_add(t, "        *(lanes *)(to + c * %d) = %s[c];\n}\n\n", KEY_PANEL, from);
+    if (lanes > 4)
+        text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
+    if (lanes > 8)
+        text_add(t, "    typedef float eight __attribute__((vector_size(32)));\n");
+    put_unrolled(t, 1, "n", lanes, 4, " {");
+    text_add(t, "        lanes x[4], y[4];\n");
+    put_unrolled(t, 2, "c", 4, 1, lanes > 4 ? " {" : "");
+    put_joined(a, t);
+    text_add(t, lanes > 4 ? "        }\n" : "");
+    text_add(t, "        y[0] = %s;\n", shuffled(a, "x[0]", "x[1]", lanes, first_two));
+    text_add(t, "        y[1] = %s;\n", shuffled(a, "x[0]", "x[1]", lanes, last_two));
+    text_add(t, "        y[2] = %s;\n", shuffled(a, "x[2]", "x[3]", lanes, first_two));
+    text_add(t, "        y[3] = %s;\n", shuffled(a, "x[2]", "x[3]", lanes, last_two));
+    text_add(t, "        x[0] = %s;\n", shuffled(a, "y[0]", "y[2]", lanes, first_halves));
+    text_add(t, "        x[1] = %s;\n", shuffled(a, "y[0]", "y[2]", lanes, last_halves));
+    text_add(t, "        x[2] = %s;\n", shuffled(a, "y[1]", "y[3]", lanes, first_halves));
+    text_add(t, "        x[3] = %s;\n", shuffled(a, "y[1]", "y[3]", lanes, last_halves));
+    put_unrolled(t, 2, "c", 4, 1, "");
+    text_add(t, "            *(lanes *)(to + (n + c) * %d) = x[c];\n    }\n}\n\n", KEY_PANEL);
 }
 
 static void emit_pack_keys(Attend *a, Text *t)
@@ -90,7 +120,7 @@ static void emit_pack_keys(Attend *a, Text *t)
              KEY_PANEL);
     if (head >= lanes && lanes > 1)
         text_add(t, "        const ptrdiff_t ahead = t + LANES < keys ? LANES * step : 0; /* rows to ask for */\n");
-    put_unrolled(t, 2, "c", (int)lanes, 1);
+    put_unrolled(t, 2, "c", (int)lanes, 1, "");
     text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
     if (head < lanes || lanes == 1) {
         text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (int c = 0; c < LANES; c++)\n", head);
@@ -98,7 +128,7 @@ static void emit_pack_keys(Attend *a, Text *t)
         return;
     }
     text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i += LANES) {\n", head);
-    put_unrolled(t, 3, "c", (int)lanes, 1);
+    put_unrolled(t, 3, "c", (int)lanes, 1, "");
     text_add(t, "                __builtin_prefetch(from[c] + ahead + i);\n");
     if (head % lanes)
         text_add(t, "            const ptrdiff_t first = lesser(i, %lld); /* the last ones twice */\n", head - lanes);
@@ -120,10 +150,10 @@ static void emit_pack_values(Attend *a, Text *t)
     text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_values), items, 4));
     text_add(t, "    for (ptrdiff_t t = 0; t < lesser(keys, %d); t++, value += step) {\n", KEY_PANEL);
     text_add(t, "        const ptrdiff_t ahead = t + 8 < keys ? 8 * step : 0; /* a row to ask for */\n");
-    put_unrolled(t, 2, "w", (int)width, 16);
+    put_unrolled(t, 2, "w", (int)width, 16, "");
     text_add(t, "            __builtin_prefetch(value + ahead + w);\n");
     if (whole) {
-        put_unrolled(t, 2, "w", (int)whole, a->lanes);
+        put_unrolled(t, 2, "w", (int)whole, a->lanes, "");
         text_add(t, "            *(lanes *)(panel + %s) = *(const lanes_at *)(value + w);\n", to);
     }
     if (width > whole) {
