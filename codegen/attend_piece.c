@@ -112,6 +112,7 @@ static const char *local_type(const Attend *a, const char *name, const char **gi
 const char *attend_piece(Attend *a, const char *function, const char *comment, const char *const *locals, size_t count,
                          const char *body)
 {
+    bool rare = function == a->few_rows || function == a->log_sums; /* the others' arguments cost a tile of few keys 3 % */
     Arena *arena = a->k->e->cx->arena;
     const char **own = arena_array(arena, count, sizeof *own), *code = without_comments(arena, body);
     Text call = text_new(arena);
@@ -123,6 +124,6 @@ const char *attend_piece(Attend *a, const char *function, const char *comment, c
             text_add(&call, ", %s", given);
         }
     text_add(&call, "%s",
-             attend_rows_function(a, comment, arena_print(arena, "static void %s", function), own, n, body));
+             attend_rows_function(a, comment, arena_print(arena, "static %svoid %s", rare ? "" : "inline ", function), own, n, body));
     return arena_print(arena, "%s(%s);", function, call.data + 2);
 }

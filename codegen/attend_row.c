@@ -107,9 +107,9 @@ static void put_open_keys(Attend *a, BodyPrinter *b)
 static void emit_panel_edges(Attend *a)
 {
     Kernel *k = a->k;
-    put_open(k, "for (unsigned left = cut; left; left &= left - 1)");
-    put_line(k, "const int p = __builtin_ctz(left);");
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_line(k, "for (int p = 0; p < taken; p++)");
+    k->indent++;
+    put_open(k, "for (int row = cut >> p & 1 ? 0 : (int)count; row < count; row++)");
     Text before = body_begin(k);
     put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
     put_line(k, "const ptrdiff_t t = place[p] + c;");
@@ -122,7 +122,7 @@ static void emit_panel_edges(Attend *a)
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
     put_close(k);
-    put_close(k);
+    k->indent--;
 }
 
 static void emit_panel_scores(Attend *a)

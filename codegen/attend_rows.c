@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { LEAST_PARTS = 4 }; /* panels of keys, below which asking costs more than it spares */
+
 /* ---- q and the result ------------------------------------------------------------------------------------------- */
 
 /* "ahead[8 + row] = .. ? from + ..": the row of `x` a tile further on, if there is one (then `when` has to hold) and rows lie
@@ -33,12 +35,12 @@ static void emit_ask(Attend *a)
     if (!a->n_ahead)
         return;
     text_add(&a->k->before,
-             "/* Of the next tile's rows each `parts`th from `part` on is asked for. */\n"
+             "/* Of the next tile's rows each `parts`th from `part` on is asked for; many at once would be waited for. */\n"
              "static inline void %s(const float *const *ahead, ptrdiff_t part, ptrdiff_t parts)\n{\n"
-             "    for (ptrdiff_t row = part; row < %d; row += parts)\n"
+             "    for (ptrdiff_t row = parts < %d ? %d : part; row < %d; row += parts)\n"
              "        for (int i = 0; i < %lld; i += 16)\n"
              "            __builtin_prefetch(ahead[row] + i);\n}\n\n",
-             a->ask, a->n_ahead * a->rows, (long long)a->ahead_floats);
+             a->ask, LEAST_PARTS, a->n_ahead * a->rows, a->n_ahead * a->rows, (long long)a->ahead_floats);
 }
 
 /* One row of queries, scaled. */
