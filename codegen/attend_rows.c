@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAST_PARTS = 4 }; /* panels of keys, below which asking costs more than it spares */
+enum { LEAST_PARTS = 2 }; /* panels of keys: before one alone asking costs what it spares, or more where all is near */
 
 /* ---- q and the result ------------------------------------------------------------------------------------------- */
 
