@@ -67,7 +67,7 @@ static void emit_range_scores(Attend *a)
     put_close(k);
 }
 
-/* Scores that only a body makes lie so far apart as a rule that small weights meet sums that are still 0. */
+/* A body may be a bias that falls with the distance: then tiny weights come first, and meet sums that are still 0. */
 static MathFunction raising(const Attend *a)
 {
     return a->plain ? MATH_EXP2 : MATH_WEIGHT;
