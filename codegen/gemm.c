@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-enum { ROWS_TOGETHER = 64 };    /* that go through all panels before others, where all panels stay near */
-
 /* ---- operands -------------------------------------------------------------------------------------------------------------------- */
 
 static bool collect_axes(Gemm *g) {
@@ -231,162 +229,7 @@ static bool group_operands(Gemm *g, Group *group) {
     return add_sides(g, group) && group_results(g, group);
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------------------------------------------------ */
-
-/* Where the panel's columns begin, if not at 0: " + panel * 48". */
-static void put_column(Gemm *g, const Group *group, const Pointer *p, const char *panel, Text *t) {
-    int64_t lanes = g->k->e->target->lanes, blocks = group->pairs / lanes;      /* panels of one head */
-    if (!strcmp(panel, "0") || !(p->reach & (PER_PANEL | PER_COLUMN)))
-        return;
-    if (p->reach == PER_PANEL)
-        text_add(t, " + %s * %lld", panel, (long long)(group->panel * p->depth));
-    else if (p->pairs && blocks > 1)
-        text_add(t, " + %s %% %lld * %lld", panel, (long long)blocks, (long long)lanes);
-    else if (!p->pairs && group->rotation && !group->interleave && blocks > 1)
-        text_add(t, " + %s / %lld * %lld + %s %% %lld * %lld", panel, (long long)blocks, (long long)group->pairs * 2, panel,
-                 (long long)blocks, (long long)lanes);
-    else if (!p->pairs)
-        text_add(t, " + %s * %lld", panel, (long long)group->panel);
-}
-
-static void print_call(Gemm *g, Group *group, const char *function, const char *panel) {
-    Arena *a = g->cx->arena;
-    const char **items = arena_array(a, (size_t)group->n_pointers * 2 + MAX_SIZES + 2, sizeof *items);
-    int n = 0;
-    items[n++] = "end - row";
-    if (group->counts)
-        items[n++] = "row";
-    for (int i = 0; i < group->n_pointers; i++) {
-        const Pointer *p = &group->pointers[i];
-        Text t = text_new(a);
-        text_add(&t, "%s", p->name);
-        if (p->row && strcmp(p->row, "0"))
-            text_add(&t, " + %s", gemm_product(g->cx, "row", p->row));
-        put_column(g, group, p, panel, &t);
-        items[n++] = t.data;
-    }
-    for (int i = 0; i < group->n_pointers; i++)
-        if (group->pointers[i].step)
-            items[n++] = group->pointers[i].step;
-    for (int i = 0; i < group->n_sizes; i++)
-        items[n++] = group->sizes[i];
-    put_line(g->k, "%s;", gemm_joined(g->cx, function, items, n));
-}
-
-/* The group's panels are numbers first .. first + panels of all the kernel's panels. */
-static void print_group_calls(Gemm *g, Group *group, int64_t first, int64_t all) {
-    Kernel *k = g->k;
-    Arena *a = g->cx->arena;
-    const char *panel = group->panels == 1 ? "0" : first ? arena_print(a, "(panel - %lld)", (long long)first) : "panel";
-    const char *branch = first ? "else " : "";
-    int64_t full = group->columns / group->panel, next = first + group->panels;
-    if (full) {
-        if (full < group->panels || next < all)
-            put_line(k, "%sif (panel < %lld)", branch, (long long)(first + full));
-        else if (first)
-            put_line(k, "else");
-        bool indented = full < group->panels || next < all || first;
-        k->indent += indented;
-        print_call(g, group, group->rows_name, panel);
-        k->indent -= indented;
-    }
-    if (full == group->panels)
-        return;
-    if (next < all)
-        put_line(k, "%sif (panel < %lld)", full || first ? "else " : "", (long long)next);
-    else if (full || first)
-        put_line(k, "else");
-    bool indented = next < all || full || first;
-    k->indent += indented;
-    print_call(g, group, group->last_name, panel);
-    k->indent -= indented;
-}
-
-/* What one panel of the group costs, in vectors. */
-static int work_of(const Group *group) { return group->tile.vectors * (group->beside ? 1 : group->n_weights); }
-
-/* Groups whose panels differ in width: threads get the same share of the work, not of the tasks. The function says how many tasks come
- * before a part of the work, in vectors; NULL if all panels cost the same. */
-static const char *print_work(Gemm *g, int64_t *work) {
-    bool differ = false;
-    int64_t tasks = 0;
-    *work = 0;
-    for (int i = 0; i < g->n_groups; i++)
-        differ |= work_of(&g->groups[i]) != work_of(&g->groups[0]);
-    if (!differ)
-        return NULL;
-    const char *name = scope_name(&g->k->e->file, arena_print(g->cx->arena, "%s_tasks", g->k->function));
-    Text *t = &g->k->before;
-    text_add(t, "/* How many tasks come before this part of the work. */\nstatic ptrdiff_t %s(ptrdiff_t work, ptrdiff_t tiles)\n{\n", name);
-    for (int i = 0; i < g->n_groups; i++) {
-        int one = work_of(&g->groups[i]);
-        int64_t end = *work + g->groups[i].panels * one;
-        if (i + 1 < g->n_groups)
-            text_add(t, "    if (work < %lld * tiles)\n    ", (long long)end);
-        if (i)
-            text_add(t, "    return %lld * tiles + (work - %lld * tiles + %d) / %d;\n", (long long)tasks, (long long)*work, one / 2, one);
-        else
-            text_add(t, "    return (work + %d) / %d;\n", one / 2, one);
-        tasks += g->groups[i].panels;
-        *work = end;
-    }
-    text_add(t, "}\n\n");
-    return name;
-}
-
-/* Do all weights stay in a part of L2? Then x, what is added and the results are what comes from memory. */
-static bool weights_stay(Gemm *g) {
-    double bytes = 0;
-    for (int i = 0; i < g->n_groups; i++)
-        for (int j = 0; j < (g->groups[i].beside ? 1 : g->groups[i].n_weights); j++)
-            bytes += (double)(g->depth * g->groups[i].columns) * (double)dtype_size(g->n->inputs[1 + g->groups[i].weight[j]]->type->dtype);
-    return bytes <= (double)target_speed(g->k->e->target)->l2 / 4;
-}
-
-/* So some rows go through all panels before others: each panel would go through all of them, a few columns at a time. */
-static void put_rows_together(Gemm *g, int64_t all, int tile, const char *from, const char *end) {
-    const int together = (ROWS_TOGETHER + tile - 1) / tile;
-    put_line(g->k, "const ptrdiff_t block = task / %lld * %d, here = lesser(tiles - block, %d), at = task - block * %lld; /* tiles whose rows stay together */",
-             (long long)(all * together), together, together, (long long)all);
-    put_line(g->k, "const ptrdiff_t panel = at / here, row = %s(block + at %% here) * %d;", from, tile);
-    put_line(g->k, "const ptrdiff_t end = lesser(lesser(%s, %s(block + here) * %d), row + (last - task) * %d);", end, from, tile, tile);
-}
-
-static void print_main(Gemm *g) {
-    Kernel *k = g->k;
-    Arena *a = g->cx->arena;
-    int64_t all = 0, first = 0;
-    int tile = g->groups[0].tile.rows;
-    Text rows = text_new(g->cx->arena);
-    for (int i = 0; i < g->n_groups; i++) {
-        all += g->groups[i].panels;
-        tile = g->groups[i].tile.rows > tile ? g->groups[i].tile.rows : tile;
-    }
-    for (int i = 0; i < g->n_rows; i++)
-        text_add(&rows, "%s%s", i ? " * " : "", kernel_factor(k, g->rows[i].size));
-    bool cut = kernel_rows(k, g->rows, g->n_rows);
-    const char *end = cut ? "to_row" : "rows", *from = cut ? "from_row + " : "";
-    if (cut)
-        put_line(k, "const ptrdiff_t tiles = (to_row - from_row + %d) / %d;", tile - 1, tile);
-    else
-        put_line(k, "const ptrdiff_t rows = %s, tiles = (rows + %d) / %d;", rows.length ? rows.data : "1", tile - 1, tile);
-    int64_t work;
-    const char *tasks = print_work(g, &work), *total = all == 1 ? "tiles" : arena_print(a, "%lld * tiles", (long long)(tasks ? work : all));
-    const char *open = tasks ? arena_print(a, "%s(share", tasks) : "share", *close = tasks ? ", tiles)" : "";
-    put_line(k, "const ptrdiff_t last = %s(%s, thread + 1, threads)%s;", open, total, close);
-    put_open(k, "for (ptrdiff_t task = %s(%s, thread, threads)%s; task < last;)", open, total, close);
-    if (all > 1 && !tasks && weights_stay(g))
-        put_rows_together(g, all, tile, from, end);
-    else if (all > 1)
-        put_line(k, "const ptrdiff_t panel = task / tiles, row = %stask %% tiles * %d, end = lesser(%s, row + (last - task) * %d);", from, tile, end, tile);
-    else
-        put_line(k, "const ptrdiff_t row = %stask * %d, end = lesser(%s, %slast * %d);", from, tile, end, from, tile);
-    for (int i = 0; i < g->n_groups; first += g->groups[i++].panels)
-        print_group_calls(g, &g->groups[i], first, all);
-    put_line(k, "task += (end - row + %d) / %d;", tile - 1, tile);
-    put_close(k);
-    kernel_threads(k);
-}
+/* ---- the comment ----------------------------------------------------------------------------------------------------------------- */
 
 /* The products of the side that accumulator i takes in. */
 static void describe_sides(Gemm *g, int i, Text *t) {
@@ -532,5 +375,5 @@ void emit_gemm(Kernel *k) {
     for (int i = 0; i < g.n_groups; i++)
         gemm_functions(&g, i);
     k->indent = 1;
-    print_main(&g);
+    gemm_print_main(&g);
 }
