@@ -120,8 +120,8 @@ static double step(Build *b, int64_t before, int steps)
     return best;
 }
 
-/* Numbers in [-1, 1), always the same; ends the program without memory. */
-/* On large pages, as NumPy puts its arrays: kernels read them where they are. */
+/* Numbers in [-1, 1), always the same, on large pages as NumPy's arrays lie: kernels read them where they are. Ends the
+ * program without memory. */
 static float *draw(size_t count, uint64_t *state)
 {
     const size_t page = 2 << 20, bytes = (count * sizeof(float) + page - 1) / page * page;

@@ -70,16 +70,15 @@ static void put_joined(Attend *a, Text *t)
         text_add(t, "            x[c] = *(const lanes_at *)(from[c] + i + n);\n");
         return;
     }
-    const char *parts[4] = {"keys[0]", "keys[1]", "keys[2]", "keys[3]"};
     text_add(t, "            four keys[%d];\n", a->lanes / 4);
     put_unrolled(t, 3, "k", a->lanes / 4, 1, "");
     text_add(t, "                keys[k] = *(const four *)(from[c + 4 * k] + i + n);\n");
     if (a->lanes == 16) {
-        text_add(t, "            const eight low = %s;\n", concatenated(a, parts[0], parts[1], 8));
-        text_add(t, "            const eight high = %s;\n", concatenated(a, parts[2], parts[3], 8));
-        parts[0] = "low", parts[1] = "high";
-    }
-    text_add(t, "            x[c] = %s;\n", concatenated(a, parts[0], parts[1], a->lanes));
+        text_add(t, "            const eight low = %s;\n", concatenated(a, "keys[0]", "keys[1]", 8));
+        text_add(t, "            const eight high = %s;\n", concatenated(a, "keys[2]", "keys[3]", 8));
+        text_add(t, "            x[c] = %s;\n", concatenated(a, "low", "high", 16));
+    } else
+        text_add(t, "            x[c] = %s;\n", concatenated(a, "keys[0]", "keys[1]", 8));
 }
 
 static void emit_turn(Attend *a, Text *t)

@@ -61,6 +61,7 @@ typedef struct Gemm {
     const char *count;                  /* columns left, in the last panel; NULL: all */
 } Gemm;
 
+int gemm_group_sums(const Group *group);                                 /* accumulators a vector of columns has in a tile */
 void gemm_print_main(Gemm *g);                                           /* the kernel itself: its tasks */
 void gemm_functions(Gemm *g, int number);                                /* the functions of group `number`, and their names */
 const char *gemm_product(Context *cx, const char *a, const char *b);     /* "a * b" */

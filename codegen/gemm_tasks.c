@@ -77,7 +77,7 @@ static void print_group_calls(Gemm *g, Group *group, int64_t first, int64_t all)
 }
 
 /* What one panel of the group costs, in vectors. */
-static int work_of(const Group *group) { return group->tile.vectors * (group->beside ? 1 : group->n_weights); }
+static int work_of(const Group *group) { return group->tile.vectors * gemm_group_sums(group); }
 
 /* Groups whose panels differ in width: threads get the same share of the work, not of the tasks. The function says how many tasks come
  * before a part of the work, in vectors; NULL if all panels cost the same. */
@@ -112,7 +112,7 @@ static const char *print_work(Gemm *g, int64_t *work) {
 static bool weights_stay(Gemm *g) {
     double bytes = 0;
     for (int i = 0; i < g->n_groups; i++)
-        for (int j = 0; j < (g->groups[i].beside ? 1 : g->groups[i].n_weights); j++)
+        for (int j = 0; j < gemm_group_sums(&g->groups[i]); j++)
             bytes += (double)(g->depth * g->groups[i].columns) * (double)dtype_size(g->n->inputs[1 + g->groups[i].weight[j]]->type->dtype);
     return bytes <= (double)target_speed(g->k->e->target)->l2 / 4;
 }

@@ -94,7 +94,7 @@ static void find_starts(Gemm *g, Group *group) {
     }
 }
 
-static int sums_of(const Group *group) { return group->beside ? 1 : group->n_weights; }
+int gemm_group_sums(const Group *group) { return group->beside ? 1 : group->n_weights; }
 
 static bool has_tail(const Group *group) { return group->columns % group->panel != 0; }
 
@@ -135,7 +135,7 @@ static const char *start_text(Gemm *g, const Group *group, int i) {
 static bool copies_start(const Gemm *g, const Group *group, int i) { return start_of(g, group, i) && (group->rotation || has_tail(group)); }
 
 static void print_start(Gemm *g, Group *group) {
-    for (int i = 0; i < sums_of(group); i++) {
+    for (int i = 0; i < gemm_group_sums(group); i++) {
         if (!copies_start(g, group, i))
             continue;
         put_line(g->k, "lanes %s[%d];", start_text(g, group, i), group->tile.vectors);
@@ -180,7 +180,7 @@ static const Pointer *plain_result(const Gemm *g, const Group *group) {
 static void print_products(Gemm *g, Group *group) {
     const Pointer *plain = plain_result(g, group);
     const char **to = arena_array(g->cx->arena, (size_t)group->n_weights * 2, sizeof *to), **start = to + group->n_weights, *step = plain ? plain->row : number(g, (int64_t)group->tile.vectors * g->k->e->target->lanes);
-    for (int i = 0; i < sums_of(group); i++) {
+    for (int i = 0; i < gemm_group_sums(group); i++) {
         const char *from = start_text(g, group, i);
         start[i] = copies_start(g, group, i) ? arena_print(g->cx->arena, "(const float *)%s", from) : from;
         to[i] = plain ? plain->local : arena_print(g->cx->arena, "(float *)%s", group->sum[i]);
@@ -329,7 +329,7 @@ static void print_tile(Gemm *g, Group *group) {
              (long long)(group->beside ? group->from[group->n_weights] : group->panel), group->beside ? ", side by side" : "",
              head_of(g, group, arena_print(g->cx->arena, "static inline void %s", group->tile_name), "ptrdiff_t rows", tail, ahead));
     Text sums = text_new(g->cx->arena);
-    for (int i = 0; i < sums_of(group) && !plain_result(g, group); i++)
+    for (int i = 0; i < gemm_group_sums(group) && !plain_result(g, group); i++)
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
     if (sums.length)
         put_line(k, "lanes %s;", sums.data);
