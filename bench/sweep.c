@@ -1,6 +1,6 @@
 /* Kernels at shapes that nobody chose: random transformer layers, each kernel against what the machine can do.
  *
- *     sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]
+ *     sweep [shapes=200] [from=0] [layers=1] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]
  *
  * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of arithmetic and
  * bytes / reading, as if all of them came from memory. Arithmetic is FLOPs / multiply-adds and, of a softmax, exponentials at their
@@ -9,6 +9,7 @@
  * three times, since a neighbour may have been busy. Shape i is the same in every sweep of a seed, so a long one can be run in
  * parts; prepare=1 only compiles, which fills the cache of machine code. products=1 takes a list of single products instead, whose
  * share of the multiply-adds' peak it prints in the order of the list; their weights stay in the caches from round to round.
+ * layers=4 puts so many layers into each model: a kernel then counts with the mean of its calls.
  */
 #include <math.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ typedef struct Found {
 } Found;
 
 typedef struct Sweep {
-    int64_t shapes, from, threads, seed, rounds, prepare, products;
+    int64_t shapes, from, layers, threads, seed, rounds, prepare, products;
     Found *found;
     int count;
     Rates rates; /* arithmetic: the best of all probes, when nobody else is busy; reading: the median, since the last cache may hold it all at times */
@@ -160,6 +161,7 @@ static void one_shape(Sweep *w, int64_t number, Limits *l)
     Shape s = w->products ? product_at((int)number) : shape_draw((uint64_t)w->seed, (uint64_t)number);
     ShapeFiles files;
     Compilation c;
+    s.layers = w->layers;
     compile_begin(&c);
     if (!shape_write(&c.cx, &s, &files))
         fail(&c);
@@ -249,7 +251,7 @@ static bool setting(Sweep *w, const char *argument)
         int64_t *to, least, most;
     } known[] = {{"shapes=", &w->shapes, 1, 100000}, {"from=", &w->from, 0, 1 << 30},   {"threads=", &w->threads, 1, 64},
                  {"seed=", &w->seed, 0, INT64_MAX},  {"rounds=", &w->rounds, 1, 10000}, {"prepare=", &w->prepare, 0, 1},
-                 {"products=", &w->products, 0, 1}};
+                 {"products=", &w->products, 0, 1},  {"layers=", &w->layers, 1, SHAPE_LAYERS}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strncmp(argument, known[i].name, strlen(known[i].name))) {
             char *end;
@@ -261,10 +263,10 @@ static bool setting(Sweep *w, const char *argument)
 
 int main(int argc, char **argv)
 {
-    static Sweep w = {.shapes = 200, .threads = 1, .seed = 7, .rounds = 9};
+    static Sweep w = {.shapes = 200, .layers = 1, .threads = 1, .seed = 7, .rounds = 9};
     for (int i = 1; i < argc; i++)
         if (!setting(&w, argv[i])) {
-            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]; what is `%s`?\n", argv[i]);
+            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [layers=1] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]; what is `%s`?\n", argv[i]);
             return 2;
         }
     Compilation c;

@@ -5,8 +5,11 @@
 #include "cli/limits.h"
 #include "driver/signature.h"
 
+enum { SHAPE_LAYERS = 8 };
+
 typedef struct Shape {
     int64_t B, S, D, H, G, K, F, V; /* V = 0: no vocabulary at the end */
+    int64_t layers;                 /* one after another, SHAPE_LAYERS at most */
     bool gated, biased, rotary, layernorm;
     int mask;     /* of shape_masks */
     bool product; /* not a layer but one product: S rows times a weight of F columns, each a sum over D */

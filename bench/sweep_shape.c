@@ -6,7 +6,7 @@
 #include "bench/sweep.h"
 #include "runtime/checkpoint.h"
 
-enum { MOST_ROWS = 1024, MOST_WEIGHTS = 40000000, MOST_TENSORS = 24 };
+enum { MOST_ROWS = 1024, MOST_WEIGHTS = 40000000, MOST_TENSORS = 16 * SHAPE_LAYERS };
 
 static const char *const shape_masks[] = {"all", "causal", "causal & window(64)"};
 
@@ -23,7 +23,7 @@ static int64_t weights_of(const Shape *s)
 
 static Shape draw(uint64_t state)
 {
-    Shape s = {.B = ONE_OF(1, 1, 1, 1, 2, 3, 4, 8), .S = ONE_OF(1, 1, 2, 4, 7, 8, 16, 37, 37, 64, 77, 100, 128, 200, 256, 384, 512, 777)};
+    Shape s = {.layers = 1, .B = ONE_OF(1, 1, 1, 1, 2, 3, 4, 8), .S = ONE_OF(1, 1, 2, 4, 7, 8, 16, 37, 37, 64, 77, 100, 128, 200, 256, 384, 512, 777)};
     s.D = ONE_OF(96, 128, 192, 256, 320, 384, 400, 512, 640, 768, 1000, 1024);
     s.H = ONE_OF(1, 2, 3, 4, 5, 6, 8, 12, 16);
     s.G = s.H;
@@ -89,19 +89,22 @@ static void write_model(const Shape *s, FILE *f)
     if (s->V)
         fprintf(f, "let V = %lld\n", (long long)s->V);
     const char *groups = s->G != s->H ? "G" : "H";
+    fprintf(f, "default linear(bias=%s)\n\nmodel Layer(x: f32[B, S, D]) -> (y: f32[B, S, %s]) {\n", s->biased ? "true" : "false", s->V ? "V" : "D");
+    if (s->layers > 1)
+        fprintf(f, "  repeat i < %lld at \"layers.{i}\" {\n", (long long)s->layers);
     fprintf(f,
-            "default linear(bias=%s)\n\nmodel Layer(x: f32[B, S, D]) -> (y: f32[B, S, %s]) {\n"
             "  n = %s(x, \"norm1\")\n"
             "  q = linear(n, \"q\", (H, K))%s\n  k = linear(n, \"k\", (%s, K))%s\n  v = linear(n, \"v\", (%s, K))\n"
             "  x = x + linear(attention(q, k, v, mask=%s), \"o\", D, in=(H, K))\n  n = %s(x, \"norm2\")\n",
-            s->biased ? "true" : "false", s->V ? "V" : "D", norm, turn, groups, turn, groups, shape_masks[s->mask], norm);
+            norm, turn, groups, turn, groups, shape_masks[s->mask], norm);
     fprintf(f, s->gated ? "  h = (linear(n, \"gate\", F) |> silu()) * linear(n, \"up\", F)\n" : "  h = linear(n, \"up\", F) |> gelu()\n");
-    fprintf(f, "  x = x + linear(h, \"down\", D)\n");
+    fprintf(f, "  x = x + linear(h, \"down\", D)\n%s", s->layers > 1 ? "  }\n" : "");
     fprintf(f, s->V ? "  return linear(%s(x, \"norm3\"), \"head\", V, bias=false)\n}\n" : "  return x\n}\n", norm);
 }
 
 typedef struct Tensors {
     Context *cx;
+    const char *at; /* before their names */
     HostTensor items[MOST_TENSORS];
     int count;
     uint64_t state;
@@ -110,7 +113,7 @@ typedef struct Tensors {
 static void add(Tensors *t, const char *name, const char *part, int64_t rows, int64_t columns)
 {
     HostTensor *x = &t->items[t->count++];
-    *x = (HostTensor){.name = arena_print(t->cx->arena, "%s.%s", name, part), .dtype = DT_F32, .rank = columns ? 2 : 1, .dims = {rows, columns}};
+    *x = (HostTensor){.name = arena_print(t->cx->arena, "%s%s.%s", t->at, name, part), .dtype = DT_F32, .rank = columns ? 2 : 1, .dims = {rows, columns}};
     int64_t n = host_count(x);
     float *data = malloc((size_t)n * sizeof *data);
     if (!data)
@@ -148,19 +151,22 @@ static void add_layer(Tensors *t, const Shape *s)
         add_linear(t, s, "gate", s->F, s->D);
     add_linear(t, s, "up", s->F, s->D);
     add_linear(t, s, "down", s->D, s->F);
-    if (s->V) {
-        add_norm(t, s, "norm3");
-        add(t, "head", "weight", s->V, s->D);
-    }
 }
 
 static bool write_weights(Context *cx, const Shape *s, const char *path)
 {
-    Tensors t = {.cx = cx, .state = 1};
+    Tensors t = {.cx = cx, .at = "", .state = 1};
     if (s->product)
         add(&t, "up", "weight", s->F, s->D);
-    else
+    for (int64_t i = 0; !s->product && i < s->layers; i++) {
+        t.at = s->layers > 1 ? arena_print(cx->arena, "layers.%lld.", (long long)i) : "";
         add_layer(&t, s);
+    }
+    t.at = "";
+    if (s->V) {
+        add_norm(&t, s, "norm3");
+        add(&t, "head", "weight", s->V, s->D);
+    }
     bool good = safetensors_save(cx, path, t.items, t.count);
     for (int i = 0; i < t.count; i++)
         free(t.items[i].data);

@@ -21,7 +21,10 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { SUMS_BYTES = 1 << 17 }; /* of a task's rows at least: beside a block's keys and values they stay in L2 */
+enum {
+    SUMS_BYTES = 1 << 17, /* of a task's rows at least: beside a block's keys and values they stay in L2 */
+    FAR = 8               /* keys and values beyond this part of L2 are no longer there when their task begins */
+};
 
 /* ---- what the kernel works on ----------------------------------------------------------------------------------- */
 
@@ -39,6 +42,7 @@ static const char *const own_words[] = {
     "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
     "value_panels", "packed", "bit", "scores", "sum", "entry", "batches", "row_from", "row_to", "most_rows",
     "begun", "last", "scale", "results", "left", "limit", "ahead", "tops", "r",
+    "next_task", "next_entry", "next_keys", "next_values", "goes_on", "far",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -154,6 +158,7 @@ static bool prepare(Attend *a)
     if (!attend_read_second(a))
         return false;
     attend_split_mask(a);
+    a->asks_next = a->key_rows && !a->second.choice && a->n_batch > 0;
     a->ranged = a->mask.bounds.count || a->mask.tests.count;
     a->checks = a->ranged || a->marks;
     const struct {
@@ -171,6 +176,7 @@ static bool prepare(Attend *a)
         {"pack_values", &a->pack_values}, {"read_rows", &a->read_rows},
         {"few_rows", &a->few_rows},       {"tile", &a->tile},
         {"log_sums", &a->log_sums},       {"ask", &a->ask},
+        {"ask_next", &a->ask_next},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -305,6 +311,28 @@ static void put_indices(Attend *a, const AttendAxis *axes, int from, int to, con
     }
 }
 
+/* Where the keys and values of this thread's next task lie; after the last entry's last task, the entry's own first. */
+static void put_next(Attend *a, int outer)
+{
+    Kernel *k = a->k;
+    if (!a->asks_next)
+        return;
+    put_line(k, "const float *next_keys, *next_values;");
+    put_line(k, "{");
+    k->indent++;
+    put_line(k, "const ptrdiff_t next_task = task + threads;");
+    if (a->entry_loop) {
+        put_line(k, "const int goes_on = next_task >= batches * blocks && (entry + 1) * %s < to_row;",
+                 kernel_factor(k, a->row[0].size));
+        put_line(k, "const ptrdiff_t next_entry = entry + goes_on;");
+        put_indices(a, a->batch, 0, outer, "next_entry");
+    }
+    put_indices(a, a->batch, outer, a->n_batch, "next_task % batches");
+    put_line(k, "next_keys = %s;", attend_row_address(a, &a->keys));
+    put_line(k, "next_values = %s;", attend_row_address(a, &a->v));
+    put_close(k);
+}
+
 /* Number of rows of a task's batch, and the loop over this thread's tasks with the batch's indices. Rows of a task, `part`: as many as
  * there may be if that leaves a task for each part of the kernel, and about equally many in each. */
 static void emit_tasks(Attend *a)
@@ -321,6 +349,10 @@ static void emit_tasks(Attend *a)
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
+    if (a->asks_next)
+        put_line(k, "const int far = rows > %d && keys <= %d && %s%s * %lld > %lld; /* keys have left L2 */", a->few,
+                 a->block, heads, shared ? "(to_row - from_row)" : "keys", (long long)(a->head + a->width),
+                 (long long)(target_speed(k->e->target)->l2 / FAR / (int64_t)sizeof(float)));
     if (a->second.choice)
         put_line(k, "const ptrdiff_t step2 = %s;",
                  kernel_stride(k, access_axis(&a->second.keys, a->key_axis)->stride));
@@ -349,6 +381,7 @@ static void emit_tasks(Attend *a)
     if (a->second.choice)
         put_line(k, "const float *keys2 = %s;", attend_row_address(a, &a->second.keys));
     put_line(k, "const float *value_rows = %s;", attend_row_address(a, &a->v));
+    put_next(a, outer);
     attend_emit_ends(a);
 }
 

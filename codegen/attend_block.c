@@ -408,6 +408,7 @@ void attend_emit_blocks(Attend *a)
     if (a->n_ahead)
         put_line(k, "const float *ahead[%d]; /* rows of the next tile */", a->n_ahead * a->rows);
     put_turn(a);
+    attend_put_ask_next(a);
     put_line(k, "%s", a->read_rows_call);
     put_line(k, "%s", a->tile_call);
     if (a->gives_lse) {

@@ -73,6 +73,8 @@ typedef struct Attend {
     int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_some, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
+    bool asks_next;            /* a task asks for the keys and values of the next one */
+    const char *ask_next;
     const char *ask;           /* asks for rows of the next tile: */
     int n_ahead;               /* tiles of rows, of q's and of the result's */
     int64_t ahead_floats;      /* of a row */
@@ -155,6 +157,7 @@ void attend_emit_second_row(Attend *a, const char *t, const char *n, const char 
 void attend_emit_pack(Attend *a); /* the functions, before the kernel */
 /* The calls for the panel of keys from t on, into the places of the block from t0 on. */
 void attend_emit_pack_panel(Attend *a, const char *t);
+void attend_put_ask_next(Attend *a); /* in a tile: a share of the next task's keys and values is asked for */
 /* Where the panel of keys from t on lies, packed in the task or in memory. */
 const char *attend_panel(Attend *a, bool second, const char *t);
 

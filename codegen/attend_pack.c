@@ -4,13 +4,16 @@
  *
  *     turn           LANES keys by LANES numbers of them, turned about in registers
  *     pack_keys      one panel: keys that do not exist are copies of the last
- *     pack_values    the values of one panel of keys */
+ *     pack_values    the values of one panel of keys
+ *
+ * Where those of all tasks together are more than the second-level cache keeps, each tile asks for a share of the next
+ * task's (ask_next). */
 #include "codegen/attend_inside.h"
 
 /* `end`: " {" or nothing. */
 static void put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)%s\n", count / step, 4 * depth, "", var,
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)%s\n", (count + step - 1) / step, 4 * depth, "", var,
              var, count, var, step, end);
 }
 
@@ -162,6 +165,31 @@ static void emit_pack_values(Attend *a, Text *t)
     text_add(t, "    }\n}\n\n");
 }
 
+static void emit_ask_next(Attend *a, Text *t)
+{
+    Context *cx = a->k->e->cx;
+    static const char *const items[] = {"const float *key",     "ptrdiff_t key_step", "const float *value",
+                                        "ptrdiff_t value_step", "ptrdiff_t from",     "ptrdiff_t to"};
+    text_add(t, "/* Asks for keys and values from .. to of the next task, to be in the second-level cache by then. */\n");
+    text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static inline void %s", a->ask_next), items, 6));
+    text_add(t, "    for (ptrdiff_t t = from; t < to; t++) {\n");
+    put_unrolled(t, 2, "i", (int)a->head, 16, "");
+    text_add(t, "            __builtin_prefetch(key + t * key_step + i, 0, 2);\n");
+    put_unrolled(t, 2, "w", (int)a->width, 16, "");
+    text_add(t, "            __builtin_prefetch(value + t * value_step + w, 0, 2);\n    }\n}\n\n");
+}
+
+void attend_put_ask_next(Attend *a)
+{
+    if (!a->asks_next)
+        return;
+    put_line(a->k, "if (far)");
+    put_inner(a->k,
+              "%s(next_keys, key_step, next_values, value_step, keys * at / task_count, "
+              "keys * lesser(at + %d, task_count) / task_count);",
+              a->ask_next, a->rows);
+}
+
 void attend_emit_pack(Attend *a)
 {
     Text *t = &a->k->before;
@@ -171,6 +199,8 @@ void attend_emit_pack(Attend *a)
         emit_pack_keys(a, t);
     }
     emit_pack_values(a, t);
+    if (a->asks_next)
+        emit_ask_next(a, t);
 }
 
 void attend_emit_pack_panel(Attend *a, const char *t)

@@ -40,6 +40,7 @@ START_TEST(models_are_sound)
     Compilation c;
     compile_begin(&c);
     Shape s = shape_draw(7, (uint64_t)_i);
+    s.layers = 1 + _i % 3;
     ck_assert(shape_write(&c.cx, &s, &files));
     CompileOptions o = {.model = files.model, .weights = files.weights};
     bool good = compile_load(&c, &o) && compile_passes(&c, &o) && compile_emit(&c, &o);
