@@ -27,6 +27,8 @@ typedef struct Bench {
 
 /* Compiles b->plain and gives it sizes and inputs. */
 bool bench_prepare(Bench *b);
+/* Inputs of these sizes where the user gives none; NULL with a diagnostic. */
+HostTensor *bench_inputs(Bench *b, const int64_t *sizes);
 double bench_median(double *values, int count);         /* sorts them */
 
 /* bench_decode.c: fills b->decodes; nothing for models that do not go token by token. */

@@ -11,7 +11,7 @@ static HostTensor *step_inputs(Bench *b, int64_t past, int64_t length)
     int64_t *sizes = arena_array(&c->arena, (size_t)plan->n_symbols + 1, sizeof *sizes);
     for (int i = 0; i < plan->n_symbols; i++)
         sizes[i] = i == signature_past(plan) ? past : i == signature_step(plan) ? length : b->sizes[i];
-    return signature_random(&c->cx, plan, c->model.graph, sizes, b->options->o.seed);
+    return bench_inputs(b, sizes);
 }
 
 static bool fill(Bench *b, Session *s, int64_t length)

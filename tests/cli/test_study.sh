@@ -170,8 +170,11 @@ says out "ir without attention" ' = rowwise .*over=T'
 is_off emit "$attar" emit $bert
 is_off diff "$attar" diff $bert --dim B=2 --dim S=7
 is_off bench "$attar" bench $bert --dim S=8
+says out "a bench with inputs of its own" '^inputs  *made up, every bool true'
 is_off report "$attar" report $bert
 says out "report without attention" '^not fused .*the pass is switched off .*BLOCKED_BY_USER'
+expect 0 "a bench of a user's inputs" "$attar" bench $bert --input $golden --rounds 1
+says out "a bench of a user's inputs" '^inputs  *as given$'
 expect 0 "check takes it too" "$attar" check $bert --pass fuse-attention=off
 expect 2 "a pass that has to run" "$attar" report $bert --pass lower=off
 
