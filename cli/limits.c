@@ -9,14 +9,12 @@
 
 enum { ACCUMULATORS = 12, ROUNDS = 1500000, RAISED = 32, RAISES = 20000, MEMORY = 128 << 20, HUGE_PAGE = 2 << 20 };
 
-static const char kernels[] = "#include <stddef.h>\n#include <stdint.h>\n"
-                              "typedef float floats __attribute__((vector_size(4 * LANES)));\n"
-                              "typedef uint64_t words __attribute__((vector_size(4 * LANES)));\n"
+static const char kernels[] = "typedef uint64_t words __attribute__((vector_size(sizeof(lanes))));\n"
                               "float multiply_add(int64_t rounds);\n"
                               "uint64_t read_all(const void *from, size_t bytes);\n"
                               "float raise_all(int64_t rounds);\n"
                               "float multiply_add(int64_t rounds)\n{\n"
-                              "    floats a[12], x = {0}, y = {0};\n    x += 0.999f;\n    y += 0.001f;\n"
+                              "    lanes a[12], x = splat(0.999f), y = splat(0.001f);\n"
                               "    for (int i = 0; i < 12; i++)\n        a[i] = x * (float)i;\n"
                               "    for (int64_t r = 0; r < rounds; r++)\n"
                               "#pragma clang loop unroll(full)\n"
@@ -30,27 +28,19 @@ static const char kernels[] = "#include <stddef.h>\n#include <stdint.h>\n"
                               "        for (int k = 0; k < 8; k++)\n            s[k] += p[i + k];\n"
                               "    for (int k = 1; k < 8; k++)\n        s[0] += s[k];\n"
                               "    return s[0][0];\n}\n"
-                              "typedef int ints __attribute__((vector_size(4 * LANES)));\n"
                               "float raise_all(int64_t rounds)\n{\n"
-                              "    floats x[32], most = {0}, sum = {0};\n"
+                              "    lanes x[32], most = {0}, sum = {0};\n"
                               "    for (int i = 0; i < 32; i++)\n        x[i] = most - (float)i;\n"
                               "    for (int64_t r = 0; r < rounds; r++, most = x[r % 32])\n"
-                              "        for (int i = 0; i < 32; i++) {\n"
-                              "            floats y = x[i] - most;\n"
-                              "            const ints low = y < -127.0f;\n"
-                              "            y = (floats)((low & (ints)((floats){0} - 127.0f)) | (~low & (ints)y));\n"
-                              "            const floats n = y + 12583039.0f, f = y - (n - 12583039.0f);\n"
-                              "            floats p = (f * 0.00132646097f + 0.00967161916f) * f + 0.0555073507f;\n"
-                              "            p = ((p * f + 0.240222409f) * f + 0.693147004f) * f + 1.0f;\n"
-                              "            x[i] = p * (floats)((ints)n << 23);\n"
-                              "            sum += x[i];\n        }\n"
+                              "        for (int i = 0; i < 32; i++)\n"
+                              "            sum += x[i] = exp2_lanes(x[i] - most);\n"
                               "    return sum[0];\n}\n";
 
 bool limits_open(Context *cx, const CompileOptions *options, int threads, Limits *out)
 {
     const Target *target = target_native();
     *out = (Limits){.lanes = target->lanes};
-    const char *text = arena_print(cx->arena, "#define LANES %d\n%s", target->lanes, kernels);
+    const char *text = codegen_helped(cx, target, kernels);
     JitOptions jit = options->jit;
     jit.flags = target->flags;
     JitStats stats;

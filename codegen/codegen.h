@@ -91,6 +91,9 @@ typedef struct Emitted {
 /* The bytes of the arena that a thread has for itself at these sizes: PREFIX_arena_bytes counts them beside those of the values. */
 int64_t codegen_scratch(const Emitted *e, const Graph *model, const int64_t *sizes);
 
+/* `text`, some C, behind those of the emitted files' types, helpers and vector functions (exp2_lanes ..) that it names. */
+const char *codegen_helped(Context *cx, const Target *target, const char *text);
+
 /* False and a diagnostic E08xx naming op and value if some op cannot be emitted. Same input, same bytes. */
 bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out);
 

@@ -435,6 +435,19 @@ void emit_section(Emitter *e, Text *out) {
     text_add(out, "%s", tidied(e, section.data));
 }
 
+const char *codegen_helped(Context *cx, const Target *target, const char *text)
+{
+    Emitter e = {.cx = cx, .target = target};
+    Text rest = text_new(cx->arena), out = text_new(cx->arena);
+    for (int f = 0; f < MATH_COUNT; f++)
+        e.math[f] = true;
+    emit_math(&e, text, &rest);
+    text_add(&rest, "%s", text);
+    emit_prelude(&e, rest.data, &out);
+    text_add(&out, "%s", rest.data);
+    return out.data;
+}
+
 bool codegen_emit(Context *cx, const Graph *model, const EmitOptions *options, Emitted *out) {
     Emitter e = {0};
     if (!emit_model(&e, cx, model, options))

@@ -345,6 +345,32 @@ START_TEST(across_lanes)
 }
 END_TEST
 
+/* Other text gets of the emitted file what it names, and nothing else. */
+START_TEST(for_other_text)
+{
+    Arena arena = {0};
+    Context cx = {.arena = &arena};
+    for (int t = 0; t < target_count; t++) {
+        if (!target_runs_here(&targets[t]))
+            continue;
+        const char *text = codegen_helped(&cx, &targets[t],
+                                          "float raised(float x);\nfloat raised(float x)\n{\n"
+                                          "    lanes y = exp2_lanes(splat(x));\n    return *(float *)&y;\n}\n");
+        ck_assert_ptr_nonnull(strstr(text, "lanes exp2_lanes("));
+        ck_assert_ptr_null(strstr(text, "erf"));
+        ck_assert_ptr_null(strstr(text, "load_part"));
+        void *library = native_load(text, "helped", &targets[t], NULL);
+        ck_assert_ptr_nonnull(library);
+        float (*raised)(float);
+        void *symbol = dlsym(library, "raised");
+        memcpy(&raised, &symbol, sizeof raised);
+        ck_assert(raised(3) == 8 && raised(-1) == 0.5f);
+        dlclose(library);
+    }
+    arena_free(&arena);
+}
+END_TEST
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -355,6 +381,7 @@ int main(void)
     tcase_add_test(cases, two_arguments);
     tcase_add_test(cases, whole_numbers);
     tcase_add_test(cases, across_lanes);
+    tcase_add_test(cases, for_other_text);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
