@@ -1,12 +1,12 @@
 /* Kernels at shapes that nobody chose: random transformer layers, each kernel against what the machine can do.
  *
- *     sweep [shapes=200] [from=0] [layers=1] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]
+ *     sweep [shapes=200] [from=0] [layers=1] [threads=1] [seed=7] [rounds=9] [again=3] [prepare=1] [products=1]
  *
  * Prints the worst ten kernels of more than 1 MFLOP, and how many fall under 0.6 of their limit: the larger of arithmetic and
  * bytes / reading, as if all of them came from memory. Arithmetic is FLOPs / multiply-adds and, of a softmax, exponentials at their
  * own rate, since they are no multiply-adds; how many would be under 0.6 if they were FLOPs is said, too. Arithmetic's rates are the
  * best that were measured between the layers, reading's is the median. Of a kernel the least time counts; layers with a kernel under 0.6 are run again at the end,
- * three times, since a neighbour may have been busy. Shape i is the same in every sweep of a seed, so a long one can be run in
+ * three times or as often as again= says, since a neighbour may have been busy. Shape i is the same in every sweep of a seed, so a long one can be run in
  * parts; prepare=1 only compiles, which fills the cache of machine code. products=1 takes a list of single products instead, whose
  * share of the multiply-adds' peak it prints in the order of the list; their weights stay in the caches from round to round.
  * layers=4 puts so many layers into each model: a kernel then counts with the mean of its calls.
@@ -21,7 +21,7 @@
 #include "cli/cli.h"
 #include "ir/interpret.h"
 
-enum { WORST = 10, MOST = 20000, PROBES = 5, AGAIN = 3 };
+enum { WORST = 10, MOST = 20000, PROBES = 5 };
 #define LEAST_SHARE 0.6
 #define SOFTMAX_FLOPS 5 /* of a score, as costs have it */
 
@@ -39,7 +39,7 @@ typedef struct Found {
 } Found;
 
 typedef struct Sweep {
-    int64_t shapes, from, layers, threads, seed, rounds, prepare, products;
+    int64_t shapes, from, layers, threads, seed, rounds, again, prepare, products;
     Found *found;
     int count;
     Rates rates; /* arithmetic: the best of all probes, when nobody else is busy; reading: the median, since the last cache may hold it all at times */
@@ -251,7 +251,7 @@ static bool setting(Sweep *w, const char *argument)
         int64_t *to, least, most;
     } known[] = {{"shapes=", &w->shapes, 1, 100000}, {"from=", &w->from, 0, 1 << 30},   {"threads=", &w->threads, 1, 64},
                  {"seed=", &w->seed, 0, INT64_MAX},  {"rounds=", &w->rounds, 1, 10000}, {"prepare=", &w->prepare, 0, 1},
-                 {"products=", &w->products, 0, 1},  {"layers=", &w->layers, 1, SHAPE_LAYERS}};
+                 {"products=", &w->products, 0, 1},  {"layers=", &w->layers, 1, SHAPE_LAYERS}, {"again=", &w->again, 0, 1000}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strncmp(argument, known[i].name, strlen(known[i].name))) {
             char *end;
@@ -263,10 +263,10 @@ static bool setting(Sweep *w, const char *argument)
 
 int main(int argc, char **argv)
 {
-    static Sweep w = {.shapes = 200, .layers = 1, .threads = 1, .seed = 7, .rounds = 9};
+    static Sweep w = {.shapes = 200, .layers = 1, .threads = 1, .seed = 7, .rounds = 9, .again = 3};
     for (int i = 1; i < argc; i++)
         if (!setting(&w, argv[i])) {
-            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [layers=1] [threads=1] [seed=7] [rounds=9] [prepare=1] [products=1]; what is `%s`?\n", argv[i]);
+            fprintf(stderr, "usage: sweep [shapes=200] [from=0] [layers=1] [threads=1] [seed=7] [rounds=9] [again=3] [prepare=1] [products=1]; what is `%s`?\n", argv[i]);
             return 2;
         }
     Compilation c;
@@ -282,7 +282,7 @@ int main(int argc, char **argv)
     }
     for (int64_t i = 0; i < w.shapes; i++)
         one_shape(&w, w.from + i, &limits);
-    for (int64_t i = 0; i < w.shapes * AGAIN && !w.products; i++)
+    for (int64_t i = 0; i < w.shapes * w.again && !w.products; i++)
         if (is_slow(&w, w.from + i % w.shapes))
             one_shape(&w, w.from + i % w.shapes, &limits);
     if (!w.prepare && w.products)
