@@ -85,8 +85,8 @@ void attend_emit_read_rows(Attend *a)
     put_open(k, "if (row >= count)");
     put_line(k, "for (int i = 0; i < %lld; i++)", head);
     put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
-    for (int i = 0; i < a->n_ahead; i++)
-        put_line(k, i ? "ahead[%d + row] = query;" : "ahead[row] = query;", i * a->rows);
+    if (a->n_ahead)
+        put_line(k, a->n_ahead > 1 ? "ahead[row] = ahead[%d + row] = query;" : "ahead[row] = query;", a->rows);
     put_line(k, "continue;");
     put_close(k);
     attend_row_indices(a, after);

@@ -132,6 +132,9 @@ typedef struct Param {
     bool constant;                      /* weights: nothing in the file writes there */
     const Symbol *symbol;               /* a size */
 } Param;
+/* What a kernel with panels of weights reads first: a pointer in the entry, how many panels it has, elements of each, and whether later ones lie elsewhere. */
+typedef struct FirstPanel { const char *argument; int64_t panels, elements; bool several; } FirstPanel;
+
 typedef struct Kernel {
     Emitter *e;
     const Node *node;
@@ -150,6 +153,7 @@ typedef struct Kernel {
     bool thread, threads;               /* set by kernel_end: which of the two the function takes */
     bool shared;                        /* takes `thread` and `threads`, as far as the text mentions them */
     bool rows;                          /* takes `from_row` and `to_row`: computes a part of what these rows of the model need */
+    FirstPanel first;                   /* argument NULL: it has none */
 } Kernel;
 
 Kernel kernel_begin(Emitter *e, const Node *n);

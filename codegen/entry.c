@@ -238,16 +238,70 @@ static bool looks_up_rows(const Emitter *e, const Node *kernel) {
     return false;
 }
 
+/* ---- what a product asks for before the next one reads it ------------------------------------------------------------------------------- */
+
+/* Where a part of a kernel begins to read its weights. Threads have shares of the panels; where these lie in several places only the first one's
+ * is named, the others ask for `own`, which is near. */
+static const char *first_panel(Emitter *e, const FirstPanel *f, const char *argument, const char *own) {
+    if (e->alone || f->panels == 1)
+        return argument;
+    if (f->several)
+        return arena_print(arena_of(e), "team.part ? %s : %s", own, argument);
+    return arena_print(arena_of(e), "%s + share(%lld, team.part, team.parts) * %lld", argument, (long long)f->panels, (long long)f->elements);
+}
+
+/* "w + layer * 384" with other layers in its place; NULL: without it. */
+static const char *at_layer(Emitter *e, const char *argument, const char *layer, const char *other) {
+    const char *plus = layer ? strstr(argument, arena_print(arena_of(e), " + %s * ", layer)) : NULL;
+    if (!plus)
+        return argument;
+    const char *times = strstr(plus + 3, " * ");
+    return arena_print(arena_of(e), other ? "%.*s + %s%s" : "%.*s", (int)(plus - argument), argument, other, times);
+}
+
+/* The product before this one, if it is not in another repeat that goes on, asks for this one's. */
+static void note_first(Emitter *e, const FirstPanel *f) {
+    EntryState *s = e->entry;
+    if (s->waits)
+        *s->waits = first_panel(e, f, f->argument, *s->waits);
+    s->waits = NULL;
+    if (s->depth && !s->begins[s->depth - 1].argument)
+        s->begins[s->depth - 1] = *f;
+}
+
+/* Nothing of a repeat is known outside. */
+static void enter_rounds(Emitter *e) {
+    EntryState *s = e->entry;
+    s->begins[s->depth] = (FirstPanel){0};
+    s->waits = NULL;
+}
+
+/* The last product of a round asks for the first one's of the next round. */
+static void end_rounds(Emitter *e, int64_t count) {
+    EntryState *s = e->entry;
+    const FirstPanel *f = &s->begins[s->depth];
+    if (s->waits && f->argument) {
+        const char *next = at_layer(e, f->argument, s->layer, arena_print(arena_of(e), "(%s + 1) %% %lld", s->layer, (long long)count));
+        *s->waits = first_panel(e, f, next, *s->waits);
+    }
+    s->waits = NULL;
+}
+
 void entry_call(Emitter *e, const Kernel *k) {
     EntryState *s = e->entry;
-    const char **items = arena_array(arena_of(e), k->n_params + 4, sizeof *items);
+    const char **items = arena_array(arena_of(e), k->n_params + 4, sizeof *items), **waits = NULL;
     size_t n = 0;
     Step *step = step_add(e, STEP_KERNEL, work_text(e, k->node));
     for (size_t i = 0; i < k->n_params; i++) {
         const char *argument = k->params[i].argument;
         s->scratch_used |= !strcmp(argument, "scratch");
-        items[n++] = strcmp(argument, "scratch") != 0 ? argument : s->scratch;
+        bool after = !strcmp(argument, "after");
+        waits = after ? &items[n] : waits;
+        items[n++] = after ? k->first.argument : strcmp(argument, "scratch") != 0 ? argument : s->scratch;
     }
+    if (k->first.argument)
+        note_first(e, &k->first);
+    s->waits = waits ? waits : s->waits;
     const Node *live = live_input(e, k);
     s->live = live ? live : s->live;
     if (k->rows) {
@@ -315,6 +369,7 @@ static void emit_repeat(Emitter *e, const Node *n) {
     }
     s->layer = s->layers[s->depth] = s->depth ? scope_name(&s->names, "inner_layer") : "layer";
     s->round = outer_round ? arena_print(arena_of(e), "(%s) * %lld + %s", outer_round, (long long)count, s->layer) : s->layer;
+    enter_rounds(e);
     s->depth++;
     step_add(e, STEP_ROUNDS, arena_print(arena_of(e), "for (ptrdiff_t %s = 0; %s < %lld; %s++) {", s->layer, s->layer, (long long)count, s->layer));
     s->steps.indent++;
@@ -325,9 +380,10 @@ static void emit_repeat(Emitter *e, const Node *n) {
     s->steps.indent--;
     step_add(e, STEP_END, "}");
     s->times = times;
+    s->depth--;
+    end_rounds(e, count);
     s->layer = outer;
     s->round = outer_round;
-    s->depth--;
     for (int i = 0; i < n->n_inputs; i++) {
         const Node *get = n->type ? n : kernel_get(n, i);
         if (get)

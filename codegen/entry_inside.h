@@ -22,6 +22,8 @@ typedef struct EntryState {
     const char *scratch, *since;
     Chooser open;                       /* the choice's side whose `if` is open; {NULL}: none */
     bool scratch_used;
+    const char **waits;                 /* an argument of the last product's call: what the next one reads first; NULL: there is none */
+    FirstPanel begins[MAX_REPEATS];     /* of each repeat around: what its first product reads first */
     const Node *live;                   /* the input by which kernels leave rows out; NULL: none does */
     KernelInfo *kernels;
     size_t n_kernels, kernels_capacity;

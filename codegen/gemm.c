@@ -351,12 +351,13 @@ static bool make_group(Gemm *g, const int *member, int leader) {
 void emit_gemm(Kernel *k) {
     Gemm g = {.k = k, .n = k->node, .cx = k->e->cx, .n_weights = (int)attr_int(k->node, ATTR_weights, 1)};
     Arena *a = g.cx->arena;
-    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "n", "at", "i", "ahead", "asks", "apart", "block", "here"};
+    const char *const own[] = {"r", "c", "rows", "columns", "tiles", "last", "task", "panel", "row", "end", "first", "cosine", "sine", "even", "odd", "k", "n", "at", "i", "ahead", "asks", "apart", "block", "here", "next"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         scope_name(&k->names, own[i]);
     for (int i = 1; i <= g.n_weights; i++) {
         scope_name(&k->names, i > 1 ? arena_print(a, "sum_%d", i) : "sum");
         scope_name(&k->names, i > 1 ? arena_print(a, "start_%d", i) : "start");
+        scope_name(&k->names, arena_print(a, "next_%d", i));
     }
     if (!collect_axes(&g)) {
         emit_fail(k->e, k->node, "the contracted axes must have constant sizes");

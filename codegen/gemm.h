@@ -61,6 +61,8 @@ typedef struct Gemm {
     const char *count;                  /* columns left, in the last panel; NULL: all */
 } Gemm;
 
+bool gemm_looks_ahead(const Gemm *g);                                    /* do its functions take where to ask for what is read next? */
+const char *gemm_next(Gemm *g, int i);                                   /* "next", "next_2", ..: where, for weight i */
 int gemm_group_sums(const Group *group);                                 /* accumulators a vector of columns has in a tile */
 void gemm_print_main(Gemm *g);                                           /* the kernel itself: its tasks */
 void gemm_functions(Gemm *g, int number);                                /* the functions of group `number`, and their names */
@@ -76,7 +78,7 @@ typedef struct SumsCall {
     const char **to, *to_step;          /* where the sums go: pointers to floats, for each weight, and how far apart the rows lie there */
     bool adds;                          /* to what is there; else .. */
     const char **start;                 /* .. to these floats, one for each column; "0": to zeros */
-    const char *const *ahead;           /* three arguments: from where on the next panel is asked for, how often every few steps, bytes between; NULL: not */
+    bool ahead;                         /* asks for what is read next, by the caller's `next`, `next_2` .., `asks` and `apart` */
 } SumsCall;
 const char *gemm_sums(Gemm *g, const SumsCall *call);
 int gemm_fetch_steps(int64_t depth);    /* steps of a sum between two times that lines are asked for: a number that leaves no rest if there is one */

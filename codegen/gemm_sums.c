@@ -7,8 +7,9 @@
  * How long the sums are and how far the rows lie apart are arguments, as are the panels' places and where the sums go: to the result,
  * or to a buffer from which the body reads them, in the first-level cache. A file has so few of these functions, which take clang longer than all that is around them.
  *
- * While a panel is multiplied, the one behind it comes into the cache: after some steps each time some of its lines are asked for, in
- * several places at once, since one stream of addresses alone does not keep the memory busy. The tiles of a panel share the lines. */
+ * While a panel is multiplied, the next one comes into the cache, be it another weight's or another kernel's: after some steps each time some of
+ * its lines are asked for, in several places at once, since one stream of addresses alone does not keep the memory busy. The tiles of a panel
+ * share the lines. */
 #include "codegen/gemm.h"
 #include "codegen/units.h"
 
@@ -27,7 +28,7 @@ typedef struct GemmSums {
     const int64_t *from; /* they stand side by side for one sum: where each one's columns begin, and the last one's end; NULL: a sum each */
     int64_t depth;       /* a constant where the steps leave a rest, which is another copy of the loop; 0: an argument */
     const char *step;    /* between rows of x: a constant where the tile has many rows; NULL: an argument */
-    bool ahead, adds;    /* asks for the next panel; goes on with the sums that are there */
+    bool ahead, adds;    /* asks for what is read next; goes on with the sums that are there */
 } GemmSums;
 
 static int64_t panel_of(const Gemm *g, const GemmSums *s) { return (int64_t)s->tile.vectors * g->k->e->target->lanes; }
@@ -57,14 +58,17 @@ static const char *times_depth(Gemm *g, const GemmSums *s, int64_t factor) {
 static void put_fetch(Gemm *g, const GemmSums *s) {
     bool braces = s->n_weights > 1;
     int places = gemm_fetch_places(s->n_weights);
-    put_line(g->k, "ROLLED for (ptrdiff_t i = 0; i < asks; i++, ahead += apart)%s", braces ? " {" : "");
+    Text on = text_new(g->cx->arena);
+    for (int i = 0; i < s->n_weights; i++)
+        text_add(&on, ", %s += apart", nth(g, "next", i));
+    put_line(g->k, "ROLLED for (ptrdiff_t i = 0; i < asks; i++%s)%s", on.data, braces ? " {" : "");
     g->k->indent++;
     for (int i = 0; i < s->n_weights; i++) {
         int64_t bytes = panel_of(g, s) * (int64_t)dtype_size(s->stored[i]);
         const char *part = s->depth       ? arena_print(g->cx->arena, "%lld", (long long)(bytes * s->depth / places))
                            : bytes % places ? arena_print(g->cx->arena, "%s / %d", times_depth(g, s, bytes), places)
                                             : times_depth(g, s, bytes / places);
-        put_line(g->k, "fetch_ahead(%s + %s, ahead, %s, %d);", nth(g, "w", i), times_depth(g, s, panel_of(g, s)), part, places);
+        put_line(g->k, "fetch_ahead(%s, %s, %d);", nth(g, "next", i), part, places);
     }
     g->k->indent--;
     if (braces)
@@ -167,8 +171,6 @@ static void put_products(Gemm *g, const GemmSums *s) {
 
 /* ---- the functions ------------------------------------------------------------------------------------------------------------------------------ */
 
-static const char *const ahead_names[] = {"ahead", "asks", "apart"};
-
 /* What the functions take behind the rows: declared, or the names alone. */
 static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declare) {
     Arena *a = g->cx->arena;
@@ -188,12 +190,14 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
     for (int i = 0; i < sums_in(s); i++)
         items[n++] = arena_print(a, "%s%s", declare ? "float *" : "", nth(g, "to", i));
     items[n++] = arena_print(a, "%sto_step", size);
-    for (int i = 0; s->ahead && i < 3; i++)
-        items[n++] = arena_print(a, "%s%s", size, ahead_names[i]);
+    for (int i = 0; s->ahead && i < s->n_weights; i++)
+        items[n++] = arena_print(a, "%s%s", declare ? "const char *" : "", nth(g, "next", i));
+    for (int i = 0; s->ahead && i < 2; i++)
+        items[n++] = arena_print(a, "%s%s", size, i ? "apart" : "asks");
     return n;
 }
 
-static const char **room_for_items(Gemm *g, const GemmSums *s) { return arena_array(g->cx->arena, (size_t)s->n_weights * 3 + 8, sizeof(char *)); }
+static const char **room_for_items(Gemm *g, const GemmSums *s) { return arena_array(g->cx->arena, (size_t)s->n_weights * 4 + 8, sizeof(char *)); }
 
 /* Where vector c of row r goes. */
 static const char *place(Gemm *g, int i) { return arena_print(g->cx->arena, "%s + r * to_step + %d * c", nth(g, "to", i), g->k->e->target->lanes); }
@@ -205,7 +209,7 @@ static void put_tile(Gemm *g, const GemmSums *s) {
     int n = 1 + put_items(g, s, items + 1, true);
     text_add(&k->body, "/* to = %s + x * w for `rows` rows, at most %d, and one panel of %lld columns.", s->adds ? "to" : "start", s->tile.rows, (long long)panel_of(g, s));
     if (s->ahead)
-        text_add(&k->body, "\n * Every %d steps `asks` times the next panel is asked for, from `ahead` on.", gemm_fetch_steps(s->depth));
+        text_add(&k->body, "\n * Every %d steps `asks` times lines are asked for, from `next` on.", gemm_fetch_steps(s->depth));
     text_add(&k->body, " */\nstatic inline __attribute__((always_inline))\n%s\n{\n", wrapped(g->cx, arena_print(g->cx->arena, "void %s_tile", s->name), items, (size_t)n));
     Text sums = text_new(g->cx->arena);
     for (int i = 0; i < sums_in(s); i++)
@@ -305,7 +309,7 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
     int64_t depth = call->w->depth, constant = depth % STEPS ? depth : 0;
     bool far = call->tile.rows > FAR_ROWS && call->x->row && !call->x->step;
     const GemmSums *s = sums_of_kind(g, (GemmSums){.step = far ? call->x->row : NULL, .tile = call->tile, .n_weights = call->n_weights, .stored = stored, .depth = constant,
-                                                   .ahead = constant || call->from ? call->ahead != NULL : !call->adds, .adds = call->adds, .from = call->from});
+                                                   .ahead = constant || call->from ? call->ahead : !call->adds, .adds = call->adds, .from = call->from});
     const char **items = room_for_items(g, s);
     int n = 0;
     items[n++] = "rows";
@@ -321,7 +325,9 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
     for (int i = 0; i < sums_in(s); i++)
         items[n++] = call->to[i];
     items[n++] = call->to_step;
-    for (int i = 0; s->ahead && i < 3; i++)
-        items[n++] = call->ahead ? call->ahead[i] : "0";
+    for (int i = 0; s->ahead && i < call->n_weights; i++)
+        items[n++] = call->ahead ? nth(g, "next", i) : "0";
+    for (int i = 0; s->ahead && i < 2; i++)
+        items[n++] = !call->ahead ? "0" : i ? "apart" : "asks";
     return gemm_joined(g->cx, s->name, items, n);
 }

@@ -25,7 +25,7 @@ static void put_column(Gemm *g, const Group *group, const Pointer *p, const char
 
 static void print_call(Gemm *g, Group *group, const char *function, const char *panel) {
     Arena *a = g->cx->arena;
-    const char **items = arena_array(a, (size_t)group->n_pointers * 2 + MAX_SIZES + 2, sizeof *items);
+    const char **items = arena_array(a, (size_t)group->n_pointers * 3 + MAX_SIZES + 2, sizeof *items);
     int n = 0;
     items[n++] = "end - row";
     if (group->counts)
@@ -44,6 +44,8 @@ static void print_call(Gemm *g, Group *group, const char *function, const char *
             items[n++] = group->pointers[i].step;
     for (int i = 0; i < group->n_sizes; i++)
         items[n++] = group->sizes[i];
+    for (int i = 0; gemm_looks_ahead(g) && i < group->n_weights; i++)
+        items[n++] = gemm_next(g, i);
     put_line(g->k, "%s;", gemm_joined(g->cx, function, items, n));
 }
 
@@ -126,6 +128,70 @@ static void put_rows_together(Gemm *g, int64_t all, int tile, const char *from, 
     put_line(g->k, "const ptrdiff_t end = lesser(lesser(%s, %s(block + here) * %d), row + (last - task) * %d);", end, from, tile, tile);
 }
 
+/* ---- what is read next ------------------------------------------------------------------------------------------------------------------------- */
+
+static int64_t panel_bytes(const Group *group, int i) {
+    const Pointer *w = &group->pointers[1 + i];
+    int64_t columns = group->beside ? group->from[i + 1] - group->from[i] : group->panel;
+    return columns * w->depth * (int64_t)dtype_size(w->dtype);
+}
+
+static const Pointer *weight_of(const Group *group, int i) { return &group->pointers[1 + (i < group->n_weights ? i : 0)]; }
+
+/* Where the panel behind number `panel` of all panels has weight i; what has fewer weights, its first. */
+static const char *panel_behind(Gemm *g, int i) {
+    Text t = text_new(g->cx->arena);
+    int64_t first = 0;
+    bool differ = false;
+    for (int j = 0; j < g->n_groups; j++)
+        differ |= weight_of(&g->groups[j], i)->dtype != weight_of(g->groups, i)->dtype;
+    for (int j = 0; j < g->n_groups; first += g->groups[j++].panels) {
+        const Group *group = &g->groups[j];
+        const Pointer *w = weight_of(group, i);
+        if (j + 1 < g->n_groups && first + group->panels == 1)
+            continue; /* nothing comes before it */
+        if (j + 1 < g->n_groups)
+            text_add(&t, "panel < %lld ? ", (long long)(first + group->panels - 1));
+        text_add(&t, differ ? "(const void *)(%s" : "%s", w->name);
+        const char *number = first > 1 ? arena_print(g->cx->arena, "(panel - %lld)", (long long)(first - 1)) : first ? "panel" : "(panel + 1)";
+        if (group->panels > 1)
+            text_add(&t, " + %s * %lld", number, (long long)(group->panel * w->depth));
+        text_add(&t, "%s%s", differ ? ")" : "", j + 1 < g->n_groups ? " : " : "");
+    }
+    return t.data;
+}
+
+/* "const char *next = .., *next_2 = ..": of each weight the panel of this part's next task, behind the last one what another kernel reads. */
+static void put_next(Gemm *g, int64_t all) {
+    int64_t bytes = 0;
+    int most = 0;
+    const Group *widest = &g->groups[0];
+    if (!gemm_looks_ahead(g))
+        return;
+    for (int i = 0; i < g->n_groups; i++)
+        if (g->groups[i].n_weights > most) {
+            widest = &g->groups[i];
+            most = widest->n_weights;
+        }
+    const char *after = kernel_param(g->k, "const void *", "after", "after");
+    for (int i = 0; i < most; bytes += panel_bytes(widest, i++)) {
+        const char *behind = i ? arena_print(g->cx->arena, "(const void *)((const char *)%s + %lld)", after, (long long)bytes) : after;
+        if (all > 1)
+            put_line(g->k, "const char *%s = task == last ? %s : %s;", gemm_next(g, i), behind, panel_behind(g, i));
+        else
+            put_line(g->k, "const char *%s = %s;", gemm_next(g, i), behind);
+    }
+}
+
+/* The kernel before this one may ask for its first panel. */
+static void note_first(Gemm *g, int64_t all) {
+    const Group *group = &g->groups[0];
+    const Pointer *w = &group->pointers[1];
+    for (size_t i = 0; i < g->k->n_params; i++)
+        if (!strcmp(g->k->params[i].name, w->name))
+            g->k->first = (FirstPanel){g->k->params[i].argument, all, group->panel * w->depth, g->n_groups > 1};
+}
+
 void gemm_print_main(Gemm *g) {
     Kernel *k = g->k;
     Arena *a = g->cx->arena;
@@ -140,14 +206,12 @@ void gemm_print_main(Gemm *g) {
         text_add(&rows, "%s%s", i ? " * " : "", kernel_factor(k, g->rows[i].size));
     bool cut = kernel_rows(k, g->rows, g->n_rows);
     const char *end = cut ? "to_row" : "rows", *from = cut ? "from_row + " : "";
-    if (cut)
-        put_line(k, "const ptrdiff_t tiles = (to_row - from_row + %d) / %d;", tile - 1, tile);
-    else
-        put_line(k, "const ptrdiff_t rows = %s, tiles = (rows + %d) / %d;", rows.length ? rows.data : "1", tile - 1, tile);
+    const char *counted = cut ? arena_print(a, "tiles = (to_row - from_row + %d) / %d", tile - 1, tile)
+                              : arena_print(a, "rows = %s, tiles = (rows + %d) / %d", rows.length ? rows.data : "1", tile - 1, tile);
     int64_t work;
     const char *tasks = print_work(g, &work), *total = all == 1 ? "tiles" : arena_print(a, "%lld * tiles", (long long)(tasks ? work : all));
     const char *open = tasks ? arena_print(a, "%s(share", tasks) : "share", *close = tasks ? ", tiles)" : "";
-    put_line(k, "const ptrdiff_t last = %s(%s, thread + 1, threads)%s;", open, total, close);
+    put_line(k, "const ptrdiff_t %s, last = %s(%s, thread + 1, threads)%s;", counted, open, total, close);
     put_open(k, "for (ptrdiff_t task = %s(%s, thread, threads)%s; task < last;)", open, total, close);
     if (all > 1 && !tasks && weights_stay(g))
         put_rows_together(g, all, tile, from, end);
@@ -155,9 +219,11 @@ void gemm_print_main(Gemm *g) {
         put_line(k, "const ptrdiff_t panel = task / tiles, row = %stask %% tiles * %d, end = lesser(%s, row + (last - task) * %d);", from, tile, end, tile);
     else
         put_line(k, "const ptrdiff_t row = %stask * %d, end = lesser(%s, %slast * %d);", from, tile, end, from, tile);
+    put_line(k, "task += (end - row + %d) / %d;", tile - 1, tile);
+    put_next(g, all);
     for (int i = 0; i < g->n_groups; first += g->groups[i++].panels)
         print_group_calls(g, &g->groups[i], first, all);
-    put_line(k, "task += (end - row + %d) / %d;", tile - 1, tile);
     put_close(k);
+    note_first(g, all);
     kernel_threads(k);
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* The tiles of a panel share the lines of the next one (gemm_sums.c says why they are asked for). Where there is one tile alone the time
+/* The tiles of a panel share the lines of what is read next (gemm_sums.c says why they are asked for). Where there is one tile alone the time
  * goes to memory, which drops what it is asked while it is busy: each line is asked for AGAIN times. */
 enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32 };
 
@@ -149,7 +149,9 @@ static const char *number(Gemm *g, int64_t value) { return arena_print(g->cx->ar
 
 /* ---- what is fetched ahead -------------------------------------------------------------------------------------------------------------------- */
 
-static bool looks_ahead(const Gemm *g, const Group *group) { return group->panels > 1 && g->depth >= FEW_STEPS; }
+bool gemm_looks_ahead(const Gemm *g) { return g->depth >= FEW_STEPS; }
+
+const char *gemm_next(Gemm *g, int i) { return i ? arena_print(g->cx->arena, "next_%d", i + 1) : "next"; }
 
 /* Bytes of one of a panel's places. */
 static int64_t fetch_part(const Group *group, const Pointer *w) {
@@ -164,9 +166,6 @@ static int64_t longest_part(const Group *group) {
     }
     return most;
 }
-
-/* Of a function that asks for the next panel: where in it, how often every few steps, bytes between. */
-static const char *const ahead_names[] = {"ahead", "asks", "apart"}, *const no_ahead[] = {"0", "0", "0"};
 
 /* The result that is the one sum, whole vectors of f32: it is written where it belongs. NULL: the body reads the sums from a buffer. */
 static const Pointer *plain_result(const Gemm *g, const Group *group) {
@@ -186,7 +185,7 @@ static void print_products(Gemm *g, Group *group) {
         to[i] = plain ? plain->local : arena_print(g->cx->arena, "(float *)%s", group->sum[i]);
     }
     SumsCall call = {.tile = group->tile, .n_weights = group->n_weights, .x = group->pointers, .w = group->pointers + 1, .from = group->from, .to = to, .to_step = step,
-                     .start = start, .ahead = looks_ahead(g, group) ? ahead_names : NULL};
+                     .start = start, .ahead = gemm_looks_ahead(g)};
     put_line(g->k, "%s;", gemm_sums(g, &call));
     for (int k = 0; k < group->n_sides; k++) {      /* the sum goes on over other rows and panels */
         const Pointer *x = &group->pointers[group->first_side + 2 * k];
@@ -295,16 +294,19 @@ static int pointer_items(const Gemm *g, const Group *group, const char **items, 
     return n;
 }
 
-static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second, bool ahead) {
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 6, sizeof *items);
+/* `tile`: of a tile, which takes how much it asks for, too. */
+static const char *head_of(Gemm *g, const Group *group, const char *start, const char *first, const char *second, bool tile) {
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 3 + MAX_SIZES + 6, sizeof *items);
     int n = 0;
     if (first)
         items[n++] = first;
     if (second)
         items[n++] = second;
     n += pointer_items(g, group, items + n, true);
-    for (int i = 0; ahead && i < 3; i++)
-        items[n++] = arena_print(g->cx->arena, "ptrdiff_t %s", ahead_names[i]);
+    for (int i = 0; gemm_looks_ahead(g) && i < group->n_weights; i++)
+        items[n++] = arena_print(g->cx->arena, "const char *%s", gemm_next(g, i));
+    for (int i = 0; gemm_looks_ahead(g) && tile && i < 2; i++)
+        items[n++] = i ? "ptrdiff_t apart" : "ptrdiff_t asks";
     return wrapped(g->cx, start, items, (size_t)n);
 }
 
@@ -324,10 +326,9 @@ static void print_tile(Gemm *g, Group *group) {
     k->indent = 1;
     g->count = has_tail(group) ? arena_print(g->cx->arena, "columns - %d * c", k->e->target->lanes) : NULL;
     const char *tail = has_tail(group) ? "int columns" : NULL;
-    bool ahead = looks_ahead(g, group);
     text_add(&k->body, "/* `rows` rows, at most %d, times %s %lld columns%s. */\n%s\n{\n", group->tile.rows, group->beside ? "all" : "one panel of",
              (long long)(group->beside ? group->from[group->n_weights] : group->panel), group->beside ? ", side by side" : "",
-             head_of(g, group, arena_print(g->cx->arena, "static inline void %s", group->tile_name), "ptrdiff_t rows", tail, ahead));
+             head_of(g, group, arena_print(g->cx->arena, "static inline void %s", group->tile_name), "ptrdiff_t rows", tail, true));
     Text sums = text_new(g->cx->arena);
     for (int i = 0; i < gemm_group_sums(group) && !plain_result(g, group); i++)
         text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", group->sum[i], group->tile.rows, group->tile.vectors);
@@ -343,17 +344,18 @@ static void print_tile(Gemm *g, Group *group) {
     k->body = body;
 }
 
-/* `ahead`: what stands for the three arguments of a function that asks for the next panel; NULL: it has none. */
-static const char *call_of(Gemm *g, const Group *group, const char *function, const char *rows, const char *columns, const char *const *ahead) {
-    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 2 + MAX_SIZES + 6, sizeof *items);
+static const char *tile_call(Gemm *g, const Group *group, const char *rows, const char *columns) {
+    const char **items = arena_array(g->cx->arena, (size_t)group->n_pointers * 3 + MAX_SIZES + 6, sizeof *items);
     int n = 0;
     items[n++] = rows;
     if (columns)
         items[n++] = columns;
     n += pointer_items(g, group, items + n, false);
-    for (int i = 0; ahead && i < 3; i++)
-        items[n++] = ahead[i];
-    return gemm_joined(g->cx, function, items, n);
+    for (int i = 0; gemm_looks_ahead(g) && i < group->n_weights; i++)
+        items[n++] = arena_print(g->cx->arena, "%s + ahead", gemm_next(g, i));
+    for (int i = 0; gemm_looks_ahead(g) && i < 2; i++)
+        items[n++] = i ? "apart" : "asks";
+    return gemm_joined(g->cx, group->tile_name, items, n);
 }
 
 static void finish_function(Kernel *k, Text body) {
@@ -362,39 +364,40 @@ static void finish_function(Kernel *k, Text body) {
     k->body = body;
 }
 
-/* How the tiles share the next panel. */
-static void print_shares(Gemm *g, const Group *group) {
+/* How the tiles share what is read next. */
+static void print_shares(Gemm *g, const Group *group, const char *tiles) {
     int64_t part = longest_part(group), chunk = (part * gemm_fetch_steps(g->depth) + g->depth - 1) / g->depth, lines = (chunk + LINE - 1) / LINE;
+    const char *several = lines < 2 ? "1" : arena_print(g->cx->arena, "tiles < %lld ? (%lld + tiles) / tiles : 1", (long long)lines, (long long)(lines - 1));
+    put_line(g->k, "ptrdiff_t tiles = %s, ahead = 0, asks = tiles == 1 ? %lld : %s;", tiles, (long long)((chunk * AGAIN + LINE - 1) / LINE), several);
     put_line(g->k, "const ptrdiff_t apart = tiles == 1 ? %d : %d; /* bytes from one to the next that is asked for */", LINE / AGAIN, LINE);
-    put_line(g->k, "ptrdiff_t ahead = 0, asks = tiles == 1 ? %lld : tiles < %lld ? (%lld + tiles) / tiles : 1;", (long long)((chunk * AGAIN + LINE - 1) / LINE),
-             (long long)lines, (long long)(lines - 1));
 }
 
 /* The rows in tiles of `most`, or one less: a tile of few rows would wait for its own sums. */
 static void print_rows(Gemm *g, Group *group, const char *name, int64_t columns) {
     Kernel *k = g->k;
-    bool ahead = looks_ahead(g, group) && columns == group->panel;
+    bool ahead = gemm_looks_ahead(g);
     int most = group->tile.rows;
     Text body = k->body, step = text_new(g->cx->arena);
     k->body = text_new(g->cx->arena);
     k->indent = 1;
     text_add(&k->body, "%s\n{\n", head_of(g, group, arena_print(g->cx->arena, "static void %s", name), "ptrdiff_t rows", NULL, false));
-    put_line(k, "ptrdiff_t tiles = %s;", most == 1 ? "rows" : arena_print(g->cx->arena, "(rows + %d) / %d", most - 1, most));
+    const char *tiles = most == 1 ? "rows" : arena_print(g->cx->arena, "(rows + %d) / %d", most - 1, most);
     if (ahead)
-        print_shares(g, group);
+        print_shares(g, group, tiles);
+    else
+        put_line(k, "ptrdiff_t tiles = %s;", tiles);
     for (int i = 0; i < group->n_pointers; i++) {
         const Pointer *p = &group->pointers[i];
         if (p->row && strcmp(p->row, "0"))
             text_add(&step, ", %s += %s", p->local, gemm_product(g->cx, "n", p->row));
     }
+    if (ahead)
+        text_add(&step, ", ahead += asks * apart * %lld", (long long)(g->depth / gemm_fetch_steps(g->depth)));
     put_open(k, "for (ptrdiff_t n; tiles; tiles--, rows -= n%s%s)", group->counts ? ", first += n" : "", step.length ? step.data : "");
     put_line(k, "n = %s;", most == 1 ? "1" : "(rows + tiles - 1) / tiles");
-    put_line(k, "%s;", call_of(g, group, group->tile_name, "n", has_tail(group) ? number(g, columns) : NULL,
-                               !looks_ahead(g, group) ? NULL : ahead ? ahead_names : no_ahead));
-    if (ahead) {
-        put_line(k, "ahead += asks * apart * %lld;", (long long)(g->depth / gemm_fetch_steps(g->depth)));
+    if (ahead)
         put_line(k, "asks = ahead < %lld ? asks : 0;", (long long)longest_part(group));
-    }
+    put_line(k, "%s;", tile_call(g, group, "n", has_tail(group) ? number(g, columns) : NULL));
     put_close(k);
     finish_function(k, body);
 }

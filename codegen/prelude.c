@@ -85,9 +85,9 @@ static const Helper helpers[] = {
     {"store_mask_part", "static inline void store_mask_part(unsigned char *to, ints v, ptrdiff_t count)\n{\n"
                         "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i] ? 1 : 0;\n}\n"},
     {"fetch_ahead", "/* Asks for a line in each of some parts. */\n"
-                    "static inline void fetch_ahead(const void *from, ptrdiff_t at, ptrdiff_t part, int parts)\n{\n"
+                    "static inline void fetch_ahead(const char *from, ptrdiff_t part, int parts)\n{\n"
                     "#pragma GCC unroll 4\n"
-                    "    for (int i = 0; i < parts; i++)\n        __builtin_prefetch((const char *)from + i * part + at);\n}\n"},
+                    "    for (int i = 0; i < parts; i++)\n        __builtin_prefetch(from + i * part);\n}\n"},
     {"widened", "static inline ints widened(const uint16_t *from)\n{\n^"
                 "    return __builtin_convertvector(*(const shorts_at *)from, ints);\n}\n"},
     {"load_bf16", "/* bf16 is the upper half of a float. */\n"

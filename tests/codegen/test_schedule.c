@@ -93,6 +93,25 @@ START_TEST(test_meetings)
 END_TEST
 
 /* Rows of one thread and more, too few rows for all; threads that are late, dawdle, or do not come at all. */
+/* While its last panel is multiplied, each product asks for the first panel of the next one, the last of a round for the
+ * first of the next round. Of three products side by side only the first thread's are known. */
+START_TEST(test_next_products)
+{
+    Trial t;
+    char text[sizeof encoder], *size;
+    strcpy(text, encoder);
+    while ((size = strstr(text, "D = 16"))) /* sums of 16 are too short to ask for anything */
+        memcpy(size, "D = 32", 6);
+    trial_open(&t, target_native());
+    trial_load(&t, text);
+    ck_assert_ptr_nonnull(strstr(t.out.text, " v, i_o + layer * "));
+    ck_assert_ptr_nonnull(strstr(t.out.text, " h, i_d + layer * "));
+    ck_assert_ptr_nonnull(strstr(t.out.text, " d, team.part ? i_d + layer * "));
+    ck_assert_ptr_nonnull(strstr(t.out.text, " : i_q + (layer + 1) % 3 * "));
+    trial_close(&t);
+}
+END_TEST
+
 START_TEST(test_late)
 {
     static const int64_t sizes[][2] = {{1, 1}, {1, 2},  {1, 3},  {2, 1}, {1, 7},
@@ -203,6 +222,7 @@ int main(void)
     TCase *c = tcase_create("schedule");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_meetings);
+    tcase_add_test(c, test_next_products);
     tcase_add_loop_test(c, test_late, 0, 2);
     tcase_add_test(c, test_looks_up);
     tcase_add_test(c, test_races);
