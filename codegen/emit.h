@@ -173,6 +173,7 @@ const char *kernel_local(Kernel *k, const Node *n);                     /* name 
 void kernel_threads(Kernel *k);                                         /* makes `thread` and `threads` parameters */
 bool kernel_rows(Kernel *k, const Axis *axes, int n);                   /* and `from_row` and `to_row`, if these axes are the model's rows */
 const char *kernel_param(Kernel *k, const char *type, const char *hint, const char *argument);
+#define READ_NEXT "?"                   /* as an argument: where the next product of the model begins to read, known when that is emitted */
 
 /* "head(item, item, ..)", wrapped at 120 columns. */
 const char *wrapped(Context *cx, const char *head, const char *const *items, size_t n);

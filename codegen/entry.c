@@ -250,16 +250,15 @@ static const char *first_panel(Emitter *e, const FirstPanel *f, const char *argu
     return arena_print(arena_of(e), "%s + share(%lld, team.part, team.parts) * %lld", argument, (long long)f->panels, (long long)f->elements);
 }
 
-/* "w + layer * 384" with other layers in its place; NULL: without it. */
-static const char *at_layer(Emitter *e, const char *argument, const char *layer, const char *other) {
-    const char *plus = layer ? strstr(argument, arena_print(arena_of(e), " + %s * ", layer)) : NULL;
+/* "w + layer * 384" as "w + (layer + 1) % 6 * 384". */
+static const char *in_next_round(Emitter *e, const char *argument, int64_t count) {
+    const char *layer = e->entry->layer, *plus = strstr(argument, arena_print(arena_of(e), " + %s * ", layer));
     if (!plus)
         return argument;
-    const char *times = strstr(plus + 3, " * ");
-    return arena_print(arena_of(e), other ? "%.*s + %s%s" : "%.*s", (int)(plus - argument), argument, other, times);
+    return arena_print(arena_of(e), "%.*s + (%s + 1) %% %lld%s", (int)(plus - argument), argument, layer, (long long)count, plus + 3 + strlen(layer));
 }
 
-/* The product before this one, if it is not in another repeat that goes on, asks for this one's. */
+/* The product before this one asks for this one's. */
 static void note_first(Emitter *e, const FirstPanel *f) {
     EntryState *s = e->entry;
     if (s->waits)
@@ -280,10 +279,8 @@ static void enter_rounds(Emitter *e) {
 static void end_rounds(Emitter *e, int64_t count) {
     EntryState *s = e->entry;
     const FirstPanel *f = &s->begins[s->depth];
-    if (s->waits && f->argument) {
-        const char *next = at_layer(e, f->argument, s->layer, arena_print(arena_of(e), "(%s + 1) %% %lld", s->layer, (long long)count));
-        *s->waits = first_panel(e, f, next, *s->waits);
-    }
+    if (s->waits && f->argument)
+        *s->waits = first_panel(e, f, in_next_round(e, f->argument, count), *s->waits);
     s->waits = NULL;
 }
 
@@ -295,9 +292,9 @@ void entry_call(Emitter *e, const Kernel *k) {
     for (size_t i = 0; i < k->n_params; i++) {
         const char *argument = k->params[i].argument;
         s->scratch_used |= !strcmp(argument, "scratch");
-        bool after = !strcmp(argument, "after");
-        waits = after ? &items[n] : waits;
-        items[n++] = after ? k->first.argument : strcmp(argument, "scratch") != 0 ? argument : s->scratch;
+        bool next = !strcmp(argument, READ_NEXT);
+        waits = next ? &items[n] : waits;
+        items[n++] = next ? k->first.argument : strcmp(argument, "scratch") != 0 ? argument : s->scratch;
     }
     if (k->first.argument)
         note_first(e, &k->first);

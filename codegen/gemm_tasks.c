@@ -173,7 +173,7 @@ static void put_next(Gemm *g, int64_t all) {
             widest = &g->groups[i];
             most = widest->n_weights;
         }
-    const char *after = kernel_param(g->k, "const void *", "after", "after");
+    const char *after = kernel_param(g->k, "const void *", "after", READ_NEXT);
     for (int i = 0; i < most; bytes += panel_bytes(widest, i++)) {
         const char *behind = i ? arena_print(g->cx->arena, "(const void *)((const char *)%s + %lld)", after, (long long)bytes) : after;
         if (all > 1)
