@@ -21,10 +21,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum {
-    SUMS_BYTES = 1 << 17, /* of a task's rows at least: beside a block's keys and values they stay in L2 */
-    FAR = 8               /* keys and values beyond this part of L2 are no longer there when their task begins */
-};
+enum { SUMS_BYTES = 1 << 17 }; /* of a task's rows at least: beside a block's keys and values they stay in L2 */
 
 /* ---- what the kernel works on ----------------------------------------------------------------------------------- */
 
@@ -301,36 +298,14 @@ static const char *product_of(Attend *a, const AttendAxis *axes, int from, int t
     return t.length ? t.data : "1";
 }
 
-/* The indices axes[from .. to) of position `at`; the last one goes round first. */
-static void put_indices(Attend *a, const AttendAxis *axes, int from, int to, const char *at)
+void attend_put_indices(Attend *a, const AttendAxis *axes, int from, int to, const char *at, const char *text)
 {
     for (int i = to - 1; i >= from; i--) {
         const char *size = kernel_factor(a->k, axes[i].size);
-        put_line(a->k, i > from ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", axes[i].var, at, size);
+        if (!text || mentions(text, axes[i].var))
+            put_line(a->k, i > from ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", axes[i].var, at, size);
         at = arena_print(a->k->e->cx->arena, "%s / %s", at, size);
     }
-}
-
-/* Where the keys and values of this thread's next task lie; after the last entry's last task, the entry's own first. */
-static void put_next(Attend *a, int outer)
-{
-    Kernel *k = a->k;
-    if (!a->asks_next)
-        return;
-    put_line(k, "const float *next_keys, *next_values;");
-    put_line(k, "{");
-    k->indent++;
-    put_line(k, "const ptrdiff_t next_task = task + threads;");
-    if (a->entry_loop) {
-        put_line(k, "const int goes_on = next_task >= batches * blocks && (entry + 1) * %s < to_row;",
-                 kernel_factor(k, a->row[0].size));
-        put_line(k, "const ptrdiff_t next_entry = entry + goes_on;");
-        put_indices(a, a->batch, 0, outer, "next_entry");
-    }
-    put_indices(a, a->batch, outer, a->n_batch, "next_task % batches");
-    put_line(k, "next_keys = %s;", attend_row_address(a, &a->keys));
-    put_line(k, "next_values = %s;", attend_row_address(a, &a->v));
-    put_close(k);
 }
 
 /* Number of rows of a task's batch, and the loop over this thread's tasks with the batch's indices. Rows of a task, `part`: as many as
@@ -349,10 +324,7 @@ static void emit_tasks(Attend *a)
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
              kernel_stride(k, access_axis(&a->v, a->key_axis)->stride));
-    if (a->asks_next)
-        put_line(k, "const int far = rows > %d && keys <= %d && %s%s * %lld > %lld; /* keys have left L2 */", a->few,
-                 a->block, heads, shared ? "(to_row - from_row)" : "keys", (long long)(a->head + a->width),
-                 (long long)(target_speed(k->e->target)->l2 / FAR / (int64_t)sizeof(float)));
+    attend_put_far(a, arena_print(cx->arena, "%s%s", heads, shared ? "(to_row - from_row)" : "keys"));
     if (a->second.choice)
         put_line(k, "const ptrdiff_t step2 = %s;",
                  kernel_stride(k, access_axis(&a->second.keys, a->key_axis)->stride));
@@ -364,7 +336,7 @@ static void emit_tasks(Attend *a)
         k->indent++;
         put_line(k, "const ptrdiff_t row_from = larger(from_row - entry * %s, 0)%s;", size, inner);
         put_line(k, "const ptrdiff_t row_to = lesser(to_row - entry * %s, %s)%s;", size, kernel_size(k, a->row[0].size), inner);
-        put_indices(a, a->batch, 0, outer, "entry");
+        attend_put_indices(a, a->batch, 0, outer, "entry", NULL);
     } else {
         put_line(k, "const ptrdiff_t row_from = 0, row_to = rows;");
         put_line(k, "ptrdiff_t task = thread;");
@@ -375,13 +347,13 @@ static void emit_tasks(Attend *a)
     put_line(k, "for (; task < batches * blocks; task += threads) {");
     k->indent++;
     a->entry_loop = shared > 0;
-    put_indices(a, a->batch, outer, a->n_batch, "task % batches");
+    attend_put_indices(a, a->batch, outer, a->n_batch, "task % batches", NULL);
     put_line(k, "const ptrdiff_t task_first = row_from + task / batches * part, task_count = lesser(row_to - task_first, part);");
     put_line(k, "const float *%s = %s;", a->key_rows ? "key_rows" : "panels", attend_row_address(a, &a->keys));
     if (a->second.choice)
         put_line(k, "const float *keys2 = %s;", attend_row_address(a, &a->second.keys));
     put_line(k, "const float *value_rows = %s;", attend_row_address(a, &a->v));
-    put_next(a, outer);
+    attend_put_next(a, outer);
     attend_emit_ends(a);
 }
 

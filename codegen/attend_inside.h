@@ -1,7 +1,7 @@
 /* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
  * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_rows.c (a
  * tile's rows of q and of the result), attend_block.c (a tile against one block of keys), attend_row.c (softmax),
- * attend_pack.c (keys and values of a block), attend_tile.c (products), attend_piece.c (functions and their parameters). */
+ * attend_pack.c (keys and values of a block), attend_next.c (of the next task), attend_tile.c (products), attend_piece.c (functions and their parameters). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -157,7 +157,6 @@ void attend_emit_second_row(Attend *a, const char *t, const char *n, const char 
 void attend_emit_pack(Attend *a); /* the functions, before the kernel */
 /* The calls for the panel of keys from t on, into the places of the block from t0 on. */
 void attend_emit_pack_panel(Attend *a, const char *t);
-void attend_put_ask_next(Attend *a); /* in a tile: a share of the next task's keys and values is asked for */
 /* Where the panel of keys from t on lies, packed in the task or in memory. */
 const char *attend_panel(Attend *a, bool second, const char *t);
 
@@ -187,6 +186,8 @@ const char *attend_piece(Attend *a, const char *function, const char *comment, c
 bool attend_mentions_row(const Attend *a, const char *text);
 /* Those indices of the row's axes that `text` mentions; `row` counts in the tile. */
 void attend_row_indices(Attend *a, const char *text);
+/* The indices axes[from .. to) of position `at`, those that `text` mentions (NULL: all); the last one goes round first. */
+void attend_put_indices(Attend *a, const AttendAxis *axes, int from, int to, const char *at, const char *text);
 /* "for each tile of the task {", with the names of a tile's own that `text`, the loop's body, mentions. */
 void attend_open_tiles(Attend *a, const char *text);
 /* The address of an access: the batch's indices and those of a row are variables. */
@@ -200,6 +201,19 @@ void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf,
 /* ---- attend_keys.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
+
+/* "#pragma GCC unroll ..", "for (int var = 0; var < count; var += step)"; `end`: " {" or nothing. */
+void attend_put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end);
+
+/* ---- attend_next.c ---------------------------------------------------------------------------------------------- */
+
+void attend_emit_ask_next(Attend *a); /* the function, before the kernel */
+/* In the kernel: is it worth asking? `rows`: how many keys all batch entries have together, as C text. */
+void attend_put_far(Attend *a, const char *rows);
+/* In a task: where the keys and values of this thread's next one lie; after the last entry's last task, the entry's own
+ * first. The loop over entries goes through the batch axes before `outer`. */
+void attend_put_next(Attend *a, int outer);
+void attend_put_ask_next(Attend *a); /* in a tile: its share is asked for */
 
 /* ---- attend_tile.c ---------------------------------------------------------------------------------------------- */
 

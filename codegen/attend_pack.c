@@ -4,14 +4,10 @@
  *
  *     turn           LANES keys by LANES numbers of them, turned about in registers
  *     pack_keys      one panel: keys that do not exist are copies of the last
- *     pack_values    the values of one panel of keys
- *
- * Where those of all tasks together are more than the second-level cache keeps, each tile asks for a share of the next
- * task's (ask_next). */
+ *     pack_values    the values of one panel of keys */
 #include "codegen/attend_inside.h"
 
-/* `end`: " {" or nothing. */
-static void put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end)
+void attend_put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end)
 {
     text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)%s\n", (count + step - 1) / step, 4 * depth, "", var,
              var, count, var, step, end);
@@ -74,7 +70,7 @@ static void put_joined(Attend *a, Text *t)
         return;
     }
     text_add(t, "            four keys[%d];\n", a->lanes / 4);
-    put_unrolled(t, 3, "k", a->lanes / 4, 1, "");
+    attend_put_unrolled(t, 3, "k", a->lanes / 4, 1, "");
     text_add(t, "                keys[k] = *(const four *)(from[c + 4 * k] + i + n);\n");
     if (a->lanes == 16) {
         text_add(t, "            const eight low = %s;\n", concatenated(a, "keys[0]", "keys[1]", 8));
@@ -93,9 +89,9 @@ static void emit_turn(Attend *a, Text *t)
         text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
     if (lanes > 8)
         text_add(t, "    typedef float eight __attribute__((vector_size(32)));\n");
-    put_unrolled(t, 1, "n", lanes, 4, " {");
+    attend_put_unrolled(t, 1, "n", lanes, 4, " {");
     text_add(t, "        lanes x[4], y[4];\n");
-    put_unrolled(t, 2, "c", 4, 1, lanes > 4 ? " {" : "");
+    attend_put_unrolled(t, 2, "c", 4, 1, lanes > 4 ? " {" : "");
     put_joined(a, t);
     text_add(t, lanes > 4 ? "        }\n" : "");
     text_add(t, "        y[0] = %s;\n", shuffled(a, "x[0]", "x[1]", lanes, first_two));
@@ -106,7 +102,7 @@ static void emit_turn(Attend *a, Text *t)
     text_add(t, "        x[1] = %s;\n", shuffled(a, "y[0]", "y[2]", lanes, last_halves));
     text_add(t, "        x[2] = %s;\n", shuffled(a, "y[1]", "y[3]", lanes, first_halves));
     text_add(t, "        x[3] = %s;\n", shuffled(a, "y[1]", "y[3]", lanes, last_halves));
-    put_unrolled(t, 2, "c", 4, 1, "");
+    attend_put_unrolled(t, 2, "c", 4, 1, "");
     text_add(t, "            *(lanes *)(to + (n + c) * %d) = x[c];\n    }\n}\n\n", KEY_PANEL);
 }
 
@@ -122,7 +118,7 @@ static void emit_pack_keys(Attend *a, Text *t)
              KEY_PANEL);
     if (head >= lanes && lanes > 1)
         text_add(t, "        const ptrdiff_t ahead = t + LANES < keys ? LANES * step : 0; /* rows to ask for */\n");
-    put_unrolled(t, 2, "c", (int)lanes, 1, "");
+    attend_put_unrolled(t, 2, "c", (int)lanes, 1, "");
     text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
     if (head < lanes || lanes == 1) {
         text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (int c = 0; c < LANES; c++)\n", head);
@@ -130,7 +126,7 @@ static void emit_pack_keys(Attend *a, Text *t)
         return;
     }
     text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i += LANES) {\n", head);
-    put_unrolled(t, 3, "c", (int)lanes, 1, "");
+    attend_put_unrolled(t, 3, "c", (int)lanes, 1, "");
     text_add(t, "                __builtin_prefetch(from[c] + ahead + i);\n");
     if (head % lanes)
         text_add(t, "            const ptrdiff_t first = lesser(i, %lld); /* the last ones twice */\n", head - lanes);
@@ -152,10 +148,10 @@ static void emit_pack_values(Attend *a, Text *t)
     text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static void %s", a->pack_values), items, 4));
     text_add(t, "    for (ptrdiff_t t = 0; t < lesser(keys, %d); t++, value += step) {\n", KEY_PANEL);
     text_add(t, "        const ptrdiff_t ahead = t + 8 < keys ? 8 * step : 0; /* a row to ask for */\n");
-    put_unrolled(t, 2, "w", (int)width, 16, "");
+    attend_put_unrolled(t, 2, "w", (int)width, 16, "");
     text_add(t, "            __builtin_prefetch(value + ahead + w);\n");
     if (whole) {
-        put_unrolled(t, 2, "w", (int)whole, a->lanes, "");
+        attend_put_unrolled(t, 2, "w", (int)whole, a->lanes, "");
         text_add(t, "            *(lanes *)(panel + %s) = *(const lanes_at *)(value + w);\n", to);
     }
     if (width > whole) {
@@ -163,31 +159,6 @@ static void emit_pack_values(Attend *a, Text *t)
         text_add(t, "        *(lanes *)(panel + %s) = load_part(value + w, %lld);\n", to, width - whole);
     }
     text_add(t, "    }\n}\n\n");
-}
-
-static void emit_ask_next(Attend *a, Text *t)
-{
-    Context *cx = a->k->e->cx;
-    static const char *const items[] = {"const float *key",     "ptrdiff_t key_step", "const float *value",
-                                        "ptrdiff_t value_step", "ptrdiff_t from",     "ptrdiff_t to"};
-    text_add(t, "/* Asks for keys and values from .. to of the next task, to be in the second-level cache by then. */\n");
-    text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static inline void %s", a->ask_next), items, 6));
-    text_add(t, "    for (ptrdiff_t t = from; t < to; t++) {\n");
-    put_unrolled(t, 2, "i", (int)a->head, 16, "");
-    text_add(t, "            __builtin_prefetch(key + t * key_step + i, 0, 2);\n");
-    put_unrolled(t, 2, "w", (int)a->width, 16, "");
-    text_add(t, "            __builtin_prefetch(value + t * value_step + w, 0, 2);\n    }\n}\n\n");
-}
-
-void attend_put_ask_next(Attend *a)
-{
-    if (!a->asks_next)
-        return;
-    put_line(a->k, "if (far)");
-    put_inner(a->k,
-              "%s(next_keys, key_step, next_values, value_step, keys * at / task_count, "
-              "keys * lesser(at + %d, task_count) / task_count);",
-              a->ask_next, a->rows);
 }
 
 void attend_emit_pack(Attend *a)
@@ -199,8 +170,7 @@ void attend_emit_pack(Attend *a)
         emit_pack_keys(a, t);
     }
     emit_pack_values(a, t);
-    if (a->asks_next)
-        emit_ask_next(a, t);
+    attend_emit_ask_next(a);
 }
 
 void attend_emit_pack_panel(Attend *a, const char *t)
