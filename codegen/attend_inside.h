@@ -1,7 +1,8 @@
 /* Shared by the files of attend's emitter: attend.c (the function), attend_mask.c (which keys a row reads),
  * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_rows.c (a
  * tile's rows of q and of the result), attend_block.c (a tile against one block of keys), attend_row.c (softmax),
- * attend_pack.c (keys and values of a block), attend_next.c (of the next task), attend_tile.c (products), attend_piece.c (functions and their parameters). */
+ * attend_pack.c (keys and values of a block), attend_next.c (those of the next task), attend_tile.c (products),
+ * attend_piece.c (functions and their parameters). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -157,6 +158,8 @@ void attend_emit_second_row(Attend *a, const char *t, const char *n, const char 
 void attend_emit_pack(Attend *a); /* the functions, before the kernel */
 /* The calls for the panel of keys from t on, into the places of the block from t0 on. */
 void attend_emit_pack_panel(Attend *a, const char *t);
+/* "#pragma GCC unroll ..", "for (int var = 0; var < count; var += step)"; `end`: " {" or nothing. */
+void attend_put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end);
 /* Where the panel of keys from t on lies, packed in the task or in memory. */
 const char *attend_panel(Attend *a, bool second, const char *t);
 
@@ -201,9 +204,6 @@ void put_inner(Kernel *k, const char *format, ...) __attribute__((format(printf,
 /* ---- attend_keys.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
-
-/* "#pragma GCC unroll ..", "for (int var = 0; var < count; var += step)"; `end`: " {" or nothing. */
-void attend_put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end);
 
 /* ---- attend_next.c ---------------------------------------------------------------------------------------------- */
 

@@ -246,7 +246,7 @@ static const char *first_panel(Emitter *e, const FirstPanel *f, const char *argu
     if (e->alone || f->panels == 1)
         return argument;
     if (f->several)
-        return arena_print(arena_of(e), "team.part ? %s : %s", own, argument);
+        return arena_print(arena_of(e), "team.part ? (const void *)(%s) : %s", own, argument); /* their types may differ */
     return arena_print(arena_of(e), "%s + share(%lld, team.part, team.parts) * %lld", argument, (long long)f->panels, (long long)f->elements);
 }
 

@@ -62,7 +62,7 @@ typedef struct Gemm {
 } Gemm;
 
 bool gemm_looks_ahead(const Gemm *g);                                    /* do its functions take where to ask for what is read next? */
-const char *gemm_next(Gemm *g, int i);                                   /* "next", "next_2", ..: where, for weight i */
+const char *gemm_nth(Gemm *g, const char *name, int i);                  /* "next", "next_2", ..: the one of weight i */
 int gemm_group_sums(const Group *group);                                 /* accumulators a vector of columns has in a tile */
 void gemm_print_main(Gemm *g);                                           /* the kernel itself: its tasks */
 void gemm_functions(Gemm *g, int number);                                /* the functions of group `number`, and their names */

@@ -33,8 +33,7 @@ typedef struct GemmSums {
 
 static int64_t panel_of(const Gemm *g, const GemmSums *s) { return (int64_t)s->tile.vectors * g->k->e->target->lanes; }
 
-/* "w", "w_2", ..: the one of weight i. */
-static const char *nth(Gemm *g, const char *name, int i) { return i ? arena_print(g->cx->arena, "%s_%d", name, i + 1) : name; }
+const char *gemm_nth(Gemm *g, const char *name, int i) { return i ? arena_print(g->cx->arena, "%s_%d", name, i + 1) : name; }
 
 static int sums_in(const GemmSums *s) { return s->from ? 1 : s->n_weights; }
 
@@ -60,7 +59,7 @@ static void put_fetch(Gemm *g, const GemmSums *s) {
     int places = gemm_fetch_places(s->n_weights);
     Text on = text_new(g->cx->arena);
     for (int i = 0; i < s->n_weights; i++)
-        text_add(&on, ", %s += apart", nth(g, "next", i));
+        text_add(&on, ", %s += apart", gemm_nth(g, "next", i));
     put_line(g->k, "ROLLED for (ptrdiff_t i = 0; i < asks; i++%s)%s", on.data, braces ? " {" : "");
     g->k->indent++;
     for (int i = 0; i < s->n_weights; i++) {
@@ -68,7 +67,7 @@ static void put_fetch(Gemm *g, const GemmSums *s) {
         const char *part = s->depth       ? arena_print(g->cx->arena, "%lld", (long long)(bytes * s->depth / places))
                            : bytes % places ? arena_print(g->cx->arena, "%s / %d", times_depth(g, s, bytes), places)
                                             : times_depth(g, s, bytes / places);
-        put_line(g->k, "fetch_ahead(%s, %s, %d);", nth(g, "next", i), part, places);
+        put_line(g->k, "fetch_ahead(%s, %s, %d);", gemm_nth(g, "next", i), part, places);
     }
     g->k->indent--;
     if (braces)
@@ -97,7 +96,7 @@ static void end_tile(Gemm *g, const GemmSums *s) {
 /* Row number k of the panel as vectors of f32: in memory, or widened into registers. */
 static void put_panel_row(Gemm *g, const GemmSums *s, int i) {
     Arena *a = g->cx->arena;
-    const char *w = nth(g, "w", i), *at = arena_print(a, "%s + k * %lld", w, (long long)panel_of(g, s));
+    const char *w = gemm_nth(g, "w", i), *at = arena_print(a, "%s + k * %lld", w, (long long)panel_of(g, s));
     if (s->stored[i] == DT_F32) {
         put_line(g->k, "const lanes *%s_k = (const lanes *)(%s);", w, at);
         return;
@@ -115,7 +114,7 @@ static const char *beside_at(Gemm *g, const GemmSums *s, int64_t column) {
     int i = 0;
     while (column >= s->from[i + 1])
         i++;
-    const char *row = arena_print(g->cx->arena, "%s + k * %lld", nth(g, "w", i), (long long)(s->from[i + 1] - s->from[i]));
+    const char *row = arena_print(g->cx->arena, "%s + k * %lld", gemm_nth(g, "w", i), (long long)(s->from[i + 1] - s->from[i]));
     return column > s->from[i] ? arena_print(g->cx->arena, "%s + %lld", row, (long long)(column - s->from[i])) : row;
 }
 
@@ -148,7 +147,7 @@ static void put_steps(Gemm *g, const GemmSums *s, const char *from, const char *
         put_beside_row(g, s);
     over_tile(g, s);
     for (int i = 0; i < sums_in(s); i++)
-        put_line(g->k, "%s[r][c] += splat(x[r * %s + k]) * %s_k[c];", nth(g, "sum", i), s->step ? s->step : "step", nth(g, "w", i));
+        put_line(g->k, "%s[r][c] += splat(x[r * %s + k]) * %s_k[c];", gemm_nth(g, "sum", i), s->step ? s->step : "step", gemm_nth(g, "w", i));
     end_tile(g, s);
     put_close(g->k);
 }
@@ -183,15 +182,15 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
         items[n++] = arena_print(a, "%sstep", size);
     for (int i = 0; i < s->n_weights; i++) {
         const char *type = s->stored[i] == DT_F32 ? "const float *restrict " : "const uint16_t *restrict ";
-        items[n++] = arena_print(a, "%s%s", declare ? type : "", nth(g, "w", i));
+        items[n++] = arena_print(a, "%s%s", declare ? type : "", gemm_nth(g, "w", i));
     }
     for (int i = 0; i < sums_in(s) && !s->adds; i++)
-        items[n++] = arena_print(a, "%s%s", declare ? "const float *" : "", nth(g, "start", i));
+        items[n++] = arena_print(a, "%s%s", declare ? "const float *" : "", gemm_nth(g, "start", i));
     for (int i = 0; i < sums_in(s); i++)
-        items[n++] = arena_print(a, "%s%s", declare ? "float *" : "", nth(g, "to", i));
+        items[n++] = arena_print(a, "%s%s", declare ? "float *" : "", gemm_nth(g, "to", i));
     items[n++] = arena_print(a, "%sto_step", size);
     for (int i = 0; s->ahead && i < s->n_weights; i++)
-        items[n++] = arena_print(a, "%s%s", declare ? "const char *" : "", nth(g, "next", i));
+        items[n++] = arena_print(a, "%s%s", declare ? "const char *" : "", gemm_nth(g, "next", i));
     for (int i = 0; s->ahead && i < 2; i++)
         items[n++] = arena_print(a, "%s%s", size, i ? "apart" : "asks");
     return n;
@@ -200,7 +199,7 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
 static const char **room_for_items(Gemm *g, const GemmSums *s) { return arena_array(g->cx->arena, (size_t)s->n_weights * 4 + 8, sizeof(char *)); }
 
 /* Where vector c of row r goes. */
-static const char *place(Gemm *g, int i) { return arena_print(g->cx->arena, "%s + r * to_step + %d * c", nth(g, "to", i), g->k->e->target->lanes); }
+static const char *place(Gemm *g, int i) { return arena_print(g->cx->arena, "%s + r * to_step + %d * c", gemm_nth(g, "to", i), g->k->e->target->lanes); }
 
 static void put_tile(Gemm *g, const GemmSums *s) {
     Kernel *k = g->k;
@@ -213,21 +212,21 @@ static void put_tile(Gemm *g, const GemmSums *s) {
     text_add(&k->body, " */\nstatic inline __attribute__((always_inline))\n%s\n{\n", wrapped(g->cx, arena_print(g->cx->arena, "void %s_tile", s->name), items, (size_t)n));
     Text sums = text_new(g->cx->arena);
     for (int i = 0; i < sums_in(s); i++)
-        text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", nth(g, "sum", i), s->tile.rows, s->tile.vectors);
+        text_add(&sums, "%s%s[%d][%d]", i ? ", " : "", gemm_nth(g, "sum", i), s->tile.rows, s->tile.vectors);
     put_line(k, "lanes %s;", sums.data);
     over_tile(g, s);
     for (int i = 0; i < sums_in(s); i++) {
-        const char *start = nth(g, "start", i), *from = arena_print(g->cx->arena, "%s + %d * c", start, k->e->target->lanes);
+        const char *start = gemm_nth(g, "start", i), *from = arena_print(g->cx->arena, "%s + %d * c", start, k->e->target->lanes);
         if (s->adds)
-            put_line(k, "%s[r][c] = %s;", nth(g, "sum", i), load_vector(k, DT_F32, place(g, i), NULL).text);
+            put_line(k, "%s[r][c] = %s;", gemm_nth(g, "sum", i), load_vector(k, DT_F32, place(g, i), NULL).text);
         else
-            put_line(k, "%s[r][c] = %s ? %s : (lanes){0};", nth(g, "sum", i), start, load_vector(k, DT_F32, from, NULL).text);
+            put_line(k, "%s[r][c] = %s ? %s : (lanes){0};", gemm_nth(g, "sum", i), start, load_vector(k, DT_F32, from, NULL).text);
     }
     end_tile(g, s);
     put_products(g, s);
     over_tile(g, s);
     for (int i = 0; i < sums_in(s); i++)
-        put_line(k, "%s", store_vector(k, DT_F32, place(g, i), operand_of(arena_print(g->cx->arena, "%s[r][c]", nth(g, "sum", i)), BINDS_ALL, true, DT_F32), NULL));
+        put_line(k, "%s", store_vector(k, DT_F32, place(g, i), operand_of(arena_print(g->cx->arena, "%s[r][c]", gemm_nth(g, "sum", i)), BINDS_ALL, true, DT_F32), NULL));
     end_tile(g, s);
     text_add(&k->body, "}\n\n");
 }
@@ -326,7 +325,7 @@ const char *gemm_sums(Gemm *g, const SumsCall *call) {
         items[n++] = call->to[i];
     items[n++] = call->to_step;
     for (int i = 0; s->ahead && i < call->n_weights; i++)
-        items[n++] = call->ahead ? nth(g, "next", i) : "0";
+        items[n++] = call->ahead ? gemm_nth(g, "next", i) : "0";
     for (int i = 0; s->ahead && i < 2; i++)
         items[n++] = !call->ahead ? "0" : i ? "apart" : "asks";
     return gemm_joined(g->cx, s->name, items, n);

@@ -45,7 +45,7 @@ static void print_call(Gemm *g, Group *group, const char *function, const char *
     for (int i = 0; i < group->n_sizes; i++)
         items[n++] = group->sizes[i];
     for (int i = 0; gemm_looks_ahead(g) && i < group->n_weights; i++)
-        items[n++] = gemm_next(g, i);
+        items[n++] = gemm_nth(g, "next", i);
     put_line(g->k, "%s;", gemm_joined(g->cx, function, items, n));
 }
 
@@ -177,9 +177,9 @@ static void put_next(Gemm *g, int64_t all) {
     for (int i = 0; i < most; bytes += panel_bytes(widest, i++)) {
         const char *behind = i ? arena_print(g->cx->arena, "(const void *)((const char *)%s + %lld)", after, (long long)bytes) : after;
         if (all > 1)
-            put_line(g->k, "const char *%s = task == last ? %s : %s;", gemm_next(g, i), behind, panel_behind(g, i));
+            put_line(g->k, "const char *%s = task == last ? %s : %s;", gemm_nth(g, "next", i), behind, panel_behind(g, i));
         else
-            put_line(g->k, "const char *%s = %s;", gemm_next(g, i), behind);
+            put_line(g->k, "const char *%s = %s;", gemm_nth(g, "next", i), behind);
     }
 }
 

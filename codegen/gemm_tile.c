@@ -151,8 +151,6 @@ static const char *number(Gemm *g, int64_t value) { return arena_print(g->cx->ar
 
 bool gemm_looks_ahead(const Gemm *g) { return g->depth >= FEW_STEPS; }
 
-const char *gemm_next(Gemm *g, int i) { return i ? arena_print(g->cx->arena, "next_%d", i + 1) : "next"; }
-
 /* Bytes of one of a panel's places. */
 static int64_t fetch_part(const Group *group, const Pointer *w) {
     return group->panel * w->depth * (int64_t)dtype_size(w->dtype) / gemm_fetch_places(group->n_weights);
@@ -304,7 +302,7 @@ static const char *head_of(Gemm *g, const Group *group, const char *start, const
         items[n++] = second;
     n += pointer_items(g, group, items + n, true);
     for (int i = 0; gemm_looks_ahead(g) && i < group->n_weights; i++)
-        items[n++] = arena_print(g->cx->arena, "const char *%s", gemm_next(g, i));
+        items[n++] = arena_print(g->cx->arena, "const char *%s", gemm_nth(g, "next", i));
     for (int i = 0; gemm_looks_ahead(g) && tile && i < 2; i++)
         items[n++] = i ? "ptrdiff_t apart" : "ptrdiff_t asks";
     return wrapped(g->cx, start, items, (size_t)n);
@@ -352,7 +350,7 @@ static const char *tile_call(Gemm *g, const Group *group, const char *rows, cons
         items[n++] = columns;
     n += pointer_items(g, group, items + n, false);
     for (int i = 0; gemm_looks_ahead(g) && i < group->n_weights; i++)
-        items[n++] = arena_print(g->cx->arena, "%s + ahead", gemm_next(g, i));
+        items[n++] = arena_print(g->cx->arena, "%s + ahead", gemm_nth(g, "next", i));
     for (int i = 0; gemm_looks_ahead(g) && i < 2; i++)
         items[n++] = i ? "apart" : "asks";
     return gemm_joined(g->cx, group->tile_name, items, n);

@@ -106,8 +106,10 @@ START_TEST(test_next_products)
     trial_load(&t, text);
     ck_assert_ptr_nonnull(strstr(t.out.text, " v, i_o + layer * "));
     ck_assert_ptr_nonnull(strstr(t.out.text, " h, i_d + layer * "));
-    ck_assert_ptr_nonnull(strstr(t.out.text, " d, team.part ? i_d + layer * "));
-    ck_assert_ptr_nonnull(strstr(t.out.text, " : i_q + (layer + 1) % 3 * "));
+    const char *last = strstr(t.out.text, " enc_d(h, "), *own = last ? strstr(last, "team.part ? (const void *)(i_d + layer * ") : NULL;
+    ck_assert_ptr_nonnull(own);
+    const char *first = strstr(own, ") : i_q + (layer + 1) % 3 * ");
+    ck_assert(first && first < strstr(last, ";"));
     trial_close(&t);
 }
 END_TEST
