@@ -5,7 +5,7 @@
 
 /* The tiles of a panel share the lines of what is read next (gemm_sums.c says why they are asked for). Where there is one tile alone the time
  * goes to memory, which drops what it is asked while it is busy: each line is asked for AGAIN times. */
-enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32 };
+enum { LINE = 64, AGAIN = 4, FEW_STEPS = 32, SHORT_SUM = 128 };
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -142,6 +142,23 @@ static void print_start(Gemm *g, Group *group) {
         text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
         put_line(g->k, "for (int c = 0; c < %d; c++)", group->tile.vectors);
         put_line(g->k, "    %s[c] = %s;", start_text(g, group, i), load_pointer(g, start_of(g, group, i)).text);
+    }
+}
+
+/* What is added to the sums lies in rows far apart, a few lines of each: with short sums, which do not take long enough to hide them, those of
+ * the next tile are asked for before this one's sums. With long ones that costs up to 1 %. */
+static void put_ahead(Gemm *g, const Group *group) {
+    if (g->depth > SHORT_SUM)
+        return;
+    const int rows = group->tile.rows;
+    const long long panel = group->panel;
+    for (int i = 1 + group->n_weights; i < group->first_result && !group->beside && !group->rotation; i++) {
+        const Pointer *p = &group->pointers[i];
+        if (p->reach != PER_BOTH || p->n_terms || p->dtype != DT_F32)
+            continue;
+        text_add(&g->k->body, "#pragma GCC unroll %lld\n", (rows * panel + 15) / 16);
+        put_line(g->k, "for (int i = 0; i < %lld; i += 16)", rows * panel);
+        put_line(g->k, "    __builtin_prefetch(%s + (%d + i / %lld) * %s + i %% %lld); /* the next tile's */", p->local, rows, panel, p->row, panel);
     }
 }
 
@@ -333,6 +350,7 @@ static void print_tile(Gemm *g, Group *group) {
     if (sums.length)
         put_line(k, "lanes %s;", sums.data);
     g->printing = group;
+    put_ahead(g, group);
     print_start(g, group);
     print_products(g, group);
     if (!plain_result(g, group))
