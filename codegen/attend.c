@@ -2,19 +2,21 @@
  *
  * A task is up to ATTEND_TASK rows (query positions and grouped heads) of one combination of batch axes, in tiles. Keys
  * come in blocks, which begin at multiples of `block`: where a tile or a task begins changes no bits, nor does the number
- * of threads. What all tiles read of a block, its keys as panels and its values, is packed once (attend_pack.c). A tile
- * goes through a block from its rows of q to, after the last block, its rows of the result:
+ * of threads. A tile goes through a block from its rows of q to, after the last block, its rows of the result:
  *
- *     read_rows  its rows of q, scaled (attend_rows.c)
- *     tile       scores      q times panels of keys, kept for the block (attend_block.c, attend_tile.c)
- *                softmax     body, masks, largest score so far, weights 2^(score - largest) (attend_row.c)
- *                values      out = out * 2^(old largest - new) + weights * v; of the tile's last block straight from
- *                            the registers, over the sum of the weights, to the rows of the result
+ *     scores      q times keys, kept for the block
+ *     softmax     body, masks, largest score so far, weights 2^(score - largest)
+ *     values      out = out * 2^(old largest - new) + weights * v; of the tile's last block straight from the registers,
+ *                 over the sum of the weights, to the rows of the result
  *
- * Each row reads a range of keys that follows from its mask (attend_mask.c): panels outside the tile's ranges are not
- * touched, inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with
- * no key at all is 0. What the last tile lacks in rows is zeros in scratch; a few rows (decoding) go one by one, and
- * nothing is packed for them. */
+ * There are two kinds of tiles. Where the score is the product alone and there are registers enough, the rows stand in the
+ * lanes (attend_lanes.c). Otherwise the keys do (attend_rows.c, attend_block.c, attend_row.c, attend_tile.c): then what all
+ * tiles read of a block, its keys as panels and its values, is packed once (attend_pack.c), and what a tile lacks in rows is
+ * zeros in scratch. A few rows (decoding) go one by one, and nothing is packed for them.
+ *
+ * Each row reads a range of keys that follows from its mask (attend_mask.c): keys outside the tile's ranges are not touched,
+ * inside there is no comparison. What a range cannot say is asked of every panel (attend_class.c). A row with no key at all
+ * is 0. */
 #include "codegen/attend_inside.h"
 #include "codegen/choose.h"
 
@@ -39,7 +41,9 @@ static const char *const own_words[] = {
     "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
     "value_panels", "packed", "bit", "scores", "sum", "entry", "batches", "row_from", "row_to", "most_rows",
     "begun", "last", "scale", "results", "left", "limit", "ahead", "tops", "r",
-    "next_task", "next_entry", "next_keys", "next_values", "goes_on", "far",
+    "next_task", "next_entry", "next_keys", "next_values", "next_query", "next_result", "next_first", "query_ahead",
+    "result_ahead", "goes_on", "far", "farther", "value", "key_apart", "value_apart", "copies", "key_copies",
+    "value_copies", "vectors", "less", "numbers", "alone", "end_key", "tops_so_far",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -115,9 +119,23 @@ static bool read_operands(Attend *a)
     return !k->e->failed;
 }
 
-int attend_tile_rows(const Target *t)
+/* The tile, and how many of its rows a task has. */
+static void find_tile(Attend *a)
 {
-    return t->registers >= 32 ? 8 : 6;
+    const Target *target = a->k->e->target;
+    a->in_lanes = attend_fits_lanes(a);
+    a->in_place = attend_keys_in_place(a);
+    const bool many = target->registers >= 32;
+    a->few = many ? 4 : 3;
+    a->rows = a->in_lanes ? LANE_VECTORS * a->lanes : many ? 8 : 6;
+    a->vectors = many ? 2 : 4;
+    a->keys_at_once = target->sums / LANE_VECTORS;
+    while (!a->key_rows && KEY_PANEL % a->keys_at_once)
+        a->keys_at_once--;
+    a->group = (int64_t)attend_group(a, false) * a->lanes;
+    int64_t near = target_speed(target)->l2 / 4, rows = (near < SUMS_BYTES ? SUMS_BYTES : near) / 4 / a->padded;
+    rows = rows < 4 * a->rows ? 4 * a->rows : rows > ATTEND_TASK ? ATTEND_TASK : rows;
+    a->most_rows = (int)((rows + a->rows - 1) / a->rows * a->rows);
 }
 
 static bool prepare(Attend *a)
@@ -131,21 +149,14 @@ static bool prepare(Attend *a)
     const Type *result = infer_result(k->e->cx, n, 0);
     a->value_axis = result->axis[result->rank - 1].name;
     a->lanes = k->e->target->lanes;
-    a->rows = attend_tile_rows(k->e->target);
-    a->few = a->rows / 2;
-    a->vectors = k->e->target->registers >= 32 ? 2 : 4;
     if (over->names.count != 1)
         emit_fail(k->e, n, "it has more than one head axis");
     if (!need_const(a, n->inputs[0]->type, a->head_axis, &a->head) || !need_const(a, v, a->value_axis, &a->width) ||
         k->e->failed)
         return false;
     a->padded = (a->width + a->lanes - 1) / a->lanes * a->lanes;
-    a->group = (int64_t)attend_group(a, false) * a->lanes;
     a->block = a->head + a->width <= 128 ? 512 : a->head + a->width <= 256 ? 256 : 128;
     a->score_step = a->block + 16;
-    int64_t near = target_speed(k->e->target)->l2 / 4, rows = (near < SUMS_BYTES ? SUMS_BYTES : near) / 4 / a->padded;
-    rows = rows < 4 * a->rows ? 4 * a->rows : rows > ATTEND_TASK ? ATTEND_TASK : rows;
-    a->most_rows = (int)((rows + a->rows - 1) / a->rows * a->rows);
     for (size_t i = 0; i < sizeof own_words / sizeof *own_words; i++)
         scope_name(&k->names, own_words[i]);
     if (!read_operands(a))
@@ -155,6 +166,7 @@ static bool prepare(Attend *a)
     if (!attend_read_second(a))
         return false;
     attend_split_mask(a);
+    find_tile(a);
     a->asks_next = a->key_rows && !a->second.choice && a->n_batch > 0;
     a->ranged = a->mask.bounds.count || a->mask.tests.count;
     a->checks = a->ranged || a->marks;
@@ -173,7 +185,9 @@ static bool prepare(Attend *a)
         {"pack_values", &a->pack_values}, {"read_rows", &a->read_rows},
         {"few_rows", &a->few_rows},       {"tile", &a->tile},
         {"log_sums", &a->log_sums},       {"ask", &a->ask},
-        {"ask_next", &a->ask_next},
+        {"ask_next", &a->ask_next},       {"weigh", &a->weigh},
+        {"read_tile", &a->read_tile},     {"finite", &a->finite},
+        {"cut", &a->cut},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -195,16 +209,19 @@ void attend_row_indices(Attend *a, const char *text)
 {
     Kernel *k = a->k;
     const char *above = "first + row";
+    Text line = text_new(k->e->cx->arena);
     if (a->n_rows > 1 && attend_mentions_row(a, text)) {
-        put_line(k, "const ptrdiff_t index = first + row;");
+        text_add(&line, ", index = first + row");
         above = "index";
     }
     for (int i = a->n_rows - 1; i >= 0; i--) {
         const char *size = kernel_factor(k, a->row[i].size), *var = a->row[i].var;
         if (mentions(text, var))
-            put_line(k, i ? "const ptrdiff_t %s = %s %% %s;" : "const ptrdiff_t %s = %s;", var, above, size);
+            text_add(&line, i ? ", %s = %s %% %s" : ", %s = %s", var, above, size);
         above = arena_print(k->e->cx->arena, "%s / %s", above, size);
     }
+    if (line.length)
+        put_line(k, "const ptrdiff_t%s;", line.data + 1);
 }
 
 Text body_begin(Kernel *k)
@@ -319,7 +336,7 @@ static void emit_tasks(Attend *a)
     const char *inner = a->n_rows > 1 ? arena_print(cx->arena, " * (%s)", product_of(a, a->row, 1, a->n_rows)) : "";
     const char *all = shared ? arena_print(cx->arena, "(to_row - from_row)%s", inner) : "rows";
     put_line(k, "const ptrdiff_t keys = %s, rows = %s;", a->positions, product_of(a, a->row, 0, a->n_rows));
-    put_line(k, "const ptrdiff_t most_rows = threads > 1 ? lesser(larger(%s%s / threads, %d), %d) : %d; /* of a task */", heads, all, ATTEND_LEAST,
+    put_line(k, "const ptrdiff_t most_rows = threads > 1 ? lesser(larger(%s%s / threads, %d), %d) : %d;", heads, all, ATTEND_LEAST,
              a->most_rows, a->most_rows);
     put_line(k, "const ptrdiff_t %s = %s, value_step = %s;", a->key_rows ? "key_step" : "panel_step",
              kernel_stride(k, access_axis(&a->keys, a->key_axis)->stride),
@@ -354,6 +371,7 @@ static void emit_tasks(Attend *a)
         put_line(k, "const float *keys2 = %s;", attend_row_address(a, &a->second.keys));
     put_line(k, "const float *value_rows = %s;", attend_row_address(a, &a->v));
     attend_put_next(a, outer);
+    attend_put_copies(a);
     attend_emit_ends(a);
 }
 
@@ -370,32 +388,51 @@ static void put_scratch(Attend *a, const char *name, uint64_t floats, uint64_t *
     *at += whole_lines(floats);
 }
 
+/* What a tile and a block keep; few rows find room in it too. */
+static void put_lane_scratch(Attend *a, uint64_t *at)
+{
+    Arena *arena = a->k->e->cx->arena;
+    const long long head = a->head, padded = a->padded, block = a->block;
+    put_scratch(a, "query", (uint64_t)(head * a->rows), at, arena_print(arena, "[%lld][%d], a tile's rows of q, scaled", head, a->rows));
+    put_scratch(a, "score", (uint64_t)((block + a->keys_at_once) * a->rows), at,
+                arena_print(arena, "[%lld][%d], of a tile, later the weights", block, a->rows));
+    if (a->in_place >= a->block)
+        return;
+    if (a->key_rows)
+        put_scratch(a, "key_copies", (uint64_t)(block * head), at, arena_print(arena, "[%lld][%lld], the keys of a block", block, head));
+    put_scratch(a, "value_copies", (uint64_t)(block * padded), at, arena_print(arena, "[%lld][%lld], its values", block, padded));
+}
+
+static void put_panel_scratch(Attend *a, uint64_t *at)
+{
+    Arena *arena = a->k->e->cx->arena;
+    long long head = a->head, group = a->group, panels = a->block / KEY_PANEL, groups = (a->padded + group - 1) / group;
+    uint64_t score = (uint64_t)a->rows * (uint64_t)a->score_step, query = (uint64_t)a->rows * (uint64_t)head;
+    uint64_t keys = (uint64_t)a->block * (uint64_t)head;
+    bool second = a->second.choice != NULL;
+    put_scratch(a, "query", query, at, arena_print(arena, "[%d][%lld], a tile's rows of q, scaled", a->rows, head));
+    put_scratch(a, "score", score, at, arena_print(arena, "[%d][%d], of a tile, later the weights", a->rows, a->score_step));
+    if (second) {
+        put_scratch(a, "query2", query, at, "of the second product");
+        put_scratch(a, "other", score, at, "its scores of a panel, where both are computed");
+    }
+    if (a->key_rows)
+        put_scratch(a, "key_panels", keys, at, arena_print(arena, "[%lld][%lld][%d], the keys of a block", panels, head, KEY_PANEL));
+    if (second && a->second.key_rows)
+        put_scratch(a, "key_panels2", keys, at, "of the second product");
+    put_scratch(a, "value_panels", (uint64_t)groups * (uint64_t)a->block * (uint64_t)group, at,
+                arena_print(arena, "[%lld][%d][%lld], the values of a block", groups, a->block, group));
+}
+
 static void emit_scratch(Attend *a)
 {
     Kernel *k = a->k;
     Arena *arena = k->e->cx->arena;
-    long long head = a->head, padded = a->padded, group = a->group, panels = a->block / KEY_PANEL;
-    uint64_t rows = (uint64_t)a->most_rows, score = (uint64_t)a->rows * (uint64_t)a->score_step, at = 0;
-    uint64_t query = (uint64_t)a->rows * (uint64_t)head, keys = (uint64_t)a->block * (uint64_t)head;
-    long long groups = (padded + group - 1) / group;
-    bool second = a->second.choice != NULL;
+    uint64_t at = 0;
     Text main = body_begin(k);
-    put_scratch(a, "query", query, &at, arena_print(arena, "[%d][%lld], a tile's rows of q, scaled", a->rows, head));
-    put_scratch(a, "score", score, &at,
-                arena_print(arena, "[%d][%d], of a tile, later the weights", a->rows, a->score_step));
-    if (second) {
-        put_scratch(a, "query2", query, &at, "of the second product");
-        put_scratch(a, "other", score, &at, "its scores of a panel, where both are computed");
-    }
-    if (a->key_rows)
-        put_scratch(a, "key_panels", keys, &at,
-                    arena_print(arena, "[%lld][%lld][%d], the keys of a block", panels, head, KEY_PANEL));
-    if (second && a->second.key_rows)
-        put_scratch(a, "key_panels2", keys, &at, "of the second product");
-    put_scratch(a, "value_panels", (uint64_t)groups * (uint64_t)a->block * (uint64_t)group, &at,
-                arena_print(arena, "[%lld][%d][%lld], the values of a block", groups, a->block, group));
-    put_scratch(a, "sums", rows * (uint64_t)padded, &at,
-                arena_print(arena, "[%d][%lld], a task's weighted sums", a->most_rows, padded));
+    a->in_lanes ? put_lane_scratch(a, &at) : put_panel_scratch(a, &at);
+    put_scratch(a, "sums", (uint64_t)a->most_rows * (uint64_t)a->padded, &at,
+                arena_print(arena, "[%d][%lld], a task's weighted sums", a->most_rows, (long long)a->padded));
     attend_emit_ends_memory(a, arena_print(arena, "scratch + %llu", (unsigned long long)at));
     const char *lines = body_end(k, main);
     kernel_scratch(k, 4 * at);
@@ -430,8 +467,7 @@ static void emit_comment(Attend *a)
     const char *panels = a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL);
     text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data, panels);
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, result, out.data);
-    text_add(t, "A task: up to %d rows in tiles of %d. Keys in blocks of %d, the softmax rescaled in between; exponents to "
-                "base 2.\n",
+    text_add(t, "A task: up to %d rows in tiles of %d. Keys in blocks of %d, the softmax, to base 2, rescaled in between.\n",
              a->most_rows, a->rows, a->block);
 }
 
@@ -446,8 +482,10 @@ void emit_attend(Kernel *k)
     attend_emit_tiles(&a);
     attend_emit_class(&a);
     attend_emit_second(&a);
-    attend_emit_softmax(&a);
-    attend_emit_read_rows(&a);
+    if (!a.in_lanes) {
+        attend_emit_softmax(&a);
+        attend_emit_read_rows(&a);
+    }
     attend_emit_tile(&a);
     attend_emit_log_sums(&a);
     k->indent = 1;

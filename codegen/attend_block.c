@@ -9,10 +9,8 @@
 
 /* ---- column groups of the values -------------------------------------------------------------------------------- */
 
-typedef void EmitGroup(Attend *a, const char *function, const char *plus, long long columns);
-
 /* Calls `emit` for all columns of the values, in a loop if there are several groups. */
-static void emit_groups(Attend *a, bool one_row, EmitGroup *emit)
+void attend_emit_groups(Attend *a, bool one_row, EmitGroup *emit)
 {
     Kernel *k = a->k;
     long long group = (long long)attend_group(a, one_row) * a->lanes, rest = attend_rest(a, one_row);
@@ -28,7 +26,7 @@ static void emit_groups(Attend *a, bool one_row, EmitGroup *emit)
         emit(a, last, rest ? arena_print(k->e->cx->arena, " + %lld", rest) : "", a->width - rest);
 }
 
-static void emit_count(Attend *a, const char *executed, const char *whole)
+void attend_emit_count(Attend *a, const char *executed, const char *whole)
 {
     const char *text = "__atomic_fetch_add(&%s_tiles[%d], %s, __ATOMIC_RELAXED);";
     put_line(a->k, text, a->k->e->prefix, 0, executed);
@@ -71,7 +69,7 @@ static void emit_range_count(Attend *a)
     const char *executed =
         arena_print(a->k->e->cx->arena, "(last_key + %d) / %d - first_key / %d", KEY_PANEL - 1, KEY_PANEL, KEY_PANEL);
     const char *from = a->ranged ? "larger(all_begin, t0)" : "t0", *to = a->ranged ? "lesser(all_end, t1)" : "t1";
-    emit_count(a, executed,
+    attend_emit_count(a, executed,
                arena_print(a->k->e->cx->arena, "larger(%s / %d - (%s + %d) / %d, 0)", to, KEY_PANEL, from,
                            KEY_PANEL - 1, KEY_PANEL));
 }
@@ -126,7 +124,7 @@ static void emit_range_few(Attend *a)
                   a->scores_row, (long long)a->head, KEY_PANEL, KEY_PANEL - 1, KEY_PANEL, a->score_step);
     }
     put_softmax(a, true, a->ranged ? "t0, from, to, begin + row, end + row, from, to" : "t0, from, to");
-    emit_groups(a, true, emit_range_values_row);
+    attend_emit_groups(a, true, emit_range_values_row);
     put_row_result(a);
     put_close(k);
 }
@@ -221,7 +219,7 @@ static void emit_range_tile(Attend *a, const char *few)
     put_close(k);
     put_softmax(a, false,
                 a->ranged ? "t0, first_key, last_key, begin, end, all_begin, all_end" : "t0, first_key, last_key");
-    emit_groups(a, false, emit_range_values);
+    attend_emit_groups(a, false, emit_range_values);
 }
 
 /* The block's keys that some row of the task reads. */
@@ -278,7 +276,7 @@ static void emit_panel_few(Attend *a)
         put_inner(k, "%s(query + row * %lld, panels, panel_step, place + p, taken - p, score + row * %d + p * %d);",
                   a->scores_row, (long long)a->head, a->score_step, KEY_PANEL);
     put_softmax(a, true, "place, taken, cut, begin + row, end + row");
-    emit_groups(a, true, emit_panel_values_row);
+    attend_emit_groups(a, true, emit_panel_values_row);
     put_row_result(a);
     put_close(k);
 }
@@ -313,7 +311,7 @@ static void emit_panel_tile(Attend *a, const char *few)
     Kernel *k = a->k;
     attend_emit_choice(a);
     if (k->e->options->tiles)
-        emit_count(a, "taken", "taken - __builtin_popcount(cut)");
+        attend_emit_count(a, "taken", "taken - __builtin_popcount(cut)");
     put_line(k, "float shrink[%d] = {0}, scale[%d];", a->rows, a->rows);
     put_few(a, few);
     emit_panel_pack(a);
@@ -329,7 +327,7 @@ static void emit_panel_tile(Attend *a, const char *few)
         put_line(k, "%s(query, %s, count, high - place[p], %s);", a->scores, panel, score);
     put_close(k);
     put_softmax(a, false, "place, taken, cut, begin, end");
-    emit_groups(a, false, emit_panel_values);
+    attend_emit_groups(a, false, emit_panel_values);
 }
 
 /* ---- a tile ------------------------------------------------------------------------------------------------------ */
@@ -361,6 +359,10 @@ void attend_emit_tile(Attend *a)
         "total",      "out",      "begun",      "last",        "results",      "ahead",
     };
     Kernel *k = a->k;
+    if (a->in_lanes) {
+        attend_emit_lanes(a);
+        return;
+    }
     const char *few = emit_few(a);
     Text main = body_begin(k);
     k->indent = 1;
@@ -397,20 +399,26 @@ void attend_emit_blocks(Attend *a)
         put_open(k, "for (ptrdiff_t t0 = lowest / %d * %d; t0 < highest; t0 += %d)", a->block, a->block, a->block);
     else
         put_open(k, "for (ptrdiff_t t0 = 0; t0 == 0 || t0 < keys; t0 += %d)", a->block);
-    if (panels)
+    if (a->in_lanes)
+        attend_put_lane_block(a);
+    else if (panels)
         put_line(k, "unsigned packed = 0; /* the block's panels that are */");
     else
         emit_range_pack(a);
     Text main = body_begin(k);
     k->indent++;
-    put_line(k, "float *out = sums%s, *results[%d];",
+    put_line(k, a->in_lanes ? "float *out = sums%s;" : "float *out = sums%s, *results[%d];",
              arena_print(k->e->cx->arena, " + (keys > %d ? at * %lld : 0)", a->block, (long long)a->padded), a->rows);
     if (a->n_ahead)
         put_line(k, "const float *ahead[%d]; /* rows of the next tile */", a->n_ahead * a->rows);
     put_turn(a);
     attend_put_ask_next(a);
-    put_line(k, "%s", a->read_rows_call);
-    put_line(k, "%s", a->tile_call);
+    if (a->in_lanes)
+        attend_put_lane_tile(a);
+    else {
+        put_line(k, "%s", a->read_rows_call);
+        put_line(k, "%s", a->tile_call);
+    }
     if (a->gives_lse) {
         put_line(k, "if (last)");
         put_inner(k, "%s", a->log_sums_call);

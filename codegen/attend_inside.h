@@ -2,7 +2,8 @@
  * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_rows.c (a
  * tile's rows of q and of the result), attend_block.c (a tile against one block of keys), attend_row.c (softmax),
  * attend_pack.c (keys and values of a block), attend_next.c (those of the next task), attend_tile.c (products),
- * attend_piece.c (functions and their parameters). */
+ * attend_lanes.c and attend_lanes_tile.c (all of that where a tile's rows stand in the lanes), attend_piece.c (functions and their
+ * parameters). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -63,6 +64,7 @@ typedef struct Attend {
     bool ranged; /* rows differ in the keys that they read */
     bool checks; /* some keys of a tile may be masked: their values must not be met, not even by a weight of 0 */
     bool key_rows; /* the keys lie in rows, not in panels */
+    bool in_lanes; /* a tile's rows stand in the lanes, beside each key: attend_lanes.c */
     bool entry_loop; /* a loop over the batch's entries stands around the one over tasks */
     AttendSecond second;
     int lanes;
@@ -71,11 +73,16 @@ typedef struct Attend {
     int most_rows;      /* of a task, a multiple of a tile's */
     int block;          /* keys between two rescalings: what is packed of them stays in the second-level cache */
     int score_step;     /* floats between rows of scores: not a power of two, so that rows do not share cache sets */
+    int64_t in_place;   /* with rows in the lanes: of more keys a task copies a block's, if it has tiles enough */
+    int keys_at_once;   /* with rows in the lanes: keys in a product of scores */
     int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_some, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
+    const char *weigh, *read_tile, *finite, *cut;                            /* with rows in the lanes */
+    const char *read_tile_call, *few_call;
     bool asks_next;            /* a task asks for the keys and values of the next one */
-    const char *ask_next;
+    bool asks_rows;            /* and for the next tile's rows of q and of the result */
+    const char *ask_next, *ask_next_rest;
     const char *ask;           /* asks for rows of the next tile: */
     int n_ahead;               /* tiles of rows, of q's and of the result's */
     int64_t ahead_floats;      /* of a row */
@@ -94,6 +101,7 @@ typedef struct Attend {
 } Attend;
 
 enum {
+    LANE_VECTORS = 3,       /* of rows in a tile, where they stand in the lanes */
     ATTEND_ROW_VECTORS = 8, /* accumulators of the functions for one row */
     ATTEND_TASK = 1024,     /* rows of a task at most: a block's keys and values are packed once for all of them */
     ATTEND_LEAST = 24       /* and at least, where they are few enough for a task each: packing costs as much as 5 rows */
@@ -135,6 +143,24 @@ void attend_put_test(Attend *a, const TileTest *test, const AttendLeaf *leaves);
 
 void attend_emit_tile(Attend *a); /* before the kernel: a tile against one block of keys, a few rows one by one */
 void attend_emit_blocks(Attend *a); /* the loop over the blocks of keys */
+/* Calls `emit` for all columns of the values, in a loop if there are several groups. */
+typedef void EmitGroup(Attend *a, const char *function, const char *plus, long long columns);
+void attend_emit_groups(Attend *a, bool one_row, EmitGroup *emit);
+void attend_emit_count(Attend *a, const char *executed, const char *whole); /* for tests: tiles, and those without a comparison */
+
+/* ---- attend_lanes.c ------------------------------------------------------------------------------------------------ */
+
+bool attend_fits_lanes(const Attend *a);       /* after the mask is taken apart: may a tile's rows stand in the lanes? */
+int64_t attend_keys_in_place(const Attend *a); /* how many keys tiles may read where they lie, again and again */
+void attend_emit_lanes(Attend *a);             /* before the kernel: a tile against one block of keys, or its rows one by one */
+void attend_put_copies(Attend *a);             /* in a task: does it copy keys and values? */
+void attend_put_lane_block(Attend *a);         /* in a block: where its keys and values are read */
+void attend_put_lane_tile(Attend *a);          /* in a block: one tile */
+
+/* ---- attend_lanes_tile.c, attend_lanes_few.c ----------------------------------------------------------------------- */
+
+void attend_emit_lane_tiles(Attend *a); /* the products of a tile */
+void attend_emit_few_rows(Attend *a);   /* the function for rows one by one */
 
 /* ---- attend_rows.c ---------------------------------------------------------------------------------------------- */
 
@@ -156,6 +182,8 @@ void attend_emit_second_row(Attend *a, const char *t, const char *n, const char 
 /* ---- attend_pack.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_pack(Attend *a); /* the functions, before the kernel */
+/* `turn`: LANES rows by LANES numbers turned about, rows of the result `apart`, each number `times` (" * 0.125f", or nothing). */
+void attend_emit_turn(Attend *a, int apart, const char *times);
 /* The calls for the panel of keys from t on, into the places of the block from t0 on. */
 void attend_emit_pack_panel(Attend *a, const char *t);
 /* "#pragma GCC unroll ..", "for (int var = 0; var < count; var += step)"; `end`: " {" or nothing. */
@@ -214,11 +242,17 @@ void attend_put_far(Attend *a, const char *rows);
  * first. The loop over entries goes through the batch axes before `outer`. */
 void attend_put_next(Attend *a, int outer);
 void attend_put_ask_next(Attend *a); /* in a tile: its share is asked for */
+/* The same with rows in the lanes: before a tile, where the next tile's rows lie; in it, the share of some of its rows. */
+void attend_put_ahead(Attend *a);
+void attend_put_ask_share(Attend *a, int rows, const char *when);
 
 /* ---- attend_tile.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
 bool attend_scores_wide(const Attend *a); /* does `scores` take the last one and a half panels at once, and say so? */
+const char *attend_steps(const Attend *a); /* how many steps of a sum a loop takes at a time, as a line before it */
+/* In a function of values: the sums to `out` or, after the last keys, to the rows of the result; `part`: lanes of the last vector, 0 for all. */
+void attend_put_results(Attend *a, Text *t, int rows, int vectors, int part);
 int attend_row_panels(const Attend *a); /* panels of keys that a row's scores are made of at a time */
 bool attend_may_be_open(const Attend *a); /* may all rows of a tile read all of its keys, though `checks`? */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */

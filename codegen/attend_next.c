@@ -1,6 +1,7 @@
 /* Keys and values of the next task, asked for a share at a time: each tile asks for some of their rows. Where those of all
  * tasks together are more than a part of the second-level cache keeps, the kernel before this one has left only the last of
- * them there; and where a task has several blocks of keys, there is no room for more. */
+ * them there; and where a task has several blocks of keys, there is no room for more. With rows in the lanes a tile asks for
+ * the next tile's rows of q and of the result, too; where these are near, that costs a few per cent, so they have to be more. */
 #include "codegen/attend_inside.h"
 #include "codegen/choose.h"
 
@@ -8,30 +9,92 @@
 
 enum { FAR = 8 }; /* beyond this part of L2 keys and values are no longer there when their task begins */
 
+/* Rows of the innermost axes beside one position of the outermost, if that is a number; else 0. */
+static int64_t inner_rows(const Attend *a)
+{
+    int64_t inner = 1;
+    for (int i = 1; i < a->n_rows; i++)
+        inner = extent_is_const(a->row[i].size) ? inner * a->row[i].size.base : 0;
+    return a->n_rows ? inner : 0;
+}
+
+/* Asks for the rows from_row .. to_row of a tile, `floats` beside each position. */
+static void put_ask_rows(Attend *a, const Access *x, const char *rows, int64_t floats)
+{
+    const int64_t inner = inner_rows(a);
+    const AccessAxis *outer = a->n_rows ? access_axis(x, a->row[0].name) : NULL;
+    if (!inner || !outer)
+        return;
+    if (inner > 1)
+        put_line(a->k, "for (ptrdiff_t s = (from_row + %lld) / %lld; s * %lld < to_row; s++)", (long long)inner - 1, (long long)inner, (long long)inner);
+    else
+        put_line(a->k, "for (ptrdiff_t s = from_row; s < to_row; s++)");
+    a->k->indent++;
+    put_line(a->k, "for (int i = 0; i < %lld; i += 16)", (long long)(inner * floats));
+    put_inner(a->k, "__builtin_prefetch(%s + s * %s + i, 0, 2);", rows, kernel_stride(a->k, outer->stride));
+    a->k->indent--;
+}
+
 void attend_emit_ask_next(Attend *a)
 {
-    Text *t = &a->k->before;
-    Context *cx = a->k->e->cx;
-    static const char *const items[] = {"const float *key",     "ptrdiff_t key_step", "const float *value",
-                                        "ptrdiff_t value_step", "ptrdiff_t from",     "ptrdiff_t to"};
+    Kernel *k = a->k;
+    static const char *const items[] = {"const float *key",     "ptrdiff_t key_step", "const float *value", "ptrdiff_t value_step",
+                                        "ptrdiff_t from",       "ptrdiff_t to",       "const float *query", "const float *result",
+                                        "ptrdiff_t from_row",   "ptrdiff_t to_row"};
     if (!a->asks_next)
         return;
-    text_add(t, "/* Asks for keys and values from .. to of the next task, to be in the second-level cache by then. */\n");
-    text_add(t, "%s\n{\n", wrapped(cx, arena_print(cx->arena, "static inline void %s", a->ask_next), items, 6));
-    text_add(t, "    for (ptrdiff_t t = from; t < to; t++) {\n");
-    attend_put_unrolled(t, 2, "i", (int)a->head, 16, "");
-    text_add(t, "            __builtin_prefetch(key + t * key_step + i, 0, 2);\n");
-    attend_put_unrolled(t, 2, "w", (int)a->width, 16, "");
-    text_add(t, "            __builtin_prefetch(value + t * value_step + w, 0, 2);\n    }\n}\n\n");
+    Text main = body_begin(k);
+    k->indent = 1;
+    put_open(k, "for (ptrdiff_t t = from; t < to; t++)");
+    attend_put_unrolled(&k->body, 2, "i", (int)a->head, 16, "");
+    put_inner(k, "__builtin_prefetch(key + t * key_step + i, 0, 2);");
+    attend_put_unrolled(&k->body, 2, "w", (int)a->width, 16, "");
+    put_inner(k, "__builtin_prefetch(value + t * value_step + w, 0, 2);");
+    put_close(k);
+    if (a->in_lanes && inner_rows(a)) {
+        put_ask_rows(a, &a->q, "query", a->head);
+        if (a->gives_out)
+            put_ask_rows(a, &a->out, "result", a->width);
+        else
+            put_line(k, "(void)result;");
+    }
+    const char *body = body_end(k, main);
+    a->asks_rows = mentions(body, "query");
+    a->ask_next_rest = attend_rows_function(
+        a, a->asks_rows ? "Keys and values from .. to of the next task and rows of the next tile, to be in the second-level cache by then."
+                        : "Asks for keys and values from .. to of the next task, to be in the second-level cache by then.",
+        arena_print(k->e->cx->arena, "static inline void %s", a->ask_next), items, a->asks_rows ? 10 : 6, body);
+}
+
+/* Where the rows of `x` from position `at` of the outermost row axis on begin. */
+static const char *row_address(Attend *a, const Access *x, const char *at)
+{
+    const char *names[2 * MAX_RANK], *vars[2 * MAX_RANK];
+    int n = 0;
+    for (int i = 0; i < a->n_batch; i++, n++)
+        names[n] = a->batch[i].name, vars[n] = a->batch[i].var;
+    for (int i = 0; i < a->n_rows; i++, n++)
+        names[n] = a->row[i].name, vars[n] = i ? "0" : at;
+    return kernel_address(a->k, x, n, names, vars);
+}
+
+/* "(first + 48) / 12": the position of the outermost row axis that a row belongs to. */
+static const char *outer_position(Attend *a, const char *row)
+{
+    const long long inner = inner_rows(a);
+    return inner > 1 ? arena_print(a->k->e->cx->arena, "(%s) / %lld", row, inner) : row;
 }
 
 void attend_put_far(Attend *a, const char *rows)
 {
     Kernel *k = a->k;
-    int64_t near = target_speed(k->e->target)->l2 / FAR / (int64_t)sizeof(float);
-    if (a->asks_next)
-        put_line(k, "const int far = rows > %d && keys <= %d && %s * %lld > %lld; /* keys have left L2 */", a->few, a->block,
-                 rows, (long long)(a->head + a->width), (long long)near);
+    const long long l2 = (long long)(target_speed(k->e->target)->l2 / (int64_t)sizeof(float));
+    if (!a->asks_next)
+        return;
+    put_line(k, "const int far = rows > %d && keys <= %d && %s * %lld > %lld; /* keys have left L2 */", a->few, a->block, rows,
+             (long long)(a->head + a->width), l2 / FAR);
+    if (a->asks_rows)
+        put_line(k, "const int farther = far && %s * %lld > %lld; /* rows, too */", rows, (long long)(a->head + a->width), l2 * 3 / FAR);
 }
 
 void attend_put_next(Attend *a, int outer)
@@ -40,36 +103,67 @@ void attend_put_next(Attend *a, int outer)
     if (!a->asks_next)
         return;
     const char *keys = attend_row_address(a, &a->keys), *values = attend_row_address(a, &a->v);
-    const char *both = arena_print(k->e->cx->arena, "%s, %s", keys, values);
-    put_line(k, "const float *next_keys, *next_values;");
+    const char *query = row_address(a, &a->q, outer_position(a, "next_first"));
+    const char *result = a->gives_out ? row_address(a, &a->out, outer_position(a, "next_first")) : "next_query";
+    const char *all = arena_print(k->e->cx->arena, "%s, %s%s%s", keys, values, a->asks_rows ? query : "", a->asks_rows ? result : "");
+    put_line(k, a->asks_rows ? "const float *next_keys, *next_values, *next_query, *next_result;" : "const float *next_keys, *next_values;");
     put_line(k, "{");
     k->indent++;
     Text main = body_begin(k);
     if (a->entry_loop)
-        attend_put_indices(a, a->batch, 0, outer, "next_entry", both);
-    attend_put_indices(a, a->batch, outer, a->n_batch, "next_task % batches", both);
+        attend_put_indices(a, a->batch, 0, outer, "next_entry", all);
+    attend_put_indices(a, a->batch, outer, a->n_batch, "next_task % batches", all);
     const char *indices = body_end(k, main);
     bool entries = mentions(indices, "next_entry");
-    if (entries || mentions(indices, "next_task"))
+    if (entries || a->asks_rows || mentions(indices, "next_task"))
         put_line(k, "const ptrdiff_t next_task = task + threads;");
     if (entries) {
         put_line(k, "const int goes_on = next_task >= batches * blocks && (entry + 1) * %s < to_row;",
                  kernel_factor(k, a->row[0].size));
         put_line(k, "const ptrdiff_t next_entry = entry + goes_on;");
     }
+    if (a->asks_rows)
+        put_line(k, "const ptrdiff_t next_first = row_from + next_task / batches %% blocks * part;");
     text_put(&k->body, indices, strlen(indices));
     put_line(k, "next_keys = %s;", keys);
     put_line(k, "next_values = %s;", values);
+    if (a->asks_rows) {
+        put_line(k, "next_query = %s;", query);
+        put_line(k, "next_result = %s;", result);
+    }
     put_close(k);
 }
 
 void attend_put_ask_next(Attend *a)
 {
-    if (!a->asks_next)
+    if (!a->asks_next || a->in_lanes)
         return;
     put_line(a->k, "if (far)");
     put_inner(a->k,
               "%s(next_keys, key_step, next_values, value_step, keys * at / task_count, "
-              "keys * lesser(at + %d, task_count) / task_count);",
-              a->ask_next, a->rows);
+              "keys * lesser(at + %d, task_count) / task_count%s);",
+              a->ask_next, a->rows, a->ask_next_rest);
+}
+
+void attend_put_ahead(Attend *a)
+{
+    if (!a->asks_next || !a->in_lanes || !a->asks_rows)
+        return;
+    Arena *arena = a->k->e->cx->arena;
+    const char *row = outer_position(a, arena_print(arena, "first + %d", a->rows));
+    put_line(a->k, "const float *query_ahead = at + %d < task_count ? %s : next_query;", a->rows, row_address(a, &a->q, row));
+    if (a->gives_out)
+        put_line(a->k, "const float *result_ahead = at + %d < task_count ? %s : next_result;", a->rows, row_address(a, &a->out, row));
+    else
+        put_line(a->k, "const float *result_ahead = query_ahead;");
+}
+
+void attend_put_ask_share(Attend *a, int rows, const char *when)
+{
+    if (!a->asks_next)
+        return;
+    put_line(a->k, "if (%s)", when);
+    put_inner(a->k,
+              "%s(next_keys, key_step, next_values, value_step, keys * (at + row) / task_count, keys * lesser(at + row + %d, task_count) / task_count%s%s);",
+              a->ask_next, rows, a->asks_rows ? arena_print(a->k->e->cx->arena, ", query_ahead, result_ahead, row, farther ? row + %d : row", rows) : "", a->ask_next_rest);
 }

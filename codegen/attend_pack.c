@@ -9,18 +9,18 @@
 
 void attend_put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; %s += %d)%s\n", (count + step - 1) / step, 4 * depth, "", var,
-             var, count, var, step, end);
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; ", (count + step - 1) / step, 4 * depth, "", var, var, count);
+    step == 1 ? text_add(t, "%s++)%s\n", var, end) : text_add(t, "%s += %d)%s\n", var, step, end);
 }
 
-/* "__builtin_shufflevector(A, B, ..)" of as many lanes as that leaves: lane j is `pick` of j, of the second where negative. */
-static const char *shuffled(Attend *a, const char *x, const char *y, int lanes, int (*pick)(int lane))
+/* "__builtin_shufflevector(A, B, ..)": lane j is `pick` of j, of the second where negative. */
+static const char *shuffled(Attend *a, const char *x, const char *y, int (*pick)(int lane))
 {
     Text t = text_new(a->k->e->cx->arena);
     text_add(&t, "__builtin_shufflevector(%s, %s", x, y);
-    for (int j = 0; j < lanes; j++) {
+    for (int j = 0; j < a->lanes; j++) {
         int at = pick(j);
-        text_add(&t, ", %d", at < 0 ? lanes - 1 - at : at);
+        text_add(&t, ", %d", at < 0 ? a->lanes - 1 - at : at);
     }
     text_add(&t, ")");
     return t.data;
@@ -51,59 +51,65 @@ static int last_halves(int lane)
     return at < 0 ? at - 2 : at + 2;
 }
 
-/* Two vectors one after the other. */
-static int in_order(int lane)
+/* "__builtin_shufflevector(x[c], x[c + 8], 0, 16, 1, 17, ..)": LANES numbers of both from `first` on, in turns. */
+static const char *in_turns(Attend *a, int first)
 {
-    return lane;
+    Text t = text_new(a->k->e->cx->arena);
+    text_add(&t, "__builtin_shufflevector(x[c], x[c + %d]", a->lanes / 2);
+    for (int j = 0; j < a->lanes / 2; j++)
+        text_add(&t, ", %d, %d", first + j, a->lanes + first + j);
+    text_add(&t, ")");
+    return t.data;
 }
 
-static const char *concatenated(Attend *a, const char *x, const char *y, int lanes)
+/* Number i of row c is lane i of vector c. A step moves the first bit of the vector's number behind the bits of the lane's; after as many
+ * steps as these have bits the two have changed places. */
+static void emit_turn_in_steps(Attend *a, Text *t, int apart, const char *times)
 {
-    return shuffled(a, x, y, lanes, in_order);
+    int steps = 0;
+    while (1 << steps < a->lanes)
+        steps++;
+    text_add(t, "    lanes x[%d], y[%d];\n", a->lanes, a->lanes);
+    attend_put_unrolled(t, 1, "c", a->lanes, 1, "");
+    text_add(t, "        x[c] = *(const lanes_at *)(from[c] + i)%s;\n", times);
+    attend_put_unrolled(t, 1, "step", steps, 1, " { /* rows of the first half and of the second alternate */");
+    attend_put_unrolled(t, 2, "c", a->lanes / 2, 1, " {");
+    text_add(t, "            y[2 * c] = %s;\n", in_turns(a, 0));
+    put_wrapped(t, 3, arena_print(a->k->e->cx->arena, "y[2 * c + 1] = %s;", in_turns(a, a->lanes / 2)));
+    text_add(t, "        }\n");
+    attend_put_unrolled(t, 2, "c", a->lanes, 1, "");
+    text_add(t, "            x[c] = y[c];\n    }\n");
+    attend_put_unrolled(t, 1, "c", a->lanes, 1, "");
+    text_add(t, "        *(lanes *)(to + c * %d) = x[c];\n}\n\n", apart);
 }
 
-/* "x[c]": numbers i + n .. of keys c, c + 4, .., one after another. */
-static void put_joined(Attend *a, Text *t)
+/* With 8 lanes, where a shuffle across the middle of a vector costs an instruction more: four numbers of all rows at a time. */
+static void emit_turn_of_8(Attend *a, Text *t, int apart, const char *times)
 {
-    if (a->lanes == 4) {
-        text_add(t, "            x[c] = *(const lanes_at *)(from[c] + i + n);\n");
-        return;
-    }
-    text_add(t, "            four keys[%d];\n", a->lanes / 4);
-    attend_put_unrolled(t, 3, "k", a->lanes / 4, 1, "");
-    text_add(t, "                keys[k] = *(const four *)(from[c + 4 * k] + i + n);\n");
-    if (a->lanes == 16) {
-        text_add(t, "            const eight low = %s;\n", concatenated(a, "keys[0]", "keys[1]", 8));
-        text_add(t, "            const eight high = %s;\n", concatenated(a, "keys[2]", "keys[3]", 8));
-        text_add(t, "            x[c] = %s;\n", concatenated(a, "low", "high", 16));
-    } else
-        text_add(t, "            x[c] = %s;\n", concatenated(a, "keys[0]", "keys[1]", 8));
-}
-
-static void emit_turn(Attend *a, Text *t)
-{
-    int lanes = a->lanes;
-    text_add(t, "/* to[i][c] = from[c][i] for LANES keys c and numbers i; a panel's rows are %d apart. */\n", KEY_PANEL);
-    text_add(t, "static inline void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
-    if (lanes > 4)
-        text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
-    if (lanes > 8)
-        text_add(t, "    typedef float eight __attribute__((vector_size(32)));\n");
-    attend_put_unrolled(t, 1, "n", lanes, 4, " {");
+    text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
+    attend_put_unrolled(t, 1, "n", 8, 4, " {");
     text_add(t, "        lanes x[4], y[4];\n");
-    attend_put_unrolled(t, 2, "c", 4, 1, lanes > 4 ? " {" : "");
-    put_joined(a, t);
-    text_add(t, lanes > 4 ? "        }\n" : "");
-    text_add(t, "        y[0] = %s;\n", shuffled(a, "x[0]", "x[1]", lanes, first_two));
-    text_add(t, "        y[1] = %s;\n", shuffled(a, "x[0]", "x[1]", lanes, last_two));
-    text_add(t, "        y[2] = %s;\n", shuffled(a, "x[2]", "x[3]", lanes, first_two));
-    text_add(t, "        y[3] = %s;\n", shuffled(a, "x[2]", "x[3]", lanes, last_two));
-    text_add(t, "        x[0] = %s;\n", shuffled(a, "y[0]", "y[2]", lanes, first_halves));
-    text_add(t, "        x[1] = %s;\n", shuffled(a, "y[0]", "y[2]", lanes, last_halves));
-    text_add(t, "        x[2] = %s;\n", shuffled(a, "y[1]", "y[3]", lanes, first_halves));
-    text_add(t, "        x[3] = %s;\n", shuffled(a, "y[1]", "y[3]", lanes, last_halves));
+    attend_put_unrolled(t, 2, "c", 4, 1, " {");
+    text_add(t, "            const four low = *(const four *)(from[c] + i + n), high = *(const four *)(from[c + 4] + i + n);\n");
+    text_add(t, "            x[c] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);\n        }\n");
+    text_add(t, "        y[0] = %s;\n", shuffled(a, "x[0]", "x[1]", first_two));
+    text_add(t, "        y[1] = %s;\n", shuffled(a, "x[0]", "x[1]", last_two));
+    text_add(t, "        y[2] = %s;\n", shuffled(a, "x[2]", "x[3]", first_two));
+    text_add(t, "        y[3] = %s;\n", shuffled(a, "x[2]", "x[3]", last_two));
+    text_add(t, "        x[0] = %s;\n", shuffled(a, "y[0]", "y[2]", first_halves));
+    text_add(t, "        x[1] = %s;\n", shuffled(a, "y[0]", "y[2]", last_halves));
+    text_add(t, "        x[2] = %s;\n", shuffled(a, "y[1]", "y[3]", first_halves));
+    text_add(t, "        x[3] = %s;\n", shuffled(a, "y[1]", "y[3]", last_halves));
     attend_put_unrolled(t, 2, "c", 4, 1, "");
-    text_add(t, "            *(lanes *)(to + (n + c) * %d) = x[c];\n    }\n}\n\n", KEY_PANEL);
+    text_add(t, "            *(lanes *)(to + (n + c) * %d) = x[c]%s;\n    }\n}\n\n", apart, times);
+}
+
+void attend_emit_turn(Attend *a, int apart, const char *times)
+{
+    Text *t = &a->k->before;
+    text_add(t, "/* to[i][c] = from[c][i]%s for LANES rows c and numbers i; those of `to` are %d apart. */\n", times, apart);
+    text_add(t, "static inline void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
+    (a->lanes == 8 ? emit_turn_of_8 : emit_turn_in_steps)(a, t, apart, times);
 }
 
 static void emit_pack_keys(Attend *a, Text *t)
@@ -164,9 +170,13 @@ static void emit_pack_values(Attend *a, Text *t)
 void attend_emit_pack(Attend *a)
 {
     Text *t = &a->k->before;
+    if (a->in_lanes) {
+        attend_emit_ask_next(a);
+        return;
+    }
     if (a->key_rows || (a->second.choice && a->second.key_rows)) {
         if (a->head >= a->lanes && a->lanes > 1)
-            emit_turn(a, t);
+            attend_emit_turn(a, KEY_PANEL, "");
         emit_pack_keys(a, t);
     }
     emit_pack_values(a, t);

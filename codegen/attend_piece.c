@@ -84,6 +84,12 @@ static const struct {
     {"panels", "const float *restrict ", NULL},
     {"keys2", "const float *restrict ", NULL},
     {"value_rows", "const float *restrict ", NULL},
+    {"next_keys", "const float *", NULL},
+    {"next_values", "const float *", NULL},
+    {"query_ahead", "const float *", NULL},
+    {"result_ahead", "const float *", NULL},
+    {"key", "const float *restrict ", NULL},
+    {"value", "const float *restrict ", NULL},
     {"begin", "const ptrdiff_t *", NULL},
     {"end", "const ptrdiff_t *", NULL},
     {"place", "const ptrdiff_t *", NULL},
@@ -124,6 +130,6 @@ const char *attend_piece(Attend *a, const char *function, const char *comment, c
             text_add(&call, ", %s", given);
         }
     text_add(&call, "%s",
-             attend_rows_function(a, comment, arena_print(arena, "static %svoid %s", rare ? "" : "inline ", function), own, n, body));
+             attend_rows_function(a, comment, arena_print(arena, "static %svoid %s", !rare ? "inline " : a->in_lanes ? "__attribute__((noinline))\n" : "", function), own, n, body));
     return arena_print(arena, "%s(%s);", function, call.data + 2);
 }

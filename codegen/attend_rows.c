@@ -130,7 +130,7 @@ static void put_arrays(Attend *a)
     if (!a->ranged)
         return;
     put_line(
-        k, "ptrdiff_t begins[%d], limits[%d], lowest = keys, highest = 0; /* keys that each row reads; all of them */",
+        k, "ptrdiff_t begins[%d], limits[%d], lowest = keys, highest = 0; /* each row's keys; all of them */",
         a->most_rows, a->most_rows);
     int tiles = a->most_rows / a->rows;
     if (!a->mask.tests.count || attend_has_class(a))

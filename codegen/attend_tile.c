@@ -15,6 +15,8 @@
 int attend_group(const Attend *a, bool one_row)
 {
     int vectors = one_row ? ATTEND_ROW_VECTORS : a->vectors, all = (int)(a->padded / a->lanes);
+    if (a->in_lanes && !one_row) /* 3 or 4, so that they come out even if they can */
+        vectors = all % 4 == 0 || all % 3 == 1 ? 4 : 3;
     return vectors < all ? vectors : all;
 }
 
@@ -45,7 +47,7 @@ const char *attend_value_group(Attend *a, const char *plus)
 }
 
 /* How many steps of a sum a loop takes at a time: one where more would push sums out of the registers. */
-static const char *steps_of(const Attend *a)
+const char *attend_steps(const Attend *a)
 {
     int steps = a->k->e->target->steps;
     return steps > 1 ? arena_print(a->k->e->cx->arena, "#pragma GCC unroll %d", steps) : "    ROLLED";
@@ -100,7 +102,7 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
     Arena *arena = a->k->e->cx->arena;
     const char *in = arena_print(arena, "%*s", 4 * depth, "");
     text_add(t, "%slanes sum[%d][%d] = %s;\n", in, rows, vectors, zero_lanes(a->k->e->target, 2));
-    text_add(t, "%s\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), in, (long long)a->head);
+    text_add(t, "%s\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", attend_steps(a), in, (long long)a->head);
     text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
     emit_outer(a, t, depth + 1, rows, vectors, arena_print(arena, "query[%s * %lld + i]", above, (long long)a->head),
                "key[c]");
@@ -127,7 +129,7 @@ static void emit_some_scores(Attend *a, Text *t, int most)
     text_add(t, "static inline __attribute__((always_inline))\n%s\n{\n",
              wrapped(cx, arena_print(cx->arena, "void %s", a->scores_some), items, 4));
     text_add(t, "    lanes sum[%d][%d] = %s;\n", a->rows, most, zero_lanes(a->k->e->target, 2));
-    text_add(t, "%s\n    for (ptrdiff_t i = 0; i < %lld; i++) {\n", steps_of(a), (long long)a->head);
+    text_add(t, "%s\n    for (ptrdiff_t i = 0; i < %lld; i++) {\n", attend_steps(a), (long long)a->head);
     text_add(t, "        const lanes *key = (const lanes *)(panel + i * %d)%s;\n", KEY_PANEL,
              wide ? arena_print(cx->arena, ", *next = key + %lld", (long long)a->head * a->vectors) : "");
     unrolled(t, 2, "row", a->rows);
@@ -343,7 +345,7 @@ static void put_check(Attend *a, Text *t, int rows, int vectors)
 
 /* The sums to `out` or, after the last keys, to the rows of the result, where of the last vector there are only `part`
  * lanes if that is not 0. */
-static void put_results(Attend *a, Text *t, int rows, int vectors, int part)
+void attend_put_results(Attend *a, Text *t, int rows, int vectors, int part)
 {
     text_add(t, "#pragma GCC unroll %d\n    for (int row = 0; row < %d; row++) {\n", rows, rows);
     text_add(t, "        const int ends = last && row < count;\n");
@@ -378,10 +380,10 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
              (long long)a->padded);
-    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), steps_of(a));
+    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), attend_steps(a));
     if (a->checks)
         put_check(a, t, rows, vectors);
-    put_results(a, t, rows, vectors, last);
+    attend_put_results(a, t, rows, vectors, last);
     text_add(t, "%s}\n\n", a->checks ? "    return 1;\n" : "");
 }
 
@@ -454,12 +456,13 @@ void attend_emit_tiles(Attend *a)
 {
     Text *t = &a->k->before;
     int last = (int)(a->width % a->lanes);
-    emit_scores(a, t);
+    if (!a->in_lanes)
+        emit_scores(a, t);
     emit_row_products(a, a->key_rows);
     emit_second_products(a);
-    if (a->checks)
+    if (a->checks && !a->in_lanes)
         emit_values_careful(a, t);
-    for (int one_row = 0; one_row < 2; one_row++) {
+    for (int one_row = a->in_lanes; one_row < 2; one_row++) {
         int group = attend_group(a, one_row);
         int64_t rest = attend_rest(a, one_row);
         void (*emit)(Attend *, Text *, const char *, int, int) = one_row ? emit_values_row : emit_values;

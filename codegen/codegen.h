@@ -48,14 +48,12 @@ typedef struct TileChoice {
 typedef struct TunedTile { GemmShape shape; Tile tile; double ratio; } TunedTile;  /* shape.rows: those it was measured with */
 typedef struct TileTable { const TunedTile *items; int n; } TileTable;
 
-int attend_tile_rows(const Target *t);  /* query rows in a tile of attend; its other side is KEY_PANEL keys */
-
 typedef struct EmitOptions {
     const Target *target;
     bool taps;                          /* for `attar diff` */
     bool timing;                        /* for `attar bench` */
     bool split;                         /* for tests: the smallest kernels are shared by all threads too */
-    bool tiles;                         /* for tests and bench/: `int64_t PREFIX_tiles[2]` counts attend's tiles (rows times a panel of keys)
+    bool tiles;                         /* for tests and bench/: `int64_t PREFIX_tiles[2]` counts attend's tiles (rows times KEY_PANEL keys)
                                          * that are executed, and those of them in which nothing is compared */
     const TileTable *tuned;             /* measured on this machine; NULL: none */
     int units;                          /* the file is cut into at most so many that compile at the same time; 0: into as many as make sense apart */

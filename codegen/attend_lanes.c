@@ -1,0 +1,288 @@
+/* A tile whose rows stand in the lanes: scores[key][rows], so a softmax adds up nothing across lanes, however few the
+ * keys are a vector is full, and keys and values are read where they lie.
+ *
+ *     read_tile   the rows of q, scaled and turned about, query[head axis][rows]; where their results go
+ *     scores      keys times query, a few keys and all vectors of rows at a time; what a row does not read is -inf
+ *     weigh       largest score, weights 2^(score - largest), their sums, one vector of rows after another
+ *     values      a few rows of weights times values, along the columns (attend_lanes_tile.c)
+ *
+ * So it is done where the score is the product and nothing else, and each row reads a range of keys (attend_mask.c). A body,
+ * a test or a second product are written for keys in the lanes (attend_block.c), as the few rows of decoding are. */
+#include "codegen/attend_inside.h"
+#include "codegen/choose.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { NEAR_TILES = 2 }; /* so many tiles at most read keys and values where they lie, though rows are far apart */
+
+bool attend_fits_lanes(const Attend *a)
+{
+    int64_t step;
+    const AccessAxis *head = access_axis(&a->q, a->head_axis);
+    if (!head || (a->head > 1 && (!stride_is_const(head->stride, &step) || step != 1)))
+        return false;
+    return a->plain && !a->mask.tests.count && !a->second.choice && a->k->e->target->registers >= 32;
+}
+
+static const char *printed(Attend *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static const char *printed(Attend *a, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const char *text = arena_vprint(a->k->e->cx->arena, format, args);
+    va_end(args);
+    return text;
+}
+
+/* ---- a tile's rows ------------------------------------------------------------------------------------------------ */
+
+/* "query" from the rows `from`, LANES of them at a time. */
+static void put_turned(Attend *a, const char *times)
+{
+    Kernel *k = a->k;
+    const long long head = a->head, lanes = a->lanes;
+    put_line(k, "for (ptrdiff_t c = 0; c < count; c += LANES)");
+    k->indent++;
+    if (head < lanes) {
+        put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", head);
+        k->indent++;
+        put_line(k, "for (int lane = 0; lane < LANES; lane++)");
+        put_inner(k, "query[i * %d + c + lane] = from[c + lane][i]%s;", a->rows, times);
+        k->indent--;
+    } else {
+        const char *i = head % lanes ? printed(a, "lesser(i, %lld)", head - lanes) : "i"; /* the last ones twice */
+        put_line(k, "for (ptrdiff_t i = 0; i < %lld; i += LANES)", head);
+        put_inner(k, "%s(from + c, %s, query + %s * %d + c);", a->turn, i, i, a->rows);
+    }
+    k->indent--;
+}
+
+static void emit_read_tile(Attend *a)
+{
+    static const char *const locals[] = {"query", "results", "first", "count", "out"};
+    Kernel *k = a->k;
+    const double scale = attr_float(k->node, ATTR_scale, 1) * M_LOG2E;
+    const char *times = scale == 1 ? "" : printed(a, " * %s", float_literal(k->e->cx, scale));
+    if (a->head >= a->lanes)
+        attend_emit_turn(a, a->rows, times);
+    Text main = body_begin(k);
+    k->indent = 1;
+    put_line(k, "const float *from[%d];", a->rows);
+    put_open(k, "for (int i = 0; i < %d; i++)", a->rows);
+    put_line(k, "const ptrdiff_t row = lesser(i, count - 1); /* those that it lacks are the last one again */");
+    Text before = body_begin(k);
+    put_line(k, "from[i] = %s;", attend_row_address(a, &a->q));
+    if (a->gives_out)
+        put_line(k, "results[i] = %s;", attend_row_address(a, &a->out));
+    else
+        put_line(k, "results[i] = out + row * %lld; /* nobody reads it */", (long long)a->padded);
+    const char *after = body_end(k, before);
+    attend_row_indices(a, after);
+    text_put(&k->body, after, strlen(after));
+    put_close(k);
+    put_turned(a, times);
+    a->read_tile_call = attend_piece(a, a->read_tile, "A tile's rows of q, scaled and turned about; where its results go.", locals,
+                                     sizeof locals / sizeof *locals, body_end(k, main));
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+static void emit_weigh(Attend *a)
+{
+    Kernel *k = a->k;
+    const int rows = a->rows;
+    const char *raise = math_use(k->e, MATH_EXP2);
+    Text main = body_begin(k);
+    k->indent = 1;
+    put_line(k, "const lanes none = splat(-__builtin_inff());");
+    put_open(k, "for (ptrdiff_t c = 0; c < vectors; c++)");
+    put_line(k, "lanes_at *tops_so_far = (lanes_at *)most + c, *totals = (lanes_at *)total + c;");
+    put_line(k, "const lanes before = begun ? *tops_so_far : none, now = select(tops[c] > before, tops[c], before);");
+    put_line(k, "const lanes base = select(now > none, now, splat(0.0f)); /* every key so far masked: all weights are 0 */");
+    put_line(k, "lanes sum = splat(0.0f);");
+    if (a->ranged) {
+        put_line(k, "for (ptrdiff_t t = from; t < lows[c]; t++)");
+        put_inner(k, "*(lanes *)(score + t * %d + c * LANES) = splat(0.0f);", rows);
+        put_line(k, "for (ptrdiff_t t = highs[c]; t < to; t++)");
+        put_inner(k, "*(lanes *)(score + t * %d + c * LANES) = splat(0.0f);", rows);
+    }
+    text_add(&k->body, "#pragma GCC unroll 2\n");
+    put_open(k, a->ranged ? "for (ptrdiff_t t = lows[c]; t < highs[c]; t++)" : "for (ptrdiff_t t = 0; t < to; t++)");
+    put_line(k, "lanes *at = (lanes *)(score + t * %d + c * LANES);", rows);
+    put_line(k, "sum += *at = %s(*at - base);", raise);
+    put_close(k);
+    put_line(k, "const lanes less = %s(before - base), all = begun ? *totals * less + sum : sum;", raise);
+    put_line(k, "*tops_so_far = now, *totals = all, ((lanes_at *)shrink)[c] = less;");
+    put_line(k, "((lanes_at *)scale)[c] = select(all > splat(0.0f), 1.0f / all, all); /* 0: no key; NaN stays */");
+    put_close(k);
+    static const char *const ranges[] = {"ptrdiff_t from", "ptrdiff_t to", "const ptrdiff_t *lows", "const ptrdiff_t *highs"};
+    const char *items[12] = {"float *restrict score",  "const lanes *restrict tops", "float *restrict most", "float *restrict total",
+                             "float *restrict shrink", "float *restrict scale",      "ptrdiff_t vectors",    "int begun",
+                             "ptrdiff_t to"};
+    for (int i = 0; a->ranged && i < 4; i++)
+        items[8 + i] = ranges[i];
+    const char *comment = printed(a, "Scores of keys%s to weights%s.\n * A row's sums so far, if it has `begun`, must shrink by `shrink`; `scale` is 1 over the sum of its weights.",
+                                  a->ranged ? " lows .. highs of each vector of rows" : "", a->ranged ? ", 0 for those that a row does not read" : "");
+    attend_rows_function(a, comment, printed(a, "static __attribute__((noinline))\nvoid %s", a->weigh), items, a->ranged ? 12 : 9, body_end(k, main));
+}
+
+/* ---- a tile against one block --------------------------------------------------------------------------------------- */
+
+/* Which keys of the block each row reads, and of each vector of rows some row; those that the tile lacks are the last one again. */
+static void put_row_ranges(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "int row_from[%d], row_to[%d]; /* the keys of each row, counted from t0 */", a->rows, a->rows);
+    put_line(k, "ptrdiff_t lows[%d], highs[%d]; /* of each vector of rows: those that some row reads */", LANE_VECTORS, LANE_VECTORS);
+    put_open(k, "for (ptrdiff_t c = 0; c < %d; c++)", LANE_VECTORS);
+    put_line(k, "lows[c] = to, highs[c] = from;");
+    put_open(k, "for (ptrdiff_t row = c * LANES; row < (c + 1) * LANES; row++)");
+    put_line(k, "const ptrdiff_t r = lesser(row, count - 1), first = lesser(larger(begin[r] - t0, from), to);");
+    put_line(k, "row_from[row] = (int)first, row_to[row] = (int)larger(lesser(end[r] - t0, to), first);");
+    put_line(k, "if (first < row_to[row])");
+    put_inner(k, "lows[c] = lesser(lows[c], first), highs[c] = larger(highs[c], row_to[row]);");
+    put_close(k);
+    put_close(k);
+}
+
+static void put_values(Attend *a, const char *function, const char *plus, long long columns)
+{
+    Kernel *k = a->k;
+    const int rows = attend_values_rows(a, columns);
+    const char *apart = a->in_place < a->block ? "value_apart" : "value_step";
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row += %d)", rows);
+    if (!*plus || !strcmp(plus, " + w")) /* once for all columns */
+        attend_put_ask_share(a, rows, *plus ? "far && w == 0" : "far");
+    if (a->ranged) {
+        put_line(k, "ptrdiff_t first = to, end_key = from; /* that some of the rows reads */");
+        put_line(k, "for (ptrdiff_t r = row; r < row + %d; r++)", rows);
+        put_inner(k, "first = lesser(first, row_from[r]), end_key = larger(end_key, row_to[r]);");
+    }
+    put_line(k, "%s(score + %srow, value%s%s, %s, %s, begun, shrink + row, out + row * %lld%s, last, scale + row, results + row, %s, count - row);",
+             function, a->ranged ? printed(a, "first * %d + ", a->rows) : "", a->ranged ? printed(a, " + first * %s", apart) : "", plus, apart,
+             a->ranged ? "end_key - first" : "to", (long long)a->padded, plus, *plus ? plus + 3 : "0");
+    put_close(k);
+}
+
+static void emit_tile(Attend *a)
+{
+    static const char *const locals[] = {
+        "query",     "key",     "key_apart", "key_step", "panel_step", "value",   "value_apart", "value_step",  "count",       "t0",           "t1",
+        "begin",     "end",     "low",       "high",     "all_begin",  "all_end", "keys",        "at",          "task_count",  "far",          "farther",
+        "next_keys", "next_values", "query_ahead", "result_ahead", "score", "most", "total",     "out",         "begun",       "last",         "results",
+    };
+    Kernel *k = a->k;
+    Text main = body_begin(k);
+    k->indent = 1;
+    put_line(k, a->ranged ? "const ptrdiff_t from = larger(low - t0, 0), to = larger(lesser(high, t1) - t0, from);"
+                          : "const ptrdiff_t to = t1 - t0;");
+    put_line(k, "const ptrdiff_t vectors = (count + LANES - 1) / LANES;");
+    put_line(k, "float shrink[%d], scale[%d];", a->rows, a->rows);
+    put_line(k, "lanes none = splat(-__builtin_inff()), tops[%d] = {none, none, none};", LANE_VECTORS);
+    if (a->ranged)
+        put_row_ranges(a);
+    put_line(k, a->ranged ? "%s(query, key, %s, from, to, score, vectors, tops, row_from, row_to, lows, highs, all_begin - t0, all_end - t0);"
+                          : "%s(query, key, %s, to, score, vectors, tops);", a->scores,
+             !a->key_rows ? "panel_step" : a->in_place < a->block ? "key_apart" : "key_step");
+    put_line(k, "%s(score, tops, most, total, shrink, scale, vectors, begun, %s);", a->weigh, a->ranged ? "from, to, lows, highs" : "to");
+    attend_emit_groups(a, false, put_values);
+    a->tile_call = attend_piece(a, a->tile, "A tile of rows against one block of keys: scores, softmax, values.", locals,
+                                sizeof locals / sizeof *locals, body_end(k, main));
+}
+
+void attend_emit_lanes(Attend *a)
+{
+    attend_emit_few_rows(a);
+    attend_emit_lane_tiles(a);
+    emit_weigh(a);
+    emit_read_tile(a);
+    emit_tile(a);
+}
+
+/* ---- in the kernel --------------------------------------------------------------------------------------------------- */
+
+/* How many keys tiles may read where they lie, again and again: those that stay in the second-level cache together with their values. Rows
+ * a power of two apart meet in few of its sets, those a multiple of 4 KiB apart in few of the first level's, too. */
+int64_t attend_keys_in_place(const Attend *a)
+{
+    enum { WAYS = 16, LINE = 64, PAGE = 4096 };
+    const AccessAxis *rows = access_axis(&a->v, a->key_axis);
+    const int64_t way = target_speed(a->k->e->target)->l2 / WAYS, lines = (a->width * 4 + LINE - 1) / LINE;
+    int64_t step;
+    if (!rows || !stride_is_const(rows->stride, &step))
+        return 0;
+    if (step <= a->width)
+        return INT64_MAX;
+    int64_t shared = 4 * step, rest = way;
+    while (rest) {
+        const int64_t next = shared % rest;
+        shared = rest, rest = next;
+    }
+    const int64_t sets = way / shared * lines < way / LINE ? way / shared * lines : way / LINE;
+    return sets * WAYS / (lines + (a->key_rows ? (a->head * 4 + LINE - 1) / LINE : 0)) / (4 * step % PAGE ? 1 : 2);
+}
+
+/* Are keys and values worth a copy in which their rows lie side by side? With few tiles it costs more than it spares. */
+void attend_put_copies(Attend *a)
+{
+    if (a->in_lanes && a->in_place < a->block)
+        put_line(a->k, "const int copies = rows > %d && task_count > %d && keys > %lld; /* of keys and values, side by side */", a->few,
+                 NEAR_TILES * a->rows, (long long)a->in_place);
+}
+
+static void put_copied(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "const float *%s = copies ? value_copies : value_rows + t0 * value_step;", a->key_rows ? "key = copies ? key_copies : key_rows + t0 * key_step, *value" : "value");
+    put_line(k, "const ptrdiff_t %svalue_apart = copies ? %lld : value_step;",
+             a->key_rows ? printed(a, "key_apart = copies ? %lld : key_step, ", (long long)a->head) : "", (long long)a->padded);
+    put_open(k, "for (ptrdiff_t t = %s; copies && t < t1; t++)", a->ranged ? "larger(lowest, t0)" : "t0");
+    if (a->key_rows)
+        put_line(k, "%s(key_rows + t * key_step, key_copies + (t - t0) * %lld);", a->pack_keys, (long long)a->head);
+    put_line(k, "%s(value_rows + t * value_step, value_copies + (t - t0) * %lld);", a->pack_values, (long long)a->padded);
+    put_close(k);
+}
+
+void attend_put_lane_block(Attend *a)
+{
+    Kernel *k = a->k;
+    put_line(k, "const ptrdiff_t t1 = lesser(t0 + %d, %s);", a->block, a->ranged ? "highest" : "keys");
+    if (!a->key_rows && a->in_place < a->block)
+        put_line(k, "const float *key = panels + t0 / %d * panel_step;", KEY_PANEL);
+    if (a->in_place < a->block)
+        put_copied(a);
+    else
+        put_line(k, "const float *key = %s, *value = value_rows + t0 * value_step;",
+                 a->key_rows ? "key_rows + t0 * key_step" : printed(a, "panels + t0 / %d * panel_step", KEY_PANEL));
+    if (a->ranged)
+        put_line(k, "const int alone = rows <= %d || !%s(%s, value_step, lesser(keys - t0, %d));", a->few, a->finite,
+                 a->in_place < a->block ? "value_rows + t0 * value_step" : "value", a->block);
+    else
+        put_line(k, "const int alone = rows <= %d;", a->few);
+}
+
+/* For tests: tiles of rows and KEY_PANEL keys, and those in which nothing is compared. */
+static void put_count(Attend *a)
+{
+    const char *from = a->ranged ? "larger(low, t0)" : "t0", *to = a->ranged ? printed(a, "larger(lesser(high, t1), %s)", from) : "t1";
+    const char *all_from = a->ranged ? "larger(all_begin, t0)" : "t0", *all_to = a->ranged ? "lesser(all_end, t1)" : "t1";
+    if (a->k->e->options->tiles)
+        attend_emit_count(a, printed(a, "(%s + %d) / %d - %s / %d", to, KEY_PANEL - 1, KEY_PANEL, from, KEY_PANEL),
+                          printed(a, "larger(%s / %d - (%s + %d) / %d, 0)", all_to, KEY_PANEL, all_from, KEY_PANEL - 1, KEY_PANEL));
+}
+
+void attend_put_lane_tile(Attend *a)
+{
+    Kernel *k = a->k;
+    put_count(a);
+    put_open(k, "if (alone)");
+    put_line(k, "%s", a->few_call);
+    k->indent--;
+    put_open(k, "} else");
+    put_line(k, "float *results[%d];", a->rows);
+    attend_put_ahead(a);
+    put_line(k, "%s", a->read_tile_call);
+    put_line(k, "%s", a->tile_call);
+    put_close(k);
+}
