@@ -37,13 +37,11 @@ static const char *const own_words[] = {
     "cut",   "next",  "class",  "step",      "values",   "tile",   "ends",       "wide",       "one",        "many",
     "some",  "all",   "exists", "all_begin", "all_end",  "t_low",  "t_high",
     "key_rows", "key_step", "other", "near", "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high",
-    "task_first", "task_count", "part", "parts", "at", "queries", "queries2", "sums", "begins", "limits", "tops",
-    "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2",
-    "value_panels", "packed", "bit", "scores", "sum", "entry", "batches", "row_from", "row_to", "most_rows",
-    "begun", "last", "scale", "results", "left", "limit", "ahead", "tops", "r",
-    "next_task", "next_entry", "next_keys", "next_values", "next_query", "next_result", "next_first", "query_ahead",
-    "result_ahead", "goes_on", "far", "farther", "value", "key_apart", "value_apart", "copies", "key_copies",
-    "value_copies", "vectors", "less", "numbers", "alone", "end_key", "tops_so_far",
+    "task_first", "task_count", "parts", "queries", "queries2", "sums", "begins", "limits", "tops", "totals", "lows", "highs", "all_begins",
+    "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2", "value_panels", "packed", "bit", "scores", "entry", "batches",
+    "row_from", "row_to", "most_rows", "begun", "last", "scale", "results", "left", "limit", "ahead", "r",
+    "next_task", "next_entry", "next_keys", "next_values", "next_query", "next_result", "next_first", "query_ahead", "result_ahead", "goes_on",
+    "far", "farther", "value", "key_apart", "value_apart", "copies", "key_copies", "value_copies", "vectors", "less", "numbers", "alone", "end_key", "tops_so_far",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
