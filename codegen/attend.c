@@ -476,14 +476,12 @@ void emit_attend(Kernel *k)
         return;
     math_use(k->e, MATH_LARGER);
     emit_comment(&a);
-    attend_emit_pack(&a);
+    if (!a.in_lanes)
+        attend_emit_pack(&a);
+    attend_emit_ask_next(&a);
     attend_emit_tiles(&a);
     attend_emit_class(&a);
     attend_emit_second(&a);
-    if (!a.in_lanes) {
-        attend_emit_softmax(&a);
-        attend_emit_read_rows(&a);
-    }
     attend_emit_tile(&a);
     attend_emit_log_sums(&a);
     k->indent = 1;

@@ -363,6 +363,8 @@ void attend_emit_tile(Attend *a)
         attend_emit_lanes(a);
         return;
     }
+    attend_emit_softmax(a);
+    attend_emit_read_rows(a);
     const char *few = emit_few(a);
     Text main = body_begin(k);
     k->indent = 1;

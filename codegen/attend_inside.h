@@ -201,6 +201,8 @@ void attend_emit_softmax(Attend *a); /* the function, before the kernel; sets so
 
 /* ---- attend_piece.c --------------------------------------------------------------------------------------------- */
 
+/* Text in the arena. */
+const char *attend_print(const Attend *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Puts a function before the kernel that takes its own parameters and those of the kernel's parameters and indices that
  * `body` mentions; returns the end of a call's argument list (", keep, b"). */
 const char *attend_function(Attend *a, const char *comment, const char *head, const char *const *own, size_t n_own,

@@ -25,16 +25,6 @@ bool attend_fits_lanes(const Attend *a)
     return a->plain && !a->mask.tests.count && !a->second.choice && a->k->e->target->registers >= 32;
 }
 
-static const char *printed(Attend *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static const char *printed(Attend *a, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    const char *text = arena_vprint(a->k->e->cx->arena, format, args);
-    va_end(args);
-    return text;
-}
-
 /* ---- a tile's rows ------------------------------------------------------------------------------------------------ */
 
 /* "query" from the rows `from`, LANES of them at a time. */
@@ -51,7 +41,7 @@ static void put_turned(Attend *a, const char *times)
         put_inner(k, "query[i * %d + c + lane] = from[c + lane][i]%s;", a->rows, times);
         k->indent--;
     } else {
-        const char *i = head % lanes ? printed(a, "lesser(i, %lld)", head - lanes) : "i"; /* the last ones twice */
+        const char *i = head % lanes ? attend_print(a, "lesser(i, %lld)", head - lanes) : "i"; /* the last ones twice */
         put_line(k, "for (ptrdiff_t i = 0; i < %lld; i += LANES)", head);
         put_inner(k, "%s(from + c, %s, query + %s * %d + c);", a->turn, i, i, a->rows);
     }
@@ -63,7 +53,7 @@ static void emit_read_tile(Attend *a)
     static const char *const locals[] = {"query", "results", "first", "count", "out"};
     Kernel *k = a->k;
     const double scale = attr_float(k->node, ATTR_scale, 1) * M_LOG2E;
-    const char *times = scale == 1 ? "" : printed(a, " * %s", float_literal(k->e->cx, scale));
+    const char *times = scale == 1 ? "" : attend_print(a, " * %s", float_literal(k->e->cx, scale));
     if (a->head >= a->lanes)
         attend_emit_turn(a, a->rows, times);
     Text main = body_begin(k);
@@ -122,9 +112,9 @@ static void emit_weigh(Attend *a)
                              "ptrdiff_t to"};
     for (int i = 0; a->ranged && i < 4; i++)
         items[8 + i] = ranges[i];
-    const char *comment = printed(a, "Scores of keys%s to weights%s.\n * A row's sums so far, if it has `begun`, must shrink by `shrink`; `scale` is 1 over the sum of its weights.",
+    const char *comment = attend_print(a, "Scores of keys%s to weights%s.\n * A row's sums so far, if it has `begun`, must shrink by `shrink`; `scale` is 1 over the sum of its weights.",
                                   a->ranged ? " lows .. highs of each vector of rows" : "", a->ranged ? ", 0 for those that a row does not read" : "");
-    attend_rows_function(a, comment, printed(a, "static __attribute__((noinline))\nvoid %s", a->weigh), items, a->ranged ? 12 : 9, body_end(k, main));
+    attend_rows_function(a, comment, attend_print(a, "static __attribute__((noinline))\nvoid %s", a->weigh), items, a->ranged ? 12 : 9, body_end(k, main));
 }
 
 /* ---- a tile against one block --------------------------------------------------------------------------------------- */
@@ -160,13 +150,14 @@ static void put_values(Attend *a, const char *function, const char *plus, long l
         put_inner(k, "first = lesser(first, row_from[r]), end_key = larger(end_key, row_to[r]);");
     }
     put_line(k, "%s(score + %srow, value%s%s, %s, %s, begun, shrink + row, out + row * %lld%s, last, scale + row, results + row, %s, count - row);",
-             function, a->ranged ? printed(a, "first * %d + ", a->rows) : "", a->ranged ? printed(a, " + first * %s", apart) : "", plus, apart,
+             function, a->ranged ? attend_print(a, "first * %d + ", a->rows) : "", a->ranged ? attend_print(a, " + first * %s", apart) : "", plus, apart,
              a->ranged ? "end_key - first" : "to", (long long)a->padded, plus, *plus ? plus + 3 : "0");
     put_close(k);
 }
 
 static void emit_tile(Attend *a)
 {
+    _Static_assert(LANE_VECTORS == 3, "`tops` begins with as many vectors");
     static const char *const locals[] = {
         "query",     "key",     "key_apart", "key_step", "panel_step", "value",   "value_apart", "value_step",  "count",       "t0",           "t1",
         "begin",     "end",     "low",       "high",     "all_begin",  "all_end", "keys",        "at",          "task_count",  "far",          "farther",
@@ -236,7 +227,7 @@ static void put_copied(Attend *a)
     Kernel *k = a->k;
     put_line(k, "const float *%s = copies ? value_copies : value_rows + t0 * value_step;", a->key_rows ? "key = copies ? key_copies : key_rows + t0 * key_step, *value" : "value");
     put_line(k, "const ptrdiff_t %svalue_apart = copies ? %lld : value_step;",
-             a->key_rows ? printed(a, "key_apart = copies ? %lld : key_step, ", (long long)a->head) : "", (long long)a->padded);
+             a->key_rows ? attend_print(a, "key_apart = copies ? %lld : key_step, ", (long long)a->head) : "", (long long)a->padded);
     put_open(k, "for (ptrdiff_t t = %s; copies && t < t1; t++)", a->ranged ? "larger(lowest, t0)" : "t0");
     if (a->key_rows)
         put_line(k, "%s(key_rows + t * key_step, key_copies + (t - t0) * %lld);", a->pack_keys, (long long)a->head);
@@ -254,7 +245,7 @@ void attend_put_lane_block(Attend *a)
         put_copied(a);
     else
         put_line(k, "const float *key = %s, *value = value_rows + t0 * value_step;",
-                 a->key_rows ? "key_rows + t0 * key_step" : printed(a, "panels + t0 / %d * panel_step", KEY_PANEL));
+                 a->key_rows ? "key_rows + t0 * key_step" : attend_print(a, "panels + t0 / %d * panel_step", KEY_PANEL));
     if (a->ranged)
         put_line(k, "const int alone = rows <= %d || !%s(%s, value_step, lesser(keys - t0, %d));", a->few, a->finite,
                  a->in_place < a->block ? "value_rows + t0 * value_step" : "value", a->block);
@@ -265,11 +256,11 @@ void attend_put_lane_block(Attend *a)
 /* For tests: tiles of rows and KEY_PANEL keys, and those in which nothing is compared. */
 static void put_count(Attend *a)
 {
-    const char *from = a->ranged ? "larger(low, t0)" : "t0", *to = a->ranged ? printed(a, "larger(lesser(high, t1), %s)", from) : "t1";
+    const char *from = a->ranged ? "larger(low, t0)" : "t0", *to = a->ranged ? attend_print(a, "larger(lesser(high, t1), %s)", from) : "t1";
     const char *all_from = a->ranged ? "larger(all_begin, t0)" : "t0", *all_to = a->ranged ? "lesser(all_end, t1)" : "t1";
     if (a->k->e->options->tiles)
-        attend_emit_count(a, printed(a, "(%s + %d) / %d - %s / %d", to, KEY_PANEL - 1, KEY_PANEL, from, KEY_PANEL),
-                          printed(a, "larger(%s / %d - (%s + %d) / %d, 0)", all_to, KEY_PANEL, all_from, KEY_PANEL - 1, KEY_PANEL));
+        attend_emit_count(a, attend_print(a, "(%s + %d) / %d - %s / %d", to, KEY_PANEL - 1, KEY_PANEL, from, KEY_PANEL),
+                          attend_print(a, "larger(%s / %d - (%s + %d) / %d, 0)", all_to, KEY_PANEL, all_from, KEY_PANEL - 1, KEY_PANEL));
 }
 
 void attend_put_lane_tile(Attend *a)

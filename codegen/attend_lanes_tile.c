@@ -9,16 +9,6 @@
 
 #include <string.h>
 
-static const char *printed(Attend *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static const char *printed(Attend *a, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    const char *text = arena_vprint(a->k->e->cx->arena, format, args);
-    va_end(args);
-    return text;
-}
-
 static void unrolled(Text *t, int depth, const char *var, int count)
 {
     attend_put_unrolled(t, depth, var, count, 1, "");
@@ -44,7 +34,7 @@ static void emit_some_scores(Attend *a, Text *t)
     const int keys = a->keys_at_once, none = a->key_rows ? 0 : 1; /* of a panel's keys the numbers lie side by side */
     text_add(t, "/* score[%d keys][vectors] = key[%lld] times query[%lld][vectors], and the largest of them. */\n", keys, (long long)a->head,
              (long long)a->head);
-    put_head(a, t, printed(a, "static inline __attribute__((always_inline))\nvoid %s", a->scores_some), items + none, 7 - (size_t)none);
+    put_head(a, t, attend_print(a, "static inline __attribute__((always_inline))\nvoid %s", a->scores_some), items + none, 7 - (size_t)none);
     text_add(t, "    const float *at[%d];\n", keys);
     unrolled(t, 1, "k", keys);
     text_add(t, "        at[k] = key + lesser(k, keys - 1)%s;\n", a->key_rows ? " * step" : "");
@@ -53,7 +43,7 @@ static void emit_some_scores(Attend *a, Text *t)
     text_add(t, "        const lanes *numbers = (const lanes *)(query + i * %d);\n", a->rows);
     unrolled(t, 2, "k", keys);
     unrolled_vectors(t, 3, "");
-    text_add(t, "                sum[k][c] += splat(at[k][i%s]) * numbers[c];\n    }\n", a->key_rows ? "" : printed(a, " * %d", KEY_PANEL));
+    text_add(t, "                sum[k][c] += splat(at[k][i%s]) * numbers[c];\n    }\n", a->key_rows ? "" : attend_print(a, " * %d", KEY_PANEL));
     unrolled_vectors(t, 1, " {");
     text_add(t, "        lanes top = tops[c];\n");
     attend_put_unrolled(t, 2, "k", keys, 1, " {");
@@ -67,7 +57,7 @@ static void emit_cut(Attend *a, Text *t)
     static const char *const items[] = {"ptrdiff_t vectors", "float *restrict score", "lanes *restrict tops", "int t", "const int *row_from",
                                         "const int *row_to"};
     text_add(t, "/* -inf for those of the keys t, t + 1, .. that a row does not read, and the largest of the others. */\n");
-    put_head(a, t, printed(a, "static void %s", a->cut), items, 6);
+    put_head(a, t, attend_print(a, "static void %s", a->cut), items, 6);
     text_add(t, "    for (ptrdiff_t c = 0; c < vectors; c++) {\n");
     text_add(t, "        const ints from = *(const ints_at *)(row_from + c * LANES), to = *(const ints_at *)(row_to + c * LANES);\n");
     attend_put_unrolled(t, 2, "k", a->keys_at_once, 1, " {");
@@ -84,7 +74,7 @@ static void put_chosen(Attend *a, Text *t, const char *count, const char *rest)
         if (vectors > 1 || a->ranged)
             text_add(t, "%sif (%s == %d)", vectors < LANE_VECTORS ? " " : "", count, vectors);
         text_add(t, "\n");
-        put_wrapped(t, 3, printed(a, "%s(%s%d, %s);", a->scores_some, a->key_rows ? "step, " : "", vectors, rest));
+        put_wrapped(t, 3, attend_print(a, "%s(%s%d, %s);", a->scores_some, a->key_rows ? "step, " : "", vectors, rest));
     }
 }
 
@@ -97,18 +87,18 @@ static void emit_scores(Attend *a, Text *t)
                                          "const int *restrict row_to", "const ptrdiff_t *lows", "const ptrdiff_t *highs", "ptrdiff_t all_from",
                                          "ptrdiff_t all_to"};
     const int keys = a->keys_at_once;
-    const char *at = a->key_rows ? "key + t * step" : printed(a, "key + t / %d * step + t %% %d", KEY_PANEL, KEY_PANEL);
+    const char *at = a->key_rows ? "key + t * step" : attend_print(a, "key + t / %d * step + t %% %d", KEY_PANEL, KEY_PANEL);
     text_add(t, a->ranged ? "/* The same for keys from .. to of a block and a tile's vectors, but for first and last ones that read none of them. */\n"
                           : "/* The same for all keys of a block and all vectors of a tile. */\n");
-    put_head(a, t, printed(a, "static void %s", a->scores), a->ranged ? ranges : all, a->ranged ? 14 : 7);
+    put_head(a, t, attend_print(a, "static void %s", a->scores), a->ranged ? ranges : all, a->ranged ? 14 : 7);
     if (!a->ranged) {
         text_add(t, "    for (ptrdiff_t t = 0; t < keys; t += %d) {\n", keys);
-        put_chosen(a, t, "vectors", printed(a, "query, %s, keys - t, score + t * %d, tops", at, a->rows));
+        put_chosen(a, t, "vectors", attend_print(a, "query, %s, keys - t, score + t * %d, tops", at, a->rows));
         text_add(t, "    }\n}\n\n");
         return;
     }
     text_add(t, "    lanes ignored[%d] = %s;\n", LANE_VECTORS, zero_lanes(a->k->e->target, 1));
-    text_add(t, "    for (ptrdiff_t t = %s; t < to; t += %d) {\n", a->key_rows ? "from" : printed(a, "from / %d * %d", keys, keys), keys);
+    text_add(t, "    for (ptrdiff_t t = %s; t < to; t += %d) {\n", a->key_rows ? "from" : attend_print(a, "from / %d * %d", keys, keys), keys);
     text_add(t, "        const int open = t >= all_from && t + %d <= all_to; /* every row reads these keys */\n        ptrdiff_t c = 0, n = vectors;\n", keys);
     text_add(t, "        while (c < n && highs[c] <= t)\n            c++;\n");
     text_add(t, "        while (c < n && lows[n - 1] >= t + %d)\n            n--;\n", keys);
@@ -136,23 +126,6 @@ static void put_value(Text *t, int depth, int whole, int part)
     text_add(t, "%svalue[%d] = load_part(v + t * step + %d * LANES, %d);\n", in, whole, whole, part);
 }
 
-/* What there is less of, numbers or vectors, stays in registers while the other goes by. */
-static void put_products(Attend *a, Text *t, int rows, int vectors)
-{
-    if (rows >= vectors) {
-        unrolled(t, 2, "row", rows);
-        unrolled(t, 3, "c", vectors);
-        text_add(t, "                sum[row][c] += splat(weight[t * %d + row]) * value[c];\n    }\n", a->rows);
-        return;
-    }
-    text_add(t, "        lanes one[%d];\n", rows);
-    unrolled(t, 2, "row", rows);
-    text_add(t, "            one[row] = splat(weight[t * %d + row]);\n", a->rows);
-    unrolled(t, 2, "c", vectors);
-    unrolled(t, 3, "row", rows);
-    text_add(t, "                sum[row][c] += one[row] * value[c];\n    }\n");
-}
-
 static void emit_values(Attend *a, Text *t, const char *name, int vectors, int part)
 {
     static const char *const items[] = {"const float *restrict weight", "const float *restrict v", "ptrdiff_t step", "ptrdiff_t keys", "int begun",
@@ -161,14 +134,16 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int p
     const int rows = attend_values_rows(a, vectors * a->lanes);
     text_add(t, "/* out[%d][%d of %lld] = out * shrink + weight[keys][%d] * v[keys][%lld], after the last keys times scale to the result. */\n", rows,
              (vectors - (part > 0)) * a->lanes + part, (long long)a->width, rows, (long long)a->width);
-    put_head(a, t, printed(a, "static void %s", name), items, 12);
+    put_head(a, t, attend_print(a, "static void %s", name), items, 12);
     text_add(t, "    lanes sum[%d][%d] = %s;\n    if (begun)\n", rows, vectors, zero_lanes(a->k->e->target, 2));
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", (long long)a->padded);
     text_add(t, "%s\n    for (ptrdiff_t t = 0; t < keys; t++) {\n", attend_steps(a));
     put_value(t, 2, vectors - (part > 0), part);
-    put_products(a, t, rows, vectors);
+    unrolled(t, 2, "row", rows);
+    unrolled(t, 3, "c", vectors);
+    text_add(t, "                sum[row][c] += splat(weight[t * %d + row]) * value[c];\n    }\n", a->rows);
     attend_put_results(a, t, rows, vectors, part);
     text_add(t, "}\n\n");
 }
@@ -179,7 +154,7 @@ static void emit_finite(Attend *a, Text *t)
     static const char *const items[] = {"const float *v", "ptrdiff_t step", "ptrdiff_t keys"};
     const int whole = (int)(a->width / a->lanes * a->lanes), part = (int)(a->width % a->lanes);
     text_add(t, "/* Is none of the values infinite or NaN? Then zeros are all that is left of them. */\n");
-    put_head(a, t, printed(a, "static int %s", a->finite), items, 3);
+    put_head(a, t, attend_print(a, "static int %s", a->finite), items, 3);
     text_add(t, "    ints left = splat_int(0);\n    for (ptrdiff_t t = 0; t < keys; t++)%s\n", whole && part ? " {" : "");
     if (whole) {
         attend_put_unrolled(t, 2, "i", whole, a->lanes, "");

@@ -170,17 +170,12 @@ static void emit_pack_values(Attend *a, Text *t)
 void attend_emit_pack(Attend *a)
 {
     Text *t = &a->k->before;
-    if (a->in_lanes) {
-        attend_emit_ask_next(a);
-        return;
-    }
     if (a->key_rows || (a->second.choice && a->second.key_rows)) {
         if (a->head >= a->lanes && a->lanes > 1)
             attend_emit_turn(a, KEY_PANEL, "");
         emit_pack_keys(a, t);
     }
     emit_pack_values(a, t);
-    attend_emit_ask_next(a);
 }
 
 void attend_emit_pack_panel(Attend *a, const char *t)

@@ -4,6 +4,15 @@
 
 #include <string.h>
 
+const char *attend_print(const Attend *a, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const char *text = arena_vprint(a->k->e->cx->arena, format, args);
+    va_end(args);
+    return text;
+}
+
 /* The text as the compiler sees it: words in comments are no names. */
 static const char *without_comments(Arena *arena, const char *body)
 {
