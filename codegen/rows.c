@@ -5,6 +5,13 @@
  * reduce: other axes are reduced, each lane has a sum of its own. */
 #include "codegen/nest.h"
 
+#include <ctype.h>
+
+enum {
+    BYTES_AHEAD = 3072,                 /* so far at least lies what is asked for: the next row, or one some rows further on */
+    LEAST_BYTES = 1024                 /* of a row: sums of a shorter one are soon done */
+};
+
 typedef enum Step { STEP_SUM, STEP_MAX, STEP_MEAN, STEP_TOP, STEP_WEIGHT } Step;      /* the last two: softmax's maximum and sum */
 
 typedef struct Reduction {
@@ -64,6 +71,26 @@ static void order_passes(Rows *rows) {
     }
 }
 
+/* ---- what is read next ----------------------------------------------------------------------------------------------------------- */
+
+/* Asks for the operand's numbers a row further on, or some rows. The processor looks ahead by itself, but a row's additions wait for one
+ * another, and as long as they do it sees little of what follows. */
+static void ask_ahead(Rows *rows, const Access *a) {
+    Nest *nest = &rows->nest;
+    const Loop *lane = &nest->loop[nest->n_loops - 1], *row = lane - 1;
+    const AccessAxis *last = nest->lane ? access_axis(a, nest->lane) : NULL;
+    Stride stride;
+    int64_t step, apart;
+    if (!rows->across || rows->k->e->target->lanes < 8 || nest->n_loops < 2 || nest->count || isdigit((unsigned char)*lane->var) ||
+        isdigit((unsigned char)*row->var))
+        return;
+    if (!last || !stride_is_const(last->stride, &apart) || apart != 1 || !access_step(a, row->axis, row->n, &stride) ||
+        !stride_is_const(stride, &step) || step * (int64_t)dtype_size(a->dtype) < LEAST_BYTES)
+        return;
+    const int64_t least = BYTES_AHEAD / (int64_t)dtype_size(a->dtype);
+    put_line(rows->k, "__builtin_prefetch(%s + %lld);", nest_address(nest, a), (long long)((least + step - 1) / step * step));
+}
+
 static bool is_max(const Reduction *r) { return r->step == STEP_MAX || r->step == STEP_TOP; }
 
 /* ---- one pass ------------------------------------------------------------------------------------------------------------------------ */
@@ -118,6 +145,8 @@ static void accumulate(Nest *nest, void *state) {
         else
             put_line(k, "%s += %s;", r->acc, x.text);
     }
+    for (int i = 0; rows->pass == rows->n_passes - 1 && i < nest->n_params; i++)
+        ask_ahead(rows, &nest->params[i]);
 }
 
 /* Loops over the reduced axes that are not the vectors' one. */
@@ -213,6 +242,9 @@ static void store_results(Nest *nest, void *state) {
     for (int i = 0; i < body->n_results; i++)
         if (rows->gets[i] && (!rows->across || has_axis(rows->gets[i]->type, rows->last) == (nest->lane != NULL)))
             nest_store(nest, &rows->results[i], nest_value(nest, body->results[i].value));
+    for (int i = 0; i < body->n_results; i++)
+        if (rows->gets[i])
+            ask_ahead(rows, &rows->results[i]);
 }
 
 static bool any_result(const Rows *rows, bool with_last) {
