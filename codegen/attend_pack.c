@@ -51,65 +51,61 @@ static int last_halves(int lane)
     return at < 0 ? at - 2 : at + 2;
 }
 
-/* "__builtin_shufflevector(x[c], x[c + 8], 0, 16, 1, 17, ..)": LANES numbers of both from `first` on, in turns. */
-static const char *in_turns(Attend *a, int first)
+/* "__builtin_shufflevector(X, Y, 0, 1, ..)": `count` numbers of both, one after another. */
+static const char *joined(Attend *a, const char *x, const char *y, int count)
 {
     Text t = text_new(a->k->e->cx->arena);
-    text_add(&t, "__builtin_shufflevector(x[c], x[c + %d]", a->lanes / 2);
-    for (int j = 0; j < a->lanes / 2; j++)
-        text_add(&t, ", %d, %d", first + j, a->lanes + first + j);
+    text_add(&t, "__builtin_shufflevector(%s, %s", x, y);
+    for (int j = 0; j < count; j++)
+        text_add(&t, ", %d", j);
     text_add(&t, ")");
     return t.data;
 }
 
-/* Number i of row c is lane i of vector c. A step moves the first bit of the vector's number behind the bits of the lane's; after as many
- * steps as these have bits the two have changed places. */
-static void emit_turn_in_steps(Attend *a, Text *t, int apart, const char *times)
+/* "x[c]": four numbers, from i + n on, of each of the rows c, c + 4, c + 8 and so on; memory joins them, which no shuffle does as fast. */
+static void put_fours(Attend *a, Text *t)
 {
-    int steps = 0;
-    while (1 << steps < a->lanes)
-        steps++;
-    text_add(t, "    lanes x[%d], y[%d];\n", a->lanes, a->lanes);
-    attend_put_unrolled(t, 1, "c", a->lanes, 1, "");
-    text_add(t, "        x[c] = *(const lanes_at *)(from[c] + i)%s;\n", times);
-    attend_put_unrolled(t, 1, "step", steps, 1, " { /* rows of the first half and of the second alternate */");
-    attend_put_unrolled(t, 2, "c", a->lanes / 2, 1, " {");
-    text_add(t, "            y[2 * c] = %s;\n", in_turns(a, 0));
-    put_wrapped(t, 3, arena_print(a->k->e->cx->arena, "y[2 * c + 1] = %s;", in_turns(a, a->lanes / 2)));
-    text_add(t, "        }\n");
-    attend_put_unrolled(t, 2, "c", a->lanes, 1, "");
-    text_add(t, "            x[c] = y[c];\n    }\n");
-    attend_put_unrolled(t, 1, "c", a->lanes, 1, "");
-    text_add(t, "        *(lanes *)(to + c * %d) = x[c];\n}\n\n", apart);
+    const char *part[4];
+    for (int r = 0; r < 4; r++)
+        part[r] = attend_print(a, "*(const four *)(from[c%s] + i + n)", r ? attend_print(a, " + %d", 4 * r) : "");
+    if (a->lanes == 4) {
+        text_add(t, "            x[c] = %s;\n", part[0]);
+        return;
+    }
+    const bool halves = a->lanes == 16;
+    put_wrapped(t, 3, attend_print(a, "const %s low = %s;", halves ? "eight" : "four", halves ? joined(a, part[0], part[1], 8) : part[0]));
+    put_wrapped(t, 3, attend_print(a, "const %s high = %s;", halves ? "eight" : "four", halves ? joined(a, part[2], part[3], 8) : part[1]));
+    put_wrapped(t, 3, attend_print(a, "x[c] = %s;", joined(a, "low", "high", a->lanes)));
 }
 
-/* With 8 lanes, where a shuffle across the middle of a vector costs an instruction more: four numbers of all rows at a time. */
-static void emit_turn_of_8(Attend *a, Text *t, int apart, const char *times)
-{
-    text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
-    attend_put_unrolled(t, 1, "n", 8, 4, " {");
-    text_add(t, "        lanes x[4], y[4];\n");
-    attend_put_unrolled(t, 2, "c", 4, 1, " {");
-    text_add(t, "            const four low = *(const four *)(from[c] + i + n), high = *(const four *)(from[c + 4] + i + n);\n");
-    text_add(t, "            x[c] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);\n        }\n");
-    text_add(t, "        y[0] = %s;\n", shuffled(a, "x[0]", "x[1]", first_two));
-    text_add(t, "        y[1] = %s;\n", shuffled(a, "x[0]", "x[1]", last_two));
-    text_add(t, "        y[2] = %s;\n", shuffled(a, "x[2]", "x[3]", first_two));
-    text_add(t, "        y[3] = %s;\n", shuffled(a, "x[2]", "x[3]", last_two));
-    text_add(t, "        x[0] = %s;\n", shuffled(a, "y[0]", "y[2]", first_halves));
-    text_add(t, "        x[1] = %s;\n", shuffled(a, "y[0]", "y[2]", last_halves));
-    text_add(t, "        x[2] = %s;\n", shuffled(a, "y[1]", "y[3]", first_halves));
-    text_add(t, "        x[3] = %s;\n", shuffled(a, "y[1]", "y[3]", last_halves));
-    attend_put_unrolled(t, 2, "c", 4, 1, "");
-    text_add(t, "            *(lanes *)(to + (n + c) * %d) = x[c]%s;\n    }\n}\n\n", apart, times);
-}
-
+/* Four numbers of all rows at a time: only they change places, within four lanes. */
 void attend_emit_turn(Attend *a, int apart, const char *times)
 {
+    static const struct {
+        char to, from;
+        int x, y;
+        int (*pick)(int lane);
+    } step[] = {
+        {'y', 'x', 0, 1, first_two},    {'y', 'x', 0, 1, last_two},    {'y', 'x', 2, 3, first_two},    {'y', 'x', 2, 3, last_two},
+        {'x', 'y', 0, 2, first_halves}, {'x', 'y', 0, 2, last_halves}, {'x', 'y', 1, 3, first_halves}, {'x', 'y', 1, 3, last_halves},
+    };
     Text *t = &a->k->before;
     text_add(t, "/* to[i][c] = from[c][i]%s for LANES rows c and numbers i; those of `to` are %d apart. */\n", times, apart);
     text_add(t, "static inline void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
-    (a->lanes == 8 ? emit_turn_of_8 : emit_turn_in_steps)(a, t, apart, times);
+    text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
+    if (a->lanes == 16)
+        text_add(t, "    typedef float eight __attribute__((vector_size(32)));\n");
+    attend_put_unrolled(t, 1, "n", a->lanes, 4, " {");
+    text_add(t, "        lanes x[4], y[4];\n");
+    attend_put_unrolled(t, 2, "c", 4, 1, a->lanes > 4 ? " {" : "");
+    put_fours(a, t);
+    if (a->lanes > 4)
+        text_add(t, "        }\n");
+    for (int i = 0; i < 8; i++)
+        put_wrapped(t, 2, attend_print(a, "%c[%d] = %s;", step[i].to, i % 4,
+                                       shuffled(a, attend_print(a, "%c[%d]", step[i].from, step[i].x), attend_print(a, "%c[%d]", step[i].from, step[i].y), step[i].pick)));
+    attend_put_unrolled(t, 2, "c", 4, 1, "");
+    text_add(t, "            *(lanes *)(to + (n + c) * %d) = x[c]%s;\n    }\n}\n\n", apart, times);
 }
 
 static void emit_pack_keys(Attend *a, Text *t)
