@@ -41,7 +41,8 @@ static const char *const own_words[] = {
     "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2", "value_panels", "packed", "bit", "scores", "entry", "batches",
     "row_from", "row_to", "most_rows", "begun", "last", "scale", "results", "left", "limit", "ahead", "r",
     "next_task", "next_entry", "next_keys", "next_values", "next_query", "next_result", "next_first", "query_ahead", "result_ahead", "goes_on",
-    "far", "farther", "value", "key_apart", "value_apart", "copies", "key_copies", "value_copies", "vectors", "less", "numbers", "alone", "end_key", "tops_so_far",
+    "far", "value", "key_apart", "value_apart", "copies", "key_copies", "value_copies", "vectors", "less", "numbers", "alone", "end_key", "tops_so_far",
+    "range", "ranges",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -185,7 +186,7 @@ static bool prepare(Attend *a)
         {"log_sums", &a->log_sums},       {"ask", &a->ask},
         {"ask_next", &a->ask_next},       {"weigh", &a->weigh},
         {"read_tile", &a->read_tile},     {"finite", &a->finite},
-        {"cut", &a->cut},
+        {"range", &a->range_struct},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         *words[i].to = scope_name(&k->e->file, arena_print(k->e->cx->arena, "%s_%s", k->function, words[i].name));
@@ -236,27 +237,28 @@ const char *body_end(Kernel *k, Text main)
     return body ? body : "";
 }
 
-void attend_open_tiles(Attend *a, const char *text)
+void attend_open_tiles(Attend *a, const char *text, int rows)
 {
     Kernel *k = a->k;
+    const char *ends = a->in_lanes ? "int " : "ptrdiff_t ";
     const struct {
         const char *name, *type, *from, *step;
     } own[] = {
-        {"begin", "ptrdiff_t ", "begins", ""},
-        {"end", "ptrdiff_t ", "limits", ""},
+        {"begin", ends, "begins", ""},
+        {"end", ends, "limits", ""},
         {"most", "float ", "tops", ""},
         {"total", "float ", "totals", ""},
         {"tile", arena_print(k->e->cx->arena, "struct %s ", a->rows_struct), "tile_rows",
          arena_print(k->e->cx->arena, " / %d", a->rows)},
     };
-    put_open(k, "for (ptrdiff_t at = 0; at < task_count; at += %d)", a->rows);
+    put_open(k, "for (ptrdiff_t at = 0; at < task_count; at += %d)", rows);
     Text sizes = text_new(k->e->cx->arena), line = text_new(k->e->cx->arena);
     if (mentions(text, "first"))
         text_add(&sizes, ", first = task_first + at");
     if (mentions(text, "left"))
         text_add(&sizes, ", left = task_count - at");
     if (mentions(text, "count"))
-        text_add(&sizes, ", count = lesser(task_count - at, %d)", a->rows);
+        text_add(&sizes, ", count = lesser(task_count - at, %d)", rows);
     if (sizes.length)
         put_line(k, "const ptrdiff_t%s;", sizes.data + 1);
     const char *type = "";

@@ -384,12 +384,15 @@ static void put_turn(Attend *a)
         put_line(k, "const int begun = t0 > 0, last = t0 + %d >= keys;", a->block);
         return;
     }
-    put_line(k, "const ptrdiff_t low = lows[at / %d], limit = highs[at / %d], high = lesser(limit, t0 + %d);", a->rows,
-             a->rows, a->block);
+    if (a->in_lanes)
+        attend_put_lane_range(a);
+    else
+        put_line(k, "const ptrdiff_t low = lows[at / %d], limit = highs[at / %d];", a->rows, a->rows);
+    put_line(k, "const ptrdiff_t high = lesser(limit, t0 + %d);", a->block);
     put_line(k, "if (low < limit && (t0 + %d <= low || t0 >= limit))", a->block);
     put_inner(k, "continue;");
     put_line(k, "const int begun = low < limit && low < t0, last = t0 + %d >= limit;", a->block);
-    if (!a->mask.tests.count || attend_has_class(a))
+    if (!a->in_lanes && (!a->mask.tests.count || attend_has_class(a)))
         put_line(k, "const ptrdiff_t all_begin = all_begins[at / %d], all_end = all_ends[at / %d];", a->rows, a->rows);
 }
 
@@ -427,7 +430,7 @@ void attend_emit_blocks(Attend *a)
     }
     k->indent--;
     const char *body = body_end(k, main);
-    attend_open_tiles(a, body);
+    attend_open_tiles(a, body, a->rows);
     text_put(&k->body, body, strlen(body));
     put_close(k);
     put_close(k);

@@ -78,7 +78,8 @@ typedef struct Attend {
     int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_some, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
-    const char *weigh, *read_tile, *finite, *cut;                            /* with rows in the lanes */
+    const char *weigh, *read_tile, *finite;                            /* with rows in the lanes */
+    const char *range_struct;                                                /* what a vector of rows reads, if rows differ */
     const char *read_tile_call, *few_call;
     bool asks_next;            /* a task asks for the keys and values of the next one */
     bool asks_rows;            /* and for the next tile's rows of q and of the result */
@@ -154,6 +155,7 @@ bool attend_fits_lanes(const Attend *a);       /* after the mask is taken apart:
 int64_t attend_keys_in_place(const Attend *a); /* how many keys tiles may read where they lie, again and again */
 void attend_emit_lanes(Attend *a);             /* before the kernel: a tile against one block of keys, or its rows one by one */
 void attend_put_copies(Attend *a);             /* in a task: does it copy keys and values? */
+void attend_put_lane_range(Attend *a);         /* in a tile: the keys that it reads */
 void attend_put_lane_block(Attend *a);         /* in a block: where its keys and values are read */
 void attend_put_lane_tile(Attend *a);          /* in a block: one tile */
 
@@ -221,8 +223,8 @@ bool attend_mentions_row(const Attend *a, const char *text);
 void attend_row_indices(Attend *a, const char *text);
 /* The indices axes[from .. to) of position `at`, those that `text` mentions (NULL: all); the last one goes round first. */
 void attend_put_indices(Attend *a, const AttendAxis *axes, int from, int to, const char *at, const char *text);
-/* "for each tile of the task {", with the names of a tile's own that `text`, the loop's body, mentions. */
-void attend_open_tiles(Attend *a, const char *text);
+/* "for each tile of the task {", of so many rows, with the names of a tile's own that `text`, the loop's body, mentions. */
+void attend_open_tiles(Attend *a, const char *text, int rows);
 /* The address of an access: the batch's indices and those of a row are variables. */
 const char *attend_row_address(Attend *a, const Access *x);
 /* What is printed from here on is kept apart, until body_end gives it and `main` is what is printed again. */
@@ -238,8 +240,8 @@ void attend_emit_key_rows(Attend *a); /* scores_row for keys in rows */
 /* ---- attend_next.c ---------------------------------------------------------------------------------------------- */
 
 void attend_emit_ask_next(Attend *a); /* the function, before the kernel */
-/* In the kernel: is it worth asking? `rows`: how many keys all batch entries have together, as C text. */
-void attend_put_far(Attend *a, const char *rows);
+/* In the kernel: is it worth asking? `positions`: how many keys all batch entries have together, as C text. */
+void attend_put_far(Attend *a, const char *positions);
 /* In a task: where the keys and values of this thread's next one lie; after the last entry's last task, the entry's own
  * first. The loop over entries goes through the batch axes before `outer`. */
 void attend_put_next(Attend *a, int outer);

@@ -83,6 +83,7 @@ static void emit_weigh(Attend *a)
     Kernel *k = a->k;
     const int rows = a->rows;
     const char *raise = math_use(k->e, MATH_EXP2);
+    const char *at = attend_print(a, "score + %s * %d + c * LANES", a->ranged ? "(t - t0)" : "t", rows);
     Text main = body_begin(k);
     k->indent = 1;
     put_line(k, "const lanes none = splat(-__builtin_inff());");
@@ -92,49 +93,31 @@ static void emit_weigh(Attend *a)
     put_line(k, "const lanes base = select(now > none, now, splat(0.0f)); /* every key so far masked: all weights are 0 */");
     put_line(k, "lanes sum = splat(0.0f);");
     if (a->ranged) {
-        put_line(k, "for (ptrdiff_t t = from; t < lows[c]; t++)");
-        put_inner(k, "*(lanes *)(score + t * %d + c * LANES) = splat(0.0f);", rows);
-        put_line(k, "for (ptrdiff_t t = highs[c]; t < to; t++)");
-        put_inner(k, "*(lanes *)(score + t * %d + c * LANES) = splat(0.0f);", rows);
+        put_line(k, "const ptrdiff_t low = lesser(larger(range[c].low, from), to), high = larger(lesser(range[c].high, to), low);");
+        put_line(k, "for (ptrdiff_t t = from; t < low; t++)");
+        put_inner(k, "*(lanes *)(%s) = splat(0.0f);", at);
+        put_line(k, "for (ptrdiff_t t = high; t < to; t++)");
+        put_inner(k, "*(lanes *)(%s) = splat(0.0f);", at);
     }
     text_add(&k->body, "#pragma GCC unroll 2\n");
-    put_open(k, a->ranged ? "for (ptrdiff_t t = lows[c]; t < highs[c]; t++)" : "for (ptrdiff_t t = 0; t < to; t++)");
-    put_line(k, "lanes *at = (lanes *)(score + t * %d + c * LANES);", rows);
+    put_open(k, a->ranged ? "for (ptrdiff_t t = low; t < high; t++)" : "for (ptrdiff_t t = 0; t < keys; t++)");
+    put_line(k, "lanes *at = (lanes *)(%s);", at);
     put_line(k, "sum += *at = %s(*at - base);", raise);
     put_close(k);
     put_line(k, "const lanes less = %s(before - base), all = begun ? *totals * less + sum : sum;", raise);
     put_line(k, "*tops_so_far = now, *totals = all, ((lanes_at *)shrink)[c] = less;");
     put_line(k, "((lanes_at *)scale)[c] = select(all > splat(0.0f), 1.0f / all, all); /* 0: no key; NaN stays */");
     put_close(k);
-    static const char *const ranges[] = {"ptrdiff_t from", "ptrdiff_t to", "const ptrdiff_t *lows", "const ptrdiff_t *highs"};
-    const char *items[12] = {"float *restrict score",  "const lanes *restrict tops", "float *restrict most", "float *restrict total",
-                             "float *restrict shrink", "float *restrict scale",      "ptrdiff_t vectors",    "int begun",
-                             "ptrdiff_t to"};
-    for (int i = 0; a->ranged && i < 4; i++)
-        items[8 + i] = ranges[i];
+    const char *items[] = {"float *restrict score",  "const lanes *restrict tops", "float *restrict most", "float *restrict total",
+                           "float *restrict shrink", "float *restrict scale",      "ptrdiff_t vectors",    "int begun",
+                           a->ranged ? "ptrdiff_t t0" : "ptrdiff_t keys", "ptrdiff_t from", "ptrdiff_t to",
+                           attend_print(a, "const struct %s *range", a->range_struct)};
     const char *comment = attend_print(a, "Scores of keys%s to weights%s.\n * A row's sums so far, if it has `begun`, must shrink by `shrink`; `scale` is 1 over the sum of its weights.",
-                                  a->ranged ? " lows .. highs of each vector of rows" : "", a->ranged ? ", 0 for those that a row does not read" : "");
+                                  a->ranged ? " from .. to" : "", a->ranged ? ", 0 for those that a row does not read" : "");
     attend_rows_function(a, comment, attend_print(a, "static __attribute__((noinline))\nvoid %s", a->weigh), items, a->ranged ? 12 : 9, body_end(k, main));
 }
 
 /* ---- a tile against one block --------------------------------------------------------------------------------------- */
-
-/* Which keys of the block each row reads, and of each vector of rows some row; those that the tile lacks are the last one again. */
-static void put_row_ranges(Attend *a)
-{
-    Kernel *k = a->k;
-    put_line(k, "int row_from[%d], row_to[%d]; /* the keys of each row, counted from t0 */", a->rows, a->rows);
-    put_line(k, "ptrdiff_t lows[%d], highs[%d]; /* of each vector of rows: those that some row reads */", LANE_VECTORS, LANE_VECTORS);
-    put_open(k, "for (ptrdiff_t c = 0; c < %d; c++)", LANE_VECTORS);
-    put_line(k, "lows[c] = to, highs[c] = from;");
-    put_open(k, "for (ptrdiff_t row = c * LANES; row < (c + 1) * LANES; row++)");
-    put_line(k, "const ptrdiff_t r = lesser(row, count - 1), first = lesser(larger(begin[r] - t0, from), to);");
-    put_line(k, "row_from[row] = (int)first, row_to[row] = (int)larger(lesser(end[r] - t0, to), first);");
-    put_line(k, "if (first < row_to[row])");
-    put_inner(k, "lows[c] = lesser(lows[c], first), highs[c] = larger(highs[c], row_to[row]);");
-    put_close(k);
-    put_close(k);
-}
 
 static void put_values(Attend *a, const char *function, const char *plus, long long columns)
 {
@@ -146,12 +129,13 @@ static void put_values(Attend *a, const char *function, const char *plus, long l
         attend_put_ask_share(a, rows, *plus ? "far && w == 0" : "far");
     if (a->ranged) {
         put_line(k, "ptrdiff_t first = to, end_key = from; /* that some of the rows reads */");
-        put_line(k, "for (ptrdiff_t r = row; r < row + %d; r++)", rows);
-        put_inner(k, "first = lesser(first, row_from[r]), end_key = larger(end_key, row_to[r]);");
+        put_line(k, "for (ptrdiff_t r = row; r < lesser(row + %d, count); r++)", rows);
+        put_inner(k, "first = lesser(first, begin[r]), end_key = larger(end_key, end[r]);");
+        put_line(k, "first = larger(first, from), end_key = larger(lesser(end_key, to), first);");
     }
     put_line(k, "%s(score + %srow, value%s%s, %s, %s, begun, shrink + row, out + row * %lld%s, last, scale + row, results + row, %s, count - row);",
-             function, a->ranged ? attend_print(a, "first * %d + ", a->rows) : "", a->ranged ? attend_print(a, " + first * %s", apart) : "", plus, apart,
-             a->ranged ? "end_key - first" : "to", (long long)a->padded, plus, *plus ? plus + 3 : "0");
+             function, a->ranged ? attend_print(a, "(first - t0) * %d + ", a->rows) : "", a->ranged ? attend_print(a, " + (first - t0) * %s", apart) : "",
+             plus, apart, a->ranged ? "end_key - first" : "t1 - t0", (long long)a->padded, plus, *plus ? plus + 3 : "0");
     put_close(k);
 }
 
@@ -160,23 +144,20 @@ static void emit_tile(Attend *a)
     _Static_assert(LANE_VECTORS == 3, "`tops` begins with as many vectors");
     static const char *const locals[] = {
         "query",     "key",     "key_apart", "key_step", "panel_step", "value",   "value_apart", "value_step",  "count",       "t0",           "t1",
-        "begin",     "end",     "low",       "high",     "all_begin",  "all_end", "keys",        "at",          "task_count",  "far",          "farther",
+        "begin",     "end",     "low",       "high",     "range",      "keys",    "at",          "task_count",  "far",
         "next_keys", "next_values", "query_ahead", "result_ahead", "score", "most", "total",     "out",         "begun",       "last",         "results",
     };
     Kernel *k = a->k;
     Text main = body_begin(k);
     k->indent = 1;
-    put_line(k, a->ranged ? "const ptrdiff_t from = larger(low - t0, 0), to = larger(lesser(high, t1) - t0, from);"
-                          : "const ptrdiff_t to = t1 - t0;");
+    if (a->ranged)
+        put_line(k, "const ptrdiff_t from = lesser(larger(low, t0), t1), to = larger(lesser(high, t1), from);");
     put_line(k, "const ptrdiff_t vectors = (count + LANES - 1) / LANES;");
     put_line(k, "float shrink[%d], scale[%d];", a->rows, a->rows);
     put_line(k, "lanes none = splat(-__builtin_inff()), tops[%d] = {none, none, none};", LANE_VECTORS);
-    if (a->ranged)
-        put_row_ranges(a);
-    put_line(k, a->ranged ? "%s(query, key, %s, from, to, score, vectors, tops, row_from, row_to, lows, highs, all_begin - t0, all_end - t0);"
-                          : "%s(query, key, %s, to, score, vectors, tops);", a->scores,
-             !a->key_rows ? "panel_step" : a->in_place < a->block ? "key_apart" : "key_step");
-    put_line(k, "%s(score, tops, most, total, shrink, scale, vectors, begun, %s);", a->weigh, a->ranged ? "from, to, lows, highs" : "to");
+    const char *step = !a->key_rows ? "panel_step" : a->in_place < a->block ? "key_apart" : "key_step", *which = a->ranged ? "t0, from, to, range" : "t1 - t0";
+    put_line(k, "%s(query, key, %s, score, vectors, tops, %s%s);", a->scores, step, which, a->ranged ? ", begin, end" : "");
+    put_line(k, "%s(score, tops, most, total, shrink, scale, vectors, begun, %s);", a->weigh, which);
     attend_emit_groups(a, false, put_values);
     a->tile_call = attend_piece(a, a->tile, "A tile of rows against one block of keys: scores, softmax, values.", locals,
                                 sizeof locals / sizeof *locals, body_end(k, main));
@@ -251,6 +232,18 @@ void attend_put_lane_block(Attend *a)
                  a->in_place < a->block ? "value_rows + t0 * value_step" : "value", a->block);
     else
         put_line(k, "const int alone = rows <= %d;", a->few);
+}
+
+void attend_put_lane_range(Attend *a)
+{
+    Kernel *k = a->k;
+    const bool counts = k->e->options->tiles; /* for tests: tiles, and those that all rows read */
+    put_line(k, "const struct %s *range = ranges + at / LANES;", a->range_struct);
+    put_line(k, "ptrdiff_t low = keys, limit = 0%s;", counts ? ", all_begin = 0, all_end = keys" : "");
+    put_line(k, "for (ptrdiff_t c = 0; c * LANES < count; c++)");
+    put_inner(k, "low = lesser(low, range[c].low), limit = larger(limit, range[c].high)%s;",
+              counts ? ", all_begin = larger(all_begin, range[c].all_begin), all_end = lesser(all_end, range[c].all_end)" : "");
+    put_line(k, "low = lesser(low, limit); /* 0 and 0: nothing is read */");
 }
 
 /* For tests: tiles of rows and KEY_PANEL keys, and those in which nothing is compared. */

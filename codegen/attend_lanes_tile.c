@@ -27,14 +27,24 @@ static void put_head(Attend *a, Text *t, const char *head, const char *const *it
 
 /* ---- scores ---------------------------------------------------------------------------------------------------------- */
 
+/* Where not every row reads all of the keys t, t + 1, ... */
+static void put_cut(Attend *a, Text *t)
+{
+    text_add(t, "        if (t < range[c].all_begin || t + %d > range[c].all_end) {\n", a->keys_at_once);
+    text_add(t, "            const ints from = *(const ints_at *)(begin + c * LANES), to = *(const ints_at *)(end + c * LANES);\n");
+    attend_put_unrolled(t, 3, "k", a->keys_at_once, 1, "");
+    text_add(t, "                sum[k][c] = select((from <= t + k) & (to > t + k), sum[k][c], splat(-__builtin_inff()));\n        }\n");
+}
+
 static void emit_some_scores(Attend *a, Text *t)
 {
-    static const char *const items[] = {"ptrdiff_t step", "int vectors", "const float *restrict query", "const float *restrict key",
-                                        "ptrdiff_t keys", "float *restrict score", "lanes *restrict tops"};
+    const char *items[] = {"ptrdiff_t step", "int vectors", "const float *restrict query", "const float *restrict key", "ptrdiff_t keys",
+                           "float *restrict score", "lanes *restrict tops", "int t", attend_print(a, "const struct %s *range", a->range_struct),
+                           "const int *begin", "const int *end"};
     const int keys = a->keys_at_once, none = a->key_rows ? 0 : 1; /* of a panel's keys the numbers lie side by side */
-    text_add(t, "/* score[%d keys][vectors] = key[%lld] times query[%lld][vectors], and the largest of them. */\n", keys, (long long)a->head,
-             (long long)a->head);
-    put_head(a, t, attend_print(a, "static inline __attribute__((always_inline))\nvoid %s", a->scores_some), items + none, 7 - (size_t)none);
+    text_add(t, "/* score[%d keys][vectors] = key[%lld] times query[%lld][vectors], and the largest of them.%s */\n", keys, (long long)a->head,
+             (long long)a->head, a->ranged ? "\n * The first is key number t; -inf for those that a row does not read." : "");
+    put_head(a, t, attend_print(a, "static inline __attribute__((always_inline))\nvoid %s", a->scores_some), items + none, (a->ranged ? 11 : 7) - (size_t)none);
     text_add(t, "    const float *at[%d];\n", keys);
     unrolled(t, 1, "k", keys);
     text_add(t, "        at[k] = key + lesser(k, keys - 1)%s;\n", a->key_rows ? " * step" : "");
@@ -46,24 +56,11 @@ static void emit_some_scores(Attend *a, Text *t)
     text_add(t, "                sum[k][c] += splat(at[k][i%s]) * numbers[c];\n    }\n", a->key_rows ? "" : attend_print(a, " * %d", KEY_PANEL));
     unrolled_vectors(t, 1, " {");
     text_add(t, "        lanes top = tops[c];\n");
+    if (a->ranged)
+        put_cut(a, t);
     attend_put_unrolled(t, 2, "k", keys, 1, " {");
     text_add(t, "            *(lanes *)(score + k * %d + c * LANES) = sum[k][c];\n", a->rows);
     text_add(t, "            top = select(sum[k][c] > top, sum[k][c], top);\n        }\n        tops[c] = top;\n    }\n}\n\n");
-}
-
-/* The scores of a few keys that not every row reads. */
-static void emit_cut(Attend *a, Text *t)
-{
-    static const char *const items[] = {"ptrdiff_t vectors", "float *restrict score", "lanes *restrict tops", "int t", "const int *row_from",
-                                        "const int *row_to"};
-    text_add(t, "/* -inf for those of the keys t, t + 1, .. that a row does not read, and the largest of the others. */\n");
-    put_head(a, t, attend_print(a, "static void %s", a->cut), items, 6);
-    text_add(t, "    for (ptrdiff_t c = 0; c < vectors; c++) {\n");
-    text_add(t, "        const ints from = *(const ints_at *)(row_from + c * LANES), to = *(const ints_at *)(row_to + c * LANES);\n");
-    attend_put_unrolled(t, 2, "k", a->keys_at_once, 1, " {");
-    text_add(t, "            lanes *at = (lanes *)(score + k * %d + c * LANES);\n", a->rows);
-    text_add(t, "            *at = select((from <= t + k) & (to > t + k), *at, splat(-__builtin_inff()));\n");
-    text_add(t, "            tops[c] = select(*at > tops[c], *at, tops[c]);\n        }\n    }\n}\n\n");
 }
 
 /* "if (COUNT == 3) some(3, query, ..)" and so on for each number of vectors; there is at least one unless some may be left out. */
@@ -80,32 +77,30 @@ static void put_chosen(Attend *a, Text *t, const char *count, const char *rest)
 
 static void emit_scores(Attend *a, Text *t)
 {
-    static const char *const all[] = {"const float *restrict query", "const float *restrict key", "ptrdiff_t step", "ptrdiff_t keys",
-                                      "float *restrict score", "ptrdiff_t vectors", "lanes *restrict tops"};
-    static const char *const ranges[] = {"const float *restrict query", "const float *restrict key", "ptrdiff_t step", "ptrdiff_t from", "ptrdiff_t to",
-                                         "float *restrict score", "ptrdiff_t vectors", "lanes *restrict tops", "const int *restrict row_from",
-                                         "const int *restrict row_to", "const ptrdiff_t *lows", "const ptrdiff_t *highs", "ptrdiff_t all_from",
-                                         "ptrdiff_t all_to"};
+    const char *items[] = {"const float *restrict query", "const float *restrict key", "ptrdiff_t step", "float *restrict score", "ptrdiff_t vectors",
+                           "lanes *restrict tops", a->ranged ? "ptrdiff_t t0" : "ptrdiff_t keys", "ptrdiff_t from", "ptrdiff_t to",
+                           attend_print(a, "const struct %s *range", a->range_struct), "const int *begin", "const int *end"};
     const int keys = a->keys_at_once;
-    const char *at = a->key_rows ? "key + t * step" : attend_print(a, "key + t / %d * step + t %% %d", KEY_PANEL, KEY_PANEL);
+    const char *number = a->ranged ? "(t - t0)" : "t";
+    const char *at = a->key_rows ? attend_print(a, "key + %s * step", number) : attend_print(a, "key + %s / %d * step + t %% %d", number, KEY_PANEL, KEY_PANEL);
+    const char *to = attend_print(a, "score + %s * %d", number, a->rows);
     text_add(t, a->ranged ? "/* The same for keys from .. to of a block and a tile's vectors, but for first and last ones that read none of them. */\n"
                           : "/* The same for all keys of a block and all vectors of a tile. */\n");
-    put_head(a, t, attend_print(a, "static void %s", a->scores), a->ranged ? ranges : all, a->ranged ? 14 : 7);
+    put_head(a, t, attend_print(a, "static void %s", a->scores), items, a->ranged ? 12 : 7);
     if (!a->ranged) {
         text_add(t, "    for (ptrdiff_t t = 0; t < keys; t += %d) {\n", keys);
-        put_chosen(a, t, "vectors", attend_print(a, "query, %s, keys - t, score + t * %d, tops", at, a->rows));
+        put_chosen(a, t, "vectors", attend_print(a, "query, %s, keys - t, %s, tops", at, to));
         text_add(t, "    }\n}\n\n");
         return;
     }
-    text_add(t, "    lanes ignored[%d] = %s;\n", LANE_VECTORS, zero_lanes(a->k->e->target, 1));
     text_add(t, "    for (ptrdiff_t t = %s; t < to; t += %d) {\n", a->key_rows ? "from" : attend_print(a, "from / %d * %d", keys, keys), keys);
-    text_add(t, "        const int open = t >= all_from && t + %d <= all_to; /* every row reads these keys */\n        ptrdiff_t c = 0, n = vectors;\n", keys);
-    text_add(t, "        while (c < n && highs[c] <= t)\n            c++;\n");
-    text_add(t, "        while (c < n && lows[n - 1] >= t + %d)\n            n--;\n", keys);
+    text_add(t, "        ptrdiff_t c = 0, n = vectors;\n");
+    text_add(t, "        while (c < n && range[c].high <= t)\n            c++;\n");
+    text_add(t, "        while (c < n && range[n - 1].low >= t + %d)\n            n--;\n", keys);
     text_add(t, "        const float *keys = %s, *numbers = query + c * LANES;\n", at);
-    text_add(t, "        float *scores = score + t * %d + c * LANES;\n", a->rows);
-    put_chosen(a, t, "n - c", "numbers, keys, to - t, scores, open ? tops + c : ignored");
-    text_add(t, "        if (!open)\n            %s(n - c, scores, tops + c, (int)t, row_from + c * LANES, row_to + c * LANES);\n    }\n}\n\n", a->cut);
+    text_add(t, "        float *scores = %s + c * LANES;\n", to);
+    put_chosen(a, t, "n - c", "numbers, keys, to - t, scores, tops + c, (int)t, range + c, begin + c * LANES, end + c * LANES");
+    text_add(t, "    }\n}\n\n");
 }
 
 /* ---- values ---------------------------------------------------------------------------------------------------------- */
@@ -194,9 +189,10 @@ void attend_emit_lane_tiles(Attend *a)
         emit_row_copy(a, t, a->pack_values, a->width, alike ? "key or a value" : "value");
         a->pack_keys = alike ? a->pack_values : a->pack_keys;
     }
-    emit_some_scores(a, t);
     if (a->ranged)
-        emit_cut(a, t);
+        text_add(t, "/* Of a vector of rows: the keys low .. high that some row reads, all_begin .. all_end that every row does. */\n"
+                    "struct %s { ptrdiff_t low, high, all_begin, all_end; };\n\n", a->range_struct);
+    emit_some_scores(a, t);
     emit_scores(a, t);
     if (a->ranged)
         emit_finite(a, t);

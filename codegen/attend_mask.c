@@ -317,8 +317,8 @@ void attend_emit_bounds(Attend *a, BodyPrinter *b)
         bool point = has_axis(c.node, a->key_axis) && is_point(a, c);
         Direction d = point ? EITHER_WAY : direction_of(a, c.node, c.negated);
         if (point || d == FROM_BELOW)
-            put_line(a->k, "begin[row] = larger(begin[row], %s);", limit_text(a, b, c, false));
+            put_line(a->k, "from = larger(from, %s);", limit_text(a, b, c, false));
         if (point || d != FROM_BELOW)
-            put_line(a->k, "end[row] = lesser(end[row], %s);", limit_text(a, b, c, true));
+            put_line(a->k, "to = lesser(to, %s);", limit_text(a, b, c, true));
     }
 }

@@ -1,13 +1,15 @@
-/* Keys and values of the next task, asked for a share at a time: each tile asks for some of their rows. Where those of all
- * tasks together are more than a part of the second-level cache keeps, the kernel before this one has left only the last of
- * them there; and where a task has several blocks of keys, there is no room for more. With rows in the lanes a tile asks for
- * the next tile's rows of q and of the result, too; where these are near, that costs a few per cent, so they have to be more. */
+/* Keys and values of the next task, asked for a share at a time: each tile asks for some of their rows, with rows in the
+ * lanes also for the next tile's rows of q and of the result. Where all is near that costs some per cent, the more the fewer
+ * keys there are; so it is done where the kernel that made the keys has left only the last of them in the second-level
+ * cache: its weights and what the tasks read and write are more than that keeps. Where a task has several blocks of keys,
+ * there is no room for more. */
 #include "codegen/attend_inside.h"
 #include "codegen/choose.h"
 
 #include <string.h>
 
-enum { FAR = 8 }; /* beyond this part of L2 keys and values are no longer there when their task begins */
+/* Beyond 5 / 2 of a target's L2 (processors often have more) keys are no longer there when their task begins. */
+enum { FAR_TIMES = 5, FAR_OVER = 2 };
 
 /* Rows of the innermost axes beside one position of the outermost, if that is a number; else 0. */
 static int64_t inner_rows(const Attend *a)
@@ -85,16 +87,34 @@ static const char *outer_position(Attend *a, const char *row)
     return inner > 1 ? arena_print(a->k->e->cx->arena, "(%s) / %lld", row, inner) : row;
 }
 
-void attend_put_far(Attend *a, const char *rows)
+/* Bytes of weights that the kernel which makes the keys reads. Of keys that are an input or wait in a cache nothing is known: a guess. */
+static int64_t weights_before(const Attend *a, int64_t l2)
+{
+    const Node *n = a->k->node->inputs[1];
+    int64_t bytes = 0;
+    while (n->n_inputs && (n->op == OP_get || op_info[n->op].class == CLASS_VIEW))
+        n = n->inputs[0];
+    if (n->op != OP_gemm)
+        return 2 * l2;
+    for (int i = 0; i < n->n_inputs; i++) {
+        const Node *weight = n->inputs[i];
+        int64_t size = weight->op == OP_weight ? (int64_t)dtype_size(weight_storage(weight)) : 0;
+        for (int axis = 0; axis < weight->type->rank; axis++)
+            size *= extent_is_const(weight->type->axis[axis].size) ? weight->type->axis[axis].size.base : 0;
+        bytes += size;
+    }
+    return bytes;
+}
+
+void attend_put_far(Attend *a, const char *positions)
 {
     Kernel *k = a->k;
-    const long long l2 = (long long)(target_speed(k->e->target)->l2 / (int64_t)sizeof(float));
+    const int64_t l2 = target_speed(k->e->target)->l2, kept = l2 * FAR_TIMES / FAR_OVER - weights_before(a, l2), inner = inner_rows(a);
     if (!a->asks_next)
         return;
-    put_line(k, "const int far = rows > %d && keys <= %d && %s * %lld > %lld; /* keys have left L2 */", a->few, a->block, rows,
-             (long long)(a->head + a->width), l2 / FAR);
-    if (a->asks_rows)
-        put_line(k, "const int farther = far && %s * %lld > %lld; /* rows, too */", rows, (long long)(a->head + a->width), l2 * 3 / FAR);
+    const char *many = kept > 0 ? arena_print(k->e->cx->arena, " && %s * %lld > %lld", positions, (long long)((1 + (inner ? inner : 1)) * (a->head + a->width)),
+                                              (long long)(kept / (int64_t)sizeof(float))) : "";
+    put_line(k, "const int far = rows > %d && keys <= %d%s; /* they have left L2 since they were made */", a->few, a->block, many);
 }
 
 void attend_put_next(Attend *a, int outer)
@@ -165,5 +185,5 @@ void attend_put_ask_share(Attend *a, int rows, const char *when)
     put_line(a->k, "if (%s)", when);
     put_inner(a->k,
               "%s(next_keys, key_step, next_values, value_step, keys * (at + row) / task_count, keys * lesser(at + row + %d, task_count) / task_count%s%s);",
-              a->ask_next, rows, a->asks_rows ? arena_print(a->k->e->cx->arena, ", query_ahead, result_ahead, row, farther ? row + %d : row", rows) : "", a->ask_next_rest);
+              a->ask_next, rows, a->asks_rows ? arena_print(a->k->e->cx->arena, ", query_ahead, result_ahead, row, row + %d", rows) : "", a->ask_next_rest);
 }

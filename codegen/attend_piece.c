@@ -116,6 +116,10 @@ static const char *local_type(const Attend *a, const char *name, const char **gi
         return arena_print(arena, "const struct %s *tile", a->rows_struct);
     if (a->ends_struct && (!strcmp(name, "ends") || !strcmp(name, "wide")))
         return arena_print(arena, "const struct %s *%s", a->ends_struct, name);
+    if (!strcmp(name, "range"))
+        return arena_print(arena, "const struct %s *range", a->range_struct);
+    if (a->in_lanes && (!strcmp(name, "begin") || !strcmp(name, "end")))
+        return arena_print(arena, "const int *%s", name);
     for (size_t i = 0; i < sizeof local_types / sizeof *local_types; i++)
         if (!strcmp(local_types[i].name, name)) {
             *given = local_types[i].given ? local_types[i].given : name;

@@ -129,6 +129,12 @@ static void put_arrays(Attend *a)
              a->most_rows, a->most_rows);
     if (!a->ranged)
         return;
+    if (a->in_lanes) {
+        put_line(k, "int begins[%d], limits[%d]; /* each row's keys */", a->most_rows, a->most_rows);
+        put_line(k, "struct %s ranges[%d]; /* of vectors of rows */", a->range_struct, a->most_rows / a->lanes);
+        put_line(k, "ptrdiff_t lowest = keys, highest = 0; /* of all keys that are read */");
+        return;
+    }
     put_line(
         k, "ptrdiff_t begins[%d], limits[%d], lowest = keys, highest = 0; /* each row's keys; all of them */",
         a->most_rows, a->most_rows);
@@ -143,7 +149,7 @@ static void put_arrays(Attend *a)
         put_line(k, "struct %s tile_rows[%d];", a->rows_struct, tiles);
 }
 
-/* Each row's range of keys, and those of the tile. */
+/* Each row's range of keys, and those of the tile, or of a vector of rows where these stand in the lanes. */
 static void put_tile_ranges(Attend *a)
 {
     Kernel *k = a->k;
@@ -153,19 +159,26 @@ static void put_tile_ranges(Attend *a)
     attend_emit_rows_begin(a);
     put_open(k, "for (int row = 0; row < count; row++)");
     Text before = body_begin(k);
-    put_line(k, "begin[row] = 0, end[row] = keys;");
+    put_line(k, "ptrdiff_t from = 0, to = keys;");
     BodyPrinter b = attend_row_printer(a);
     attend_emit_bounds(a, &b);
     attend_emit_row_ends(a, &b);
     const char *after = body_end(k, before);
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
-    put_line(k, "if (begin[row] < end[row])");
-    put_inner(k, "low = lesser(low, begin[row]), high = larger(high, end[row]);");
+    put_line(k, a->in_lanes ? "begin[row] = (int)lesser(from, keys), end[row] = (int)larger(to, 0);" : "begin[row] = from, end[row] = to;");
+    put_line(k, "if (from < to)");
+    put_inner(k, "low = lesser(low, from), high = larger(high, to);");
     if (class)
-        put_line(k, "all_begin = larger(all_begin, begin[row]), all_end = lesser(all_end, end[row]);");
+        put_line(k, "all_begin = larger(all_begin, from), all_end = lesser(all_end, to);");
     put_close(k);
     put_line(k, "lowest = lesser(lowest, low), highest = larger(highest, high);");
+    if (a->in_lanes) {
+        put_line(k, "ranges[at / LANES] = (struct %s){low, high, all_begin, all_end};", a->range_struct);
+        put_line(k, "for (ptrdiff_t row = count; row < LANES; row++)");
+        put_inner(k, "begin[row] = end[row] = 0; /* the last vector lacks these */");
+        return;
+    }
     put_line(k, "lows[at / %d] = lesser(low, high), highs[at / %d] = high; /* 0 and 0: nothing is read */", a->rows,
              a->rows);
     if (class)
@@ -183,7 +196,7 @@ void attend_emit_ranges(Attend *a)
     put_tile_ranges(a);
     k->indent--;
     const char *body = body_end(k, main);
-    attend_open_tiles(a, body);
+    attend_open_tiles(a, body, a->in_lanes ? a->lanes : a->rows);
     text_put(&k->body, body, strlen(body));
     put_close(k);
     put_line(k, "if (lowest >= highest)");
