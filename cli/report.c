@@ -379,7 +379,7 @@ static void print_tiles(Report *r)
             }
         if (first)
             text_add(&words, "%s%dx%d %s for %d", words.length ? ", " : "", tile.rows, tile.vectors * r->lanes,
-                     how == TILE_MEASURED ? "measured" : how == TILE_ROTATED ? "rotated" : how == TILE_BESIDE ? "side by side" : "expected", same);
+                     how == TILE_MEASURED ? "measured" : how == TILE_ROTATED ? "rotated" : how == TILE_BESIDE ? "side by side" : how == TILE_ALIKE ? "like these" : "expected", same);
     }
     if (!e->n_tiles)
         return;

@@ -9,8 +9,9 @@
 
 #include <math.h>
 
-enum { MOST_VECTORS = 4, NORM = 8, USUAL_ROWS = 128, LOOP_INSTRUCTIONS = 2, WIDENING = 2 };
+enum { PAIR = 2, USUAL = 3, MOST_VECTORS = 4, NORM = 8, USUAL_ROWS = 128, LOOP_INSTRUCTIONS = 2, WIDENING = 2 };
 #define SAME 1.005 /* costs this close are the same */
+#define ALIKE 1.01 /* what one kind of tile less may cost */
 #define WORTH 1.05 /* what columns of several products in one panel must gain: they are taken apart again */
 
 static double together(const double *parts, int n)
@@ -38,7 +39,7 @@ static int most_rows(const Target *t, int accumulators, int vectors)
 
 int tile_alternatives(const Target *t, int accumulators, Tile out[MAX_TILES])
 {
-    static const int vectors[] = {3, 4, 2, 1}; /* 8x48, 6x64, 12x32, 14x16 with 16 lanes and 32 registers */
+    static const int vectors[] = {USUAL, 4, PAIR, 1}; /* 8x48, 6x64, 12x32, 14x16 with 16 lanes and 32 registers */
     int n = 0;
     for (int i = 0; i < 4; i++) {
         int rows = most_rows(t, accumulators, vectors[i]);
@@ -155,8 +156,24 @@ TileChoice tile_choose(const EmitOptions *options, const GemmShape *s)
 
 TileChoice tile_rotated(const Target *t, const GemmShape *s)
 {
-    Tile tile = {most_rows(t, 1, 2), 2};
+    Tile tile = {most_rows(t, 1, PAIR), PAIR};
     return (TileChoice){.shape = *s, .how = TILE_ROTATED, .tile = tile, .expected = tile, .share = tile_cost(t, s, tile).share};
+}
+
+TileChoice tile_alike(const Target *t, const TileChoice *expected)
+{
+    const GemmShape *s = &expected->shape;
+    TileChoice c = *expected;
+    const Tile tile = {most_rows(t, s->accumulators, PAIR), PAIR};
+    if (c.how != TILE_EXPECTED || c.tile.vectors == PAIR || c.tile.vectors == USUAL || tile.rows < 1)
+        return c;
+    const TileCost cost = tile_cost(t, s, tile);
+    if (cost.cycles > tile_cost(t, s, c.tile).cycles * ALIKE)
+        return c;
+    c.how = TILE_ALIKE;
+    c.tile = tile;
+    c.share = cost.share;
+    return c;
 }
 
 static Tile wide_as(const Target *t, int64_t columns)
@@ -190,6 +207,8 @@ void tile_describe(const TileChoice *c, int lanes, Text *out)
         text_add(out, ", pairs to be rotated, expected at %.2f of the peak", c->share);
     else if (c->how == TILE_BESIDE)
         text_add(out, ", %lld columns of several products side by side, expected at %.2f of the peak", (long long)c->shape.columns, c->share);
+    else if (c->how == TILE_ALIKE)
+        text_add(out, ", like rotated products, expected at %.2f of the peak", c->share);
     else if (c->how == TILE_ASKED)
         text_add(out, ", as asked");
     else if (c->how == TILE_EXPECTED)

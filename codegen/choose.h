@@ -36,6 +36,9 @@ Tile tile_expected(const Target *t, const GemmShape *s, TileCost *cost);
 /* What `options` make of the shape: the alternative asked for, the table's row, or what is expected. */
 TileChoice tile_choose(const EmitOptions *options, const GemmShape *s);
 TileChoice tile_rotated(const Target *t, const GemmShape *s); /* of a result that is rotated: pairs of vectors */
+/* `expected`, or the tile as wide as that of rotated results if it is neither that nor the usual one and costs no more than 1 in 100: a kind
+ * of tile less to compile and to read. */
+TileChoice tile_alike(const Target *t, const TileChoice *expected);
 /* Of products of the same rows whose columns stand side by side in one panel, `columns` of all; and whether that costs less than a
  * panel of its own for what is there so far and for the next. */
 TileChoice tile_beside(const Target *t, const GemmShape *s);

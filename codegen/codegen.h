@@ -35,8 +35,9 @@ typedef struct GemmShape {
     int weight_bytes;                   /* of an element of the weights, as stored */
 } GemmShape;
 /* ASKED: by EmitOptions.alternative. ROTATED: a result that is rotated takes pairs of vectors. BESIDE: products of few columns share a panel, which
- * is as wide as all of them; the shape is that of all. MEASURED: a row of the table. */
-typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_BESIDE, TILE_MEASURED } TileSource;
+ * is as wide as all of them; the shape is that of all. ALIKE: as wide as a rotated product's, which spares a kind of tile.
+ * MEASURED: a row of the table. */
+typedef enum TileSource { TILE_EXPECTED, TILE_ASKED, TILE_ROTATED, TILE_BESIDE, TILE_ALIKE, TILE_MEASURED } TileSource;
 typedef struct TileChoice {
     GemmShape shape;
     Tile tile, expected;                /* taken; what the costs alone would take */

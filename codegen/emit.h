@@ -55,6 +55,7 @@ typedef struct Emitter {
     RowAxes rows;                       /* the model's, by which threads may share it out */
     bool math[MATH_COUNT];              /* which math functions are needed */
     bool matrix;                        /* matrix_tile.c's functions are needed */
+    enum { ROTATES_UNKNOWN, ROTATES, ROTATES_NOT } rotates; /* tile.c: does a product of the model rotate its result? */
     struct KernelText *parts;           /* units.c: where in `kernels` each one stands */
     size_t n_parts, parts_capacity;
     uint64_t scratch;                   /* bytes of scratch that one thread needs, the most of any kernel */

@@ -124,6 +124,18 @@ void gemm_sets(Emitter *e, const Node *gemm, int *set)
     }
 }
 
+static bool any_rotates(Context *cx, const Graph *g)
+{
+    for (const Node *n = g->first; n; n = n->next) {
+        if (n->op == OP_repeat && any_rotates(cx, n->body))
+            return true;
+        for (int i = 0; n->op == OP_gemm && i < attr_int(n, ATTR_weights, 1); i++)
+            if (gemm_rotation(cx, n, i))
+                return true;
+    }
+    return false;
+}
+
 TileChoice gemm_tile(Emitter *e, const Node *gemm, int weight)
 {
     int n = (int)attr_int(gemm, ATTR_weights, 1);
@@ -138,6 +150,10 @@ TileChoice gemm_tile(Emitter *e, const Node *gemm, int weight)
     TileChoice c = beside                                ? tile_beside(e->target, &s)
                    : gemm_rotation(e->cx, gemm, weight) ? tile_rotated(e->target, &s)
                                                         : tile_choose(e->options, &s);
+    if (!e->rotates)
+        e->rotates = any_rotates(e->cx, e->model) ? ROTATES : ROTATES_NOT;
+    if (e->rotates == ROTATES)
+        c = tile_alike(e->target, &c);
     c.gemm = gemm;
     return c;
 }

@@ -124,6 +124,39 @@ START_TEST(test_beside)
 }
 END_TEST
 
+/* Beside rotated products: pairs of vectors for what is neither as wide nor of the usual width and costs no more for it. */
+START_TEST(test_alike)
+{
+    const Target *t = target_by_name("x86-64-v4");
+    EmitOptions o = {.target = t};
+    for (int n = 0; n < N_SIZES; n++)
+        for (int k = 0; k < N_SIZES; k++) {
+            GemmShape s = {1 + k % 2, 0, sizes[k], sizes[n], 4};
+            TileChoice own = tile_choose(&o, &s), c = tile_alike(t, &own);
+            bool same = c.tile.vectors == own.tile.vectors;
+            ck_assert_int_eq(c.how, same ? TILE_EXPECTED : TILE_ALIKE);
+            ck_assert(same || (own.tile.vectors != 3 && c.tile.vectors == 2));
+            ck_assert(tile_cost(t, &s, c.tile).cycles <= 1.01 * tile_cost(t, &s, own.tile).cycles);
+        }
+    TileChoice c = {.shape = {1, 0, 768, 256, 4}};
+    c = tile_choose(&o, &c.shape);
+    ck_assert_int_eq(c.tile.vectors, 4);
+    c = tile_alike(t, &c);
+    ck_assert(c.tile.rows == 12 && c.tile.vectors == 2);
+    o.alternative = 2;
+    c = tile_choose(&o, &c.shape);
+    ck_assert_int_eq(tile_alike(t, &c).tile.vectors, 4); /* asked for */
+    Arena arena = {0};
+    Text text = text_new(&arena);
+    o.alternative = 0;
+    c = tile_choose(&o, &c.shape);
+    c = tile_alike(t, &c);
+    tile_describe(&c, 16, &text);
+    ck_assert_str_eq(text.data, "12x32, like rotated products, expected at 1.00 of the peak");
+    arena_free(&arena);
+}
+END_TEST
+
 /* A table's row counts for its own product only, and never against the registers. */
 START_TEST(test_table)
 {
@@ -206,6 +239,7 @@ int main(void)
     tcase_add_test(c, test_preferences);
     tcase_add_test(c, test_waste);
     tcase_add_test(c, test_beside);
+    tcase_add_test(c, test_alike);
     tcase_add_test(c, test_table);
     tcase_add_loop_test(c, test_bits, 0, target_count);
     suite_add_tcase(s, c);
