@@ -9,7 +9,7 @@
 
 enum {
     BYTES_AHEAD = 3072,                 /* so far at least lies what is asked for: the next row, or one some rows further on */
-    LEAST_BYTES = 1024                 /* of a row: sums of a shorter one are soon done */
+    LEAST_BYTES = 1024                  /* of a row: sums of a shorter one are soon done */
 };
 
 typedef enum Step { STEP_SUM, STEP_MAX, STEP_MEAN, STEP_TOP, STEP_WEIGHT } Step;      /* the last two: softmax's maximum and sum */
@@ -77,12 +77,13 @@ static void order_passes(Rows *rows) {
  * another, and as long as they do it sees little of what follows. */
 static void ask_ahead(Rows *rows, const Access *a) {
     Nest *nest = &rows->nest;
-    const Loop *lane = &nest->loop[nest->n_loops - 1], *row = lane - 1;
     const AccessAxis *last = nest->lane ? access_axis(a, nest->lane) : NULL;
     Stride stride;
     int64_t step, apart;
-    if (!rows->across || rows->k->e->target->lanes < 8 || nest->n_loops < 2 || nest->count || isdigit((unsigned char)*lane->var) ||
-        isdigit((unsigned char)*row->var))
+    if (!rows->across || rows->k->e->target->lanes < 8 || nest->n_loops < 2 || nest->count)
+        return;
+    const Loop *lane = &nest->loop[nest->n_loops - 1], *row = lane - 1;
+    if (isdigit((unsigned char)*lane->var) || isdigit((unsigned char)*row->var)) /* no loop, one position */
         return;
     if (!last || !stride_is_const(last->stride, &apart) || apart != 1 || !access_step(a, row->axis, row->n, &stride) ||
         !stride_is_const(stride, &step) || step * (int64_t)dtype_size(a->dtype) < LEAST_BYTES)
