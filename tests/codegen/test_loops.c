@@ -83,6 +83,39 @@ START_TEST(test_narrow_keys) {
 }
 END_TEST
 
+static const char long_rows[] =
+    "kernels Rows(x: f32[B, S, D])\n"
+    "  dims    B = 1..4  S = 1..40  D = %d\n"
+    "  y     = rowwise x over=D (a: f32[B, S, D]) {\n"
+    "    q = mul a, a : f32[B, S, D]\n"
+    "    m = mean q over=D : f32[B, S]\n"
+    "    n = mul a, m : f32[B, S, D]\n"
+    "    return n\n"
+    "  } : f32[B, S, D]\n"
+    "  return y = y\n";
+
+/* Long rows ask for the next ones, of x and of y, as far ahead as 768 numbers at least; short rows and short vectors do not. */
+START_TEST(test_next_rows) {
+    static const struct { int row, ahead; } sizes[] = {{100, 0}, {300, 900}, {1000, 1000}};
+    for (int i = 0; i < 3 * target_count; i++) {
+        const Target *target = &targets[i / 3];
+        const int row = sizes[i % 3].row, ahead = sizes[i % 3].ahead;
+        if (!target_runs_here(target))
+            continue;
+        Trial t;
+        trial_open(&t, target);
+        trial_load(&t, arena_print(&t.arena, long_rows, row));
+        const bool asks = ahead && target->lanes >= 8;
+        for (int k = 0; k < 2; k++) {
+            const char *line = arena_print(&t.arena, "__builtin_prefetch(%s + row * %d + d + %d);", k ? "y" : "x", row, ahead);
+            ck_assert_msg(!strstr(t.out.text, line) == !asks, "%s, rows of %d: %s", target->name, row, line);
+        }
+        trial_check(&t, (int64_t[]){2, 5}, 1e-5);
+        trial_close(&t);
+    }
+}
+END_TEST
+
 /* Threads that come late, dawdle in any part, or do not come at all: trial_check wants the bits of one thread. */
 START_TEST(test_late_threads) {
     static const char *const texts[] = {caches, choices};
@@ -107,6 +140,7 @@ int main(void) {
     tcase_add_test(c, test_narrow_keys);
     tcase_add_loop_test(c, test_cases, 0, sizeof cases / sizeof *cases);
     tcase_add_test(c, test_caches);
+    tcase_add_test(c, test_next_rows);
     tcase_add_test(c, test_late_threads);
     tcase_add_test(c, test_choices);
     suite_add_tcase(s, c);
