@@ -78,8 +78,8 @@ typedef struct Attend {
     int64_t group;      /* columns of packed values that lie together */
     const char *scores, *scores_some, *scores_row, *values, *values_row, *values_rest, *values_row_rest; /* C functions */
     const char *values_careful, *softmax, *turn, *pack_keys, *pack_values, *read_rows, *few_rows, *tile, *log_sums;
-    const char *weigh, *read_tile, *finite;                            /* with rows in the lanes */
-    const char *range_struct;                                                /* what a vector of rows reads, if rows differ */
+    const char *weigh, *read_tile, *finite; /* with rows in the lanes */
+    const char *range_struct;               /* what a vector of rows reads, if rows differ */
     const char *read_tile_call, *few_call;
     bool asks_next;            /* a task asks for the keys and values of the next one */
     bool asks_rows;            /* and for the next tile's rows of q and of the result */

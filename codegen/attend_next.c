@@ -98,7 +98,9 @@ static int64_t weights_before(const Attend *a, int64_t l2)
         return 2 * l2;
     for (int i = 0; i < n->n_inputs; i++) {
         const Node *weight = n->inputs[i];
-        int64_t size = weight->op == OP_weight ? (int64_t)dtype_size(weight_storage(weight)) : 0;
+        if (weight->op != OP_weight)
+            continue;
+        int64_t size = (int64_t)dtype_size(weight_storage(weight));
         for (int axis = 0; axis < weight->type->rank; axis++)
             size *= extent_is_const(weight->type->axis[axis].size) ? weight->type->axis[axis].size.base : 0;
         bytes += size;
@@ -112,8 +114,8 @@ void attend_put_far(Attend *a, const char *positions)
     const int64_t l2 = target_speed(k->e->target)->l2, kept = l2 * FAR_TIMES / FAR_OVER - weights_before(a, l2), inner = inner_rows(a);
     if (!a->asks_next)
         return;
-    const char *many = kept > 0 ? arena_print(k->e->cx->arena, " && %s * %lld > %lld", positions, (long long)((1 + (inner ? inner : 1)) * (a->head + a->width)),
-                                              (long long)(kept / (int64_t)sizeof(float))) : "";
+    const char *many = kept > 0 ? attend_print(a, " && %s * %lld > %lld", positions, (long long)((1 + (inner ? inner : 1)) * (a->head + a->width)),
+                                               (long long)(kept / (int64_t)sizeof(float))) : "";
     put_line(k, "const int far = rows > %d && keys <= %d%s; /* they have left L2 since they were made */", a->few, a->block, many);
 }
 
