@@ -35,14 +35,13 @@ static const char *const own_words[] = {
     "i",     "w",     "at",     "x",         "top",      "none",   "sum",        "weight",     "before",     "here",
     "now",   "base",  "keys",   "key",       "shrink",   "open",   "p",          "c",          "place",      "taken",
     "cut",   "next",  "class",  "step",      "values",   "tile",   "ends",       "wide",       "one",        "many",
-    "some",  "all",   "exists", "all_begin", "all_end",  "t_low",  "t_high",
-    "key_rows", "key_step", "other", "near", "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high",
-    "task_first", "task_count", "parts", "queries", "queries2", "sums", "begins", "limits", "tops", "totals", "lows", "highs", "all_begins",
-    "all_ends", "tile_rows", "lowest", "highest", "key_panels", "key_panels2", "value_panels", "packed", "bit", "scores", "entry", "batches",
-    "row_from", "row_to", "most_rows", "begun", "last", "scale", "results", "left", "limit", "ahead", "r",
+    "some",  "all",   "exists", "all_begin", "all_end",  "t_low",  "t_high",     "key_rows",   "key_step",   "other",
+    "near",  "query2", "second_row", "from2", "keys2", "step2", "row_low", "row_high", "task_first", "task_count", "parts", "queries",
+    "queries2", "sums", "begins", "limits", "tops", "totals", "lows", "highs", "all_begins", "all_ends", "tile_rows", "lowest", "highest",
+    "key_panels", "key_panels2", "value_panels", "packed", "bit", "scores", "entry", "batches", "row_from", "row_to", "most_rows",
+    "begun", "last", "scale", "results", "left", "limit", "ahead", "r", "range", "ranges", "n", "task_many", "spare", "over",
     "next_task", "next_entry", "next_keys", "next_values", "next_query", "next_result", "next_first", "query_ahead", "result_ahead", "goes_on",
-    "far", "value", "key_apart", "value_apart", "copies", "key_copies", "value_copies", "vectors", "less", "numbers", "alone", "end_key", "tops_so_far",
-    "range", "ranges",
+    "far", "value", "key_apart", "value_apart", "copies", "key_copies", "value_copies", "vectors", "less", "numbers", "apart", "end_key", "tops_so_far",
 };
 
 void put_inner(Kernel *k, const char *format, ...)
@@ -125,7 +124,7 @@ static void find_tile(Attend *a)
     a->in_lanes = attend_fits_lanes(a);
     a->in_place = attend_keys_in_place(a);
     const bool many = target->registers >= 32;
-    a->few = many ? 4 : 3;
+    a->few = !many ? 3 : a->in_lanes && a->lanes > 8 ? 3 * a->lanes / 8 : 4;
     a->rows = a->in_lanes ? LANE_VECTORS * a->lanes : many ? 8 : 6;
     a->vectors = many ? 2 : 4;
     a->keys_at_once = target->sums / LANE_VECTORS;
@@ -371,6 +370,7 @@ static void emit_tasks(Attend *a)
         put_line(k, "const float *keys2 = %s;", attend_row_address(a, &a->second.keys));
     put_line(k, "const float *value_rows = %s;", attend_row_address(a, &a->v));
     attend_put_next(a, outer);
+    attend_put_lane_rows(a);
     attend_put_copies(a);
     attend_emit_ends(a);
 }
@@ -396,6 +396,7 @@ static void put_lane_scratch(Attend *a, uint64_t *at)
     put_scratch(a, "query", (uint64_t)(head * a->rows), at, arena_print(arena, "[%lld][%d], a tile's rows of q, scaled", head, a->rows));
     put_scratch(a, "score", (uint64_t)((block + a->keys_at_once) * a->rows), at,
                 arena_print(arena, "[%lld][%d], of a tile, later the weights", block, a->rows));
+    put_scratch(a, "spare", (uint64_t)padded, at, "for rows that a tile lacks");
     if (a->in_place >= a->block)
         return;
     if (a->key_rows)
@@ -464,8 +465,8 @@ static void emit_comment(Attend *a)
     if (a->second.choice)
         text_add(t, "s2 the same of %s and %s; a tile computes the one it takes, both only in between\n",
                  a->second.q.name, a->second.keys.name);
-    const char *panels = a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL);
-    text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data, panels);
+    text_add(t, "%s: %s   %s: %s%s\n", a->q.name, q.data, a->keys.name, k.data,
+             a->key_rows ? "" : arena_print(t->arena, " in panels of %d", KEY_PANEL));
     text_add(t, "%s: %s   %s: %s\n", a->v.name, v.data, result, out.data);
     text_add(t, "A task: up to %d rows in tiles of %d. Keys in blocks of %d, the softmax, to base 2, rescaled in between.\n",
              a->most_rows, a->rows, a->block);
@@ -478,8 +479,7 @@ void emit_attend(Kernel *k)
         return;
     math_use(k->e, MATH_LARGER);
     emit_comment(&a);
-    if (!a.in_lanes)
-        attend_emit_pack(&a);
+    attend_emit_pack(&a);
     attend_emit_ask_next(&a);
     attend_emit_tiles(&a);
     attend_emit_class(&a);
@@ -493,8 +493,8 @@ void emit_attend(Kernel *k)
     attend_emit_ranges(&a);
     attend_emit_blocks(&a);
     put_close(k);
-    if (!a.entry_loop)
-        return;
-    put_line(k, "task -= batches * blocks;");
-    put_close(k);
+    if (a.entry_loop) {
+        put_line(k, "task -= batches * blocks;");
+        put_close(k);
+    }
 }

@@ -2,8 +2,8 @@
  * attend_class.c (which panels of keys a tile reads), attend_test.c (the question whether it does), attend_rows.c (a
  * tile's rows of q and of the result), attend_block.c (a tile against one block of keys), attend_row.c (softmax),
  * attend_pack.c (keys and values of a block), attend_next.c (those of the next task), attend_tile.c (products),
- * attend_lanes.c and attend_lanes_tile.c (all of that where a tile's rows stand in the lanes), attend_piece.c (functions and their
- * parameters). */
+ * attend_lanes.c, attend_lanes_tile.c and attend_lanes_few.c (all of that where a tile's rows stand in the lanes), attend_piece.c
+ * (functions and their parameters). */
 #ifndef ATTAR_CODEGEN_ATTEND_INSIDE_H
 #define ATTAR_CODEGEN_ATTEND_INSIDE_H
 
@@ -68,7 +68,7 @@ typedef struct Attend {
     bool entry_loop; /* a loop over the batch's entries stands around the one over tasks */
     AttendSecond second;
     int lanes;
-    int rows, few;      /* rows in a tile; so many rows at most are done one by one */
+    int rows, few;      /* rows in a tile; so many rows at most are done without one: all that there are or, in the lanes, beyond whole vectors */
     int vectors;        /* of keys or values in a product, beside as many rows as find registers for the sums */
     int most_rows;      /* of a task, a multiple of a tile's */
     int block;          /* keys between two rescalings: what is packed of them stays in the second-level cache */
@@ -104,6 +104,7 @@ typedef struct Attend {
 enum {
     LANE_VECTORS = 3,       /* of rows in a tile, where they stand in the lanes */
     ATTEND_ROW_VECTORS = 8, /* accumulators of the functions for one row */
+    ATTEND_FEW = 3,         /* rows that go together where they fill no vector */
     ATTEND_TASK = 1024,     /* rows of a task at most: a block's keys and values are packed once for all of them */
     ATTEND_LEAST = 24       /* and at least, where they are few enough for a task each: packing costs as much as 5 rows */
 };
@@ -154,6 +155,7 @@ void attend_emit_count(Attend *a, const char *executed, const char *whole); /* f
 bool attend_fits_lanes(const Attend *a);       /* after the mask is taken apart: may a tile's rows stand in the lanes? */
 int64_t attend_keys_in_place(const Attend *a); /* how many keys tiles may read where they lie, again and again */
 void attend_emit_lanes(Attend *a);             /* before the kernel: a tile against one block of keys, or its rows one by one */
+void attend_put_lane_rows(Attend *a);          /* in a task: how many of its rows go through tiles */
 void attend_put_copies(Attend *a);             /* in a task: does it copy keys and values? */
 void attend_put_lane_range(Attend *a);         /* in a tile: the keys that it reads */
 void attend_put_lane_block(Attend *a);         /* in a block: where its keys and values are read */
@@ -162,7 +164,12 @@ void attend_put_lane_tile(Attend *a);          /* in a block: one tile */
 /* ---- attend_lanes_tile.c, attend_lanes_few.c ----------------------------------------------------------------------- */
 
 void attend_emit_lane_tiles(Attend *a); /* the products of a tile */
-void attend_emit_few_rows(Attend *a);   /* the function for rows one by one */
+/* "value[c]": the vectors of key t, the last one in part if there are only `part` lanes. */
+void attend_put_value(Text *t, int depth, int whole, int part);
+/* The sums times scale to `results`. `end`: how many of the rows there are, " && row < rows" or nothing. */
+void attend_put_lane_results(Text *t, int rows, const char *end, int vectors, int part);
+void attend_put_few(Text *t, int depth); /* "for (int row = 0; row < rows; row++)", at most ATTEND_FEW of them */
+void attend_emit_few_rows(Attend *a);    /* the function for rows that fill no vector */
 
 /* ---- attend_rows.c ---------------------------------------------------------------------------------------------- */
 
@@ -255,8 +262,6 @@ void attend_put_ask_share(Attend *a, int rows, const char *when);
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
 bool attend_scores_wide(const Attend *a); /* does `scores` take the last one and a half panels at once, and say so? */
 const char *attend_steps(const Attend *a); /* how many steps of a sum a loop takes at a time, as a line before it */
-/* In a function of values: the sums to `out` or, after the last keys, to the rows of the result; `part`: lanes of the last vector, 0 for all. */
-void attend_put_results(Attend *a, Text *t, int rows, int vectors, int part);
 int attend_row_panels(const Attend *a); /* panels of keys that a row's scores are made of at a time */
 bool attend_may_be_open(const Attend *a); /* may all rows of a tile read all of its keys, though `checks`? */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */

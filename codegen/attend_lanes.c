@@ -7,7 +7,8 @@
  *     values      a few rows of weights times values, along the columns (attend_lanes_tile.c)
  *
  * So it is done where the score is the product and nothing else, and each row reads a range of keys (attend_mask.c). A body,
- * a test or a second product are written for keys in the lanes (attend_block.c), as the few rows of decoding are. */
+ * a test or a second product are written for keys in the lanes (attend_block.c), as the rows are that fill no vector
+ * (attend_lanes_few.c): the last ones of a batch entry, and all where they are few, as in decoding. */
 #include "codegen/attend_inside.h"
 #include "codegen/choose.h"
 
@@ -32,7 +33,7 @@ static void put_turned(Attend *a, const char *times)
 {
     Kernel *k = a->k;
     const long long head = a->head, lanes = a->lanes;
-    put_line(k, "for (ptrdiff_t c = 0; c < count; c += LANES)");
+    put_line(k, "for (ptrdiff_t c = 0; c < many; c += LANES)");
     k->indent++;
     if (head < lanes) {
         put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", head);
@@ -50,7 +51,7 @@ static void put_turned(Attend *a, const char *times)
 
 static void emit_read_tile(Attend *a)
 {
-    static const char *const locals[] = {"query", "results", "first", "count", "out"};
+    static const char *const locals[] = {"query", "results", "first", "many", "last", "out", "spare"};
     Kernel *k = a->k;
     const double scale = attr_float(k->node, ATTR_scale, 1) * M_LOG2E;
     const char *times = scale == 1 ? "" : attend_print(a, " * %s", float_literal(k->e->cx, scale));
@@ -60,17 +61,17 @@ static void emit_read_tile(Attend *a)
     k->indent = 1;
     put_line(k, "const float *from[%d];", a->rows);
     put_open(k, "for (int i = 0; i < %d; i++)", a->rows);
-    put_line(k, "const ptrdiff_t row = lesser(i, count - 1); /* those that it lacks are the last one again */");
+    put_line(k, "const ptrdiff_t row = lesser(i, many - 1); /* those that it lacks are the last one again */");
     Text before = body_begin(k);
     put_line(k, "from[i] = %s;", attend_row_address(a, &a->q));
     if (a->gives_out)
         put_line(k, "results[i] = %s;", attend_row_address(a, &a->out));
-    else
-        put_line(k, "results[i] = out + row * %lld; /* nobody reads it */", (long long)a->padded);
     const char *after = body_end(k, before);
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
     put_close(k);
+    put_line(k, "for (int i = %s; i < %d; i++)", a->gives_out ? "last ? (int)many : 0" : "0", a->rows);
+    put_inner(k, "results[i] = i < many ? out + i * %lld : spare;", (long long)a->padded);
     put_turned(a, times);
     a->read_tile_call = attend_piece(a, a->read_tile, "A tile's rows of q, scaled and turned about; where its results go.", locals,
                                      sizeof locals / sizeof *locals, body_end(k, main));
@@ -106,15 +107,16 @@ static void emit_weigh(Attend *a)
     put_close(k);
     put_line(k, "const lanes less = %s(before - base), all = begun ? *totals * less + sum : sum;", raise);
     put_line(k, "*tops_so_far = now, *totals = all, ((lanes_at *)shrink)[c] = less;");
-    put_line(k, "((lanes_at *)scale)[c] = select(all > splat(0.0f), 1.0f / all, all); /* 0: no key; NaN stays */");
+    put_line(k, "const lanes over = select(all > splat(0.0f), 1.0f / all, all); /* 0: no key; NaN stays */");
+    put_line(k, "((lanes_at *)scale)[c] = last ? over : splat(1.0f);");
     put_close(k);
     const char *items[] = {"float *restrict score",  "const lanes *restrict tops", "float *restrict most", "float *restrict total",
-                           "float *restrict shrink", "float *restrict scale",      "ptrdiff_t vectors",    "int begun",
+                           "float *restrict shrink", "float *restrict scale",      "ptrdiff_t vectors",    "int begun",                "int last",
                            a->ranged ? "ptrdiff_t t0" : "ptrdiff_t keys", "ptrdiff_t from", "ptrdiff_t to",
                            attend_print(a, "const struct %s *range", a->range_struct)};
-    const char *comment = attend_print(a, "Scores of keys%s to weights%s.\n * A row's sums so far, if it has `begun`, must shrink by `shrink`; `scale` is 1 over the sum of its weights.",
+    const char *comment = attend_print(a, "Scores of keys%s to weights%s.\n * A row's sums so far, if it has `begun`, must shrink by `shrink`; after the `last` keys `scale` is\n * 1 over the sum of its weights.",
                                   a->ranged ? " from .. to" : "", a->ranged ? ", 0 for those that a row does not read" : "");
-    attend_rows_function(a, comment, attend_print(a, "static __attribute__((noinline))\nvoid %s", a->weigh), items, a->ranged ? 12 : 9, body_end(k, main));
+    attend_rows_function(a, comment, attend_print(a, "static __attribute__((noinline))\nvoid %s", a->weigh), items, a->ranged ? 13 : 10, body_end(k, main));
 }
 
 /* ---- a tile against one block --------------------------------------------------------------------------------------- */
@@ -124,16 +126,16 @@ static void put_values(Attend *a, const char *function, const char *plus, long l
     Kernel *k = a->k;
     const int rows = attend_values_rows(a, columns);
     const char *apart = a->in_place < a->block ? "value_apart" : "value_step";
-    put_open(k, "for (ptrdiff_t row = 0; row < count; row += %d)", rows);
+    put_open(k, "for (ptrdiff_t row = 0; row < many; row += %d)", rows);
     if (!*plus || !strcmp(plus, " + w")) /* once for all columns */
         attend_put_ask_share(a, rows, *plus ? "far && w == 0" : "far");
     if (a->ranged) {
         put_line(k, "ptrdiff_t first = to, end_key = from; /* that some of the rows reads */");
-        put_line(k, "for (ptrdiff_t r = row; r < lesser(row + %d, count); r++)", rows);
+        put_line(k, "for (ptrdiff_t r = row; r < lesser(row + %d, many); r++)", rows);
         put_inner(k, "first = lesser(first, begin[r]), end_key = larger(end_key, end[r]);");
         put_line(k, "first = larger(first, from), end_key = larger(lesser(end_key, to), first);");
     }
-    put_line(k, "%s(score + %srow, value%s%s, %s, %s, begun, shrink + row, out + row * %lld%s, last, scale + row, results + row, %s, count - row);",
+    put_line(k, "%s(score + %srow, value%s%s, %s, %s, begun, shrink + row, out + row * %lld%s, scale + row, results + row, %s);",
              function, a->ranged ? attend_print(a, "(first - t0) * %d + ", a->rows) : "", a->ranged ? attend_print(a, " + (first - t0) * %s", apart) : "",
              plus, apart, a->ranged ? "end_key - first" : "t1 - t0", (long long)a->padded, plus, *plus ? plus + 3 : "0");
     put_close(k);
@@ -143,8 +145,8 @@ static void emit_tile(Attend *a)
 {
     _Static_assert(LANE_VECTORS == 3, "`tops` begins with as many vectors");
     static const char *const locals[] = {
-        "query",     "key",     "key_apart", "key_step", "panel_step", "value",   "value_apart", "value_step",  "count",       "t0",           "t1",
-        "begin",     "end",     "low",       "high",     "range",      "keys",    "at",          "task_count",  "far",
+        "query",     "key",     "key_apart", "key_step", "panel_step", "value",   "value_apart", "value_step",  "many",        "t0",           "t1",
+        "begin",     "end",     "low",       "high",     "range",      "keys",    "at",          "task_many",   "far",
         "next_keys", "next_values", "query_ahead", "result_ahead", "score", "most", "total",     "out",         "begun",       "last",         "results",
     };
     Kernel *k = a->k;
@@ -152,12 +154,12 @@ static void emit_tile(Attend *a)
     k->indent = 1;
     if (a->ranged)
         put_line(k, "const ptrdiff_t from = lesser(larger(low, t0), t1), to = larger(lesser(high, t1), from);");
-    put_line(k, "const ptrdiff_t vectors = (count + LANES - 1) / LANES;");
-    put_line(k, "float shrink[%d], scale[%d];", a->rows, a->rows);
+    put_line(k, "const ptrdiff_t vectors = (many + LANES - 1) / LANES;");
+    put_line(k, "float shrink[%d] = {0}, scale[%d] = {0}; /* 0 for rows that the tile lacks: whatever else might be a denormal, and slow */", a->rows, a->rows);
     put_line(k, "lanes none = splat(-__builtin_inff()), tops[%d] = {none, none, none};", LANE_VECTORS);
     const char *step = !a->key_rows ? "panel_step" : a->in_place < a->block ? "key_apart" : "key_step", *which = a->ranged ? "t0, from, to, range" : "t1 - t0";
     put_line(k, "%s(query, key, %s, score, vectors, tops, %s%s);", a->scores, step, which, a->ranged ? ", begin, end" : "");
-    put_line(k, "%s(score, tops, most, total, shrink, scale, vectors, begun, %s);", a->weigh, which);
+    put_line(k, "%s(score, tops, most, total, shrink, scale, vectors, begun, last, %s);", a->weigh, which);
     attend_emit_groups(a, false, put_values);
     a->tile_call = attend_piece(a, a->tile, "A tile of rows against one block of keys: scores, softmax, values.", locals,
                                 sizeof locals / sizeof *locals, body_end(k, main));
@@ -195,6 +197,13 @@ int64_t attend_keys_in_place(const Attend *a)
     return sets * WAYS / (lines + (a->key_rows ? (a->head * 4 + LINE - 1) / LINE : 0)) / (4 * step % PAGE ? 1 : 2);
 }
 
+/* Of a task's rows, how many go through tiles. */
+void attend_put_lane_rows(Attend *a)
+{
+    if (a->in_lanes)
+        put_line(a->k, "const ptrdiff_t task_many = larger(lesser(task_count, (rows %% LANES <= %d ? rows / LANES * LANES : rows) - task_first), 0);", a->few);
+}
+
 /* Are keys and values worth a copy in which their rows lie side by side? With few tiles it costs more than it spares. */
 void attend_put_copies(Attend *a)
 {
@@ -228,10 +237,8 @@ void attend_put_lane_block(Attend *a)
         put_line(k, "const float *key = %s, *value = value_rows + t0 * value_step;",
                  a->key_rows ? "key_rows + t0 * key_step" : attend_print(a, "panels + t0 / %d * panel_step", KEY_PANEL));
     if (a->ranged)
-        put_line(k, "const int alone = rows <= %d || !%s(%s, value_step, lesser(keys - t0, %d));", a->few, a->finite,
+        put_line(k, "const int apart = rows > 1 && !%s(%s, value_step, lesser(keys - t0, %d));", a->finite,
                  a->in_place < a->block ? "value_rows + t0 * value_step" : "value", a->block);
-    else
-        put_line(k, "const int alone = rows <= %d;", a->few);
 }
 
 void attend_put_lane_range(Attend *a)
@@ -260,13 +267,14 @@ void attend_put_lane_tile(Attend *a)
 {
     Kernel *k = a->k;
     put_count(a);
-    put_open(k, "if (alone)");
-    put_line(k, "%s", a->few_call);
-    k->indent--;
-    put_open(k, "} else");
+    put_line(k, a->ranged ? "const ptrdiff_t many = apart ? 0 : larger(lesser(task_many - at, %d), 0);"
+                          : "const ptrdiff_t many = larger(lesser(task_many - at, %d), 0);", a->rows);
+    put_open(k, "if (many > 0)");
     put_line(k, "float *results[%d];", a->rows);
     attend_put_ahead(a);
     put_line(k, "%s", a->read_tile_call);
     put_line(k, "%s", a->tile_call);
     put_close(k);
+    put_line(k, "if (many < count)");
+    put_inner(k, "%s", a->few_call);
 }

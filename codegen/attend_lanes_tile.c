@@ -111,8 +111,7 @@ static void emit_scores(Attend *a, Text *t)
 
 /* ---- values ---------------------------------------------------------------------------------------------------------- */
 
-/* "value[c]": the vectors of key t, the last one in part if there are only `part` lanes. */
-static void put_value(Text *t, int depth, int whole, int part)
+void attend_put_value(Text *t, int depth, int whole, int part)
 {
     const char *in = "                " + 4 * (4 - depth);
     if (!part) {
@@ -127,25 +126,37 @@ static void put_value(Text *t, int depth, int whole, int part)
     text_add(t, "%svalue[%d] = load_part(v + t * step + %d * LANES, %d);\n", in, whole, whole, part);
 }
 
+void attend_put_lane_results(Text *t, int rows, const char *end, int vectors, int part)
+{
+    text_add(t, "#pragma GCC unroll %d\n    for (int row = 0; row < %d%s; row++) {\n", rows, rows, end);
+    if (vectors > (part > 0)) {
+        unrolled(t, 2, "c", vectors - (part > 0));
+        text_add(t, "            *(lanes_at *)(results[row] + w + c * LANES) = sum[row][c] * scale[row];\n");
+    }
+    if (part)
+        text_add(t, "        store_part(results[row] + w + %d * LANES, sum[row][%d] * scale[row], %d);\n", vectors - 1, vectors - 1, part);
+    text_add(t, "    }\n");
+}
+
 static void emit_values(Attend *a, Text *t, const char *name, int vectors, int part)
 {
     static const char *const items[] = {"const float *restrict weight", "const float *restrict v", "ptrdiff_t step", "ptrdiff_t keys", "int begun",
-                                        "const float *restrict shrink", "float *restrict out", "int last", "const float *restrict scale",
-                                        "float *const *results", "ptrdiff_t w", "ptrdiff_t count"};
+                                        "const float *restrict shrink", "const float *out", "const float *restrict scale",
+                                        "float *const *results", "ptrdiff_t w"};
     const int rows = attend_values_rows(a, vectors * a->lanes);
-    text_add(t, "/* out[%d][%d of %lld] = out * shrink + weight[keys][%d] * v[keys][%lld], after the last keys times scale to the result. */\n", rows,
+    text_add(t, "/* results[%d][%d of %lld] = (out * shrink + weight[keys][%d] * v[keys][%lld]) * scale. */\n", rows,
              (vectors - (part > 0)) * a->lanes + part, (long long)a->width, rows, (long long)a->width);
-    put_head(a, t, attend_print(a, "static void %s", name), items, 12);
+    put_head(a, t, attend_print(a, "static void %s", name), items, 10);
     text_add(t, "    lanes sum[%d][%d] = %s;\n    if (begun)\n", rows, vectors, zero_lanes(a->k->e->target, 2));
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", (long long)a->padded);
     text_add(t, "%s\n    for (ptrdiff_t t = 0; t < keys; t++) {\n", steps(a));
-    put_value(t, 2, vectors - (part > 0), part);
+    attend_put_value(t, 2, vectors - (part > 0), part);
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] += splat(weight[t * %d + row]) * value[c];\n    }\n", a->rows);
-    attend_put_results(a, t, rows, vectors, part);
+    attend_put_lane_results(t, rows, "", vectors, part);
     text_add(t, "}\n\n");
 }
 

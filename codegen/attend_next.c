@@ -186,6 +186,6 @@ void attend_put_ask_share(Attend *a, int rows, const char *when)
         return;
     put_line(a->k, "if (%s)", when);
     put_inner(a->k,
-              "%s(next_keys, key_step, next_values, value_step, keys * (at + row) / task_count, keys * lesser(at + row + %d, task_count) / task_count%s%s);",
+              "%s(next_keys, key_step, next_values, value_step, keys * (at + row) / task_many, keys * lesser(at + row + %d, task_many) / task_many%s%s);",
               a->ask_next, rows, a->asks_rows ? arena_print(a->k->e->cx->arena, ", query_ahead, result_ahead, row, row + %d", rows) : "", a->ask_next_rest);
 }

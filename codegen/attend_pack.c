@@ -166,6 +166,8 @@ static void emit_pack_values(Attend *a, Text *t)
 void attend_emit_pack(Attend *a)
 {
     Text *t = &a->k->before;
+    if (a->in_lanes)
+        return;
     if (a->key_rows || (a->second.choice && a->second.key_rows)) {
         if (a->head >= a->lanes && a->lanes > 1)
             attend_emit_turn(a, KEY_PANEL, "");

@@ -83,6 +83,7 @@ static const struct {
     {"shrink", "float *restrict ", NULL},
     {"scale", "float *restrict ", NULL},
     {"results", "float **", NULL},
+    {"spare", "float *", NULL},
     {"ahead", "const float **", NULL},
     {"begun", "int ", NULL},
     {"last", "int ", NULL},

@@ -345,7 +345,7 @@ static void put_check(Attend *a, Text *t, int rows, int vectors)
 
 /* The sums to `out` or, after the last keys, to the rows of the result, where of the last vector there are only `part`
  * lanes if that is not 0. */
-void attend_put_results(Attend *a, Text *t, int rows, int vectors, int part)
+static void put_results(Attend *a, Text *t, int rows, int vectors, int part)
 {
     text_add(t, "#pragma GCC unroll %d\n    for (int row = 0; row < %d; row++) {\n", rows, rows);
     text_add(t, "        const int ends = last && row < count;\n");
@@ -383,7 +383,7 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
     put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), attend_steps(a));
     if (a->checks)
         put_check(a, t, rows, vectors);
-    attend_put_results(a, t, rows, vectors, last);
+    put_results(a, t, rows, vectors, last);
     text_add(t, "%s}\n\n", a->checks ? "    return 1;\n" : "");
 }
 
@@ -462,7 +462,7 @@ void attend_emit_tiles(Attend *a)
     emit_second_products(a);
     if (a->checks && !a->in_lanes)
         emit_values_careful(a, t);
-    for (int one_row = a->in_lanes; one_row < 2; one_row++) {
+    for (int one_row = 0; !a->in_lanes && one_row < 2; one_row++) {
         int group = attend_group(a, one_row);
         int64_t rest = attend_rest(a, one_row);
         void (*emit)(Attend *, Text *, const char *, int, int) = one_row ? emit_values_row : emit_values;

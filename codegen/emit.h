@@ -29,6 +29,7 @@ typedef enum MathFunction {
     MATH_INT_MAX, MATH_INT_MIN,         /* on `ints` */
     MATH_SUM_ACROSS, MATH_MAX_ACROSS,   /* lanes -> float: over the lanes, as a fixed tree */
     MATH_TOP_ACROSS,                    /* as MAX_ACROSS but quicker: a NaN may get lost */
+    MATH_SUMS_ACROSS,                   /* four lanes -> four floats: the sum of each */
     MATH_LARGER,                        /* of two ptrdiff_t */
     MATH_SCALE, MATH_SIGNED, MATH_SINE_AT,      /* math.c's own helpers */
     MATH_EXP2,                          /* for softmax: x <= 127, 0 below -126.5 */

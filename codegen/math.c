@@ -72,6 +72,7 @@ static const MathText texts[MATH_COUNT] = {
 [MATH_SUM_ACROSS] = {"sum_across", 0, {0}, NULL},
 [MATH_MAX_ACROSS] = {"max_across", 1, {MATH_MAX}, NULL},
 [MATH_TOP_ACROSS] = {"top_across", 0, {0}, NULL},
+[MATH_SUMS_ACROSS] = {"sums_across", 0, {0}, NULL},
 
 [MATH_SCALE] = {"scale_by_power", 0, {0},
 "/* p * 2^n for p near 1, in two steps, so that neither factor leaves the range of a float and the product becomes a\n"
@@ -356,6 +357,48 @@ static void across(int lanes, MathFunction f, Text *out)
     text_add(out, "    return x%s;\n}\n", lanes > 1 ? "[0]" : "");
 }
 
+/* "__builtin_shufflevector(a, b, ..)": of every four lanes those of `pick`, b's where it is 4 or more. */
+static void put_picked(int lanes, const char *a, const char *b, const int *pick, Text *out)
+{
+    text_add(out, "__builtin_shufflevector(%s, %s", a, b);
+    for (int i = 0; i < lanes; i++)
+        text_add(out, ", %d", i / 4 * 4 + pick[i % 4] % 4 + (pick[i % 4] < 4 ? 0 : lanes));
+    text_add(out, ")");
+}
+
+/* Pairs first, so that each line adds halves of two vectors and half as many are left; then as `across`. */
+static void sums_across(int lanes, Text *out)
+{
+    static const struct {
+        const char *to, *a, *b;
+        int pick[2][4];
+    } lines[] = {
+        {"const lanes low", "x[0]", "x[1]", {{0, 4, 1, 5}, {2, 6, 3, 7}}},
+        {"const lanes high", "x[2]", "x[3]", {{0, 4, 1, 5}, {2, 6, 3, 7}}},
+        {"lanes sum", "low", "high", {{0, 1, 4, 5}, {2, 3, 6, 7}}},
+    };
+    text_add(out, "/* The sums of all lanes of four vectors, as fixed trees. */\n"
+                  "static inline void sums_across(const lanes *x, float *to)\n{\n");
+    if (lanes < 4) {
+        text_add(out, "    for (int i = 0; i < 4; i++)\n        to[i] = %s;\n}\n", lanes > 1 ? "x[i][0] + x[i][1]" : "x[i]");
+        return;
+    }
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        text_add(out, "    %s = ", lines[i].to);
+        put_picked(lanes, lines[i].a, lines[i].b, lines[i].pick[0], out);
+        text_add(out, " +\n        ");
+        put_picked(lanes, lines[i].a, lines[i].b, lines[i].pick[1], out);
+        text_add(out, ";\n");
+    }
+    for (int step = lanes / 2; step >= 4; step /= 2) {
+        text_add(out, "    sum += __builtin_shufflevector(sum, sum");
+        for (int i = 0; i < lanes; i++)
+            text_add(out, ", %d", (i + step) % lanes);
+        text_add(out, ");\n");
+    }
+    text_add(out, "#pragma GCC unroll 4\n    for (int i = 0; i < 4; i++)\n        to[i] = sum[i];\n}\n");
+}
+
 /* Of the functions marked those that are called, and what these need; they stand before it. */
 static void choose(Emitter *e, const char *rest, bool *used)
 {
@@ -380,7 +423,7 @@ void emit_math(Emitter *e, const char *rest, Text *out)
         if (texts[f].text)
             text_add(out, "%s\n", e->target->lanes > 1 ? texts[f].text : one_lane(e->cx->arena, texts[f].text));
         else {
-            across(e->target->lanes, (MathFunction)f, out);
+            f == MATH_SUMS_ACROSS ? sums_across(e->target->lanes, out) : across(e->target->lanes, (MathFunction)f, out);
             text_char(out, '\n');
         }
     }

@@ -36,6 +36,7 @@ static const Shape shapes[] = {
     {"causal", 2, 3, 64, 64, "", "", "", CAUSAL MASKED("c"), true, 0, false},
     {"causal8", 1, 1, 8, 8, "", "", "", CAUSAL MASKED("c"), true, 0, false},
     {"causal20", 2, 1, 20, 20, "", "", "", CAUSAL MASKED("c"), true, 0, false},
+    {"causal_wide", 1, 1, 40, 280, "", "", "", CAUSAL MASKED("c"), true, 0, false}, /* several groups of columns */
     {"window", 1, 2, 16, 80, "", "", "",
      CAUSAL "d = sub i, j\n n = const value=7 : i32\n e = lt d, n\n a = and c, e\n" MASKED("a"), true, 0, false},
     {"padding", 2, 2, 32, 64, ", keep: bool[B, T]", ", keep", ", m: bool[B, T]",
@@ -343,7 +344,7 @@ static void check_size(Bench *b, const Shape *s, const Target *target, const int
     free_inputs(b);
 }
 
-static const int64_t lengths[] = {1, 2, 7, 8, 9, 31, 32, 33, 64, 100};
+static const int64_t lengths[] = {1, 2, 7, 8, 9, 31, 32, 33, 37, 64, 100};
 enum { LENGTHS = sizeof lengths / sizeof *lengths };
 
 static void check_shape(const Shape *s, const Target *target, bool all)

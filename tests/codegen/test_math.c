@@ -128,6 +128,9 @@ static const char *library_text(const Target *target, Arena *arena)
     text_add(&rest, "float sweep_across(int f, const float *x);\nfloat sweep_across(int f, const float *x)\n{\n    "
                     "lanes a = *(const lanes_at *)x;\n"
                     "    return f == 0 ? sum_across(a) : f == 1 ? max_across(a) : top_across(a);\n}\n");
+    text_add(&rest, "void sweep_sums(const float *x, float *y);\nvoid sweep_sums(const float *x, float *y)\n{\n"
+                    "    lanes a[4];\n    for (int i = 0; i < 4; i++)\n        a[i] = *(const lanes_at *)(x + i * LANES);\n"
+                    "    sums_across(a, y);\n}\n");
     emit_prelude(&e, rest.data, &all);
     text_put(&all, rest.data, rest.length);
     return all.data;
@@ -345,6 +348,26 @@ START_TEST(across_lanes)
 }
 END_TEST
 
+/* Every lane counts once, in the sum of its own vector: powers of two show each of them. */
+START_TEST(sums_of_four)
+{
+    Library libraries[8];
+    int n = load_all(libraries);
+    for (int l = 0; l < n; l++) {
+        int lanes = libraries[l].target->lanes;
+        void (*sums)(const float *, float *) = (void (*)(const float *, float *))dlsym(libraries[l].handle, "sweep_sums");
+        for (int vector = 0; vector < 4; vector++) {
+            float x[4 * 16] = {0}, y[4] = {0};
+            for (int i = 0; i < lanes; i++)
+                x[vector * lanes + i] = (float)(1 << i);
+            sums(x, y);
+            for (int i = 0; i < 4; i++)
+                ck_assert_float_eq(y[i], i == vector ? (float)((1 << lanes) - 1) : 0);
+        }
+    }
+}
+END_TEST
+
 /* Other text gets of the emitted file what it names, and nothing else. */
 START_TEST(for_other_text)
 {
@@ -381,6 +404,7 @@ int main(void)
     tcase_add_test(cases, two_arguments);
     tcase_add_test(cases, whole_numbers);
     tcase_add_test(cases, across_lanes);
+    tcase_add_test(cases, sums_of_four);
     tcase_add_test(cases, for_other_text);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
