@@ -82,7 +82,8 @@ typedef struct Attend {
     const char *range_struct;               /* what a vector of rows reads, if rows differ */
     const char *read_tile_call, *few_call;
     bool asks_next;            /* a task asks for the keys and values of the next one */
-    bool asks_rows;            /* and for the next tile's rows of q and of the result */
+    bool asks_rows;            /* and for the next tile's rows of q */
+    bool asks_result;          /* and of the result, if these lie elsewhere */
     const char *ask_next, *ask_next_rest;
     const char *ask;           /* asks for rows of the next tile: */
     int n_ahead;               /* tiles of rows, of q's and of the result's */

@@ -1,5 +1,5 @@
 /* Keys and values of the next task, asked for a share at a time: each tile asks for some of their rows, with rows in the
- * lanes also for the next tile's rows of q and of the result. Where all is near that costs some per cent, the more the fewer
+ * lanes also for the next tile's rows of q and, if they lie elsewhere, of the result. Where all is near that costs some per cent, the more the fewer
  * keys there are; so it is done where the kernel that made the keys has left only the last of them in the second-level
  * cache: its weights and what the tasks read and write are more than that keeps. Where a task has several blocks of keys,
  * there is no room for more. */
@@ -40,9 +40,9 @@ static void put_ask_rows(Attend *a, const Access *x, const char *rows, int64_t f
 void attend_emit_ask_next(Attend *a)
 {
     Kernel *k = a->k;
-    static const char *const items[] = {"const float *key",     "ptrdiff_t key_step", "const float *value", "ptrdiff_t value_step",
-                                        "ptrdiff_t from",       "ptrdiff_t to",       "const float *query", "const float *result",
-                                        "ptrdiff_t from_row",   "ptrdiff_t to_row"};
+    static const char *const items[] = {"const float *key", "ptrdiff_t key_step", "const float *value", "ptrdiff_t value_step",
+                                        "ptrdiff_t from", "ptrdiff_t to", "ptrdiff_t from_row", "ptrdiff_t to_row",
+                                        "const float *query", "const float *result"};
     if (!a->asks_next)
         return;
     Text main = body_begin(k);
@@ -55,17 +55,16 @@ void attend_emit_ask_next(Attend *a)
     put_close(k);
     if (a->in_lanes && inner_rows(a)) {
         put_ask_rows(a, &a->q, "query", a->head);
-        if (a->gives_out)
+        if (a->gives_out && !same_storage(a->q.home, a->out.home))
             put_ask_rows(a, &a->out, "result", a->width);
-        else
-            put_line(k, "(void)result;");
     }
     const char *body = body_end(k, main);
     a->asks_rows = mentions(body, "query");
+    a->asks_result = mentions(body, "result");
     a->ask_next_rest = attend_rows_function(
         a, a->asks_rows ? "Keys and values from .. to of the next task and rows of the next tile, to be in the second-level cache by then."
                         : "Asks for keys and values from .. to of the next task, to be in the second-level cache by then.",
-        arena_print(k->e->cx->arena, "static inline void %s", a->ask_next), items, a->asks_rows ? 10 : 6, body);
+        arena_print(k->e->cx->arena, "static inline void %s", a->ask_next), items, a->asks_result ? 10 : a->asks_rows ? 9 : 6, body);
 }
 
 /* Where the rows of `x` from position `at` of the outermost row axis on begin. */
@@ -126,9 +125,9 @@ void attend_put_next(Attend *a, int outer)
         return;
     const char *keys = attend_row_address(a, &a->keys), *values = attend_row_address(a, &a->v);
     const char *query = row_address(a, &a->q, outer_position(a, "next_first"));
-    const char *result = a->gives_out ? row_address(a, &a->out, outer_position(a, "next_first")) : "next_query";
-    const char *all = arena_print(k->e->cx->arena, "%s, %s%s%s", keys, values, a->asks_rows ? query : "", a->asks_rows ? result : "");
-    put_line(k, a->asks_rows ? "const float *next_keys, *next_values, *next_query, *next_result;" : "const float *next_keys, *next_values;");
+    const char *result = a->asks_result ? row_address(a, &a->out, outer_position(a, "next_first")) : "";
+    const char *all = arena_print(k->e->cx->arena, "%s, %s%s%s", keys, values, a->asks_rows ? query : "", result);
+    put_line(k, "const float *next_keys, *next_values%s%s;", a->asks_rows ? ", *next_query" : "", a->asks_result ? ", *next_result" : "");
     put_line(k, "{");
     k->indent++;
     Text main = body_begin(k);
@@ -149,10 +148,10 @@ void attend_put_next(Attend *a, int outer)
     text_put(&k->body, indices, strlen(indices));
     put_line(k, "next_keys = %s;", keys);
     put_line(k, "next_values = %s;", values);
-    if (a->asks_rows) {
+    if (a->asks_rows)
         put_line(k, "next_query = %s;", query);
+    if (a->asks_result)
         put_line(k, "next_result = %s;", result);
-    }
     put_close(k);
 }
 
@@ -174,10 +173,8 @@ void attend_put_ahead(Attend *a)
     Arena *arena = a->k->e->cx->arena;
     const char *row = outer_position(a, arena_print(arena, "first + %d", a->rows));
     put_line(a->k, "const float *query_ahead = at + %d < task_count ? %s : next_query;", a->rows, row_address(a, &a->q, row));
-    if (a->gives_out)
+    if (a->asks_result)
         put_line(a->k, "const float *result_ahead = at + %d < task_count ? %s : next_result;", a->rows, row_address(a, &a->out, row));
-    else
-        put_line(a->k, "const float *result_ahead = query_ahead;");
 }
 
 void attend_put_ask_share(Attend *a, int rows, const char *when)
@@ -187,5 +184,5 @@ void attend_put_ask_share(Attend *a, int rows, const char *when)
     put_line(a->k, "if (%s)", when);
     put_inner(a->k,
               "%s(next_keys, key_step, next_values, value_step, keys * (at + row) / task_many, keys * lesser(at + row + %d, task_many) / task_many%s%s);",
-              a->ask_next, rows, a->asks_rows ? arena_print(a->k->e->cx->arena, ", query_ahead, result_ahead, row, row + %d", rows) : "", a->ask_next_rest);
+              a->ask_next, rows, a->asks_rows ? attend_print(a, ", row, row + %d, query_ahead%s", rows, a->asks_result ? ", result_ahead" : "") : "", a->ask_next_rest);
 }

@@ -163,6 +163,7 @@ void kernel_end(Kernel *k);
 /* Pointers: a parameter the first time, the same one after that. The result is a copy with `name` set. */
 bool kernel_read(Kernel *k, const Node *value, Access *out);            /* `const T *restrict name` (no restrict if it shares storage with a result) */
 bool kernel_result(Kernel *k, const Node *value, Access *out);          /* `T *restrict name`: the kernel node itself or a get of it */
+bool same_storage(const Node *a, const Node *b);                        /* values written by kernels: the plan has put them in one place */
 bool kernel_state(Kernel *k, Access *out);                              /* read and written: the state of the node's layer, axes as in the cache's type */
 /* A table of which rows are looked up, in the type in which it is stored: `out` has that type. */
 bool kernel_table(Kernel *k, const Node *weight, Access *out);

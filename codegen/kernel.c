@@ -382,7 +382,7 @@ const char *kernel_local(Kernel *k, const Node *n) {
 
 /* ---- the finished function --------------------------------------------------------------------------------------------------------------- */
 
-static bool same_storage(const Node *a, const Node *b) {
+bool same_storage(const Node *a, const Node *b) {
     Place p = a->place, q = b->place;
     if (p.kind != q.kind)
         return false;

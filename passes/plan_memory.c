@@ -5,7 +5,7 @@
  * repeat, the carried value, what a round leaves and the repeat's result are one buffer; between the last reader of
  * the carried value and the kernel that writes the next one it is free for others. A choice and its two sides are one
  * buffer too: only one of the two is computed. A kernel that reads an input only
- * where it writes may write over it if it dies there. Where a carried value cannot stay in place, or a result of the
+ * where it writes may write over it if it dies there, attend over its queries. Where a carried value cannot stay in place, or a result of the
  * model is not written by a kernel, a copy is put in. Results of the model are written straight into the caller's
  * memory. Threads that have rows of their own are not all at the same kernel: what one of them may still read is not
  * written by another (plan_offsets.c). */
@@ -105,10 +105,22 @@ static bool moves_elements(const Node *k)
     return false;
 }
 
-/* Kernel k reads `storage` only at the element it writes. */
+/* The result lies as the input does: attend's values stand where the head axis of its queries did. */
+static bool lies_alike(const Node *k, int input)
+{
+    const Type *in = k->inputs[input]->type, *out = k->type;
+    if (k->op != OP_attend)
+        return type_equal(in, out);
+    bool alike = input == 0 && in->dtype == out->dtype && in->rank == out->rank;
+    for (int i = 0; alike && i < in->rank; i++)
+        alike = extent_equal(in->axis[i].size, out->axis[i].size) && (i == in->rank - 1 || in->axis[i].name == out->axis[i].name);
+    return alike && in->axis[in->rank - 1].name == node_attr(k, ATTR_over)->names.items[0];
+}
+
+/* Kernel k reads `storage` only at the element it writes, or, attend, at the row of q: before it writes it, and no other row needs it. */
 static bool may_overwrite(const Node *k, const Node *storage)
 {
-    bool by_element = k->op == OP_map || k->op == OP_rowwise || k->op == OP_gemm;
+    bool by_element = k->op == OP_map || k->op == OP_rowwise || k->op == OP_gemm || k->op == OP_attend;
     if (!by_element || !k->type || attr_name(k, ATTR_layout) || attr_name(storage, ATTR_layout) || moves_elements(k))
         return false;
     for (int i = 0; i < k->n_inputs; i++) {
@@ -117,7 +129,7 @@ static bool may_overwrite(const Node *k, const Node *storage)
             continue;
         if (k->op == OP_gemm && (i <= attr_int(k, ATTR_weights, 1) || i >= gemm_side(k, 0)))
             return false;
-        if (!is_whole_view(in) || !type_equal(in->type, k->type))
+        if (!is_whole_view(in) || !lies_alike(k, i))
             return false;
     }
     return true;
@@ -309,7 +321,7 @@ static void join_in_place(Memory *m, const Graph *g)
         for (int i = 0; writer_of(k) == k && k->body && i < k->n_inputs; i++) {
             const Node *s = storage_of(k->inputs[i]);
             Buffer *over = buffer_of(m, s), *b = buffer_of(m, k);
-            if (!over || over == b || over->output >= 0 || b->output >= 0 || !type_equal(k->inputs[i]->type, k->type))
+            if (!over || over == b || over->output >= 0 || b->output >= 0 || !lies_alike(k, i))
                 continue;
             if (may_overwrite(k, s) && can_join(over, b))
                 join(m, b, over);

@@ -127,12 +127,19 @@ static const char *text_of_model(const Shape *s, bool cross, bool rows, Arena *a
     if (!rows)
         text_add(&out,
              "  keys = map k layout=panels keys=T (key: f32[B, T, G, K]) { return key } : f32[B, T, G, K] @0+0\n");
+    const bool over = rows && s->k == s->w; /* the result lies over a copy of q, and is copied */
+    if (over)
+        text_add(&out, "  region %d = %d bytes * B * S to 32, bound 64\n  mine = map q (one: f32[B, S, G, R, K]) { return one } : f32[B, S, G, R, K] @%d+0\n",
+                 1 + s->second, s->g * s->r * s->k * 4, 1 + s->second);
+    const char *place = !rows ? "" : over ? arena_print(arena, " : f32[B, S, G, R, W] @%d+0", 1 + s->second) : " : f32[B, S, G, R, W] @output.0";
     text_add(&out,
-             "  out = attend q, %s, v%s%s over=K keys=T scale=%.9g%s%s (s: f32[B, G, S, R, T]%s%s) {\n %s  }%s\n",
+             "  out = attend %s, %s, v%s%s over=K keys=T scale=%.9g%s%s (s: f32[B, G, S, R, T]%s%s) {\n %s  }%s\n", over ? "mine" : "q",
              rows ? "k" : "keys", s->names, !s->second ? "" : rows ? ", q2, k2" : ", q2, keys2", 1 / sqrt(s->k),
              s->second ? " second=true" : "", rows ? "" : " lse=true", s->params,
-             s->second ? ", s2: f32[B, G, S, R, T]" : "", s->body, rows ? " : f32[B, S, G, R, W] @output.0" : "");
-    if (rows)
+             s->second ? ", s2: f32[B, G, S, R, T]" : "", s->body, place);
+    if (over)
+        text_add(&out, "  all = map out (two: f32[B, S, G, R, W]) { return two } : f32[B, S, G, R, W] @output.0\n  return all\n");
+    else if (rows)
         text_add(&out, "  return out\n");
     else
         text_add(&out, "  sums = get out index=0 : f32[B, S, G, R, W] @output.0\n"

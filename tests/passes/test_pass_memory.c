@@ -91,14 +91,26 @@ static bool is_whole(const Node *n)
     return op_info[n->op].class != CLASS_VIEW;
 }
 
+/* Of the same sizes; attend reads a row of q before it writes the result's, which has values where q has the head axis. */
+static bool lies_alike(const Node *kernel, int i, const Node *result)
+{
+    const Type *in = kernel->inputs[i]->type, *out = result->type;
+    bool alike = i == 0 && in->rank == out->rank && in->axis[in->rank - 1].name == node_attr(kernel, ATTR_over)->names.items[0];
+    for (int axis = 0; alike && axis < in->rank; axis++)
+        alike = extent_equal(in->axis[axis].size, out->axis[axis].size);
+    for (int k = 1; alike && k < kernel->n_inputs; k++)
+        alike = storage(kernel->inputs[k]) != storage(kernel->inputs[0]);
+    return alike;
+}
+
 static bool may_lie_over(const Node *kernel, int i, const Node *result)
 {
     const Node *s = storage(kernel->inputs[i]);
     bool summed = kernel->op == OP_gemm && i <= attr_int(kernel, ATTR_weights, 1);
     return kernel->type && !summed && is_whole(kernel->inputs[i]) && !moves_elements(kernel) && !attr_name(s, ATTR_layout) &&
-           kernel->op != OP_attend && kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat &&
-           kernel->op != OP_topk && kernel->op != OP_cumsum && kernel->op != OP_cummax &&
-           s->place.offset == result->place.offset && type_equal(kernel->inputs[i]->type, result->type);
+           kernel->op != OP_reduce && kernel->op != OP_dot && kernel->op != OP_concat && kernel->op != OP_topk &&
+           kernel->op != OP_cumsum && kernel->op != OP_cummax && s->place.offset == result->place.offset &&
+           (kernel->op == OP_attend ? lies_alike(kernel, i, result) : type_equal(kernel->inputs[i]->type, result->type));
 }
 
 static void check_write(Machine *m, const Node *kernel, const Node *value)
