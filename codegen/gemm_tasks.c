@@ -5,7 +5,9 @@
 
 #include <string.h>
 
-enum { ROWS_TOGETHER = 64 };    /* that go through all panels before others, where all panels stay near */
+/* Rows that go through all panels before others, where all panels stay near; fewer where each is added to as well: their lines come from as
+ * many places in memory as a processor foresees (32 pages) only then. */
+enum { ROWS_TOGETHER = 64, ADDED_TOGETHER = 32 };
 
 /* Where the panel's columns begin, if not at 0: " + panel * 48". */
 static void put_column(Gemm *g, const Group *group, const Pointer *p, const char *panel, Text *t) {
@@ -110,18 +112,27 @@ static const char *print_work(Gemm *g, int64_t *work) {
     return name;
 }
 
+/* Are rows added to the sums, that lie where the results might? */
+static bool adds_rows(const Gemm *g) {
+    const Group *group = &g->groups[0];
+    for (int i = 1 + group->n_weights; i < group->first_result; i++)
+        if (group->pointers[i].reach == PER_BOTH && !group->pointers[i].n_terms)
+            return true;
+    return false;
+}
+
 /* Do all weights stay in a part of L2? Then x, what is added and the results are what comes from memory. */
 static bool weights_stay(Gemm *g) {
     double bytes = 0;
     for (int i = 0; i < g->n_groups; i++)
         for (int j = 0; j < gemm_group_sums(&g->groups[i]); j++)
             bytes += (double)(g->depth * g->groups[i].columns) * (double)dtype_size(g->n->inputs[1 + g->groups[i].weight[j]]->type->dtype);
-    return bytes <= (double)target_speed(g->k->e->target)->l2 / 4;
+    return bytes <= (double)target_speed(g->k->e->target)->l2 / (adds_rows(g) ? 2 : 4);
 }
 
 /* So some rows go through all panels before others: each panel would go through all of them, a few columns at a time. */
 static void put_rows_together(Gemm *g, int64_t all, int tile, const char *from, const char *end) {
-    const int together = (ROWS_TOGETHER + tile - 1) / tile;
+    const int together = ((adds_rows(g) ? ADDED_TOGETHER : ROWS_TOGETHER) + tile - 1) / tile;
     put_line(g->k, "const ptrdiff_t block = task / %lld * %d, here = lesser(tiles - block, %d), at = task - block * %lld; /* tiles whose rows stay together */",
              (long long)(all * together), together, together, (long long)all);
     put_line(g->k, "const ptrdiff_t panel = at / here, row = %s(block + at %% here) * %d;", from, tile);
