@@ -155,7 +155,7 @@ void attend_emit_count(Attend *a, const char *executed, const char *whole); /* f
 
 bool attend_fits_lanes(const Attend *a);       /* after the mask is taken apart: may a tile's rows stand in the lanes? */
 int64_t attend_keys_in_place(const Attend *a); /* how many keys tiles may read where they lie, again and again */
-void attend_emit_lanes(Attend *a);             /* before the kernel: a tile against one block of keys, or its rows one by one */
+void attend_emit_lanes(Attend *a);             /* before the kernel: a tile against one block of keys, and the rows that fill no vector */
 void attend_put_lane_rows(Attend *a);          /* in a task: how many of its rows go through tiles */
 void attend_put_copies(Attend *a);             /* in a task: does it copy keys and values? */
 void attend_put_lane_range(Attend *a);         /* in a tile: the keys that it reads */

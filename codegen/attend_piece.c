@@ -87,6 +87,7 @@ static const struct {
     {"ahead", "const float **", NULL},
     {"begun", "int ", NULL},
     {"last", "int ", NULL},
+    {"apart", "int ", NULL},
     {"key_panels", "float *restrict ", NULL},
     {"key_panels2", "float *restrict ", NULL},
     {"value_panels", "float *restrict ", NULL},

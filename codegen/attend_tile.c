@@ -460,9 +460,11 @@ void attend_emit_tiles(Attend *a)
         emit_scores(a, t);
     emit_row_products(a, a->key_rows);
     emit_second_products(a);
-    if (a->checks && !a->in_lanes)
+    if (a->in_lanes)
+        return; /* its values: attend_lanes_tile.c, attend_lanes_few.c */
+    if (a->checks)
         emit_values_careful(a, t);
-    for (int one_row = 0; !a->in_lanes && one_row < 2; one_row++) {
+    for (int one_row = 0; one_row < 2; one_row++) {
         int group = attend_group(a, one_row);
         int64_t rest = attend_rest(a, one_row);
         void (*emit)(Attend *, Text *, const char *, int, int) = one_row ? emit_values_row : emit_values;

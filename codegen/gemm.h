@@ -61,6 +61,7 @@ typedef struct Gemm {
     const char *count;                  /* columns left, in the last panel; NULL: all */
 } Gemm;
 
+bool gemm_in_rows(const Pointer *p);                                    /* floats that lie as the results do: a row beside each row */
 bool gemm_looks_ahead(const Gemm *g);                                    /* do its functions take where to ask for what is read next? */
 const char *gemm_nth(Gemm *g, const char *name, int i);                  /* "next", "next_2", ..: the one of weight i */
 int gemm_group_sums(const Group *group);                                 /* accumulators a vector of columns has in a tile */

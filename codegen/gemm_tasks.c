@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Rows that go through all panels before others, where all panels stay near; fewer where each is added to as well: their lines come from as
- * many places in memory as a processor foresees (32 pages) only then. */
+/* Rows that go through all panels before others, where all panels stay near; fewer where each is added to as well (24 and 32 are alike,
+ * 64 bring nothing: docs/performance.md). */
 enum { ROWS_TOGETHER = 64, ADDED_TOGETHER = 32 };
 
 /* Where the panel's columns begin, if not at 0: " + panel * 48". */
@@ -112,11 +112,11 @@ static const char *print_work(Gemm *g, int64_t *work) {
     return name;
 }
 
-/* Are rows added to the sums, that lie where the results might? */
+/* Is what lies in rows, as the results do, added to the sums? */
 static bool adds_rows(const Gemm *g) {
     const Group *group = &g->groups[0];
     for (int i = 1 + group->n_weights; i < group->first_result; i++)
-        if (group->pointers[i].reach == PER_BOTH && !group->pointers[i].n_terms)
+        if (gemm_in_rows(&group->pointers[i]))
             return true;
     return false;
 }

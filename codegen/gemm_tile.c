@@ -145,6 +145,8 @@ static void print_start(Gemm *g, Group *group) {
     }
 }
 
+bool gemm_in_rows(const Pointer *p) { return p->reach == PER_BOTH && !p->n_terms && p->dtype == DT_F32; }
+
 /* What is added to the sums lies in rows far apart, a few lines of each: with short sums, which do not take long enough to hide them, those of
  * the next tile are asked for before this one's sums. With long ones that costs up to 1 %. */
 static void put_ahead(Gemm *g, const Group *group) {
@@ -154,7 +156,7 @@ static void put_ahead(Gemm *g, const Group *group) {
     const long long panel = group->panel;
     for (int i = 1 + group->n_weights; i < group->first_result && !group->beside && !group->rotation; i++) {
         const Pointer *p = &group->pointers[i];
-        if (p->reach != PER_BOTH || p->n_terms || p->dtype != DT_F32)
+        if (!gemm_in_rows(p))
             continue;
         text_add(&g->k->body, "#pragma GCC unroll %lld\n", (rows * panel + 15) / 16);
         put_line(g->k, "for (int i = 0; i < %lld; i += 16)", rows * panel);
