@@ -16,7 +16,7 @@ void attend_emit_groups(Attend *a, bool one_row, EmitGroup *emit)
     long long group = (long long)attend_group(a, one_row) * a->lanes, rest = attend_rest(a, one_row);
     const char *function = one_row ? a->values_row : a->values, *last = one_row ? a->values_row_rest : a->values_rest;
     if (rest > group) {
-        put_open(k, "for (int w = 0; w < %lld; w += %lld)", rest, group);
+        put_open(k, "for (ptrdiff_t w = 0; w < %lld; w += %lld)", rest, group);
         emit(a, function, " + w", group);
         put_close(k);
     } else if (rest > 0) {
@@ -44,7 +44,7 @@ static void put_few(Attend *a, const char *call)
 /* One of few rows, after its last keys, to the result. */
 static void put_row_result(Attend *a)
 {
-    put_line(a->k, "for (int i = 0; last && i < %lld; i++)", (long long)a->width);
+    put_line(a->k, "for (ptrdiff_t i = 0; last && i < %lld; i++)", (long long)a->width);
     put_inner(a->k, "results[row][i] = out[row * %lld + i] * scale[row];", (long long)a->padded);
 }
 
@@ -99,7 +99,7 @@ static void emit_range_few(Attend *a)
 {
     Kernel *k = a->k;
     int panels = attend_row_panels(a);
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row++)");
     if (a->ranged) {
         put_line(k, "const ptrdiff_t from = larger(begin[row], t0), to = larger(lesser(end[row], t1), from);");
     } else
@@ -142,7 +142,7 @@ static ValueRows open_value_rows(Attend *a, const char *plus, long long columns)
     int rows = attend_values_rows(a, columns);
     if (rows >= a->rows)
         return (ValueRows){rows, "", "", plus};
-    put_open(a->k, "for (int row = 0; row < count; row += %d)", rows);
+    put_open(a->k, "for (ptrdiff_t row = 0; row < count; row += %d)", rows);
     return (ValueRows){rows, " + row", arena_print(arena, " + row * %d", a->score_step),
                        arena_print(arena, " + row * %lld%s", (long long)a->padded, plus)};
 }
@@ -260,11 +260,11 @@ static void emit_panel_few(Attend *a)
 {
     Kernel *k = a->k;
     int panels = attend_row_panels(a);
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row++)");
     if (a->second.choice)
-        put_open(k, "for (int p = 0; p < taken; p++)");
+        put_open(k, "for (ptrdiff_t p = 0; p < taken; p++)");
     else
-        put_line(k, "for (int p = 0; p < taken; p += %d)", a->key_rows ? 1 : panels);
+        put_line(k, "for (ptrdiff_t p = 0; p < taken; p += %d)", a->key_rows ? 1 : panels);
     if (a->second.choice) {
         attend_emit_second_row(a, "place[p]", arena_print(k->e->cx->arena, "%d", KEY_PANEL), "place + p",
                                arena_print(k->e->cx->arena, "score + row * %d + p * %d", a->score_step, KEY_PANEL));
@@ -297,7 +297,7 @@ static void emit_panel_values(Attend *a, const char *function, const char *plus,
 static void emit_panel_pack(Attend *a)
 {
     Kernel *k = a->k;
-    put_open(k, "for (int p = 0; p < taken; p++)");
+    put_open(k, "for (ptrdiff_t p = 0; p < taken; p++)");
     put_line(k, "const unsigned bit = 1u << (place[p] - t0) / %d;", KEY_PANEL);
     put_line(k, "if (*packed & bit)");
     put_inner(k, "continue;");
@@ -317,7 +317,7 @@ static void emit_panel_tile(Attend *a, const char *few)
     emit_panel_pack(a);
     const char *panel = attend_panel(a, false, "place[p]"), *score = arena_print(k->e->cx->arena, "score + p * %d", KEY_PANEL);
     bool wide = attend_scores_wide(a);
-    open_panels(a, wide ? "for (int p = 0; p < taken;)" : "for (int p = 0; p < taken; p++)", "p",
+    open_panels(a, wide ? "for (ptrdiff_t p = 0; p < taken;)" : "for (ptrdiff_t p = 0; p < taken; p++)", "p",
                 wide ? "larger(taken - 1, 1)" : "taken");
     if (wide)
         put_line(k, "p += %s(query, %s, lesser(high - place[p], (taken - p) * %d), %s);", a->scores, panel, KEY_PANEL, score);

@@ -160,7 +160,7 @@ static const char *emit_find_ends(Attend *a)
     for (size_t i = 0; i < n; i++)
         put_line(k, "one->%s = %s%s;", ends[i].name, ends[i].name, lane_of(k->e->target, "[0]"));
     bool several = n > 1;
-    put_line(k, "for (int i = 1; i < LANES; i++)%s", several ? " {" : "");
+    put_line(k, "for (ptrdiff_t i = 1; i < LANES; i++)%s", several ? " {" : "");
     k->indent++;
     for (size_t i = 0; i < n; i++)
         put_line(k, "one->%s = %s(one->%s, %s%s);", ends[i].name, ends[i].high ? "greater_int" : "lesser_int",

@@ -12,13 +12,13 @@ static void indented(Text *t, int depth, const char *line)
     text_add(t, "%s\n", line);
 }
 
-/* "for (int VAR = 0; VAR < COUNT; VAR++)", unrolled so that the sums live in registers. */
+/* "for (ptrdiff_t VAR = 0; VAR < COUNT; VAR++)", unrolled so that the sums live in registers. */
 static void unrolled(Text *t, int depth, const char *var, int count)
 {
     text_add(t, "#pragma GCC unroll %d\n", count);
     for (int i = 0; i < depth; i++)
         text_add(t, "    ");
-    text_add(t, "for (int %s = 0; %s < %d; %s++)\n", var, var, count, var);
+    text_add(t, "for (ptrdiff_t %s = 0; %s < %d; %s++)\n", var, var, count, var);
 }
 
 /* "sum[c] += q * k" for all keys, or "sum[row][c] += .." for all rows; `query` and `key` read a vector. */
@@ -36,7 +36,7 @@ void attend_emit_key_rows(Attend *a)
     Text *t = &a->k->before;
     const long long head = a->head, whole = head / a->lanes * a->lanes, rest = head - whole;
     const int keys = ATTEND_ROW_VECTORS;
-    static const char *const items[] = {"int rows", "const float *restrict query", "const float *restrict key", "ptrdiff_t step",
+    static const char *const items[] = {"ptrdiff_t rows", "const float *restrict query", "const float *restrict key", "ptrdiff_t step",
                                         "ptrdiff_t keys", "float *restrict score"};
     const char *row = a->in_lanes ? attend_print(a, "row * %lld + ", head) : "", *each = a->in_lanes ? "[row]" : "";
     text_add(t, a->in_lanes ? "/* A few rows: score[rows][keys] = query[rows][%lld] * key[keys][%lld], %d keys at a time. */\n"

@@ -38,7 +38,7 @@ static void put_turned(Attend *a, const char *times)
     if (head < lanes) {
         put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", head);
         k->indent++;
-        put_line(k, "for (int lane = 0; lane < LANES; lane++)");
+        put_line(k, "for (ptrdiff_t lane = 0; lane < LANES; lane++)");
         put_inner(k, "query[i * %d + c + lane] = from[c + lane][i]%s;", a->rows, times);
         k->indent--;
     } else {
@@ -60,7 +60,7 @@ static void emit_read_tile(Attend *a)
     Text main = body_begin(k);
     k->indent = 1;
     put_line(k, "const float *from[%d];", a->rows);
-    put_open(k, "for (int i = 0; i < %d; i++)", a->rows);
+    put_open(k, "for (ptrdiff_t i = 0; i < %d; i++)", a->rows);
     put_line(k, "const ptrdiff_t row = lesser(i, many - 1); /* those that it lacks are the last one again */");
     Text before = body_begin(k);
     put_line(k, "from[i] = %s;", attend_row_address(a, &a->q));
@@ -70,7 +70,7 @@ static void emit_read_tile(Attend *a)
     attend_row_indices(a, after);
     text_put(&k->body, after, strlen(after));
     put_close(k);
-    put_line(k, "for (int i = %s; i < %d; i++)", a->gives_out ? "last ? (int)many : 0" : "0", a->rows);
+    put_line(k, "for (ptrdiff_t i = %s; i < %d; i++)", a->gives_out ? "last ? many : 0" : "0", a->rows);
     put_inner(k, "results[i] = i < many ? out + i * %lld : spare;", (long long)a->padded);
     put_turned(a, times);
     a->read_tile_call = attend_piece(a, a->read_tile, "A tile's rows of q, scaled and turned about; where its results go.", locals,
@@ -155,7 +155,7 @@ static void emit_tile(Attend *a)
     if (a->ranged)
         put_line(k, "const ptrdiff_t from = lesser(larger(low, t0), t1), to = larger(lesser(high, t1), from);");
     put_line(k, "const ptrdiff_t vectors = (many + LANES - 1) / LANES;");
-    put_line(k, "float shrink[%d] = {0}, scale[%d] = {0}; /* 0 for rows that the tile lacks: whatever else might be a denormal, and slow */", a->rows, a->rows);
+    put_line(k, "float shrink[%d] = {0}, scale[%d] = {0}; /* 0 for rows that it lacks: others may be denormal and slow */", a->rows, a->rows);
     put_line(k, "lanes none = splat(-__builtin_inff()), tops[%d] = {none, none, none};", LANE_VECTORS);
     const char *step = !a->key_rows ? "panel_step" : a->in_place < a->block ? "key_apart" : "key_step", *which = a->ranged ? "t0, from, to, range" : "t1 - t0";
     put_line(k, "%s(query, key, %s, score, vectors, tops, %s%s);", a->scores, step, which, a->ranged ? ", begin, end" : "");

@@ -13,14 +13,14 @@
 
 void attend_put_few(Text *t, int depth)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int row = 0; row < rows; row++)\n", ATTEND_FEW, 4 * depth, "");
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (ptrdiff_t row = 0; row < rows; row++)\n", ATTEND_FEW, 4 * depth, "");
 }
 
 /* ---- values ---------------------------------------------------------------------------------------------------------- */
 
 static void emit_values(Attend *a, const char *name, int vectors, int part)
 {
-    static const char *const items[] = {"int rows", "const float *restrict weight", "const float *restrict v", "ptrdiff_t step",
+    static const char *const items[] = {"ptrdiff_t rows", "const float *restrict weight", "const float *restrict v", "ptrdiff_t step",
                                         "ptrdiff_t keys", "int begun", "const float *restrict shrink", "const float *out",
                                         "const float *restrict scale", "float *const *results", "ptrdiff_t w"};
     Text *t = &a->k->before;
@@ -58,11 +58,11 @@ static void put_rows(Attend *a)
     Kernel *k = a->k;
     const double scale = attr_float(k->node, ATTR_scale, 1) * M_LOG2E;
     put_line(k, a->ranged ? "ptrdiff_t from = t1, to = t0; /* the keys that one of them reads */" : "const ptrdiff_t from = t0, to = t1;");
-    put_open(k, "for (int r = 0; r < n; r++)");
+    put_open(k, "for (ptrdiff_t r = 0; r < n; r++)");
     put_line(k, "const ptrdiff_t row = at + r;");
     Text before = body_begin(k);
     put_line(k, "const float *numbers = %s;", attend_row_address(a, &a->q));
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->head);
+    put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)a->head);
     put_inner(k, "query[r * %lld + i] = numbers[i]%s;", (long long)a->head,
               scale == 1 ? "" : attend_print(a, " * %s", float_literal(k->e->cx, scale)));
     const char *out = attend_print(a, "out + row * %lld", (long long)a->padded);
@@ -85,7 +85,7 @@ static void put_scores(Attend *a)
         put_each(a, a->scores_row, "query, key_rows + from * key_step, key_step, to - from, score + (from - t0)");
         return;
     }
-    put_line(k, "for (int row = 0; row < n; row++)");
+    put_line(k, "for (ptrdiff_t row = 0; row < n; row++)");
     k->indent++;
     put_line(k, "for (ptrdiff_t t = from / %d * %d; t < to; t += %d)", KEY_PANEL, KEY_PANEL, panels * KEY_PANEL);
     put_inner(k, "%s(query + row * %lld, panels + t / %d * panel_step, panel_step, (to - t + %d) / %d, score + row * %d + (t - t0));",
@@ -97,7 +97,7 @@ static void put_softmax(Attend *a)
 {
     Kernel *k = a->k;
     const char *raise = math_use(k->e, MATH_EXP2), *lane = lane_of(k->e->target, "[0]");
-    put_open(k, "for (int r = 0; r < n; r++)");
+    put_open(k, "for (ptrdiff_t r = 0; r < n; r++)");
     put_line(k, "const ptrdiff_t row = at + r;");
     put_line(k, "lanes top = none, sum = splat(0.0f);");
     put_line(k, "float *scores = score + r * %d;", a->score_step);

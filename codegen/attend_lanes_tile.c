@@ -23,7 +23,7 @@ static void unrolled(Text *t, int depth, const char *var, int count)
 /* For a loop up to `vectors`, a number where the function is inlined; `end`: " {" or nothing. */
 static void unrolled_vectors(Text *t, int depth, const char *end)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int c = 0; c < vectors; c++)%s\n", LANE_VECTORS, 4 * depth, "", end);
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (ptrdiff_t c = 0; c < vectors; c++)%s\n", LANE_VECTORS, 4 * depth, "", end);
 }
 
 static void put_head(Attend *a, Text *t, const char *head, const char *const *items, size_t n)
@@ -38,13 +38,14 @@ static void put_cut(Attend *a, Text *t)
 {
     text_add(t, "        if (t < range[c].all_begin || t + %d > range[c].all_end) {\n", a->keys_at_once);
     text_add(t, "            const ints from = *(const ints_at *)(begin + c * LANES), to = *(const ints_at *)(end + c * LANES);\n");
-    attend_put_unrolled(t, 3, "k", a->keys_at_once, 1, "");
-    text_add(t, "                sum[k][c] = select((from <= t + k) & (to > t + k), sum[k][c], splat(-__builtin_inff()));\n        }\n");
+    attend_put_unrolled(t, 3, "k", a->keys_at_once, 1, " {");
+    text_add(t, "                const int key = (int)(t + k);\n");
+    text_add(t, "                sum[k][c] = select((from <= key) & (to > key), sum[k][c], splat(-__builtin_inff()));\n            }\n        }\n");
 }
 
 static void emit_some_scores(Attend *a, Text *t)
 {
-    const char *items[] = {"ptrdiff_t step", "int vectors", "const float *restrict query", "const float *restrict key", "ptrdiff_t keys",
+    const char *items[] = {"ptrdiff_t step", "ptrdiff_t vectors", "const float *restrict query", "const float *restrict key", "ptrdiff_t keys",
                            "float *restrict score", "lanes *restrict tops", "int t", attend_print(a, "const struct %s *range", a->range_struct),
                            "const int *begin", "const int *end"};
     const int keys = a->keys_at_once, none = a->key_rows ? 0 : 1; /* of a panel's keys the numbers lie side by side */
@@ -128,7 +129,7 @@ void attend_put_value(Text *t, int depth, int whole, int part)
 
 void attend_put_lane_results(Text *t, int rows, const char *end, int vectors, int part)
 {
-    text_add(t, "#pragma GCC unroll %d\n    for (int row = 0; row < %d%s; row++) {\n", rows, rows, end);
+    text_add(t, "#pragma GCC unroll %d\n    for (ptrdiff_t row = 0; row < %d%s; row++) {\n", rows, rows, end);
     if (vectors > (part > 0)) {
         unrolled(t, 2, "c", vectors - (part > 0));
         text_add(t, "            *(lanes_at *)(results[row] + w + c * LANES) = sum[row][c] * scale[row];\n");
@@ -190,7 +191,7 @@ static void emit_row_copy(Attend *a, Text *t, const char *name, long long width,
     if (whole < width && whole)
         text_add(t, "    *(lanes_at *)(to + %lld) = *(const lanes_at *)(from + %lld); /* some of them again */\n", width - a->lanes, width - a->lanes);
     else if (whole < width)
-        text_add(t, "    for (int i = 0; i < %lld; i++)\n        to[i] = from[i];\n", width);
+        text_add(t, "    for (ptrdiff_t i = 0; i < %lld; i++)\n        to[i] = from[i];\n", width);
     text_add(t, "}\n\n");
 }
 

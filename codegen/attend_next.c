@@ -32,7 +32,7 @@ static void put_ask_rows(Attend *a, const Access *x, const char *rows, int64_t f
     else
         put_line(a->k, "for (ptrdiff_t s = from_row; s < to_row; s++)");
     a->k->indent++;
-    put_line(a->k, "for (int i = 0; i < %lld; i += 16)", (long long)(inner * floats));
+    put_line(a->k, "for (ptrdiff_t i = 0; i < %lld; i += 16)", (long long)(inner * floats));
     put_inner(a->k, "__builtin_prefetch(%s + s * %s + i, 0, 2);", rows, kernel_stride(a->k, outer->stride));
     a->k->indent--;
 }

@@ -9,7 +9,7 @@
 
 void attend_put_unrolled(Text *t, int depth, const char *var, int count, int step, const char *end)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %d; ", (count + step - 1) / step, 4 * depth, "", var, var, count);
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (ptrdiff_t %s = 0; %s < %d; ", (count + step - 1) / step, 4 * depth, "", var, var, count);
     step == 1 ? text_add(t, "%s++)%s\n", var, end) : text_add(t, "%s += %d)%s\n", var, step, end);
 }
 
@@ -123,7 +123,7 @@ static void emit_pack_keys(Attend *a, Text *t)
     attend_put_unrolled(t, 2, "c", (int)lanes, 1, "");
     text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
     if (head < lanes || lanes == 1) {
-        text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (int c = 0; c < LANES; c++)\n", head);
+        text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (ptrdiff_t c = 0; c < LANES; c++)\n", head);
         text_add(t, "                panel[i * %d + t + c] = from[c][i];\n    }\n}\n\n", KEY_PANEL);
         return;
     }

@@ -30,7 +30,7 @@ static void put_edge(Attend *a, const char *score)
     const char *open = a->ranged ? "(key >= (int)begin[row]) & (key < (int)end[row])" : "key < (int)high";
     put_line(a->k, "const ints key = count_from((int)t);");
     if (!*score)
-        put_line(a->k, "for (int row = %s ? (int)count : 0; row < count; row++) {", inside(a));
+        put_line(a->k, "for (ptrdiff_t row = %s ? count : 0; row < count; row++) {", inside(a));
     a->k->indent += !*score;
     if (!*score)
         put_line(a->k, "lanes *at = (lanes *)(score + row * %d + (t - t0));", a->score_step);
@@ -107,11 +107,11 @@ static void put_open_keys(Attend *a, BodyPrinter *b)
 static void emit_panel_edges(Attend *a)
 {
     Kernel *k = a->k;
-    put_line(k, "for (int p = 0; p < taken; p++)");
+    put_line(k, "for (ptrdiff_t p = 0; p < taken; p++)");
     k->indent++;
-    put_open(k, "for (int row = cut >> p & 1 ? 0 : (int)count; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = cut >> p & 1 ? 0 : count; row < count; row++)");
     Text before = body_begin(k);
-    put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
+    put_open(k, "for (ptrdiff_t c = 0; c < %d; c += LANES)", KEY_PANEL);
     put_line(k, "const ptrdiff_t t = place[p] + c;");
     put_line(k, "lanes *at = (lanes *)(score + row * %d + p * %d + c);", a->score_step, KEY_PANEL);
     BodyPrinter b = attend_printer(a);
@@ -129,9 +129,9 @@ static void emit_panel_scores(Attend *a)
 {
     Kernel *k = a->k;
     BodyPrinter b = attend_printer(a);
-    put_line(k, "for (int p = 0; p < taken; p++)");
+    put_line(k, "for (ptrdiff_t p = 0; p < taken; p++)");
     k->indent++;
-    put_open(k, "for (int c = 0; c < %d; c += LANES)", KEY_PANEL);
+    put_open(k, "for (ptrdiff_t c = 0; c < %d; c += LANES)", KEY_PANEL);
     put_line(k, "lanes *at = (lanes *)(scores + p * %d + c);", KEY_PANEL);
     put_line(k, "lanes x = *at;");
     put_line(k, "const ptrdiff_t t = place[p] + c;");
@@ -150,7 +150,7 @@ static void emit_panel_weights(Attend *a)
 {
     Kernel *k = a->k;
     text_add(&k->body, "#pragma GCC unroll 2\n");
-    put_open(k, "for (int t = 0; t < taken * %d; t += LANES)", KEY_PANEL);
+    put_open(k, "for (ptrdiff_t t = 0; t < taken * %d; t += LANES)", KEY_PANEL);
     put_line(k, "lanes *at = (lanes *)(scores + t);");
     put_weight(a);
     put_line(k, "*at = weight;");
@@ -166,7 +166,7 @@ static void emit_panel_weights(Attend *a)
 
 static void open_rows(Attend *a)
 {
-    put_open(a->k, "for (int row = 0; row < count; row++)");
+    put_open(a->k, "for (ptrdiff_t row = 0; row < count; row++)");
     put_line(a->k, "float *scores = score + row * %d;", a->score_step);
 }
 
@@ -175,14 +175,14 @@ static void emit_plain_tops(Attend *a, bool panels)
 {
     Kernel *k = a->k;
     const int together = a->rows / 2;
-    const char *each = arena_print(k->e->cx->arena, "for (int r = 0; r < %d; r++)", together);
+    const char *each = arena_print(k->e->cx->arena, "for (ptrdiff_t r = 0; r < %d; r++)", together);
     panels ? emit_panel_edges(a) : emit_plain_edges(a);
-    put_open(k, "for (int row = 0; row < count; row += %d)", together);
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row += %d)", together);
     put_line(k, "const float *from[%d];", together);
     text_add(&k->body, "#pragma GCC unroll %d\n", together);
     put_line(k, "%s", each);
     put_inner(k, "from[r] = score + lesser(row + r, count - 1) * %d, tops[row + r] = none;", a->score_step);
-    panels ? put_line(k, "for (int t = 0; t < taken * %d; t += LANES)", KEY_PANEL) : put_line(k, "%s", vectors);
+    panels ? put_line(k, "for (ptrdiff_t t = 0; t < taken * %d; t += LANES)", KEY_PANEL) : put_line(k, "%s", vectors);
     k->indent++;
     text_add(&k->body, "#pragma GCC unroll %d\n", together);
     put_open(k, "%s", each);
@@ -215,7 +215,7 @@ static void emit_tops(Attend *a, bool panels)
 {
     Kernel *k = a->k;
     a->plain ? emit_plain_tops(a, panels) : emit_body_tops(a, panels);
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row++)");
     put_line(k, "const float before = begun ? most[row] : -__builtin_inff();");
     put_line(k, "const float here = %s(tops[row]), now = here > before ? here : before;",
              math_use(k->e, MATH_TOP_ACROSS));
@@ -241,7 +241,7 @@ void attend_emit_softmax(Attend *a)
     panels ? emit_panel_weights(a) : emit_range_weights(a);
     put_line(k, "sums[row] = sum;");
     put_close(k);
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row++)");
     put_line(k, "if (begun)");
     put_inner(k, "shrink[row] = %s(splat(shrink[row]))%s;", math_use(k->e, raising(a)),
               lane_of(k->e->target, "[0]"));

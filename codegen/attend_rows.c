@@ -38,7 +38,7 @@ static void emit_ask(Attend *a)
              "/* Of the next tile's rows each `parts`th from `part` on is asked for; many at once would be waited for. */\n"
              "static inline void %s(const float *const *ahead, ptrdiff_t part, ptrdiff_t parts)\n{\n"
              "    for (ptrdiff_t row = parts < %d ? %d : part; row < %d; row += parts)\n"
-             "        for (int i = 0; i < %lld; i += 16)\n"
+             "        for (ptrdiff_t i = 0; i < %lld; i += 16)\n"
              "            __builtin_prefetch(ahead[row] + i);\n}\n\n",
              a->ask, LEAST_PARTS, a->n_ahead * a->rows, a->n_ahead * a->rows, (long long)a->ahead_floats);
 }
@@ -55,7 +55,7 @@ static void put_query(Attend *a, const Access *q, const char *from, const char *
     put_line(k, "const float *%s = %s;", from, attend_row_address(a, q));
     if (step == 1)
         put_ahead(a, q, from, a->head, "");
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)a->head);
+    put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)a->head);
     put_inner(k, "%s[i] = %s[%s]%s;", to, from, at,
               scale == 1 ? "" : arena_print(k->e->cx->arena, " * %s", float_literal(k->e->cx, scale)));
 }
@@ -68,7 +68,7 @@ void attend_emit_read_rows(Attend *a)
     static const char *const locals[] = {"query", "query2", "results", "ahead", "first", "count", "left", "last", "out"};
     Text main = body_begin(k);
     k->indent = 1;
-    put_open(k, "for (int row = 0; row < %d; row++)", a->rows);
+    put_open(k, "for (ptrdiff_t row = 0; row < %d; row++)", a->rows);
     put_line(k, "float *query_row = query + row * %lld;", head);
     if (second)
         put_line(k, "float *second_row = query2 + row * %lld;", head);
@@ -83,7 +83,7 @@ void attend_emit_read_rows(Attend *a)
         put_line(k, "results[row] = out + row * %lld; /* nobody reads it */", (long long)a->padded);
     const char *after = body_end(k, before);
     put_open(k, "if (row >= count)");
-    put_line(k, "for (int i = 0; i < %lld; i++)", head);
+    put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", head);
     put_inner(k, second ? "query_row[i] = second_row[i] = 0.0f;" : "query_row[i] = 0.0f;");
     if (a->n_ahead)
         put_line(k, a->n_ahead > 1 ? "ahead[row] = ahead[%d + row] = query;" : "ahead[row] = query;", a->rows);
@@ -109,7 +109,7 @@ void attend_emit_log_sums(Attend *a)
     const char *address = attend_row_address(a, &a->lse);
     Text main = body_begin(k);
     k->indent = 1;
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row++)");
     attend_row_indices(a, address);
     put_line(k, "*(%s) = most[row] * %s + %s(splat(total[row]))%s;", address, float_literal(k->e->cx, M_LN2),
              math_use(k->e, MATH_LOG), lane_of(k->e->target, "[0]"));
@@ -157,7 +157,7 @@ static void put_tile_ranges(Attend *a)
     put_line(k, class ? "ptrdiff_t low = keys, high = 0, all_begin = 0, all_end = keys;"
                       : "ptrdiff_t low = keys, high = 0;");
     attend_emit_rows_begin(a);
-    put_open(k, "for (int row = 0; row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; row < count; row++)");
     Text before = body_begin(k);
     put_line(k, "ptrdiff_t from = 0, to = keys;");
     BodyPrinter b = attend_row_printer(a);

@@ -217,7 +217,7 @@ void attend_emit_second_tile(Attend *a, const char *t, const char *keys, const c
     put_product(a, false, false, t, keys, NULL, to);
     put_line(k, "if (near < 2)");
     put_product(a, true, false, t, keys, NULL, arena_print(k->e->cx->arena, "near ? other : %s", to));
-    put_open(k, "for (int row = 0; near == 1 && row < count; row++)");
+    put_open(k, "for (ptrdiff_t row = 0; near == 1 && row < count; row++)");
     attend_row_indices(a, s->blend_rest);
     put_line(k, "%s(%s + row * %d, other + row * %d, %s, %s + %d%s);", s->blend, to, a->score_step, a->score_step, t, t,
              KEY_PANEL, s->blend_rest);

@@ -59,13 +59,13 @@ static void unrolled(Text *t, int indent, const char *var, int count)
     text_add(t, "#pragma GCC unroll %d\n", count);
     for (int i = 0; i < indent; i++)
         text_add(t, "    ");
-    text_add(t, "for (int %s = 0; %s < %d; %s++)\n", var, var, count, var);
+    text_add(t, "for (ptrdiff_t %s = 0; %s < %d; %s++)\n", var, var, count, var);
 }
 
 /* The same for a loop that goes to `to`, at most `count`, which is a number where the function is inlined. */
 static void unrolled_to(Text *t, int indent, const char *var, int count, const char *to)
 {
-    text_add(t, "#pragma GCC unroll %d\n%*sfor (int %s = 0; %s < %s; %s++)\n", count, 4 * indent, "", var, var, to,
+    text_add(t, "#pragma GCC unroll %d\n%*sfor (ptrdiff_t %s = 0; %s < %s; %s++)\n", count, 4 * indent, "", var, var, to,
              var);
 }
 
@@ -190,10 +190,10 @@ static void emit_scores(Attend *a, Text *t)
     if (!parts && !less)
         text_add(t, "    (void)keys;\n");
     if (parts)
-        text_add(t, "%*sfor (int first = 0; first < keys && first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL,
+        text_add(t, "%*sfor (ptrdiff_t first = 0; first < keys && first < %d; first += %d)%s\n", 4 * depth++, "", KEY_PANEL,
                  columns, turns ? "" : " {");
     if (turns)
-        text_add(t, "%*sfor (int top = %s0; top < rows; top += %d) {\n", 4 * depth++, "", none, rows);
+        text_add(t, "%*sfor (ptrdiff_t top = %s0; top < rows; top += %d) {\n", 4 * depth++, "", none, rows);
     put_scores(a, t, depth, rows, vectors, turns ? "(top + row)" : "row", parts ? " + first" : "");
     if (parts || turns)
         text_add(t, "%*s}\n", 4 * (depth - 1), "");
@@ -264,7 +264,7 @@ static void put_keys(Attend *a, Text *t, const char *body, const char *panel, co
         text_add(t, "%s\n    for (ptrdiff_t t = 0; t < keys; t++) {\n%s    }\n", unrolling, body);
         return;
     }
-    text_add(t, "    for (int p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
+    text_add(t, "    for (ptrdiff_t p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
     text_add(t, "        const float *v = values + %s;\n", panel);
     text_add(t, "        const ptrdiff_t keys = lesser(high - place[p], %d);\n", KEY_PANEL);
     text_add(t, "%s\n        for (ptrdiff_t t = 0; t < keys; t++) {\n", unrolling);
@@ -347,7 +347,7 @@ static void put_check(Attend *a, Text *t, int rows, int vectors)
  * lanes if that is not 0. */
 static void put_results(Attend *a, Text *t, int rows, int vectors, int part)
 {
-    text_add(t, "#pragma GCC unroll %d\n    for (int row = 0; row < %d; row++) {\n", rows, rows);
+    text_add(t, "#pragma GCC unroll %d\n    for (ptrdiff_t row = 0; row < %d; row++) {\n", rows, rows);
     text_add(t, "        const int ends = last && row < count;\n");
     text_add(t, "        float *to = ends ? results[row] + w : out + row * %lld;\n", (long long)a->padded);
     text_add(t, "        const float times = ends ? scale[row] : 1.0f;\n");
@@ -411,9 +411,9 @@ static void emit_values_careful(Attend *a, Text *t)
     bool panels = a->mask.tests.count > 0;
     text_add(t, "/* The same without reading values of masked keys: for the rare case that one is not finite. */\n");
     values_head(a, t, a->values_careful, VALUES_CAREFUL);
-    text_add(t, "    for (int row = 0; row < count; row++) {\n        float *out_row = out + row * %lld;\n",
+    text_add(t, "    for (ptrdiff_t row = 0; row < count; row++) {\n        float *out_row = out + row * %lld;\n",
              (long long)a->padded);
-    text_add(t, "        for (int i = 0; i < columns; i++)\n            out_row[i] = begun ? out_row[i] * shrink[row] "
+    text_add(t, "        for (ptrdiff_t i = 0; i < columns; i++)\n            out_row[i] = begun ? out_row[i] * shrink[row] "
                 ": 0.0f;\n");
     if (panels) {
         text_add(t, "        for (ptrdiff_t i = 0; i < taken * %d; i++) {\n", KEY_PANEL);
@@ -428,9 +428,9 @@ static void emit_values_careful(Attend *a, Text *t)
     if (a->marks)
         text_add(t, "            if (%sweight_t == 0.0f && __builtin_signbit(weight_t)%s)\n                continue;\n",
                  panels ? "t >= high || (" : "", panels ? ")" : "");
-    text_add(t, "            for (int i = 0; i < columns; i++)\n                out_row[i] += weight_t * v[%s%si];\n",
+    text_add(t, "            for (ptrdiff_t i = 0; i < columns; i++)\n                out_row[i] += weight_t * v[%s%si];\n",
              panels ? "" : "t * step + ", "w + ");
-    text_add(t, "        }\n        for (int i = 0; last && i < columns; i++)\n"
+    text_add(t, "        }\n        for (ptrdiff_t i = 0; last && i < columns; i++)\n"
                 "            results[row][w + i] = out_row[i] * scale[row];\n    }\n}\n\n");
 }
 

@@ -293,13 +293,13 @@ static void emit_values_in(Codebook *c, const char *slot)
         put_line(k, "const float none = kept && %s < 0.0f ? __builtin_nanf(\"\") : 0.0f; /* a key that is no number */",
                  at);
         put_line(k, "%s = kept ? (%s < 0.0f ? 0.0f : %s) : -1.0f;", at, at, at);
-        put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
+        put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->width);
         codebook_inside(k, "to[w] = kept ? %s + none : 0.0f;", taken);
     } else {
         const char *at = c->block ? arena_print(a, "code[%s]", slot) : "code[t]";
         put_line(k, "const float none = %s < 0.0f ? __builtin_nanf(\"\") : 0.0f; /* a key that is no number */", at);
         put_line(k, "%s = %s < 0.0f ? 0.0f : %s;", at, at, at);
-        put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
+        put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->width);
         codebook_inside(k, "to[w] = %s + none;", taken);
     }
     put_close(k);
@@ -384,7 +384,7 @@ static void emit_rows_before(Codebook *c)
         codebook_put_row_indices(c, "first % group", to);
     }
     put_line(k, "float *to = %s;", to);
-    put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
+    put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->width);
     codebook_inside(k, "to[%s] = 0.0f;", codebook_step_text(c, &c->out, c->value_axis, "w"));
     put_close(k);
 }
@@ -469,7 +469,7 @@ static void emit_codes(Codebook *c)
         c->code_step = arena_print(k->e->cx->arena, "%lld", (long long)c->padded_codes);
         put_open(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)c->head);
         put_line(k, "const float *from = %s + i * %s;", from, step);
-        put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->padded_codes);
+        put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->padded_codes);
         codebook_inside(k, "codes[i * %s + w] = w < %lld ? from[w] : 0.0f;", c->code_step, (long long)c->n_codes);
         put_close(k);
     }

@@ -32,7 +32,7 @@ static void emit_norms(Codebook *c)
 {
     static const char *const items[] = {"const float *restrict codes", "ptrdiff_t step", "float *restrict half"};
     head(c, "half[code] = |code|^2 / 2, endless where the last vector holds no code.", "void", c->norms, items, 3);
-    line(c, 1, "for (int s = 0; s < %lld; s += LANES) {", (long long)c->n_codes);
+    line(c, 1, "for (ptrdiff_t s = 0; s < %lld; s += LANES) {", (long long)c->n_codes);
     line(c, 2, "lanes sum = {0};");
     line(c, 2, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)c->head);
     line(c, 3, "const lanes x = *(const lanes_at *)(codes + i * step + s);");
@@ -41,7 +41,7 @@ static void emit_norms(Codebook *c)
     line(c, 2, "*(lanes *)(half + s) = sum * 0.5f;");
     line(c, 1, "}");
     if (c->padded_codes > c->n_codes) {
-        line(c, 1, "for (int s = %lld; s < %lld; s++)", (long long)c->n_codes, (long long)c->padded_codes);
+        line(c, 1, "for (ptrdiff_t s = %lld; s < %lld; s++)", (long long)c->n_codes, (long long)c->padded_codes);
         line(c, 2, "half[s] = __builtin_inff();");
     }
     text_add(&c->k->before, "}\n\n");
@@ -58,7 +58,7 @@ static void emit_nearest(Codebook *c)
     line(c, 1, "for (ptrdiff_t t = 0; t < keys; t++, product += %lld) {", (long long)c->step);
     line(c, 2, "lanes best = splat(-__builtin_inff());");
     line(c, 2, "ints at = {0};");
-    line(c, 2, "for (int s = 0; s < %lld; s += LANES) {", (long long)c->padded_codes);
+    line(c, 2, "for (ptrdiff_t s = 0; s < %lld; s += LANES) {", (long long)c->padded_codes);
     line(c, 3, "const lanes x = *(const lanes *)(product + s) - *(const lanes *)(half + s);");
     line(c, 3, "const ints more = x > best;");
     line(c, 3, "best = select(more, x, best);");
@@ -66,7 +66,7 @@ static void emit_nearest(Codebook *c)
     line(c, 2, "}");
     line(c, 2, "float most = -__builtin_inff();");
     line(c, 2, "int first = -1;");
-    line(c, 2, "for (int i = 0; i < LANES; i++)");
+    line(c, 2, "for (ptrdiff_t i = 0; i < LANES; i++)");
     const char *lane = lane_of(c->k->e->target, "[i]");
     line(c, 3, "if (best%s > most || (best%s == most && at%s < first)) {", lane, lane, lane);
     line(c, 4, "most = best%s;", lane);
@@ -89,7 +89,7 @@ static void emit_take_in(Codebook *c)
     line(c, 2, "const ptrdiff_t s = (ptrdiff_t)code[t];");
     line(c, 2, "const float part = 1.0f / (count[s] += 1.0f);");
     line(c, 2, "float *to = mean + s * %lld;", (long long)c->width);
-    line(c, 2, "for (int w = 0; w < %lld; w++)", (long long)c->width);
+    line(c, 2, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->width);
     line(c, 3, "to[w] += (value[w] - to[w]) * part;");
     line(c, 1, "}");
     text_add(&c->k->before, "}\n\n");
@@ -107,7 +107,7 @@ static void emit_recent(Codebook *c, const char *n, const char *code, const char
     } else {
         line(c, 2, "const ptrdiff_t left = lesser(%s - t, LANES);", n);
         line(c, 2, "lanes x = none;");
-        line(c, 2, "for (int i = 0; i < left; i++)");
+        line(c, 2, "for (ptrdiff_t i = 0; i < left; i++)");
         const char *lane = lane_of(c->k->e->target, "[i]");
         if (c->kept)
             line(c, 3, "x%s = %s[t + i] < 0.0f ? none%s : score[(int)%s[t + i]];", lane, code, lane, code);
@@ -180,7 +180,7 @@ static void emit_weigh(Codebook *c)
     if (c->causal)
         emit_recent(c, "own", "code", own,
                     c->biased ? arena_print(c->k->e->cx->arena, "near + %lld", (long long)c->block) : "");
-    line(c, 1, "for (int s = 0; s < %lld; s += LANES) {", codes);
+    line(c, 1, "for (ptrdiff_t s = 0; s < %lld; s += LANES) {", codes);
     line(c, 2, "lanes *at = (lanes *)(score + s);");
     line(c, 2, "*at = select(%s > splat(0.0f), *at, none);", counts(c));
     line(c, 2, "top = select(*at > top, *at, top);");
@@ -192,7 +192,7 @@ static void emit_weigh(Codebook *c)
         emit_recent_weights(c, "old", old);
     if (c->causal)
         emit_recent_weights(c, "own", own);
-    line(c, 1, "for (int s = 0; s < %lld; s += LANES) {", codes);
+    line(c, 1, "for (ptrdiff_t s = 0; s < %lld; s += LANES) {", codes);
     line(c, 2, "lanes *at = (lanes *)(score + s);");
     line(c, 2, "*at = %s(*at - base) * %s;", math_use(c->k->e, MATH_EXP2), counts(c));
     line(c, 2, "sum += *at;");
@@ -208,7 +208,7 @@ static void emit_own_keys(Codebook *c)
     head(c, "One row: out += weight * value for the keys from .. to, which rows before it do not see.", "void",
          c->own_keys, items, 5);
     line(c, 1, "for (ptrdiff_t t = from; t < to; t++)");
-    line(c, 2, "for (int w = 0; w < %lld; w++)", (long long)c->width);
+    line(c, 2, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->width);
     line(c, 3, "out[w] += weight[t] * value[t * %lld + w];", (long long)c->width);
     text_add(&c->k->before, "}\n\n");
 }

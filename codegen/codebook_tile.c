@@ -15,7 +15,7 @@ static void emit_queries(Codebook *c)
     }
     double scale = attr_float(k->node, ATTR_scale, 1) * M_LOG2E;
     put_line(k, "const float *from = %s;", from);
-    put_line(k, "for (int i = 0; i < %lld; i++)", (long long)c->head);
+    put_line(k, "for (ptrdiff_t i = 0; i < %lld; i++)", (long long)c->head);
     codebook_inside(k, "query[row * %lld + i] = from[%s] * %s;", (long long)c->head,
                     codebook_step_text(c, &c->q, c->head_axis, "i"), float_literal(k->e->cx, scale));
     put_close(k);
@@ -122,7 +122,7 @@ static void emit_store(Codebook *c)
     }
     put_line(k, "const float part = total[row] > 0.0f ? 1.0f / total[row] : total[row]; /* 0: no key; NaN stays */");
     put_line(k, "float *to = %s;", to);
-    put_line(k, "for (int w = 0; w < %lld; w++)", (long long)c->width);
+    put_line(k, "for (ptrdiff_t w = 0; w < %lld; w++)", (long long)c->width);
     codebook_inside(k, "to[%s] = sums[row * %lld + w] * part;", codebook_step_text(c, &c->out, c->value_axis, "w"),
                     (long long)c->padded_width);
     put_close(k);

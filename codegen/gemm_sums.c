@@ -1,8 +1,8 @@
 /* Sums of products, kept in registers while they grow: what all gemms of a file share whose tiles and weights are of one kind.
  *
- *     SUMS_tile(rows, ..)   to[r][c] = start[c] (or 0) + a few rows times one panel; `rows` is a constant wherever it is called, so one text serves
+ *     SUMS_tile(rows, ..)   to[r][c] = first[c] + a few rows times one panel; `rows` is a constant wherever it is called, so one text serves
  *                           all heights of a tile
- *     SUMS(rows, ..)        the same for a number that is known at run time
+ *     SUMS(rows, ..)        the same for a number that is known at run time; the sums begin with `start`, or 0
  *
  * How long the sums are and how far the rows lie apart are arguments, as are the panels' places and where the sums go: to the result,
  * or to a buffer from which the body reads them, in the first-level cache. A file has so few of these functions, which take clang longer than all that is around them.
@@ -79,10 +79,10 @@ static void put_fetch(Gemm *g, const GemmSums *s) {
 static void over_tile(Gemm *g, const GemmSums *s) {
     Text *body = &g->k->body;
     text_add(body, "#pragma GCC unroll %d\n", s->tile.rows);
-    put_line(g->k, "for (int r = 0; r < rows; r++)");
+    put_line(g->k, "for (ptrdiff_t r = 0; r < rows; r++)");
     text_add(body, "#pragma GCC unroll %d\n", s->tile.vectors);
     g->k->indent++;
-    put_line(g->k, "for (int c = 0; c < %d; c++)%s", s->tile.vectors, sums_in(s) > 1 ? " {" : "");
+    put_line(g->k, "for (ptrdiff_t c = 0; c < %d; c++)%s", s->tile.vectors, sums_in(s) > 1 ? " {" : "");
     g->k->indent++;
 }
 
@@ -170,10 +170,10 @@ static void put_products(Gemm *g, const GemmSums *s) {
 
 /* ---- the functions ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* What the functions take behind the rows: declared, or the names alone. */
-static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declare) {
+/* What the functions take behind the rows: declared, or the names alone. A tile's sums begin with vectors, not with what lies in memory. */
+static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declare, bool tile) {
     Arena *a = g->cx->arena;
-    const char *size = declare ? "ptrdiff_t " : "";
+    const char *size = declare ? "ptrdiff_t " : "", *start = tile ? "first" : "start", *start_type = tile ? "const lanes *" : "const float *";
     int n = 0;
     if (!s->depth)
         items[n++] = arena_print(a, "%sdepth", size);
@@ -185,7 +185,7 @@ static int put_items(Gemm *g, const GemmSums *s, const char **items, bool declar
         items[n++] = arena_print(a, "%s%s", declare ? type : "", gemm_nth(g, "w", i));
     }
     for (int i = 0; i < sums_in(s) && !s->adds; i++)
-        items[n++] = arena_print(a, "%s%s", declare ? "const float *" : "", gemm_nth(g, "start", i));
+        items[n++] = arena_print(a, "%s%s", declare ? start_type : "", gemm_nth(g, start, i));
     for (int i = 0; i < sums_in(s); i++)
         items[n++] = arena_print(a, "%s%s", declare ? "float *" : "", gemm_nth(g, "to", i));
     items[n++] = arena_print(a, "%sto_step", size);
@@ -204,9 +204,9 @@ static const char *place(Gemm *g, int i) { return arena_print(g->cx->arena, "%s 
 static void put_tile(Gemm *g, const GemmSums *s) {
     Kernel *k = g->k;
     const char **items = room_for_items(g, s);
-    items[0] = "int rows";
-    int n = 1 + put_items(g, s, items + 1, true);
-    text_add(&k->body, "/* to = %s + x * w for `rows` rows, at most %d, and one panel of %lld columns.", s->adds ? "to" : "start", s->tile.rows, (long long)panel_of(g, s));
+    items[0] = "ptrdiff_t rows";
+    int n = 1 + put_items(g, s, items + 1, true, true);
+    text_add(&k->body, "/* to = %s + x * w for `rows` rows, at most %d, and one panel of %lld columns.", s->adds ? "to" : "first", s->tile.rows, (long long)panel_of(g, s));
     if (s->ahead)
         text_add(&k->body, "\n * Every %d steps `asks` times lines are asked for, from `next` on.", gemm_fetch_steps(s->depth));
     text_add(&k->body, " */\nstatic inline __attribute__((always_inline))\n%s\n{\n", wrapped(g->cx, arena_print(g->cx->arena, "void %s_tile", s->name), items, (size_t)n));
@@ -216,11 +216,8 @@ static void put_tile(Gemm *g, const GemmSums *s) {
     put_line(k, "lanes %s;", sums.data);
     over_tile(g, s);
     for (int i = 0; i < sums_in(s); i++) {
-        const char *start = gemm_nth(g, "start", i), *from = arena_print(g->cx->arena, "%s + %d * c", start, k->e->target->lanes);
-        if (s->adds)
-            put_line(k, "%s[r][c] = %s;", gemm_nth(g, "sum", i), load_vector(k, DT_F32, place(g, i), NULL).text);
-        else
-            put_line(k, "%s[r][c] = %s ? %s : (lanes){0};", gemm_nth(g, "sum", i), start, load_vector(k, DT_F32, from, NULL).text);
+        const char *from = s->adds ? load_vector(k, DT_F32, place(g, i), NULL).text : arena_print(g->cx->arena, "%s[c]", gemm_nth(g, "first", i));
+        put_line(k, "%s[r][c] = %s;", gemm_nth(g, "sum", i), from);
     }
     end_tile(g, s);
     put_products(g, s);
@@ -234,16 +231,28 @@ static void put_tile(Gemm *g, const GemmSums *s) {
 static const char *head_of(Gemm *g, const GemmSums *s, const char *before) {
     const char **items = room_for_items(g, s);
     items[0] = "ptrdiff_t rows";
-    int n = 1 + put_items(g, s, items + 1, true);
+    int n = 1 + put_items(g, s, items + 1, true, false);
     return wrapped(g->cx, arena_print(g->cx->arena, "%s__attribute__((noinline))\nvoid %s", before, s->name), items, (size_t)n);
+}
+
+/* What the sums begin with, once for all rows. */
+static void put_first(Gemm *g, const GemmSums *s) {
+    for (int i = 0; i < sums_in(s); i++) {
+        Text vectors = text_new(g->cx->arena);
+        for (int c = 0; c < s->tile.vectors; c++)
+            text_add(&vectors, "%sload_if(%s, %d)", c ? ", " : "", gemm_nth(g, "start", i), c * g->k->e->target->lanes);
+        put_line(g->k, "const lanes %s[] = {%s};", gemm_nth(g, "first", i), vectors.data);
+    }
 }
 
 /* One tile for each number of rows. */
 static void put_heights(Gemm *g, const GemmSums *s) {
     Kernel *k = g->k;
     const char **items = room_for_items(g, s), *tile = arena_print(g->cx->arena, "%s_tile", s->name);
-    int n = 1 + put_items(g, s, items + 1, false);
+    int n = 1 + put_items(g, s, items + 1, false, true);
     text_add(&k->body, "\n{\n");
+    if (!s->adds)
+        put_first(g, s);
     put_line(k, "switch (rows) {");
     for (int rows = s->tile.rows; rows >= 1; rows--) {
         items[0] = arena_print(g->cx->arena, "%d", rows);

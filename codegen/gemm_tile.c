@@ -100,11 +100,11 @@ static bool has_tail(const Group *group) { return group->columns % group->panel 
 
 /* The vectors of a row at once where they find registers beside the constants of the body. */
 static void over_tile(Gemm *g, int vectors, bool braces) {
-    put_line(g->k, "for (int r = 0; r < rows; r++)");
+    put_line(g->k, "for (ptrdiff_t r = 0; r < rows; r++)");
     if (g->k->e->target->registers >= 32)
         text_add(&g->k->body, "#pragma GCC unroll %d\n", vectors);
     g->k->indent++;
-    put_line(g->k, "for (int c = 0; c < %d; c++)%s", vectors, braces ? " {" : "");
+    put_line(g->k, "for (ptrdiff_t c = 0; c < %d; c++)%s", vectors, braces ? " {" : "");
     g->k->indent++;
 }
 
@@ -140,7 +140,7 @@ static void print_start(Gemm *g, Group *group) {
             continue;
         put_line(g->k, "lanes %s[%d];", start_text(g, group, i), group->tile.vectors);
         text_add(&g->k->body, "#pragma GCC unroll %d\n", group->tile.vectors);
-        put_line(g->k, "for (int c = 0; c < %d; c++)", group->tile.vectors);
+        put_line(g->k, "for (ptrdiff_t c = 0; c < %d; c++)", group->tile.vectors);
         put_line(g->k, "    %s[c] = %s;", start_text(g, group, i), load_pointer(g, start_of(g, group, i)).text);
     }
 }
@@ -159,7 +159,7 @@ static void put_ahead(Gemm *g, const Group *group) {
         if (!gemm_in_rows(p))
             continue;
         text_add(&g->k->body, "#pragma GCC unroll %lld\n", (rows * panel + 15) / 16);
-        put_line(g->k, "for (int i = 0; i < %lld; i += 16)", rows * panel);
+        put_line(g->k, "for (ptrdiff_t i = 0; i < %lld; i += 16)", rows * panel);
         put_line(g->k, "    __builtin_prefetch(%s + (%d + i / %lld) * %s + i %% %lld); /* the next tile's */", p->local, rows, panel, p->row, panel);
     }
 }
@@ -226,7 +226,7 @@ static void print_rotation(Gemm *g, Group *group) {
     const Pointer *to = &group->pointers[group->first_result];
     const char *sum = group->sum[0], *row = row_address(g, to);
     int lanes = k->e->target->lanes;
-    put_open(k, "for (int r = 0; r < rows; r++)");
+    put_open(k, "for (ptrdiff_t r = 0; r < rows; r++)");
     put_line(k, "const lanes cosine = %s;", load_pointer(g, pointer_of(group, group->rotation->inputs[1])).text);
     put_line(k, "const lanes sine = %s;", load_pointer(g, pointer_of(group, group->rotation->inputs[2])).text);
     const char *part[2] = {arena_print(g->cx->arena, "%s[r][0] * cosine - %s[r][1] * sine", sum, sum),

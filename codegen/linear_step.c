@@ -138,13 +138,13 @@ static void put_key(Linear *l)
 static void unrolled(Linear *l, const char *var, int count)
 {
     text_add(&l->k->body, "#pragma GCC unroll %d\n", count);
-    put_line(l->k, "for (int %s = 0; %s < %d; %s++)", var, var, count, var);
+    put_line(l->k, "for (ptrdiff_t %s = 0; %s < %d; %s++)", var, var, count, var);
 }
 
 static void open_unrolled(Linear *l, const char *var, int count)
 {
     text_add(&l->k->body, "#pragma GCC unroll %d\n", count);
-    put_open(l->k, "for (int %s = 0; %s < %d; %s++)", var, var, count, var);
+    put_open(l->k, "for (ptrdiff_t %s = 0; %s < %d; %s++)", var, var, count, var);
 }
 
 /* Rows first .. first + rows read all features of `vectors` vectors of columns; the first rows' pass writes them. */

@@ -380,7 +380,7 @@ static void sums_across(int lanes, Text *out)
     text_add(out, "/* The sums of all lanes of four vectors, as fixed trees. */\n"
                   "static inline void sums_across(const lanes *x, float *to)\n{\n");
     if (lanes < 4) {
-        text_add(out, "    for (int i = 0; i < 4; i++)\n        to[i] = %s;\n}\n", lanes > 1 ? "x[i][0] + x[i][1]" : "x[i]");
+        text_add(out, "    for (ptrdiff_t i = 0; i < 4; i++)\n        to[i] = %s;\n}\n", lanes > 1 ? "x[i][0] + x[i][1]" : "x[i]");
         return;
     }
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -396,7 +396,7 @@ static void sums_across(int lanes, Text *out)
             text_add(out, ", %d", (i + step) % lanes);
         text_add(out, ");\n");
     }
-    text_add(out, "#pragma GCC unroll 4\n    for (int i = 0; i < 4; i++)\n        to[i] = sum[i];\n}\n");
+    text_add(out, "#pragma GCC unroll 4\n    for (ptrdiff_t i = 0; i < 4; i++)\n        to[i] = sum[i];\n}\n");
 }
 
 /* Of the functions marked those that are called, and what these need; they stand before it. */

@@ -73,7 +73,7 @@ static const char inlined[] = "static inline __attribute__((always_inline))",
 
 static void put_loop(Text *out, int indent, char index, int count)
 {
-    text_add(out, "#pragma GCC unroll %d\n%*sfor (int %c = 0; %c < %s; %c++)\n", count, indent, "", index, index,
+    text_add(out, "#pragma GCC unroll %d\n%*sfor (ptrdiff_t %c = 0; %c < %s; %c++)\n", count, indent, "", index, index,
              index == 'r' ? "rows" : "vectors", index);
 }
 
@@ -203,17 +203,17 @@ static void put_turn(Text *out, int lanes)
     text_add(out, "/* to[LANES][LANES] = from[LANES][LANES] turned, times factor. */\n%s\n", inlined);
     text_add(out, "void matrix_turn(const float *restrict from, ptrdiff_t from_step, float *restrict to, "
                   "ptrdiff_t to_step,\n                 float factor)\n{\n    lanes x[LANES], y[LANES];\n");
-    text_add(out, "#pragma GCC unroll %d\n    for (int r = 0; r < LANES; r++)\n", lanes);
+    text_add(out, "#pragma GCC unroll %d\n    for (ptrdiff_t r = 0; r < LANES; r++)\n", lanes);
     text_add(out, "        x[r] = *(const lanes_at *)(from + r * from_step) * factor;\n");
-    text_add(out, "#pragma GCC unroll %d\n    for (int round = 0; round < %d; round++) {\n", rounds, rounds);
-    text_add(out, "#pragma GCC unroll %d\n        for (int r = 0; r < LANES / 2; r++) {\n", lanes / 2);
+    text_add(out, "#pragma GCC unroll %d\n    for (ptrdiff_t round = 0; round < %d; round++) {\n", rounds, rounds);
+    text_add(out, "#pragma GCC unroll %d\n        for (ptrdiff_t r = 0; r < LANES / 2; r++) {\n", lanes / 2);
     for (int half = 0; half < 2; half++)
         text_add(out, "            y[2 * r%s] = __builtin_shufflevector(x[r], x[r + LANES / 2],%s%s);\n",
                  half ? " + 1" : "", lanes > 8 ? "\n                " : " ",
                  in_turns(out->arena, lanes, half * lanes / 2));
-    text_add(out, "        }\n#pragma GCC unroll %d\n        for (int r = 0; r < LANES; r++)\n", lanes);
+    text_add(out, "        }\n#pragma GCC unroll %d\n        for (ptrdiff_t r = 0; r < LANES; r++)\n", lanes);
     text_add(out, "            x[r] = y[r];\n    }\n#pragma GCC unroll %d\n", lanes);
-    text_add(out, "    for (int r = 0; r < LANES; r++)\n        *(lanes_at *)(to + r * to_step) = x[r];\n}\n\n");
+    text_add(out, "    for (ptrdiff_t r = 0; r < LANES; r++)\n        *(lanes_at *)(to + r * to_step) = x[r];\n}\n\n");
 }
 
 /* Without vectors a square is one number. */

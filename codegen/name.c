@@ -21,7 +21,7 @@ static const char *const reserved[] = {
     "significand", "exp10", "sincos", "alloca", "ffs",
     /* the prelude and the emitted functions' own words */
     "lanes", "lanes_at", "ints", "ints_at", "bytes_at", "LANES", "ROLLED", "splat", "splat_int", "splat_mask", "select", "select_int",
-    "count_from", "to_float", "to_int", "load_part", "store_part", "load_ints_part", "store_ints_part", "load_mask", "load_mask_part",
+    "count_from", "to_float", "to_int", "load_if", "load_part", "store_part", "load_ints_part", "store_ints_part", "load_mask", "load_mask_part",
     "store_mask", "store_mask_part", "load_apart", "load_ints_apart", "load_mask_apart", "store_apart", "share", "lesser", "inside", "floor_div", "floor_mod", "greater_int",
     "lesser_int", "greater", "look_up_part", "look_up_ints", "look_up_mask", "comes_before", "sink",
     "top_positions", "within", "turns", "floor_div_wide", "floor_mod_wide", "MATRIX_PANEL", "matrix_tile", "matrix_rows", "matrix_product", "matrix_turn", "matrix_soon", "matrix_ask", "matrix_transpose",

@@ -59,13 +59,13 @@ static const Helper helpers[] = {
                   "    if (count >= LANES)\n        return *(const lanes_at *)from;\n"
                   "    lanes v = {0};\n"
                   "#pragma GCC unroll $\n"
-                  "    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i];\n"
+                  "    for (ptrdiff_t i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i];\n"
                   "    return v;\n}\n"},
     {"store_part", "static inline void store_part(float *to, lanes v, ptrdiff_t count)\n{\n"
                    "    if (count >= LANES)\n        *(lanes_at *)to = v;\n"
                    "    else\n"
                    "#pragma GCC unroll $\n"
-                   "        for (int i = 0; i < LANES; i++)\n            if (i < count)\n                to[i] = v[i];\n}\n"},
+                   "        for (ptrdiff_t i = 0; i < LANES; i++)\n            if (i < count)\n                to[i] = v[i];\n}\n"},
     {"two_halves", "static inline lanes two_halves(const float *low, const float *high)\n{\n"
                    "    typedef float half __attribute__((vector_size(2 * $), aligned(4)));\n"
                    "    return __builtin_shufflevector(*(const half *)low, *(const half *)high,\n        &);\n}\n"},
@@ -73,21 +73,22 @@ static const Helper helpers[] = {
                   "static inline lanes middle_of(lanes a, lanes b)\n{\n    return __builtin_shufflevector(a, b, &&);\n}\n"},
     {"load_ints_part", "static inline ints load_ints_part(const int *from, ptrdiff_t count)\n{\n"
                        "    ints v = {0};\n"
-                       "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i];\n"
+                       "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        v[i] = from[i];\n"
                        "    return v;\n}\n"},
     {"store_ints_part", "static inline void store_ints_part(int *to, ints v, ptrdiff_t count)\n{\n"
-                        "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i];\n}\n"},
+                        "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        to[i] = v[i];\n}\n"},
     {"load_mask", "static inline ints load_mask(const unsigned char *from)\n{\n    return __builtin_convertvector(*(const bytes_at *)from, ints) != 0;\n}\n"},
     {"load_mask_part", "static inline ints load_mask_part(const unsigned char *from, ptrdiff_t count)\n{\n"
                        "    ints v = {0};\n"
-                       "    for (int i = 0; i < LANES && i < count; i++)\n        v[i] = from[i] ? -1 : 0;\n"
+                       "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        v[i] = from[i] ? -1 : 0;\n"
                        "    return v;\n}\n"},
     {"store_mask_part", "static inline void store_mask_part(unsigned char *to, ints v, ptrdiff_t count)\n{\n"
-                        "    for (int i = 0; i < LANES && i < count; i++)\n        to[i] = v[i] ? 1 : 0;\n}\n"},
+                        "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        to[i] = v[i] ? 1 : 0;\n}\n"},
+    {"load_if", "static inline lanes load_if(const float *from, ptrdiff_t at) { return from ? *(const lanes_at *)(from + at) : (lanes){0}; }\n"},
     {"fetch_ahead", "/* Asks for a line in each of some parts. */\n"
-                    "static inline void fetch_ahead(const char *from, ptrdiff_t part, int parts)\n{\n"
+                    "static inline void fetch_ahead(const char *from, ptrdiff_t part, ptrdiff_t parts)\n{\n"
                     "#pragma GCC unroll 4\n"
-                    "    for (int i = 0; i < parts; i++)\n        __builtin_prefetch(from + i * part);\n}\n"},
+                    "    for (ptrdiff_t i = 0; i < parts; i++)\n        __builtin_prefetch(from + i * part);\n}\n"},
     {"widened", "static inline ints widened(const uint16_t *from)\n{\n^"
                 "    return __builtin_convertvector(*(const shorts_at *)from, ints);\n}\n"},
     {"load_bf16", "/* bf16 is the upper half of a float. */\n"
@@ -107,35 +108,35 @@ static const Helper helpers[] = {
                  "#endif\n}\n"},
     {"load_bf16_part", "static inline lanes load_bf16_part(const uint16_t *from, ptrdiff_t count)\n{\n"
                        "    uint16_t some[LANES] = {0};\n"
-                       "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i];\n"
+                       "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        some[i] = from[i];\n"
                        "    return load_bf16(some);\n}\n"},
     {"load_bf16_apart", "static inline lanes load_bf16_apart(const uint16_t *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                         "    uint16_t some[LANES] = {0};\n"
-                        "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i * step];\n"
+                        "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        some[i] = from[i * step];\n"
                         "    return load_bf16(some);\n}\n"},
     {"load_f16_part", "static inline lanes load_f16_part(const uint16_t *from, ptrdiff_t count)\n{\n"
                        "    uint16_t some[LANES] = {0};\n"
-                       "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i];\n"
+                       "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        some[i] = from[i];\n"
                        "    return load_f16(some);\n}\n"},
     {"load_f16_apart", "static inline lanes load_f16_apart(const uint16_t *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                         "    uint16_t some[LANES] = {0};\n"
-                        "    for (int i = 0; i < LANES && i < count; i++)\n        some[i] = from[i * step];\n"
+                        "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        some[i] = from[i * step];\n"
                         "    return load_f16(some);\n}\n"},
     {"load_apart", "/* Elements `step` apart. */\n"
                    "static inline lanes load_apart(const float *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                    "    lanes v = {0};\n"
-                   "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step];\n"
+                   "#pragma GCC unroll $\n    for (ptrdiff_t i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step];\n"
                    "    return v;\n}\n"},
     {"load_ints_apart", "static inline ints load_ints_apart(const int *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                         "    ints v = {0};\n"
-                        "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step];\n"
+                        "#pragma GCC unroll $\n    for (ptrdiff_t i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step];\n"
                         "    return v;\n}\n"},
     {"load_mask_apart", "static inline ints load_mask_apart(const unsigned char *from, ptrdiff_t step, ptrdiff_t count)\n{\n"
                         "    ints v = {0};\n"
-                        "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step] ? -1 : 0;\n"
+                        "#pragma GCC unroll $\n    for (ptrdiff_t i = 0; i < LANES; i++)\n        if (i < count)\n            v[i] = from[i * step] ? -1 : 0;\n"
                         "    return v;\n}\n"},
     {"store_apart", "static inline void store_apart(float *to, ptrdiff_t step, lanes v, ptrdiff_t count)\n{\n"
-                    "#pragma GCC unroll $\n    for (int i = 0; i < LANES; i++)\n        if (i < count)\n            to[i * step] = v[i];\n}\n"},
+                    "#pragma GCC unroll $\n    for (ptrdiff_t i = 0; i < LANES; i++)\n        if (i < count)\n            to[i * step] = v[i];\n}\n"},
     {"share", "/* Where part number `part` of `total` tasks begins. */\n"
               "static inline ptrdiff_t share(ptrdiff_t total, ptrdiff_t part, ptrdiff_t parts) { return total * part / parts; }\n"},
     {"inside", "/* The index, or 0 and a note in `fault` if it is not in 0 .. bound. */\n"
@@ -149,19 +150,19 @@ static const Helper helpers[] = {
                      "static inline lanes look_up_part(const float *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count,\n"
                      "                                 ptrdiff_t bound, int value, int64_t *fault)\n{\n"
                      "    lanes v = {0};\n"
-                     "    for (int i = 0; i < LANES && i < count; i++)\n"
+                     "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n"
                      "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart];\n"
                      "    return v;\n}\n"},
     {"look_up_ints", "static inline ints look_up_ints(const int *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count,\n"
                      "                                ptrdiff_t bound, int value, int64_t *fault)\n{\n"
                      "    ints v = {0};\n"
-                     "    for (int i = 0; i < LANES && i < count; i++)\n"
+                     "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n"
                      "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart];\n"
                      "    return v;\n}\n"},
     {"look_up_mask", "static inline ints look_up_mask(const unsigned char *table, ptrdiff_t step, ptrdiff_t apart, ints ids, ptrdiff_t count,\n"
                      "                                ptrdiff_t bound, int value, int64_t *fault)\n{\n"
                      "    ints v = {0};\n"
-                     "    for (int i = 0; i < LANES && i < count; i++)\n"
+                     "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n"
                      "        v[i] = table[inside(ids[i], bound, value, fault) * step + i * apart] ? -1 : 0;\n"
                      "    return v;\n}\n"},
     {"comes_before", "/* The larger first, NaN before all numbers, of equal ones the one at the lower position. */\n"
