@@ -332,7 +332,7 @@ static void emit_tasks(Attend *a)
     Context *cx = k->e->cx;
     int shared = shared_axes(a), outer = shared ? shared - 1 : 0;       /* batch axes of the loop around the tasks */
     const char *heads = a->n_batch > outer ? arena_print(cx->arena, "%s * ", product_of(a, a->batch, outer, a->n_batch)) : "";
-    const char *inner = a->n_rows > 1 ? arena_print(cx->arena, " * (%s)", product_of(a, a->row, 1, a->n_rows)) : "";
+    const char *inner = a->n_rows > 1 ? arena_print(cx->arena, " * %s", a->n_rows > 2 ? product_of(a, a->row, 1, a->n_rows) : kernel_factor(k, a->row[1].size)) : "";
     const char *all = shared ? arena_print(cx->arena, "(to_row - from_row)%s", inner) : "rows";
     put_line(k, "const ptrdiff_t keys = %s, rows = %s;", a->positions, product_of(a, a->row, 0, a->n_rows));
     put_line(k, "const ptrdiff_t most_rows = threads > 1 ? lesser(larger(%s%s / threads, %d), %d) : %d;", heads, all, ATTEND_LEAST,

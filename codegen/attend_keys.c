@@ -49,7 +49,7 @@ void attend_emit_key_rows(Attend *a)
     indented(t, 2, attend_print(a, "lanes sum%s[%d] = %s;", a->in_lanes ? attend_print(a, "[%d]", ATTEND_FEW) : "", keys,
                                 zero_lanes(a->k->e->target, a->in_lanes ? 2 : 1)));
     if (whole) {
-        text_add(t, "        ROLLED\n        for (ptrdiff_t i = 0; i < %lld; i += LANES)\n", whole);
+        text_add(t, "        ROLLED for (ptrdiff_t i = 0; i < %lld; i += LANES)\n", whole);
         emit_products(a, t, 3, attend_print(a, "*(const lanes_at *)(query + %si)", row), "*(const lanes_at *)(at[c] + i)");
     }
     if (rest)

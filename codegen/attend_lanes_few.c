@@ -32,7 +32,7 @@ static void emit_values(Attend *a, const char *name, int vectors, int part)
     attend_put_few(t, 2);
     attend_put_unrolled(t, 3, "c", vectors, 1, "");
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", (long long)a->padded);
-    text_add(t, "    ROLLED\n    for (ptrdiff_t t = 0; t < keys; t++) {\n");
+    text_add(t, "    ROLLED for (ptrdiff_t t = 0; t < keys; t++) {\n");
     attend_put_value(t, 2, vectors - (part > 0), part);
     attend_put_few(t, 2);
     attend_put_unrolled(t, 3, "c", vectors, 1, "");

@@ -46,11 +46,18 @@ const char *attend_value_group(Attend *a, const char *plus)
     return *plus ? arena_print(a->k->e->cx->arena, "%s * %d", plus, a->block) : "";
 }
 
-/* How many steps of a sum a loop takes at a time: one where more would push sums out of the registers. */
+/* How many steps of a sum a loop takes at a time, for attend_put_loop: one where more would push sums out of the registers. */
 const char *attend_steps(const Attend *a)
 {
     int steps = a->k->e->target->steps;
-    return steps > 1 ? arena_print(a->k->e->cx->arena, "#pragma GCC unroll %d", steps) : "    ROLLED";
+    return steps > 1 ? arena_print(a->k->e->cx->arena, "#pragma GCC unroll %d", steps) : "ROLLED";
+}
+
+/* A loop, "for (..", that is unrolled so, or not. */
+void attend_put_loop(Text *t, int depth, const char *unrolling, const char *loop)
+{
+    const char *line = *unrolling == '#' ? "\n" : "";
+    text_add(t, "%*s%s%s%*s%s\n", *line ? 0 : 4 * depth, "", unrolling, line, *line ? 4 * depth : 1, "", loop);
 }
 
 /* "_Pragma" lines before a loop that must disappear for its array to live in registers. */
@@ -102,7 +109,7 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
     Arena *arena = a->k->e->cx->arena;
     const char *in = arena_print(arena, "%*s", 4 * depth, "");
     text_add(t, "%slanes sum[%d][%d] = %s;\n", in, rows, vectors, zero_lanes(a->k->e->target, 2));
-    text_add(t, "%s\n%sfor (ptrdiff_t i = 0; i < %lld; i++) {\n", attend_steps(a), in, (long long)a->head);
+    attend_put_loop(t, depth, attend_steps(a), arena_print(arena, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
     text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
     emit_outer(a, t, depth + 1, rows, vectors, arena_print(arena, "query[%s * %lld + i]", above, (long long)a->head),
                "key[c]");
@@ -129,7 +136,7 @@ static void emit_some_scores(Attend *a, Text *t, int most)
     text_add(t, "static inline __attribute__((always_inline))\n%s\n{\n",
              wrapped(cx, arena_print(cx->arena, "void %s", a->scores_some), items, 4));
     text_add(t, "    lanes sum[%d][%d] = %s;\n", a->rows, most, zero_lanes(a->k->e->target, 2));
-    text_add(t, "%s\n    for (ptrdiff_t i = 0; i < %lld; i++) {\n", attend_steps(a), (long long)a->head);
+    attend_put_loop(t, 1, attend_steps(a), arena_print(cx->arena, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
     text_add(t, "        const lanes *key = (const lanes *)(panel + i * %d)%s;\n", KEY_PANEL,
              wide ? arena_print(cx->arena, ", *next = key + %lld", (long long)a->head * a->vectors) : "");
     unrolled(t, 2, "row", a->rows);
@@ -225,10 +232,10 @@ static void emit_scores_row(Attend *a, Text *t)
     text_add(t, "    const float *at[%d];\n", panels);
     unrolled(t, 1, "p", panels);
     if (chosen)
-        text_add(t, "        at[p] = panel + place[p < panels ? p : 0] / %d * step;\n    ROLLED\n", KEY_PANEL);
+        text_add(t, "        at[p] = panel + place[p < panels ? p : 0] / %d * step;\n", KEY_PANEL);
     else
-        text_add(t, "        at[p] = panel + (p < panels ? p : 0) * step;\n    ROLLED\n");
-    text_add(t, "    for (ptrdiff_t i = 0; i < %lld; i++) {\n        const lanes q = splat(query[i]);\n",
+        text_add(t, "        at[p] = panel + (p < panels ? p : 0) * step;\n");
+    text_add(t, "    ROLLED for (ptrdiff_t i = 0; i < %lld; i++) {\n        const lanes q = splat(query[i]);\n",
              (long long)a->head);
     unrolled(t, 2, "p", panels);
     unrolled(t, 3, "c", vectors);
@@ -261,13 +268,14 @@ static void emit_accumulate(Text *t, int vectors, int last)
 static void put_keys(Attend *a, Text *t, const char *body, const char *panel, const char *unrolling)
 {
     if (!a->mask.tests.count) {
-        text_add(t, "%s\n    for (ptrdiff_t t = 0; t < keys; t++) {\n%s    }\n", unrolling, body);
+        attend_put_loop(t, 1, unrolling, "for (ptrdiff_t t = 0; t < keys; t++) {");
+        text_add(t, "%s    }\n", body);
         return;
     }
     text_add(t, "    for (ptrdiff_t p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
     text_add(t, "        const float *v = values + %s;\n", panel);
     text_add(t, "        const ptrdiff_t keys = lesser(high - place[p], %d);\n", KEY_PANEL);
-    text_add(t, "%s\n        for (ptrdiff_t t = 0; t < keys; t++) {\n", unrolling);
+    attend_put_loop(t, 2, unrolling, "for (ptrdiff_t t = 0; t < keys; t++) {");
     for (const char *line = body, *end; *line; line = end + 1) {
         end = strchr(line, '\n');
         text_add(t, "%s%.*s\n", *line == '#' ? "" : "    ", (int)(end - line), line);
@@ -400,7 +408,7 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
         text_add(&body, "        if (weight[t] == 0.0f && __builtin_signbit(weight[t]))\n            continue;\n");
     text_add(&body, "        const lanes w = splat(weight[t]);\n");
     emit_accumulate(&body, vectors, last);
-    put_keys(a, t, body.data, "place[p] * step", "    ROLLED");
+    put_keys(a, t, body.data, "place[p] * step", "ROLLED");
     unrolled(t, 1, "c", vectors);
     text_add(t, "        *(lanes *)(out + c * LANES) = sum[c];\n}\n\n");
 }
