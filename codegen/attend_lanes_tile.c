@@ -9,12 +9,6 @@
 
 #include <string.h>
 
-/* Two steps of a sum at a time: four are no faster, and more to read from memory where weights have driven the code out of the caches. */
-static const char *steps(const Attend *a)
-{
-    return a->k->e->target->steps > 1 ? "#pragma GCC unroll 2" : attend_steps(a);
-}
-
 static void unrolled(Text *t, int depth, const char *var, int count)
 {
     attend_put_unrolled(t, depth, var, count, 1, "");
@@ -56,7 +50,7 @@ static void emit_some_scores(Attend *a, Text *t)
     unrolled(t, 1, "k", keys);
     text_add(t, "        at[k] = key + lesser(k, keys - 1)%s;\n", a->key_rows ? " * step" : "");
     text_add(t, "    lanes sum[%d][%d] = %s;\n", keys, LANE_VECTORS, zero_lanes(a->k->e->target, 2));
-    attend_put_loop(t, 1, steps(a), attend_print(a, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
+    attend_put_loop(t, 1, attend_steps(a), attend_print(a, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
     text_add(t, "        const lanes *numbers = (const lanes *)(query + i * %d);\n", a->rows);
     unrolled(t, 2, "k", keys);
     unrolled_vectors(t, 3, "");
@@ -152,7 +146,7 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int p
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", (long long)a->padded);
-    attend_put_loop(t, 1, steps(a), "for (ptrdiff_t t = 0; t < keys; t++) {");
+    attend_put_loop(t, 1, attend_steps(a), "for (ptrdiff_t t = 0; t < keys; t++) {");
     attend_put_value(t, 2, vectors - (part > 0), part);
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);

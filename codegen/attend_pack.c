@@ -91,7 +91,7 @@ void attend_emit_turn(Attend *a, int apart, const char *times)
     };
     Text *t = &a->k->before;
     text_add(t, "/* to[i][c] = from[c][i]%s for LANES rows c and numbers i; those of `to` are %d apart. */\n", times, apart);
-    text_add(t, "static inline void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
+    text_add(t, "static void %s(const float *const *from, ptrdiff_t i, float *restrict to)\n{\n", a->turn);
     text_add(t, "    typedef float four __attribute__((vector_size(16), aligned(4)));\n");
     if (a->lanes == 16)
         text_add(t, "    typedef float eight __attribute__((vector_size(32)));\n");
@@ -120,16 +120,14 @@ static void emit_pack_keys(Attend *a, Text *t)
              KEY_PANEL);
     if (head >= lanes && lanes > 1)
         text_add(t, "        const ptrdiff_t ahead = t + LANES < keys ? LANES * step : 0; /* rows to ask for */\n");
-    attend_put_unrolled(t, 2, "c", (int)lanes, 1, "");
-    text_add(t, "            from[c] = key + lesser(t + c, keys - 1) * step;\n");
+    text_add(t, "        ROLLED for (ptrdiff_t c = 0; c < LANES; c++)\n            from[c] = key + lesser(t + c, keys - 1) * step;\n");
     if (head < lanes || lanes == 1) {
         text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i++)\n            for (ptrdiff_t c = 0; c < LANES; c++)\n", head);
         text_add(t, "                panel[i * %d + t + c] = from[c][i];\n    }\n}\n\n", KEY_PANEL);
         return;
     }
     text_add(t, "        for (ptrdiff_t i = 0; i < %lld; i += LANES) {\n", head);
-    attend_put_unrolled(t, 3, "c", (int)lanes, 1, "");
-    text_add(t, "                __builtin_prefetch(from[c] + ahead + i);\n");
+    text_add(t, "            ROLLED for (ptrdiff_t c = 0; c < LANES; c++)\n                __builtin_prefetch(from[c] + ahead + i);\n");
     if (head % lanes)
         text_add(t, "            const ptrdiff_t first = lesser(i, %lld); /* the last ones twice */\n", head - lanes);
     const char *first = head % lanes ? "first" : "i";

@@ -46,11 +46,11 @@ const char *attend_value_group(Attend *a, const char *plus)
     return *plus ? arena_print(a->k->e->cx->arena, "%s * %d", plus, a->block) : "";
 }
 
-/* How many steps of a sum a loop takes at a time, for attend_put_loop: one where more would push sums out of the registers. */
+/* How many steps of a sum a loop takes at a time, for attend_put_loop: one where more would push sums out of the registers; four are no faster
+ * than two, longer to compile, and more to read from memory where weights have driven the code out of the caches. */
 const char *attend_steps(const Attend *a)
 {
-    int steps = a->k->e->target->steps;
-    return steps > 1 ? arena_print(a->k->e->cx->arena, "#pragma GCC unroll %d", steps) : "ROLLED";
+    return a->k->e->target->steps > 1 ? "#pragma GCC unroll 2" : "ROLLED";
 }
 
 /* A loop, "for (..", that is unrolled so, or not. */

@@ -84,7 +84,7 @@ static const Helper helpers[] = {
                        "    return v;\n}\n"},
     {"store_mask_part", "static inline void store_mask_part(unsigned char *to, ints v, ptrdiff_t count)\n{\n"
                         "    for (ptrdiff_t i = 0; i < LANES && i < count; i++)\n        to[i] = v[i] ? 1 : 0;\n}\n"},
-    {"load_if", "static inline lanes load_if(const float *from, ptrdiff_t at) { return from ? *(const lanes_at *)(from + at) : (lanes){0}; }\n"},
+    {"load_if", "static inline lanes load_if(const float *at, ptrdiff_t i) { return at ? *(const lanes_at *)(at + i) : (lanes){0}; }\n"},
     {"fetch_ahead", "/* Asks for a line in each of some parts. */\n"
                     "static inline void fetch_ahead(const char *from, ptrdiff_t part, ptrdiff_t parts)\n{\n"
                     "#pragma GCC unroll 4\n"
