@@ -262,8 +262,7 @@ void attend_put_ask_share(Attend *a, int rows, const char *when);
 
 void attend_emit_tiles(Attend *a); /* the functions, into k->before */
 bool attend_scores_wide(const Attend *a); /* does `scores` take the last one and a half panels at once, and say so? */
-const char *attend_steps(const Attend *a); /* how many steps of a sum a loop takes at a time, for attend_put_loop */
-void attend_put_loop(Text *t, int depth, const char *unrolling, const char *loop);
+void attend_put_steps(const Attend *a, Text *t, int depth, const char *loop); /* a loop over the steps of a sum, some at a time */
 int attend_row_panels(const Attend *a); /* panels of keys that a row's scores are made of at a time */
 bool attend_may_be_open(const Attend *a); /* may all rows of a tile read all of its keys, though `checks`? */
 /* Vectors in a column group of `values` or `values_row`, and where the narrower last group begins (width: none). */

@@ -50,7 +50,7 @@ static void emit_some_scores(Attend *a, Text *t)
     unrolled(t, 1, "k", keys);
     text_add(t, "        at[k] = key + lesser(k, keys - 1)%s;\n", a->key_rows ? " * step" : "");
     text_add(t, "    lanes sum[%d][%d] = %s;\n", keys, LANE_VECTORS, zero_lanes(a->k->e->target, 2));
-    attend_put_loop(t, 1, attend_steps(a), attend_print(a, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
+    attend_put_steps(a, t, 1, attend_print(a, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
     text_add(t, "        const lanes *numbers = (const lanes *)(query + i * %d);\n", a->rows);
     unrolled(t, 2, "k", keys);
     unrolled_vectors(t, 3, "");
@@ -146,7 +146,7 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int p
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n", (long long)a->padded);
-    attend_put_loop(t, 1, attend_steps(a), "for (ptrdiff_t t = 0; t < keys; t++) {");
+    attend_put_steps(a, t, 1, "for (ptrdiff_t t = 0; t < keys; t++) {");
     attend_put_value(t, 2, vectors - (part > 0), part);
     unrolled(t, 2, "row", rows);
     unrolled(t, 3, "c", vectors);

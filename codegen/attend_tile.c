@@ -46,18 +46,14 @@ const char *attend_value_group(Attend *a, const char *plus)
     return *plus ? arena_print(a->k->e->cx->arena, "%s * %d", plus, a->block) : "";
 }
 
-/* How many steps of a sum a loop takes at a time, for attend_put_loop: one where more would push sums out of the registers; four are no faster
- * than two, longer to compile, and more to read from memory where weights have driven the code out of the caches. */
-const char *attend_steps(const Attend *a)
+/* A loop, "for (..", over the steps of a sum, two at a time: one where more would push sums out of the registers; four are no faster, longer to
+ * compile, and more to read from memory where weights have driven the code out of the caches. */
+void attend_put_steps(const Attend *a, Text *t, int depth, const char *loop)
 {
-    return a->k->e->target->steps > 1 ? "#pragma GCC unroll 2" : "ROLLED";
-}
-
-/* A loop, "for (..", that is unrolled so, or not. */
-void attend_put_loop(Text *t, int depth, const char *unrolling, const char *loop)
-{
-    const char *line = *unrolling == '#' ? "\n" : "";
-    text_add(t, "%*s%s%s%*s%s\n", *line ? 0 : 4 * depth, "", unrolling, line, *line ? 4 * depth : 1, "", loop);
+    if (a->k->e->target->steps > 1)
+        text_add(t, "#pragma GCC unroll 2\n%*s%s\n", 4 * depth, "", loop);
+    else
+        text_add(t, "%*sROLLED %s\n", 4 * depth, "", loop);
 }
 
 /* "_Pragma" lines before a loop that must disappear for its array to live in registers. */
@@ -109,7 +105,7 @@ static void put_scores(Attend *a, Text *t, int depth, int rows, int vectors, con
     Arena *arena = a->k->e->cx->arena;
     const char *in = arena_print(arena, "%*s", 4 * depth, "");
     text_add(t, "%slanes sum[%d][%d] = %s;\n", in, rows, vectors, zero_lanes(a->k->e->target, 2));
-    attend_put_loop(t, depth, attend_steps(a), arena_print(arena, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
+    attend_put_steps(a, t, depth, arena_print(arena, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
     text_add(t, "%s    const lanes *key = (const lanes *)(panel%s + i * %d);\n", in, first, KEY_PANEL);
     emit_outer(a, t, depth + 1, rows, vectors, arena_print(arena, "query[%s * %lld + i]", above, (long long)a->head),
                "key[c]");
@@ -136,7 +132,7 @@ static void emit_some_scores(Attend *a, Text *t, int most)
     text_add(t, "static inline __attribute__((always_inline))\n%s\n{\n",
              wrapped(cx, arena_print(cx->arena, "void %s", a->scores_some), items, 4));
     text_add(t, "    lanes sum[%d][%d] = %s;\n", a->rows, most, zero_lanes(a->k->e->target, 2));
-    attend_put_loop(t, 1, attend_steps(a), arena_print(cx->arena, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
+    attend_put_steps(a, t, 1, arena_print(cx->arena, "for (ptrdiff_t i = 0; i < %lld; i++) {", (long long)a->head));
     text_add(t, "        const lanes *key = (const lanes *)(panel + i * %d)%s;\n", KEY_PANEL,
              wide ? arena_print(cx->arena, ", *next = key + %lld", (long long)a->head * a->vectors) : "");
     unrolled(t, 2, "row", a->rows);
@@ -263,19 +259,28 @@ static void emit_accumulate(Text *t, int vectors, int last)
     text_add(t, "            sum[c] += w * value[c];\n");
 }
 
+static void put_key_loop(const Attend *a, Text *t, int depth, bool rolled)
+{
+    const char *loop = "for (ptrdiff_t t = 0; t < keys; t++) {";
+    if (rolled)
+        text_add(t, "%*sROLLED %s\n", 4 * depth, "", loop);
+    else
+        attend_put_steps(a, t, depth, loop);
+}
+
 /* The loop over keys t around `body`, which stands at level 2. With tests: over the panels, where `values` are those of
  * all keys and `v` those of a panel. */
-static void put_keys(Attend *a, Text *t, const char *body, const char *panel, const char *unrolling)
+static void put_keys(Attend *a, Text *t, const char *body, const char *panel, bool rolled)
 {
     if (!a->mask.tests.count) {
-        attend_put_loop(t, 1, unrolling, "for (ptrdiff_t t = 0; t < keys; t++) {");
+        put_key_loop(a, t, 1, rolled);
         text_add(t, "%s    }\n", body);
         return;
     }
     text_add(t, "    for (ptrdiff_t p = 0; p < taken; p++, weight += %d) {\n", KEY_PANEL);
     text_add(t, "        const float *v = values + %s;\n", panel);
     text_add(t, "        const ptrdiff_t keys = lesser(high - place[p], %d);\n", KEY_PANEL);
-    attend_put_loop(t, 2, unrolling, "for (ptrdiff_t t = 0; t < keys; t++) {");
+    put_key_loop(a, t, 2, rolled);
     for (const char *line = body, *end; *line; line = end + 1) {
         end = strchr(line, '\n');
         text_add(t, "%s%.*s\n", *line == '#' ? "" : "    ", (int)(end - line), line);
@@ -388,7 +393,7 @@ static void emit_values(Attend *a, Text *t, const char *name, int vectors, int l
     unrolled(t, 3, "c", vectors);
     text_add(t, "                sum[row][c] = *(const lanes *)(out + row * %lld + c * LANES) * shrink[row];\n",
              (long long)a->padded);
-    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), attend_steps(a));
+    put_keys(a, t, body.data, arena_print(arena, "(place[p] - t0) * %lld", (long long)a->group), false);
     if (a->checks)
         put_check(a, t, rows, vectors);
     put_results(a, t, rows, vectors, last);
@@ -408,7 +413,7 @@ static void emit_values_row(Attend *a, Text *t, const char *name, int vectors, i
         text_add(&body, "        if (weight[t] == 0.0f && __builtin_signbit(weight[t]))\n            continue;\n");
     text_add(&body, "        const lanes w = splat(weight[t]);\n");
     emit_accumulate(&body, vectors, last);
-    put_keys(a, t, body.data, "place[p] * step", "ROLLED");
+    put_keys(a, t, body.data, "place[p] * step", true);
     unrolled(t, 1, "c", vectors);
     text_add(t, "        *(lanes *)(out + c * LANES) = sum[c];\n}\n\n");
 }
